@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * strait: lock-free message channels and pinned workers. The whole API, one header for each noun,
+ * in nesting order; each layer calls only what stands above it here.
+ */
+#ifndef STRAIT_H
+#define STRAIT_H
+
+#define STRAIT_VERSION_MAJOR 0
+#define STRAIT_VERSION_MINOR 1
+#define STRAIT_VERSION_PATCH 0
+
+#include "strait/channel.h" /* a bounded one-way queue of fixed-size messages */
+
+#endif /* STRAIT_H */

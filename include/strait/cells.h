@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cells: any thread may send, one receiver.
+ *
+ * Algorithm: senders claim slots by a compare-and-swap on a common tail and hand each one over by
+ * a stamp of its own, after Vyukov's bounded queue (1024cores.net, 2010). Here the receiver's head,
+ * not the stamps, says which slots are free, which makes every capacity exact and lets a sender
+ * claim n at a time; a stamp only says "message i is here".
+ *
+ *   line 0  geometry                                       nobody writes after init
+ *   line 1  tail        messages claimed                   senders compare-and-swap
+ *   line 2  head        messages released                  receiver writes, senders read
+ *   line 3  receiver's  index, messages known to be there  receiver writes
+ *   then    the stamps, 4 bytes a slot; then the messages
+ *
+ * Invariants:
+ *   tail - head <= capacity <= slots
+ *   message i is published  <=>  stamp[i mod slots] == (uint32_t)(i + 1)
+ *   the stamp of a claimed or free slot is that of the lap before: a slot has one claimant
+ *   receiver.index == head between operations; known <= tail - index, and all of it is published
+ *
+ * tail and head are words: on 64-bit machines a sender that sleeps between its load and its
+ * compare-and-swap would have to miss 2^64 messages to be fooled. On 32-bit machines it is 2^32.
+ *
+ * Who may call what at the same time: any number of senders; one receiver.
+ *
+ * Progress: reserve is lock-free, everything else wait-free. A sender stopped between reserve and
+ * commit holds up the messages claimed after its own until it goes on, but no other sender: they
+ * claim and commit until the ring is full.
+ */
+#ifndef STRAIT_CELLS_H
+#define STRAIT_CELLS_H
+
+#include "strait/variant.h"
+
+struct strait_cells {
+    /* line 0: set once, by init */
+    STRAIT_LINE_ALIGNED uint32_t mask;
+    uint32_t capacity;
+    size_t message_size;
+    size_t messages; /* offset of the messages from the end of this struct */
+    /* line 1: senders write */
+    STRAIT_LINE_ALIGNED uintptr_t tail;
+    /* line 2: receiver writes */
+    STRAIT_LINE_ALIGNED uintptr_t head;
+    /* line 3: receiver writes */
+    STRAIT_LINE_ALIGNED uintptr_t index;
+    size_t known;
+};
+
+STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, mask) == 0 * STRAIT_LINE, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, tail) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, head) == 2 * STRAIT_LINE, "line 2");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, index) == 3 * STRAIT_LINE, "line 3");
+STRAIT_STATIC_ASSERT(sizeof(struct strait_cells) == 4 * STRAIT_LINE, "the stamps follow line 3");
+
+static inline size_t strait_cells_stamps_size(const struct strait_shape *shape)
+{
+    return strait_round_up(strait_slots(shape->capacity) * sizeof(uint32_t), STRAIT_LINE);
+}
+
+static inline size_t strait_cells_size(const struct strait_shape *shape)
+{
+    size_t slots = strait_slots(shape->capacity);
+    return sizeof(struct strait_cells) + strait_cells_stamps_size(shape) +
+           strait_round_up(slots * shape->message_size, STRAIT_LINE);
+}
+
+static inline uint32_t *strait_cells_stamp(struct strait_cells *ring, uintptr_t index)
+{
+    return (uint32_t *)(void *)(ring + 1) + (index & ring->mask);
+}
+
+static inline void strait_cells_init(struct strait_cells *ring, const struct strait_shape *shape)
+{
+    uintptr_t first = STRAIT_FIRST_INDEX;
+    ring->mask = strait_slots(shape->capacity) - 1;
+    ring->capacity = (uint32_t)shape->capacity;
+    ring->message_size = shape->message_size;
+    ring->messages = strait_cells_stamps_size(shape);
+    ring->tail = first;
+    ring->head = first;
+    ring->index = first;
+    ring->known = 0;
+    for (uintptr_t i = first; i - first <= ring->mask; i++) {
+        *strait_cells_stamp(ring, i) = (uint32_t)(i - ring->mask); /* the lap before */
+    }
+}
+
+/* There is one end, the ring itself, and every thread may have it. */
+static inline struct strait_cells *strait_cells_attach(struct strait_cells *ring)
+{
+    return ring;
+}
+
+static inline void strait_cells_detach(struct strait_cells *ring)
+{
+    (void)ring;
+}
+
+/* Free slots when the second load is made, and the tail they start at. Where other senders have
+ * moved the tail in between, the answer is too large, and the claim that relies on it fails. */
+static inline size_t strait_cells_room(struct strait_cells *ring, uintptr_t *tail)
+{
+    /* cells.tail: pairs with cells.claim; a head at least as new as the one that allowed tail */
+    *tail = strait_word_load_acquire(&ring->tail);
+    /* cells.reserve: pairs with cells.release; the receiver is done with the slots below head */
+    uintptr_t head = strait_word_load_acquire(&ring->head);
+    return ring->capacity - (*tail - head);
+}
+
+static inline bool strait_cells_has_room(struct strait_cells *ring)
+{
+    uintptr_t tail;
+    return strait_cells_room(ring, &tail) > 0;
+}
+
+/* The run of n messages from an index, cut where the memory ends. */
+static inline size_t strait_cells_run(struct strait_cells *ring, uintptr_t index, size_t n,
+                                      struct strait_span *span)
+{
+    size_t slot = index & ring->mask;
+    size_t to_end = (size_t)ring->mask + 1 - slot;
+    span->messages = (char *)(ring + 1) + ring->messages + slot * ring->message_size;
+    span->message_size = ring->message_size;
+    span->position = index;
+    span->count = strait_min(n, to_end);
+    span->more = n > to_end;
+    return span->count;
+}
+
+static inline size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
+                                          struct strait_span *span)
+{
+    uintptr_t tail;
+    do {
+        size_t room = strait_cells_room(ring, &tail);
+        if (strait_cells_run(ring, tail, strait_min(n, room), span) == 0) {
+            return 0;
+        }
+        /* cells.claim: pairs with cells.tail; a head at least as new as the one that allowed tail */
+    } while (!strait_word_cas_acq_rel(&ring->tail, &tail, tail + span->count));
+    return span->count;
+}
+
+static inline void strait_cells_commit(struct strait_cells *ring, const struct strait_span *span)
+{
+    for (uintptr_t i = span->position; i != span->position + span->count; i++) {
+        /* cells.commit: pairs with cells.peek; the bytes of message i */
+        strait_store_release(strait_cells_stamp(ring, i), (uint32_t)(i + 1));
+    }
+}
+
+static inline size_t strait_cells_peek(struct strait_cells *ring, size_t n,
+                                       struct strait_span *span)
+{
+    while (ring->known < n) {
+        uintptr_t next = ring->index + ring->known;
+        /* cells.peek: pairs with cells.commit; the bytes of message `next` */
+        if (strait_load_acquire(strait_cells_stamp(ring, next)) != (uint32_t)(next + 1)) {
+            break;
+        }
+        ring->known++;
+    }
+    return strait_cells_run(ring, ring->index, strait_min(n, ring->known), span);
+}
+
+static inline void strait_cells_release(struct strait_cells *ring, const struct strait_span *span)
+{
+    ring->index += span->count;
+    ring->known -= span->count;
+    /* cells.release: pairs with cells.reserve; the receiver is done with the slots below head */
+    strait_word_store_release(&ring->head, ring->index);
+}
+
+STRAIT_DEFINE_TRY(strait_cells, struct strait_cells, struct strait_cells)
+STRAIT_DEFINE_VARIANT(strait_cells, struct strait_cells, struct strait_cells, "cells",
+                      STRAIT_SENDERS_ANY);
+
+#endif /* STRAIT_CELLS_H */

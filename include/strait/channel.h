@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * channel: a bounded one-way queue of fixed-size messages with one receiver.
+ *
+ * A channel is one block of memory: a ring of some variant (spsc, lanes, cells), and for each side
+ * a signal, by which the other side learns that it sleeps or has closed. The block holds no pointer,
+ * so it works in memory of the caller's and in memory shared between processes. What belongs to one
+ * side alone lives in that side's handle: strait_sender, strait_receiver.
+ *
+ *   variant   senders                     capacity
+ *   "spsc"    one                         of the channel    the fastest
+ *   "lanes"   `senders`, each registered  of each sender    no sender can hold up another
+ *   "cells"   any thread, one handle      of the channel    a stopped sender holds up later messages
+ *
+ * Promises
+ *   - Capacity is exact: opened for n, it holds n, for every n from 1 to STRAIT_CAPACITY_MAX.
+ *   - FIFO per sender. What a sender wrote before a send is visible after that receive.
+ *   - A message accepted is received exactly once, or given exactly once to the drop callback of
+ *     strait_channel_destroy. A message refused stays the caller's.
+ *   - Full or empty (-EAGAIN), closed (-EPIPE), timed out (-ETIMEDOUT) and cancelled (-ECANCELED)
+ *     are different answers. errno is never touched.
+ *   - Nobody who waits burns CPU unless its mode is STRAIT_WAIT_SPIN.
+ *
+ * Who may call what at the same time: through one handle, one thread; a sender handle of "cells"
+ * may be used by any number of threads. Handles of different sides or senders never exclude each
+ * other. strait_sender_adopt and strait_receiver_adopt move a handle to another thread.
+ */
+#ifndef STRAIT_CHANNEL_H
+#define STRAIT_CHANNEL_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "strait/cells.h"
+#include "strait/lanes.h"
+#include "strait/spsc.h"
+#include "strait/variant.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STRAIT_API __attribute__((visibility("default")))
+
+/* What a side does when it cannot go on: the sender on full, the receiver on empty. */
+enum strait_wait {
+    STRAIT_WAIT_PARK = 0, /* spin for a while (some microseconds, adaptive), then sleep */
+    STRAIT_WAIT_SPIN,     /* never sleep; yields the CPU now and then */
+    STRAIT_WAIT_FD,       /* an eventfd of this side's becomes readable: for event loops */
+};
+
+struct strait_channel_options {
+    size_t size;                 /* sizeof this struct, or 0 */
+    const char *variant;         /* a name from the table; NULL: "spsc" */
+    size_t capacity;             /* messages; 0: 1024 */
+    size_t message_size;         /* bytes; 0: sizeof(void *) */
+    uint32_t senders;            /* lanes: how many may be open at once; 0: 1, for lanes 16 */
+    enum strait_wait sender;     /* how a sender waits for room */
+    enum strait_wait receiver;   /* how the receiver waits for messages */
+    uint32_t shared;             /* 1: the block will be mapped by several processes; no fd mode */
+};
+
+/* ---- the block; its fields are nobody's business but this file's and channel.c's ---- */
+
+/* A side's signal to the other: STRAIT_CLOSED, STRAIT_WAITING, and above them a count of wake-ups,
+ * so that a sleeper that missed one does not fall asleep on the next. */
+#define STRAIT_CLOSED 1u
+#define STRAIT_WAITING 2u
+#define STRAIT_WAKEUP 4u
+
+struct strait_signal {
+    uint32_t word;
+    uint32_t cpu; /* 1 + the one CPU this side can run on; 0: several, or unknown */
+};
+
+struct strait_channel {
+    /* line 0: set once, by init */
+    STRAIT_LINE_ALIGNED uint32_t magic;
+    uint32_t variant; /* index in the table */
+    uint32_t capacity;
+    uint32_t message_size;
+    uint32_t senders;
+    uint32_t shared;
+    uint32_t fenced; /* senders and receivers pay for the sleepers' order with a fence */
+    uint32_t sender_wait;
+    uint32_t receiver_wait;
+    int32_t sender_fd; /* -1: none */
+    int32_t receiver_fd;
+    uint32_t allocated; /* by strait_channel_create */
+    /* line 1: receiver writes when it goes to sleep and when it closes, senders when they wake it;
+     * senders read it at each send */
+    STRAIT_LINE_ALIGNED struct strait_signal receiver;
+    /* line 2: senders write when they go to sleep and when the last one closes, the receiver when
+     * it wakes them; the receiver reads it at each receive */
+    STRAIT_LINE_ALIGNED struct strait_signal sender;
+    uint32_t open_senders; /* senders write, when they open and close */
+};
+
+STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, magic) == 0 * STRAIT_LINE, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, receiver) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, sender) == 2 * STRAIT_LINE, "line 2");
+STRAIT_STATIC_ASSERT(sizeof(struct strait_channel) == 3 * STRAIT_LINE, "the ring follows line 2");
+
+/* What both kinds of handle hold; private. */
+struct strait_handle {
+    struct strait_channel *channel;
+    const struct strait_variant *variant;
+    const uint32_t *cancel; /* a flag that ends every wait, or NULL */
+    uint32_t fenced;
+    uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought */
+    int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle */
+};
+
+/* A sending side's handle. Copy nothing out of it, and do not move it while a call uses it. */
+struct strait_sender {
+    struct strait_handle handle;
+    void *end;
+};
+
+/* The receiving side's handle. */
+struct strait_receiver {
+    struct strait_handle handle;
+    void *ring;
+};
+
+/* ---- time: nanoseconds of CLOCK_MONOTONIC, absolute ---- */
+
+#define STRAIT_FOREVER INT64_MAX
+
+/* Now. Any thread; does not block. */
+STRAIT_API int64_t strait_now(void);
+
+/* Now plus `ns`, STRAIT_FOREVER if that is past the end of time. Any thread; does not block. */
+STRAIT_API int64_t strait_deadline(int64_t ns);
+
+/* ---- open and close: cold calls, 0 or -errno ---- */
+
+/* The bytes that a block for these options needs; NULL means the defaults.
+ * -EINVAL: a number out of range, an unknown variant, or an unknown non-zero tail of the options. */
+STRAIT_API int strait_channel_size(const struct strait_channel_options *options, size_t *size);
+
+/* Makes a channel in `size` bytes of the caller's, aligned to STRAIT_LINE, which must live until
+ * strait_channel_destroy. *channel is the memory itself.
+ * -EINVAL: options as above, misaligned memory, fd mode in a shared block; -ENOSPC: `size` is too
+ * small; -EMFILE, -ENFILE, -ENOMEM: no eventfd to be had. */
+STRAIT_API int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
+                                   const struct strait_channel_options *options);
+
+/* The same in memory of its own. -ENOMEM besides. */
+STRAIT_API int strait_channel_create(struct strait_channel **channel,
+                                     const struct strait_channel_options *options);
+
+/* For another process that has mapped a shared block: checks it. -EINVAL: not a channel. */
+STRAIT_API int strait_channel_open(struct strait_channel **channel, void *memory, size_t size);
+
+/* What to do with a message that nobody received. `message` is gone after the call. */
+typedef void strait_drop_fn(void *message, void *context);
+
+/* Ends a channel that no thread uses any more: calls `drop` (NULL: nothing to do) once for each
+ * message left, closes the eventfds, frees the block if strait_channel_create made it. Handles still
+ * open are void. Does not block. NULL is ignored. */
+STRAIT_API void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop,
+                                       void *context);
+
+/* Opens a sender, for the calling thread to use. -EBUSY: the variant has no end left (spsc: one;
+ * lanes: `senders`); -EPIPE: the sending side is closed. */
+STRAIT_API int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel);
+
+/* Opens the receiver, for the calling thread to use. One at a time: that is the caller's care. */
+STRAIT_API int strait_receiver_open(struct strait_receiver *receiver,
+                                    struct strait_channel *channel);
+
+/* Closes a sender after its last send. As with a pipe, the sending side closes with the last open
+ * sender: the receiver takes what is left, then gets -EPIPE. The handle answers -EPIPE from now on;
+ * closing it again does nothing. Any thread that holds the right to the handle; does not block. */
+STRAIT_API void strait_sender_close(struct strait_sender *sender);
+
+/* Closes the receiving side: the next send gets -EPIPE, and blocked senders wake up. What is queued
+ * waits for strait_channel_destroy. Otherwise as strait_sender_close. */
+STRAIT_API void strait_receiver_close(struct strait_receiver *receiver);
+
+/* Makes the calling thread the handle's owner. To hand a handle over, the old owner stops using it,
+ * the two threads synchronise by whatever means, and the new owner adopts it. */
+STRAIT_API void strait_sender_adopt(struct strait_sender *sender);
+STRAIT_API void strait_receiver_adopt(struct strait_receiver *receiver);
+
+/* Ends waits through this handle with -ECANCELED while *flag (written with release order by any
+ * thread) is not 0. NULL: nothing does. The thread that sets the flag then calls strait_wake. */
+STRAIT_API void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag);
+STRAIT_API void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t *flag);
+
+/* Wakes whoever waits on either side, to look again. Any thread; does not block. */
+STRAIT_API void strait_channel_wake(struct strait_channel *channel);
+
+/* ---- wait: cold calls that block until the deadline at most ---- */
+
+/* Sends all n messages, waiting for room. Returns how many were sent: fewer than n if the channel
+ * closed, the deadline passed or the wait was cancelled in between. If not even one was: -EPIPE,
+ * -ETIMEDOUT, -ECANCELED. */
+STRAIT_API ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
+                                 int64_t deadline);
+
+/* Receives 1 to n messages, waiting for the first. -EPIPE: closed and nothing left; -ETIMEDOUT;
+ * -ECANCELED. */
+STRAIT_API ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages, size_t n,
+                                    int64_t deadline);
+
+/* Waits until a message can be taken. 0, or as strait_receive. */
+STRAIT_API int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline);
+
+/* Waits until there was room. 0, or as strait_send. Another sender may be faster. */
+STRAIT_API int strait_send_wait(struct strait_sender *sender, int64_t deadline);
+
+/* ---- event loops: a side whose mode is STRAIT_WAIT_FD ----
+ *
+ * Watch the fd for reading, level-triggered. When it is readable, or at the start: take messages
+ * until -EAGAIN, then arm. If a budget stops you before that, just return: the fd stays readable.
+ */
+
+/* The eventfd; -EINVAL if the side has another mode. It belongs to the channel. */
+STRAIT_API int strait_receiver_fd(const struct strait_receiver *receiver);
+STRAIT_API int strait_sender_fd(const struct strait_sender *sender);
+
+/* Makes the fd unreadable until there is something to do: 1. If there already is: 0, and the fd
+ * stays readable. -EINVAL: another mode. Costs a system call or two; does not block. */
+STRAIT_API int strait_receiver_arm(struct strait_receiver *receiver);
+STRAIT_API int strait_sender_arm(struct strait_sender *sender);
+
+/* ---- the hot path: inline, no system call unless a sleeper must be woken ---- */
+
+/* Out of line: wakes the side that sleeps on `signal`. */
+STRAIT_API void strait_signal_wake(struct strait_channel *channel, struct strait_signal *signal);
+
+/* Out of line: STRAIT_CHECKED found a second thread on a handle. Ends the program. */
+STRAIT_API void strait_checked_owner(struct strait_handle *handle, const char *rule);
+
+static inline void strait_check_owner(struct strait_handle *handle, const char *rule)
+{
+#ifdef STRAIT_CHECKED
+    strait_checked_owner(handle, rule);
+#else
+    (void)handle;
+    (void)rule;
+#endif
+}
+
+static inline void strait_check_sender(struct strait_sender *sender)
+{
+#ifdef STRAIT_CHECKED
+    if (sender->handle.variant->senders == STRAIT_SENDERS_ANY) {
+        return;
+    }
+#endif
+    strait_check_owner(&sender->handle, "a sender handle is used by one thread at a time");
+}
+
+/* Has the side that owns `signal` closed? */
+static inline bool strait_signal_closed(const struct strait_signal *signal)
+{
+    /* the side that owns the signal writes STRAIT_CLOSED; a hint here, exact where it is acted on */
+    return (strait_load_relaxed(&signal->word) & STRAIT_CLOSED) != 0;
+}
+
+/* After something was published for the side that owns `signal`: wakes it if it sleeps. */
+static inline void strait_signal_notify(struct strait_handle *handle, struct strait_signal *signal)
+{
+    if (STRAIT_UNLIKELY(handle->fenced)) {
+        /* wait.fence: pairs with wait.sleep; what was published, or else the sleeper's WAITING */
+        strait_full_fence();
+    }
+    /* wait.notify: pairs with wait.sleep; what was published, or else the sleeper's WAITING */
+    strait_light_barrier();
+    /* the sleeper sets STRAIT_WAITING, its wakers clear it */
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&signal->word) & STRAIT_WAITING)) {
+        strait_signal_wake(handle->channel, signal);
+    }
+}
+
+/* Sends up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: full; -EPIPE: closed. */
+static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
+                                        size_t n)
+{
+    struct strait_handle *handle = &sender->handle;
+    strait_check_sender(sender);
+    if (STRAIT_UNLIKELY(strait_signal_closed(&handle->channel->receiver))) {
+        return -EPIPE;
+    }
+    size_t sent = handle->variant->try_send(sender->end, messages, n);
+    if (STRAIT_UNLIKELY(sent == 0)) {
+        return n ? -EAGAIN : 0;
+    }
+    strait_signal_notify(handle, &handle->channel->receiver);
+    return (ptrdiff_t)sent;
+}
+
+/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EAGAIN if not. */
+STRAIT_API ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver);
+
+/* Receives up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: empty; -EPIPE: closed
+ * and nothing left. */
+static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
+                                           size_t n)
+{
+    struct strait_handle *handle = &receiver->handle;
+    strait_check_owner(handle, "a receiver handle is used by one thread at a time");
+    size_t received = handle->variant->try_receive(receiver->ring, messages, n);
+    if (STRAIT_UNLIKELY(received == 0)) {
+        return n ? strait_receive_nothing(receiver) : 0;
+    }
+    strait_signal_notify(handle, &handle->channel->sender);
+    return (ptrdiff_t)received;
+}
+
+/* Room for up to n messages in place: span->count of them, next to each other, to be written and
+ * then committed, all of them. How many; -EAGAIN; -EPIPE. One reservation at a time and handle
+ * ("cells": and thread). What is reserved is not sent before the commit, and must be committed. */
+static inline ptrdiff_t strait_reserve(struct strait_sender *sender, size_t n,
+                                       struct strait_span *span)
+{
+    struct strait_handle *handle = &sender->handle;
+    strait_check_sender(sender);
+    if (STRAIT_UNLIKELY(strait_signal_closed(&handle->channel->receiver))) {
+        return -EPIPE;
+    }
+    size_t count = handle->variant->reserve(sender->end, n, span);
+    return count || !n ? (ptrdiff_t)count : -EAGAIN;
+}
+
+/* Sends what was reserved. A receiver that has closed meanwhile leaves it to the drop callback. */
+static inline void strait_commit(struct strait_sender *sender, const struct strait_span *span)
+{
+    sender->handle.variant->commit(sender->end, span);
+    strait_signal_notify(&sender->handle, &sender->handle.channel->receiver);
+}
+
+/* Up to n messages in place, without taking them: span->count, next to each other. How many;
+ * -EAGAIN; -EPIPE. They stay valid until they are released. */
+static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
+                                    struct strait_span *span)
+{
+    struct strait_handle *handle = &receiver->handle;
+    strait_check_owner(handle, "a receiver handle is used by one thread at a time");
+    size_t count = handle->variant->peek(receiver->ring, n, span);
+    return count || !n ? (ptrdiff_t)count : strait_receive_nothing(receiver);
+}
+
+/* Takes what the last peek showed; lower span->count first to take fewer. */
+static inline void strait_release(struct strait_receiver *receiver, const struct strait_span *span)
+{
+    receiver->handle.variant->release(receiver->ring, span);
+    strait_signal_notify(&receiver->handle, &receiver->handle.channel->sender);
+}
+
+/* ---- the table of variants ---- */
+
+/* The i-th variant, NULL past the last. Any thread. */
+STRAIT_API const struct strait_variant *strait_variant_at(size_t i);
+
+/* The variant of that name, or NULL. Any thread. */
+STRAIT_API const struct strait_variant *strait_variant_find(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* STRAIT_CHANNEL_H */

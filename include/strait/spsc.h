@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spsc: one sender, one receiver.
+ *
+ * Algorithm: Lamport's ring ("Specifying Concurrent Program Modules", 1983) with each side keeping
+ * a copy of the other side's index and looking again only when the copy says full or empty (Lee,
+ * Bu, Chandranmenon, "A lock-free, cache-efficient shared ring buffer", 2010), and with each index
+ * alone on its line: a published line holds nothing that its owner loads, so that the other side's
+ * polling never takes away what the next operation needs.
+ *
+ *   line 0  sender's own     index, copy of head, geometry      sender writes
+ *   line 1  tail             messages committed                 sender writes, receiver polls
+ *   line 2  head             messages released                  receiver writes, sender polls
+ *   line 3  receiver's own   index, copy of tail, geometry      receiver writes
+ *   then    the slots
+ *
+ * Invariants, in free-running 32-bit indices:
+ *   tail - head <= capacity <= slots <= 2^30
+ *   sender.index == tail, receiver.index == head between operations
+ *   sender.other is a head of the past:   tail - sender.other is an upper bound of what is queued
+ *   receiver.other is a tail of the past: receiver.other - head is a lower bound
+ *
+ * Who may call what at the same time (x: needs the caller's exclusion)
+ *                              reserve commit has_room | peek release | attach
+ *   reserve, commit, has_room  x                       | yes          | -
+ *   peek, release              yes                     | x            | yes
+ *   attach, detach             of an end nobody sends through         | yes
+ *
+ * Progress: every operation is wait-free. A sender stopped between reserve and commit holds up
+ * nothing but the messages it has not committed; a receiver stopped between peek and release holds
+ * up nothing until the ring is full.
+ */
+#ifndef STRAIT_SPSC_H
+#define STRAIT_SPSC_H
+
+#include "strait/variant.h"
+
+/* What one side works with; nobody else loads it. */
+struct strait_spsc_side {
+    uint32_t index;    /* next to reserve, or to peek */
+    uint32_t other;    /* the other side's index when last looked at */
+    uint32_t capacity; /* the rest is set once, by init */
+    uint32_t mask;
+    size_t message_size;
+    uint32_t attached; /* sender's side only: 1 while a sender has this end */
+};
+
+struct strait_spsc {
+    STRAIT_LINE_ALIGNED struct strait_spsc_side sender;   /* line 0: sender writes */
+    STRAIT_LINE_ALIGNED uint32_t tail;                    /* line 1: sender writes */
+    STRAIT_LINE_ALIGNED uint32_t head;                    /* line 2: receiver writes */
+    STRAIT_LINE_ALIGNED struct strait_spsc_side receiver; /* line 3: receiver writes */
+};
+
+STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, sender) == 0 * STRAIT_LINE, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, tail) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, head) == 2 * STRAIT_LINE, "line 2");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, receiver) == 3 * STRAIT_LINE, "line 3");
+STRAIT_STATIC_ASSERT(sizeof(struct strait_spsc) == 4 * STRAIT_LINE, "the slots follow line 3");
+
+static inline size_t strait_spsc_size(const struct strait_shape *shape)
+{
+    size_t slots = strait_slots(shape->capacity);
+    return sizeof(struct strait_spsc) + strait_round_up(slots * shape->message_size, STRAIT_LINE);
+}
+
+static inline void strait_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape)
+{
+    struct strait_spsc_side side;
+    side.index = STRAIT_FIRST_INDEX;
+    side.other = STRAIT_FIRST_INDEX;
+    side.capacity = (uint32_t)shape->capacity;
+    side.mask = strait_slots(shape->capacity) - 1;
+    side.message_size = shape->message_size;
+    side.attached = 0;
+    ring->sender = side;
+    ring->receiver = side;
+    ring->tail = STRAIT_FIRST_INDEX;
+    ring->head = STRAIT_FIRST_INDEX;
+}
+
+static inline struct strait_spsc *strait_spsc_attach(struct strait_spsc *ring)
+{
+    uint32_t expected = 0;
+    /* spsc.attach: pairs with spsc.detach; line 0 as the sender before left it */
+    return strait_cas_acq_rel(&ring->sender.attached, &expected, 1) ? ring : NULL;
+}
+
+static inline void strait_spsc_detach(struct strait_spsc *ring)
+{
+    /* spsc.detach: pairs with spsc.attach; line 0 as this sender leaves it */
+    strait_store_release(&ring->sender.attached, 0);
+}
+
+/* The run that starts at a side's index: at most n, at most `free`, and not past the end of the
+ * memory. */
+static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct strait_spsc_side *side,
+                                     size_t n, uint32_t free, struct strait_span *span)
+{
+    uint32_t slot = side->index & side->mask;
+    size_t wanted = strait_min(n, free);
+    size_t to_end = (size_t)side->mask + 1 - slot;
+    span->messages = (char *)(ring + 1) + slot * side->message_size;
+    span->message_size = side->message_size;
+    span->position = side->index;
+    span->count = strait_min(wanted, to_end);
+    span->more = wanted > to_end;
+    return span->count;
+}
+
+/* Free slots: exact if the answer is 0, else a lower bound. */
+static inline uint32_t strait_spsc_room(struct strait_spsc *ring, size_t n)
+{
+    struct strait_spsc_side *own = &ring->sender;
+    uint32_t room = own->capacity - (own->index - own->other);
+    if (STRAIT_UNLIKELY(room < n)) {
+        /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head */
+        own->other = strait_load_acquire(&ring->head);
+        room = own->capacity - (own->index - own->other);
+    }
+    return room;
+}
+
+static inline bool strait_spsc_has_room(struct strait_spsc *ring)
+{
+    return strait_spsc_room(ring, 1) > 0;
+}
+
+static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
+                                         struct strait_span *span)
+{
+    return strait_spsc_run(ring, &ring->sender, n, strait_spsc_room(ring, n), span);
+}
+
+static inline void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
+{
+    uint32_t tail = (uint32_t)(span->position + span->count);
+    ring->sender.index = tail;
+    /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail */
+    strait_store_release(&ring->tail, tail);
+}
+
+static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
+{
+    struct strait_spsc_side *own = &ring->receiver;
+    if (STRAIT_UNLIKELY(own->other - own->index < n)) {
+        /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
+        own->other = strait_load_acquire(&ring->tail);
+    }
+    return strait_spsc_run(ring, own, n, own->other - own->index, span);
+}
+
+static inline void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
+{
+    uint32_t head = (uint32_t)(span->position + span->count);
+    ring->receiver.index = head;
+    /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head */
+    strait_store_release(&ring->head, head);
+}
+
+STRAIT_DEFINE_TRY(strait_spsc, struct strait_spsc, struct strait_spsc)
+STRAIT_DEFINE_VARIANT(strait_spsc, struct strait_spsc, struct strait_spsc, "spsc",
+                      STRAIT_SENDERS_ONE);
+
+#endif /* STRAIT_SPSC_H */

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sync: the named memory orders, and the only place that names ck_pr or a fence.
+ *
+ * Everything else in strait calls these helpers. They have three bodies:
+ *
+ *   ships        Concurrency Kit's ck_pr
+ *   TSan         C11's orders on the __atomic builtins: ThreadSanitizer cannot see through
+ *                ck_pr's inline assembly (STRAIT_SYNC_C11, set by itself under -fsanitize=thread)
+ *   STRAIT_SYNC_HEADER
+ *                a header of yours that defines the same helpers: a model checker, random delays
+ *
+ * so that what is checked is the algorithm that ships.
+ *
+ * Two widths: uint32_t, and uintptr_t ("word") where a counter must not come round again while a
+ * thread is stopped between its load and its compare-and-swap.
+ *
+ * Each call of a helper that is not relaxed carries a label, `name: pairs with other-name; what
+ * becomes visible`, and each relaxed access to a shared word names who writes it. tests/labels
+ * checks that every label has its partner.
+ */
+#ifndef STRAIT_SYNC_H
+#define STRAIT_SYNC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define STRAIT_SYNC_C11 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define STRAIT_SYNC_C11 1
+#endif
+#endif
+
+#if defined(STRAIT_SYNC_HEADER)
+#include STRAIT_SYNC_HEADER
+#else
+
+/* Always from the system's folder: the warnings of Concurrency Kit's headers are not ours. */
+#include <ck_pr.h>
+
+#if defined(__x86_64__) != defined(CK_MD_TSO) && (defined(__x86_64__) || defined(__aarch64__))
+#error "ck_md.h was made for another architecture: its fences would be wrong here"
+#endif
+
+#if defined(STRAIT_SYNC_C11)
+
+#define STRAIT_SYNC_OPERATIONS(NAME, TYPE, WIDTH)                                                  \
+    static inline TYPE NAME##load_relaxed(const TYPE *p)                                           \
+    {                                                                                              \
+        return __atomic_load_n(p, __ATOMIC_RELAXED);                                               \
+    }                                                                                              \
+    static inline TYPE NAME##load_acquire(const TYPE *p)                                           \
+    {                                                                                              \
+        return __atomic_load_n(p, __ATOMIC_ACQUIRE);                                               \
+    }                                                                                              \
+    static inline void NAME##store_relaxed(TYPE *p, TYPE v)                                        \
+    {                                                                                              \
+        __atomic_store_n(p, v, __ATOMIC_RELAXED);                                                  \
+    }                                                                                              \
+    static inline void NAME##store_release(TYPE *p, TYPE v)                                        \
+    {                                                                                              \
+        __atomic_store_n(p, v, __ATOMIC_RELEASE);                                                  \
+    }                                                                                              \
+    static inline bool NAME##cas_relaxed(TYPE *p, TYPE *expected, TYPE v)                          \
+    {                                                                                              \
+        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_RELAXED,                \
+                                           __ATOMIC_RELAXED);                                      \
+    }                                                                                              \
+    static inline bool NAME##cas_acq_rel(TYPE *p, TYPE *expected, TYPE v)                          \
+    {                                                                                              \
+        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_ACQ_REL,                \
+                                           __ATOMIC_ACQUIRE);                                      \
+    }                                                                                              \
+    static inline TYPE NAME##add_acq_rel(TYPE *p, TYPE v)                                          \
+    {                                                                                              \
+        return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);                                         \
+    }
+
+#else
+
+#define STRAIT_SYNC_OPERATIONS(NAME, TYPE, WIDTH)                                                  \
+    static inline TYPE NAME##load_relaxed(const TYPE *p)                                           \
+    {                                                                                              \
+        return ck_pr_load_##WIDTH(p);                                                              \
+    }                                                                                              \
+    static inline TYPE NAME##load_acquire(const TYPE *p)                                           \
+    {                                                                                              \
+        TYPE v = ck_pr_load_##WIDTH(p);                                                            \
+        ck_pr_fence_acquire();                                                                     \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void NAME##store_relaxed(TYPE *p, TYPE v)                                        \
+    {                                                                                              \
+        ck_pr_store_##WIDTH(p, v);                                                                 \
+    }                                                                                              \
+    static inline void NAME##store_release(TYPE *p, TYPE v)                                        \
+    {                                                                                              \
+        ck_pr_fence_release();                                                                     \
+        ck_pr_store_##WIDTH(p, v);                                                                 \
+    }                                                                                              \
+    static inline bool NAME##cas_relaxed(TYPE *p, TYPE *expected, TYPE v)                          \
+    {                                                                                              \
+        return ck_pr_cas_##WIDTH##_value(p, *expected, v, expected);                               \
+    }                                                                                              \
+    static inline bool NAME##cas_acq_rel(TYPE *p, TYPE *expected, TYPE v)                          \
+    {                                                                                              \
+        ck_pr_fence_acqrel();                                                                      \
+        bool swapped = ck_pr_cas_##WIDTH##_value(p, *expected, v, expected);                       \
+        ck_pr_fence_acqrel();                                                                      \
+        return swapped;                                                                            \
+    }                                                                                              \
+    static inline TYPE NAME##add_acq_rel(TYPE *p, TYPE v)                                          \
+    {                                                                                              \
+        ck_pr_fence_acqrel();                                                                      \
+        TYPE before = ck_pr_faa_##WIDTH(p, v);                                                     \
+        ck_pr_fence_acqrel();                                                                      \
+        return before;                                                                             \
+    }
+
+#endif
+
+STRAIT_SYNC_OPERATIONS(strait_, uint32_t, 32)
+#if UINTPTR_MAX > UINT32_MAX
+STRAIT_SYNC_OPERATIONS(strait_word_, uintptr_t, 64)
+#else
+STRAIT_SYNC_OPERATIONS(strait_word_, uintptr_t, 32)
+#endif
+#undef STRAIT_SYNC_OPERATIONS
+
+/* Store-load order. The sleeper's side of an asymmetric pair uses strait_heavy_barrier (wait.c)
+ * instead, so that the other side gets away with strait_light_barrier. */
+static inline void strait_full_fence(void)
+{
+    ck_pr_fence_memory();
+}
+
+/* Holds the compiler back, costs the processor nothing. */
+static inline void strait_light_barrier(void)
+{
+    ck_pr_barrier();
+}
+
+/* Says to the core that this is a polling loop. */
+static inline void strait_pause(void)
+{
+    ck_pr_stall();
+}
+
+#endif /* STRAIT_SYNC_HEADER */
+#endif /* STRAIT_SYNC_H */

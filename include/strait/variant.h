@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * variant: what every ring has in common, and the interface through which a channel drives it.
+ *
+ * A ring is bare: it neither waits nor closes nor knows its threads; a channel (channel.h) adds
+ * that. It lives in one block of memory without a pointer into itself. A variant is one header
+ * that defines, for a ring `struct strait_<name>` and a sender's end of it,
+ *
+ *   size_t strait_<name>_size(shape)              bytes of the block
+ *   void   strait_<name>_init(ring, shape)        empty, every index at STRAIT_FIRST_INDEX
+ *   end   *strait_<name>_attach(ring)             a sender's end, NULL when all are taken
+ *   void   strait_<name>_detach(end)              gives it back
+ *   bool   strait_<name>_has_room(end)            would a reserve succeed now?
+ *   size_t strait_<name>_reserve(end, n, span)    room for up to n messages, in place
+ *   void   strait_<name>_commit(end, span)        publishes all that was reserved
+ *   size_t strait_<name>_peek(ring, n, span)      up to n messages, in place
+ *   void   strait_<name>_release(ring, span)      gives the slots of all or the first of them back
+ *   size_t strait_<name>_try_send(end, messages, n)
+ *   size_t strait_<name>_try_receive(ring, messages, n)
+ *                                                 the same by copy: STRAIT_DEFINE_TRY writes both
+ *
+ * ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one line of the table
+ * in src/variants.c. Called by name the operations inline into the caller.
+ */
+#ifndef STRAIT_VARIANT_H
+#define STRAIT_VARIANT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "strait/sync.h"
+
+#ifdef __cplusplus
+#define STRAIT_STATIC_ASSERT(condition, message) static_assert(condition, message)
+#else
+#define STRAIT_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
+#endif
+
+/* Two 64-byte lines: the prefetcher of current x86 cores fetches them in pairs. */
+#define STRAIT_LINE 128
+#define STRAIT_LINE_ALIGNED __attribute__((aligned(STRAIT_LINE)))
+
+#define STRAIT_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define STRAIT_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+/* Indices run free and are compared by difference. They start shortly before 2^32, so that every
+ * program sees them come round, not just the one that has run for a day. */
+#define STRAIT_FIRST_INDEX ((uint32_t)-64)
+
+#define STRAIT_CAPACITY_MAX ((size_t)1 << 30)     /* messages */
+#define STRAIT_MESSAGE_SIZE_MAX ((size_t)1 << 24) /* bytes */
+#define STRAIT_SENDERS_MAX 1024u
+
+/* What a ring is made for; a channel checks it before a variant sees it. */
+struct strait_shape {
+    size_t capacity;     /* messages, 1 to STRAIT_CAPACITY_MAX */
+    size_t message_size; /* bytes, 1 to STRAIT_MESSAGE_SIZE_MAX */
+    uint32_t senders;    /* that can be attached at once, 1 to STRAIT_SENDERS_MAX */
+};
+
+/* Messages in place: `count` of them, next to each other, starting at `messages`. Fewer than asked
+ * for where the ring's memory ends; `more` says that another call may have the rest. */
+struct strait_span {
+    void *messages;
+    size_t count;
+    size_t message_size;
+    uintptr_t position; /* the variant's own */
+    bool more;
+};
+
+enum strait_senders {
+    STRAIT_SENDERS_ONE,        /* one attached sender */
+    STRAIT_SENDERS_REGISTERED, /* as many attached senders as the shape says, one thread each */
+    STRAIT_SENDERS_ANY,        /* one end, any number of threads */
+};
+
+/* A variant as the table holds it. */
+struct strait_variant {
+    const char *name;
+    enum strait_senders senders;
+    size_t (*size)(const struct strait_shape *shape);
+    void (*init)(void *ring, const struct strait_shape *shape);
+    void *(*attach)(void *ring);
+    void (*detach)(void *end);
+    bool (*has_room)(void *end);
+    size_t (*reserve)(void *end, size_t n, struct strait_span *span);
+    void (*commit)(void *end, const struct strait_span *span);
+    size_t (*try_send)(void *end, const void *messages, size_t n);
+    size_t (*peek)(void *ring, size_t n, struct strait_span *span);
+    void (*release)(void *ring, const struct strait_span *span);
+    size_t (*try_receive)(void *ring, void *messages, size_t n);
+};
+
+static inline size_t strait_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t strait_round_up(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* The number of slots behind a capacity: the next power of two, so that a free-running index
+ * masks to a slot. The capacity itself stays exact. */
+static inline uint32_t strait_slots(size_t capacity)
+{
+    uint32_t slots = 1;
+    while (slots < capacity) {
+        slots <<= 1;
+    }
+    return slots;
+}
+
+/* memcpy, with the common case of one small message told to the compiler. */
+static inline void strait_copy(void *to, const void *from, size_t bytes)
+{
+    if (bytes == sizeof(uint64_t)) {
+        memcpy(to, from, sizeof(uint64_t));
+    } else {
+        memcpy(to, from, bytes);
+    }
+}
+
+/* The copying operations, written once for every variant. A second round is worth its load of the
+ * other side's index only where the first one ended at the end of the memory. */
+#define STRAIT_DEFINE_TRY(VARIANT, END, RING)                                                      \
+    static inline size_t VARIANT##_try_send(END *end, const void *messages, size_t n)              \
+    {                                                                                              \
+        struct strait_span span;                                                                   \
+        const char *from = (const char *)messages;                                                 \
+        size_t sent = 0;                                                                           \
+        do {                                                                                       \
+            if (!VARIANT##_reserve(end, n - sent, &span)) {                                        \
+                break;                                                                             \
+            }                                                                                      \
+            strait_copy(span.messages, from, span.count *span.message_size);                       \
+            VARIANT##_commit(end, &span);                                                          \
+            from += span.count * span.message_size;                                                \
+            sent += span.count;                                                                    \
+        } while (STRAIT_UNLIKELY(span.more) && sent < n);                                          \
+        return sent;                                                                               \
+    }                                                                                              \
+    static inline size_t VARIANT##_try_receive(RING *ring, void *messages, size_t n)               \
+    {                                                                                              \
+        struct strait_span span;                                                                   \
+        char *to = (char *)messages;                                                               \
+        size_t received = 0;                                                                       \
+        do {                                                                                       \
+            if (!VARIANT##_peek(ring, n - received, &span)) {                                      \
+                break;                                                                             \
+            }                                                                                      \
+            strait_copy(to, span.messages, span.count *span.message_size);                         \
+            VARIANT##_release(ring, &span);                                                        \
+            to += span.count * span.message_size;                                                  \
+            received += span.count;                                                                \
+        } while (STRAIT_UNLIKELY(span.more) && received < n);                                      \
+        return received;                                                                           \
+    }
+
+/* The descriptor VARIANT##_variant: the typed operations behind void pointers. */
+#define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS)                                   \
+    static inline void VARIANT##_v_init(void *ring, const struct strait_shape *shape)              \
+    {                                                                                              \
+        VARIANT##_init((RING *)ring, shape);                                                       \
+    }                                                                                              \
+    static inline void *VARIANT##_v_attach(void *ring)                                             \
+    {                                                                                              \
+        return VARIANT##_attach((RING *)ring);                                                     \
+    }                                                                                              \
+    static inline void VARIANT##_v_detach(void *end)                                               \
+    {                                                                                              \
+        VARIANT##_detach((END *)end);                                                              \
+    }                                                                                              \
+    static inline bool VARIANT##_v_has_room(void *end)                                             \
+    {                                                                                              \
+        return VARIANT##_has_room((END *)end);                                                     \
+    }                                                                                              \
+    static inline size_t VARIANT##_v_reserve(void *end, size_t n, struct strait_span *span)        \
+    {                                                                                              \
+        return VARIANT##_reserve((END *)end, n, span);                                             \
+    }                                                                                              \
+    static inline void VARIANT##_v_commit(void *end, const struct strait_span *span)               \
+    {                                                                                              \
+        VARIANT##_commit((END *)end, span);                                                        \
+    }                                                                                              \
+    static inline size_t VARIANT##_v_try_send(void *end, const void *messages, size_t n)           \
+    {                                                                                              \
+        return VARIANT##_try_send((END *)end, messages, n);                                        \
+    }                                                                                              \
+    static inline size_t VARIANT##_v_peek(void *ring, size_t n, struct strait_span *span)          \
+    {                                                                                              \
+        return VARIANT##_peek((RING *)ring, n, span);                                              \
+    }                                                                                              \
+    static inline void VARIANT##_v_release(void *ring, const struct strait_span *span)             \
+    {                                                                                              \
+        VARIANT##_release((RING *)ring, span);                                                     \
+    }                                                                                              \
+    static inline size_t VARIANT##_v_try_receive(void *ring, void *messages, size_t n)             \
+    {                                                                                              \
+        return VARIANT##_try_receive((RING *)ring, messages, n);                                   \
+    }                                                                                              \
+    static const struct strait_variant VARIANT##_variant __attribute__((unused)) = {               \
+        NAME,                  SENDERS,                VARIANT##_size,        VARIANT##_v_init,    \
+        VARIANT##_v_attach,    VARIANT##_v_detach,     VARIANT##_v_has_room,  VARIANT##_v_reserve, \
+        VARIANT##_v_commit,    VARIANT##_v_try_send,   VARIANT##_v_peek,      VARIANT##_v_release, \
+        VARIANT##_v_try_receive}
+
+#endif /* STRAIT_VARIANT_H */

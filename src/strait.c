@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * strait in one translation unit. To vendor it, copy include/ and src/ and compile this file:
+ *
+ *   cc app.c src/strait.c -Iinclude $(pkg-config --cflags --libs ck) -pthread
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "variants.c"
+#include "wait.c"
+#include "channel.c"

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/* See wait.h for the protocol. */
+#include "wait.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000
+
+/* Longest spin before a sleep: a sleep and its wake-up cost 6 to 50 us, so that spinning for
+ * longer loses even if it succeeds in the end. */
+#define SPIN_MAX_NS 10000u
+/* Below this a spin is not worth the clock it reads. */
+#define SPIN_MIN_NS 300u
+/* A sleep shorter than this would nearly have been saved by spinning: try it again. */
+#define SLEEP_SHORT_NS 60000
+/* Looks at the other side between two looks at the clock. */
+#define LOOKS_PER_CLOCK 8
+/* Clock readings after which a spinning thread lets others have the CPU for once. */
+#define CLOCKS_PER_YIELD 64
+
+int64_t strait_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+int64_t strait_deadline(int64_t ns)
+{
+    int64_t now = strait_now();
+    return ns > STRAIT_FOREVER - now ? STRAIT_FOREVER : now + ns;
+}
+
+/* ---- primitives; none of them touches errno ---- */
+
+static struct timespec to_timespec(int64_t ns)
+{
+    struct timespec t;
+    t.tv_sec = (time_t)(ns / NS_PER_S);
+    t.tv_nsec = (long)(ns % NS_PER_S);
+    return t;
+}
+
+static pthread_once_t membarrier_once = PTHREAD_ONCE_INIT;
+static bool membarrier_registered;
+
+static void membarrier_register(void)
+{
+    int saved = errno;
+    membarrier_registered =
+        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    errno = saved;
+}
+
+bool strait_heavy_barrier_available(void)
+{
+    pthread_once(&membarrier_once, membarrier_register);
+    return membarrier_registered;
+}
+
+void strait_heavy_barrier(bool fenced)
+{
+    if (fenced) {
+        /* wait.sleep: pairs with wait.fence, wait.notify; WAITING, or else what was published */
+        strait_full_fence();
+        return;
+    }
+    int saved = errno;
+    /* wait.sleep: the same through membarrier(2): see the head of wait.h */
+    syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    errno = saved;
+}
+
+int strait_futex_wait(uint32_t *word, uint32_t value, int64_t deadline, bool shared)
+{
+    int saved = errno;
+    struct timespec until = to_timespec(deadline);
+    int operation = shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET_PRIVATE;
+    long result = syscall(SYS_futex, word, operation, value,
+                          deadline == STRAIT_FOREVER ? NULL : &until, NULL,
+                          FUTEX_BITSET_MATCH_ANY);
+    bool timed_out = result != 0 && errno == ETIMEDOUT;
+    errno = saved;
+    return timed_out ? -ETIMEDOUT : 0;
+}
+
+void strait_futex_wake(uint32_t *word, int sleepers, bool shared)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, sleepers, NULL, NULL, 0);
+    errno = saved;
+}
+
+static void fd_signal(int fd)
+{
+    int saved = errno;
+    uint64_t one = 1;
+    /* Fails only where the counter is about to overflow, and then the fd is readable already. */
+    ssize_t ignored = write(fd, &one, sizeof(one));
+    (void)ignored;
+    errno = saved;
+}
+
+static void fd_clear(int fd)
+{
+    int saved = errno;
+    uint64_t count;
+    ssize_t ignored = read(fd, &count, sizeof(count)); /* -EAGAIN: was not readable */
+    (void)ignored;
+    errno = saved;
+}
+
+static void fd_wait(int fd, int64_t deadline)
+{
+    int saved = errno;
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    int64_t left = deadline - strait_now();
+    struct timespec timeout = to_timespec(left > 0 ? left : 0);
+    ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
+    errno = saved;
+}
+
+uint32_t strait_only_cpu(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    int saved = errno;
+    int failed = sched_getaffinity(0, sizeof(set), &set);
+    errno = saved;
+    if (failed || CPU_COUNT(&set) != 1) {
+        return 0;
+    }
+    uint32_t cpu = 0;
+    while (!CPU_ISSET(cpu, &set)) {
+        cpu++;
+    }
+    return cpu + 1;
+}
+
+/* ---- signals ---- */
+
+/* Clears and sets bits in one step, counts a wake-up with `add`; returns the word as it was. */
+static uint32_t signal_update(struct strait_signal *signal, uint32_t clear, uint32_t set,
+                              uint32_t add)
+{
+    /* both sides write it, and only by compare-and-swap */
+    uint32_t word = strait_load_relaxed(&signal->word);
+    /* signal.update: pairs with signal.update, signal.closed; all that the updater did before */
+    while (!strait_cas_acq_rel(&signal->word, &word, ((word & ~clear) | set) + add)) {
+    }
+    return word;
+}
+
+void strait_signal_close(struct strait_signal *own)
+{
+    signal_update(own, 0, STRAIT_CLOSED, 0);
+}
+
+/* Announces a sleeper; returns the word to sleep on. */
+static uint32_t signal_prepare(struct strait_signal *own)
+{
+    return signal_update(own, 0, STRAIT_WAITING, 0) | STRAIT_WAITING;
+}
+
+/* The sleeper changed its mind. Others who sleep on the same word still need the mark. */
+static void signal_retract(const struct strait_waiter *waiter)
+{
+    if (waiter->sole) {
+        signal_update(waiter->own, STRAIT_WAITING, 0, 0);
+    }
+}
+
+static void signal_rouse(struct strait_channel *channel, struct strait_signal *signal)
+{
+    int fd = signal == &channel->receiver ? channel->receiver_fd : channel->sender_fd;
+    if (fd >= 0) {
+        fd_signal(fd);
+    } else {
+        strait_futex_wake(&signal->word, INT_MAX, channel->shared);
+    }
+}
+
+void strait_signal_wake(struct strait_channel *channel, struct strait_signal *signal)
+{
+    uint32_t before = signal_update(signal, STRAIT_WAITING, 0, STRAIT_WAKEUP);
+    if (before & STRAIT_WAITING) { /* else another waker was faster: one wake-up is enough */
+        signal_rouse(channel, signal);
+    }
+}
+
+void strait_signal_kick(struct strait_channel *channel, struct strait_signal *signal)
+{
+    signal_update(signal, STRAIT_WAITING, 0, STRAIT_WAKEUP);
+    signal_rouse(channel, signal);
+}
+
+/* ---- waiting ---- */
+
+static bool cancelled(const struct strait_handle *handle)
+{
+    /* wait.cancelled: pairs with worker.stop; all that the thread that cancels did before */
+    return handle->cancel && strait_load_acquire(handle->cancel);
+}
+
+/* 0 ready, -ECANCELED, -ETIMEDOUT, -EAGAIN: wait on. Reads the clock only if it matters. */
+static int outcome(const struct strait_waiter *waiter, int64_t deadline)
+{
+    if (waiter->ready(waiter->side)) {
+        return 0;
+    }
+    if (cancelled(waiter->handle)) {
+        return -ECANCELED;
+    }
+    return deadline != STRAIT_FOREVER && strait_now() >= deadline ? -ETIMEDOUT : -EAGAIN;
+}
+
+/* Tells the other side where this one runs, if it has no choice. */
+static void publish_cpu(const struct strait_waiter *waiter)
+{
+    if (waiter->sole) {
+        /* hint, written by the side that owns the signal */
+        strait_store_relaxed(&waiter->own->cpu, strait_only_cpu());
+    }
+}
+
+/* Both ends on one CPU: whoever spins keeps the other from running. */
+static bool one_cpu(const struct strait_waiter *waiter)
+{
+    /* hints, each written by the side that owns the signal */
+    uint32_t own = strait_load_relaxed(&waiter->own->cpu);
+    return own != 0 && own == strait_load_relaxed(&waiter->peer->cpu);
+}
+
+static int spin(const struct strait_waiter *waiter, int64_t deadline, int64_t until)
+{
+    for (int clocks = 1;; clocks++) {
+        for (int looks = 0; looks < LOOKS_PER_CLOCK; looks++) {
+            if (waiter->ready(waiter->side)) {
+                return 0;
+            }
+            strait_pause();
+        }
+        int result = outcome(waiter, deadline);
+        if (result != -EAGAIN || (until != STRAIT_FOREVER && strait_now() >= until)) {
+            return result;
+        }
+        if (clocks % CLOCKS_PER_YIELD == 0 || one_cpu(waiter)) {
+            publish_cpu(waiter);
+            sched_yield();
+        }
+    }
+}
+
+static int sleep_until_ready(const struct strait_waiter *waiter, int64_t deadline)
+{
+    publish_cpu(waiter);
+    for (;;) {
+        uint32_t announced = signal_prepare(waiter->own);
+        strait_heavy_barrier(waiter->handle->fenced);
+        int result = outcome(waiter, deadline);
+        if (result != -EAGAIN) {
+            signal_retract(waiter);
+            return result;
+        }
+        if (waiter->mode == STRAIT_WAIT_FD) {
+            fd_wait(waiter->fd, deadline);
+            fd_clear(waiter->fd);
+        } else {
+            strait_futex_wait(&waiter->own->word, announced, deadline,
+                              waiter->handle->channel->shared);
+        }
+    }
+}
+
+/* Halves the spin when it brought nothing, takes it up again when the sleep was short. */
+static void adapt_spin(struct strait_handle *handle, uint32_t spin_ns, int64_t slept_ns)
+{
+    uint32_t next = slept_ns < SLEEP_SHORT_NS ? SPIN_MAX_NS : spin_ns / 2;
+    /* whoever waits through the handle writes it; a hint where several threads do */
+    strait_store_relaxed(&handle->spin_ns, next < SPIN_MIN_NS ? 0 : next);
+}
+
+static int park(const struct strait_waiter *waiter, int64_t deadline)
+{
+    struct strait_handle *handle = waiter->handle;
+    /* whoever waits through the handle writes it; a hint where several threads do */
+    uint32_t spin_ns = strait_load_relaxed(&handle->spin_ns);
+    if (spin_ns > 0 && !one_cpu(waiter)) {
+        int result = spin(waiter, deadline, strait_now() + spin_ns);
+        if (result != -EAGAIN) {
+            return result;
+        }
+    }
+    int64_t asleep = strait_now();
+    int result = sleep_until_ready(waiter, deadline);
+    adapt_spin(handle, spin_ns, strait_now() - asleep);
+    return result;
+}
+
+int strait_wait(const struct strait_waiter *waiter, int64_t deadline)
+{
+    int result = outcome(waiter, deadline);
+    if (result != -EAGAIN) {
+        return result;
+    }
+    return waiter->mode == STRAIT_WAIT_SPIN ? spin(waiter, deadline, STRAIT_FOREVER)
+                                            : park(waiter, deadline);
+}
+
+int strait_arm(const struct strait_waiter *waiter)
+{
+    /* set by this side alone; still set: armed, and nothing has come since */
+    if (strait_load_relaxed(&waiter->own->word) & STRAIT_WAITING) {
+        return 1;
+    }
+    fd_clear(waiter->fd);
+    signal_prepare(waiter->own);
+    strait_heavy_barrier(waiter->handle->fenced);
+    if (!waiter->ready(waiter->side)) {
+        return 1;
+    }
+    signal_retract(waiter);
+    fd_signal(waiter->fd);
+    return 0;
+}

@@ -9,10 +9,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "options.h"
 #include "wait.h"
 
 #define MAGIC 0x73747231u /* "str1": of this layout */
-#define SPIN_FIRST_NS 10000u
 
 /* In open_senders: the last sender has closed, and the side stays closed. */
 #define SENDERS_CLOSED 0x80000000u
@@ -24,24 +24,6 @@ static void *channel_ring(struct strait_channel *channel)
 
 /* ---- options ---- */
 
-/* The caller's struct may be older (shorter) than ours, or newer if its tail says nothing. */
-static int copy_options(struct strait_channel_options *to,
-                        const struct strait_channel_options *from)
-{
-    memset(to, 0, sizeof(*to));
-    if (!from) {
-        return 0;
-    }
-    size_t size = from->size ? from->size : sizeof(*to);
-    for (size_t i = sizeof(*to); i < size; i++) {
-        if (((const char *)from)[i]) {
-            return -EINVAL;
-        }
-    }
-    memcpy(to, from, strait_min(size, sizeof(*to)));
-    return 0;
-}
-
 static const struct strait_variant *fill_defaults(struct strait_channel_options *options)
 {
     const struct strait_variant *variant =
@@ -52,19 +34,25 @@ static const struct strait_variant *fill_defaults(struct strait_channel_options 
     if (!options->message_size) {
         options->message_size = sizeof(void *);
     }
+    if (options->sender == STRAIT_WAIT_DEFAULT) {
+        options->sender = STRAIT_WAIT_PARK;
+    }
+    if (options->receiver == STRAIT_WAIT_DEFAULT) {
+        options->receiver = STRAIT_WAIT_PARK;
+    }
     if (!options->senders && variant) {
         options->senders = variant->senders == STRAIT_SENDERS_REGISTERED ? 16 : 1;
     }
     return variant;
 }
 
-static bool options_valid(const struct strait_channel_options *options,
+static bool channel_options_valid(const struct strait_channel_options *options,
                           const struct strait_variant *variant)
 {
     return variant && options->capacity <= STRAIT_CAPACITY_MAX &&
            options->message_size <= STRAIT_MESSAGE_SIZE_MAX &&
            options->senders <= STRAIT_SENDERS_MAX &&
-           (options->senders == 1 || variant->senders != STRAIT_SENDERS_ONE) &&
+           (options->senders == 1 || variant->senders == STRAIT_SENDERS_REGISTERED) &&
            (unsigned)options->sender <= STRAIT_WAIT_FD &&
            (unsigned)options->receiver <= STRAIT_WAIT_FD && options->shared <= 1 &&
            !(options->shared && (options->sender == STRAIT_WAIT_FD ||
@@ -82,16 +70,16 @@ static bool shape_overflows(const struct strait_shape *shape)
 }
 
 /* Checks everything; on success `options` holds no zero that means a default. */
-static int resolve(struct strait_channel_options *options,
+static int channel_resolve(struct strait_channel_options *options,
                    const struct strait_channel_options *given,
                    const struct strait_variant **variant, struct strait_shape *shape)
 {
-    int error = copy_options(options, given);
+    int error = strait_options_copy(options, sizeof(*options), given);
     if (error) {
         return error;
     }
     *variant = fill_defaults(options);
-    if (!options_valid(options, *variant)) {
+    if (!channel_options_valid(options, *variant)) {
         return -EINVAL;
     }
     shape->capacity = options->capacity;
@@ -105,7 +93,7 @@ int strait_channel_size(const struct strait_channel_options *given, size_t *size
     struct strait_channel_options options;
     const struct strait_variant *variant;
     struct strait_shape shape;
-    int error = resolve(&options, given, &variant, &shape);
+    int error = channel_resolve(&options, given, &variant, &shape);
     if (!error) {
         *size = sizeof(struct strait_channel) + variant->size(&shape);
     }
@@ -164,7 +152,7 @@ int strait_channel_init(struct strait_channel **out, void *memory, size_t size,
     struct strait_channel_options options;
     const struct strait_variant *variant;
     struct strait_shape shape;
-    int error = resolve(&options, given, &variant, &shape);
+    int error = channel_resolve(&options, given, &variant, &shape);
     if (error) {
         return error;
     }
@@ -327,7 +315,7 @@ static void handle_open(struct strait_handle *handle, struct strait_channel *cha
     handle->variant = strait_variant_at(channel->variant);
     handle->cancel = NULL;
     handle->fenced = channel->fenced;
-    handle->spin_ns = SPIN_FIRST_NS;
+    handle->spin_ns = STRAIT_SPIN_NS;
     handle->owner = 0;
 }
 
@@ -472,10 +460,16 @@ void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t 
     receiver->handle.cancel = flag;
 }
 
+void strait_signal_wake(struct strait_channel *channel, struct strait_signal *signal)
+{
+    int fd = signal == &channel->receiver ? channel->receiver_fd : channel->sender_fd;
+    strait_signal_rouse(signal, fd, channel->shared);
+}
+
 void strait_channel_wake(struct strait_channel *channel)
 {
-    strait_signal_kick(channel, &channel->sender);
-    strait_signal_kick(channel, &channel->receiver);
+    strait_signal_kick(&channel->sender, channel->sender_fd, channel->shared);
+    strait_signal_kick(&channel->receiver, channel->receiver_fd, channel->shared);
 }
 
 /* ---- waiting sides ---- */
@@ -495,35 +489,43 @@ static bool receiver_ready(void *side)
            strait_signal_closed(&receiver->handle.channel->sender);
 }
 
+/* The part that is alike for both sides. */
+static struct strait_waiter handle_waiter(struct strait_handle *handle)
+{
+    struct strait_waiter waiter = {
+        .cancel = handle->cancel,
+        .spin_ns = &handle->spin_ns,
+        .fenced = handle->fenced,
+        .shared = handle->channel->shared,
+    };
+    return waiter;
+}
+
 static struct strait_waiter sender_waiter(struct strait_sender *sender)
 {
     struct strait_channel *channel = sender->handle.channel;
-    struct strait_waiter waiter = {
-        .handle = &sender->handle,
-        .own = &channel->sender,
-        .peer = &channel->receiver,
-        .ready = sender_ready,
-        .side = sender,
-        .mode = (enum strait_wait)channel->sender_wait,
-        .fd = channel->sender_fd,
-        .sole = sender->handle.variant->senders == STRAIT_SENDERS_ONE,
-    };
+    struct strait_waiter waiter = handle_waiter(&sender->handle);
+    waiter.own = &channel->sender;
+    waiter.peer = &channel->receiver;
+    waiter.ready = sender_ready;
+    waiter.side = sender;
+    waiter.mode = (enum strait_wait)channel->sender_wait;
+    waiter.fd = channel->sender_fd;
+    waiter.sole = sender->handle.variant->senders == STRAIT_SENDERS_ONE;
     return waiter;
 }
 
 static struct strait_waiter receiver_waiter(struct strait_receiver *receiver)
 {
     struct strait_channel *channel = receiver->handle.channel;
-    struct strait_waiter waiter = {
-        .handle = &receiver->handle,
-        .own = &channel->receiver,
-        .peer = &channel->sender,
-        .ready = receiver_ready,
-        .side = receiver,
-        .mode = (enum strait_wait)channel->receiver_wait,
-        .fd = channel->receiver_fd,
-        .sole = true,
-    };
+    struct strait_waiter waiter = handle_waiter(&receiver->handle);
+    waiter.own = &channel->receiver;
+    waiter.peer = &channel->sender;
+    waiter.ready = receiver_ready;
+    waiter.side = receiver;
+    waiter.mode = (enum strait_wait)channel->receiver_wait;
+    waiter.fd = channel->receiver_fd;
+    waiter.sole = true;
     return waiter;
 }
 

@@ -1,12 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * strait in one translation unit. To vendor it, copy include/ and src/ and compile this file:
+ * strait in one translation unit, layer by layer. To vendor it, copy include/ and src/ and compile
+ * this file:
  *
  *   cc app.c src/strait.c -Iinclude $(pkg-config --cflags --libs ck) -pthread
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+
+#include "strait.h"
+
 #include "variants.c"
 #include "wait.c"
+
 #include "channel.c"
+
+#include "port.c"
+
+#include "heap.c"
+#include "isolate.c"
+
+#include "cpu.c"
+#include "worker.c"

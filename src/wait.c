@@ -16,7 +16,7 @@
 
 /* Longest spin before a sleep: a sleep and its wake-up cost 6 to 50 us, so that spinning for
  * longer loses even if it succeeds in the end. */
-#define SPIN_MAX_NS 10000u
+#define SPIN_MAX_NS STRAIT_SPIN_NS
 /* Below this a spin is not worth the clock it reads. */
 #define SPIN_MIN_NS 300u
 /* A sleep shorter than this would nearly have been saved by spinning: try it again. */
@@ -109,7 +109,7 @@ static void fd_signal(int fd)
     errno = saved;
 }
 
-static void fd_clear(int fd)
+void strait_fd_clear(int fd)
 {
     int saved = errno;
     uint64_t count;
@@ -178,36 +178,35 @@ static void signal_retract(const struct strait_waiter *waiter)
     }
 }
 
-static void signal_rouse(struct strait_channel *channel, struct strait_signal *signal)
+static void signal_ring(struct strait_signal *signal, int fd, bool shared)
 {
-    int fd = signal == &channel->receiver ? channel->receiver_fd : channel->sender_fd;
     if (fd >= 0) {
         fd_signal(fd);
     } else {
-        strait_futex_wake(&signal->word, INT_MAX, channel->shared);
+        strait_futex_wake(&signal->word, INT_MAX, shared);
     }
 }
 
-void strait_signal_wake(struct strait_channel *channel, struct strait_signal *signal)
+void strait_signal_rouse(struct strait_signal *signal, int fd, bool shared)
 {
     uint32_t before = signal_update(signal, STRAIT_WAITING, 0, STRAIT_WAKEUP);
     if (before & STRAIT_WAITING) { /* else another waker was faster: one wake-up is enough */
-        signal_rouse(channel, signal);
+        signal_ring(signal, fd, shared);
     }
 }
 
-void strait_signal_kick(struct strait_channel *channel, struct strait_signal *signal)
+void strait_signal_kick(struct strait_signal *signal, int fd, bool shared)
 {
     signal_update(signal, STRAIT_WAITING, 0, STRAIT_WAKEUP);
-    signal_rouse(channel, signal);
+    signal_ring(signal, fd, shared);
 }
 
 /* ---- waiting ---- */
 
-static bool cancelled(const struct strait_handle *handle)
+static bool cancelled(const struct strait_waiter *waiter)
 {
     /* wait.cancelled: pairs with worker.stop; all that the thread that cancels did before */
-    return handle->cancel && strait_load_acquire(handle->cancel);
+    return waiter->cancel && strait_load_acquire(waiter->cancel);
 }
 
 /* 0 ready, -ECANCELED, -ETIMEDOUT, -EAGAIN: wait on. Reads the clock only if it matters. */
@@ -216,7 +215,7 @@ static int outcome(const struct strait_waiter *waiter, int64_t deadline)
     if (waiter->ready(waiter->side)) {
         return 0;
     }
-    if (cancelled(waiter->handle)) {
+    if (cancelled(waiter)) {
         return -ECANCELED;
     }
     return deadline != STRAIT_FOREVER && strait_now() >= deadline ? -ETIMEDOUT : -EAGAIN;
@@ -236,7 +235,7 @@ static bool one_cpu(const struct strait_waiter *waiter)
 {
     /* hints, each written by the side that owns the signal */
     uint32_t own = strait_load_relaxed(&waiter->own->cpu);
-    return own != 0 && own == strait_load_relaxed(&waiter->peer->cpu);
+    return own != 0 && waiter->peer && own == strait_load_relaxed(&waiter->peer->cpu);
 }
 
 static int spin(const struct strait_waiter *waiter, int64_t deadline, int64_t until)
@@ -264,7 +263,7 @@ static int sleep_until_ready(const struct strait_waiter *waiter, int64_t deadlin
     publish_cpu(waiter);
     for (;;) {
         uint32_t announced = signal_prepare(waiter->own);
-        strait_heavy_barrier(waiter->handle->fenced);
+        strait_heavy_barrier(waiter->fenced);
         int result = outcome(waiter, deadline);
         if (result != -EAGAIN) {
             signal_retract(waiter);
@@ -272,27 +271,25 @@ static int sleep_until_ready(const struct strait_waiter *waiter, int64_t deadlin
         }
         if (waiter->mode == STRAIT_WAIT_FD) {
             fd_wait(waiter->fd, deadline);
-            fd_clear(waiter->fd);
+            strait_fd_clear(waiter->fd);
         } else {
-            strait_futex_wait(&waiter->own->word, announced, deadline,
-                              waiter->handle->channel->shared);
+            strait_futex_wait(&waiter->own->word, announced, deadline, waiter->shared);
         }
     }
 }
 
 /* Halves the spin when it brought nothing, takes it up again when the sleep was short. */
-static void adapt_spin(struct strait_handle *handle, uint32_t spin_ns, int64_t slept_ns)
+static void adapt_spin(const struct strait_waiter *waiter, uint32_t spin_ns, int64_t slept_ns)
 {
     uint32_t next = slept_ns < SLEEP_SHORT_NS ? SPIN_MAX_NS : spin_ns / 2;
-    /* whoever waits through the handle writes it; a hint where several threads do */
-    strait_store_relaxed(&handle->spin_ns, next < SPIN_MIN_NS ? 0 : next);
+    /* whoever waits there writes it; a hint where several threads do */
+    strait_store_relaxed(waiter->spin_ns, next < SPIN_MIN_NS ? 0 : next);
 }
 
 static int park(const struct strait_waiter *waiter, int64_t deadline)
 {
-    struct strait_handle *handle = waiter->handle;
-    /* whoever waits through the handle writes it; a hint where several threads do */
-    uint32_t spin_ns = strait_load_relaxed(&handle->spin_ns);
+    /* whoever waits there writes it; a hint where several threads do */
+    uint32_t spin_ns = strait_load_relaxed(waiter->spin_ns);
     if (spin_ns > 0 && !one_cpu(waiter)) {
         int result = spin(waiter, deadline, strait_now() + spin_ns);
         if (result != -EAGAIN) {
@@ -301,7 +298,7 @@ static int park(const struct strait_waiter *waiter, int64_t deadline)
     }
     int64_t asleep = strait_now();
     int result = sleep_until_ready(waiter, deadline);
-    adapt_spin(handle, spin_ns, strait_now() - asleep);
+    adapt_spin(waiter, spin_ns, strait_now() - asleep);
     return result;
 }
 
@@ -321,9 +318,9 @@ int strait_arm(const struct strait_waiter *waiter)
     if (strait_load_relaxed(&waiter->own->word) & STRAIT_WAITING) {
         return 1;
     }
-    fd_clear(waiter->fd);
+    strait_fd_clear(waiter->fd);
     signal_prepare(waiter->own);
-    strait_heavy_barrier(waiter->handle->fenced);
+    strait_heavy_barrier(waiter->fenced);
     if (!waiter->ready(waiter->side)) {
         return 1;
     }

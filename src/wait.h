@@ -17,17 +17,23 @@
 
 #include "strait/channel.h"
 
-/* One side of a channel that is about to wait. */
+/* Somebody who is about to wait: a side of a channel, an idle worker of a pool. */
 struct strait_waiter {
-    struct strait_handle *handle;
-    struct strait_signal *own;  /* what it sleeps on */
-    struct strait_signal *peer; /* the other side's */
-    bool (*ready)(void *side);  /* can the side go on, or has the other one closed? */
+    struct strait_signal *own;        /* what it sleeps on */
+    const struct strait_signal *peer; /* of whoever it waits for; NULL: of several */
+    bool (*ready)(void *side);        /* can it go on, or is there nothing left to wait for? */
     void *side;
+    const uint32_t *cancel; /* a flag that ends the wait, or NULL */
+    uint32_t *spin_ns;      /* how long to spin before sleeping; adapted here */
     enum strait_wait mode;
     int fd;
-    bool sole; /* nobody else sleeps on `own` */
+    bool sole;   /* nobody else sleeps on `own` */
+    bool fenced; /* no membarrier between these two */
+    bool shared; /* sleeps in memory of several processes */
 };
+
+/* A thread's first spin_ns. */
+#define STRAIT_SPIN_NS 10000u
 
 /* 0 once ready; -ECANCELED; -ETIMEDOUT. */
 int strait_wait(const struct strait_waiter *waiter, int64_t deadline);
@@ -35,11 +41,16 @@ int strait_wait(const struct strait_waiter *waiter, int64_t deadline);
 /* fd mode: 1 armed, 0 already ready and the fd readable. */
 int strait_arm(const struct strait_waiter *waiter);
 
+/* Makes an fd-mode side's fd unreadable without arming it. */
+void strait_fd_clear(int fd);
+
 /* Sets STRAIT_CLOSED in a side's own signal. */
 void strait_signal_close(struct strait_signal *own);
 
-/* Wakes the side that owns the signal whether it says that it sleeps or not. */
-void strait_signal_kick(struct strait_channel *channel, struct strait_signal *signal);
+/* Wakes who sleeps on the signal, by its fd where that is not -1. `kick` does so whether it says
+ * that it sleeps or not. */
+void strait_signal_rouse(struct strait_signal *signal, int fd, bool shared);
+void strait_signal_kick(struct strait_signal *signal, int fd, bool shared);
 
 /* 1 + the only CPU that the calling thread may run on; 0: it has a choice. */
 uint32_t strait_only_cpu(void);

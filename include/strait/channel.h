@@ -45,20 +45,21 @@ extern "C" {
 
 /* What a side does when it cannot go on: the sender on full, the receiver on empty. */
 enum strait_wait {
-    STRAIT_WAIT_PARK = 0, /* spin for a while (some microseconds, adaptive), then sleep */
-    STRAIT_WAIT_SPIN,     /* never sleep; yields the CPU now and then */
-    STRAIT_WAIT_FD,       /* an eventfd of this side's becomes readable: for event loops */
+    STRAIT_WAIT_DEFAULT = 0, /* park, unless the noun that uses the channel says otherwise */
+    STRAIT_WAIT_PARK,        /* spin for a while (some microseconds, adaptive), then sleep */
+    STRAIT_WAIT_SPIN,        /* never sleep; yields the CPU now and then */
+    STRAIT_WAIT_FD,          /* an eventfd of this side's becomes readable: for event loops */
 };
 
 struct strait_channel_options {
-    size_t size;                 /* sizeof this struct, or 0 */
-    const char *variant;         /* a name from the table; NULL: "spsc" */
-    size_t capacity;             /* messages; 0: 1024 */
-    size_t message_size;         /* bytes; 0: sizeof(void *) */
-    uint32_t senders;            /* lanes: how many may be open at once; 0: 1, for lanes 16 */
-    enum strait_wait sender;     /* how a sender waits for room */
-    enum strait_wait receiver;   /* how the receiver waits for messages */
-    uint32_t shared;             /* 1: the block will be mapped by several processes; no fd mode */
+    size_t size;               /* sizeof this struct, or 0 */
+    const char *variant;       /* a name from the table; NULL: "spsc" */
+    size_t capacity;           /* messages; 0: 1024 */
+    size_t message_size;       /* bytes; 0: sizeof(void *) */
+    uint32_t senders;          /* lanes: how many may be open at once; 0: 16; else 0 or 1 */
+    enum strait_wait sender;   /* how a sender waits for room */
+    enum strait_wait receiver; /* how the receiver waits for messages */
+    uint32_t shared;           /* 1: the block will be mapped by several processes; no fd mode */
 };
 
 /* ---- the block; its fields are nobody's business but this file's and channel.c's ---- */

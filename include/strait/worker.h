@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker: a thread pinned to one CPU, with its isolate and its port to the parent that spawned it.
+ *
+ * The parent is one thread at a time. It learns of the worker through events, in this order:
+ * online; messages; at most one error; exit, always the last. Nothing that the worker sent before
+ * it ended is lost. Events are delivered by strait_worker_dispatch, on the parent's thread, usually
+ * when strait_worker_fd becomes readable in the parent's event loop.
+ *
+ * A worker is never killed: it is asked to stop, and joined with a deadline.
+ */
+#ifndef STRAIT_WORKER_H
+#define STRAIT_WORKER_H
+
+#include "strait/isolate.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct strait_worker;
+
+enum strait_pin {
+    STRAIT_PIN_CHOOSE = 0, /* one of the process's CPUs, the parent's last, in turn */
+    STRAIT_PIN_CPU,        /* the CPU named by `cpu` */
+    STRAIT_PIN_NONE,       /* any of the process's CPUs, at any time */
+};
+
+/* The scheduling class. Lowering it needs no privilege. */
+enum strait_schedule {
+    STRAIT_SCHEDULE_DEFAULT = 0, /* worker: the parent's; pool: see strait_pool_options */
+    STRAIT_SCHEDULE_NORMAL,      /* SCHED_OTHER */
+    STRAIT_SCHEDULE_BATCH,       /* SCHED_BATCH: full share, but does not preempt when it wakes */
+    STRAIT_SCHEDULE_IDLE,        /* SCHED_IDLE: runs in what others leave, yields at once */
+};
+
+enum strait_event_type {
+    STRAIT_ONLINE,
+    STRAIT_MESSAGE,
+    STRAIT_ERROR,
+    STRAIT_EXIT,
+};
+
+enum strait_exit_reason {
+    STRAIT_EXIT_RETURNED,   /* the entry returned 0 */
+    STRAIT_EXIT_FAILED,     /* it returned something else, or called strait_isolate_fail */
+    STRAIT_EXIT_HEAP_LIMIT, /* the same, after its heap had reached its limit */
+    STRAIT_EXIT_STOPPED,    /* it was asked to stop */
+};
+
+struct strait_event {
+    enum strait_event_type type;
+    const void *message;            /* STRAIT_MESSAGE: in the channel, valid during the call */
+    int code;                       /* STRAIT_ERROR, STRAIT_EXIT */
+    enum strait_exit_reason reason; /* STRAIT_ERROR, STRAIT_EXIT */
+    const char *text;               /* STRAIT_ERROR: from strait_isolate_fail, or NULL */
+};
+
+typedef int strait_entry_fn(struct strait_isolate *isolate);
+typedef void strait_event_fn(struct strait_worker *worker, const struct strait_event *event,
+                             void *context);
+
+struct strait_worker_options {
+    size_t size;                /* sizeof this struct, or 0 */
+    strait_entry_fn *entry;     /* what the worker runs; its result is the exit code */
+    strait_message_fn *message; /* if there is no entry: strait_isolate_run with this handler */
+    void *data;                 /* start-up data */
+    size_t data_size;           /* bytes of it to copy; 0: hand over the pointer */
+    const char *name;           /* up to 15 bytes; NULL: "strait" */
+    enum strait_pin pin;
+    int cpu;
+    enum strait_schedule schedule;
+    int nice;          /* added to the parent's, 0 to 19 */
+    size_t stack_size; /* bytes; 0: the system's default */
+    size_t heap_limit; /* bytes; 0: none */
+    struct strait_channel_options to_worker;
+    struct strait_channel_options to_parent; /* the parent's receiver is in fd mode by default */
+    strait_drop_fn *drop_to_worker;          /* for messages that nobody received */
+    strait_drop_fn *drop_to_parent;
+    strait_event_fn *event; /* NULL: the parent receives from the port by itself */
+    void *context;          /* passed to `message`, `event` and the drops */
+};
+
+/* Spawns a worker and returns when it is online: pinned, named, scheduled, its entry about to run.
+ * Every signal is blocked in it. On error nothing is left behind: -EINVAL (options; a CPU that the
+ * process may not use; a name that is too long), -ENOMEM, -EAGAIN (no thread to be had), -EMFILE,
+ * -ENFILE, -EPERM. Any thread, which becomes the parent; blocks for the start, some 30 us. */
+STRAIT_API int strait_worker_spawn(struct strait_worker **worker,
+                                   const struct strait_worker_options *options);
+
+/* The parent's end of the link. Parent only. */
+STRAIT_API struct strait_port *strait_worker_port(struct strait_worker *worker);
+
+/* Readable when strait_worker_dispatch has something to do: watch it level-triggered until the exit
+ * event. -EINVAL if to_parent.receiver was set to another mode than STRAIT_WAIT_FD. Any thread. */
+STRAIT_API int strait_worker_fd(const struct strait_worker *worker);
+
+#define STRAIT_BUDGET 256
+
+/* Delivers up to `budget` events (0: STRAIT_BUDGET) and returns how many, 0 if there are none;
+ * after the exit event, -EPIPE. -EDEADLK from inside an event callback; -EINVAL without one.
+ * Leaves the fd readable if the budget ended it. Parent only; does not block. */
+STRAIT_API ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget);
+
+/* Asks the worker to stop: whatever it waits in returns -ECANCELED, strait_isolate_stopping says
+ * true, and its message loop takes no further message. Any thread; does not block. */
+STRAIT_API void strait_worker_stop(struct strait_worker *worker);
+
+/* Waits until the worker's thread has ended. 0; -ETIMEDOUT; -EDEADLK: called by the worker itself.
+ * Its events can still be dispatched afterwards. Parent only; blocks until the deadline at most.
+ * A worker that waits for room in a full channel to its parent ends only once it is stopped. */
+STRAIT_API int strait_worker_join(struct strait_worker *worker, int64_t deadline);
+
+/* Frees a joined worker; messages left go to the drop callbacks. -EBUSY: not joined. NULL is
+ * ignored. Parent only, not from an event callback (-EDEADLK); does not block. */
+STRAIT_API int strait_worker_destroy(struct strait_worker *worker);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* STRAIT_WORKER_H */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "cpu.h"
+
+#include <errno.h>
+#include <sched.h>
+
+static cpu_set_t allowed;
+
+/* At the start, since a parent that pins itself later must not narrow its workers' choice. */
+__attribute__((constructor)) static void read_allowed(void)
+{
+    int saved = errno;
+    CPU_ZERO(&allowed);
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
+        CPU_SET(0, &allowed); /* over CPU_SETSIZE CPUs: stay where every machine has one */
+    }
+    errno = saved;
+}
+
+unsigned strait_cpu_count(void)
+{
+    return (unsigned)CPU_COUNT(&allowed);
+}
+
+bool strait_cpu_allowed(int cpu)
+{
+    return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed);
+}
+
+int strait_cpu_choose(unsigned i)
+{
+    int cpu = sched_getcpu();
+    for (unsigned turn = i % strait_cpu_count() + 1; turn > 0; turn--) {
+        do {
+            cpu = (cpu + 1) % CPU_SETSIZE;
+        } while (!strait_cpu_allowed(cpu));
+    }
+    return cpu;
+}

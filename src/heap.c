@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#include "heap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "strait/variant.h"
+
+#define ALIGNMENT 16
+#define REGION_SIZE ((size_t)64 * 1024)
+#define SMALL_MAX ((size_t)8192)
+
+/* In front of each block. */
+struct header {
+    size_t size; /* of the block, header included */
+    size_t large;
+};
+
+/* A block on its class's free list; overlays the header. */
+struct free_block {
+    struct free_block *next;
+};
+
+/* In front of a region's blocks. */
+struct region {
+    struct region *next;
+    size_t pad;
+};
+
+/* In front of a large block's header. */
+struct large {
+    struct large *next;
+    struct large *previous;
+};
+
+STRAIT_STATIC_ASSERT(sizeof(struct header) % ALIGNMENT == 0, "blocks stay aligned");
+STRAIT_STATIC_ASSERT(sizeof(struct region) % ALIGNMENT == 0, "blocks stay aligned");
+STRAIT_STATIC_ASSERT(sizeof(struct large) % ALIGNMENT == 0, "blocks stay aligned");
+
+/* Classes: every 16 bytes up to 128, then four to each doubling. Rounds `size` up to its class. */
+static unsigned size_class(size_t *size)
+{
+    if (*size <= 128) {
+        *size = strait_round_up(*size, ALIGNMENT);
+        return (unsigned)(*size / ALIGNMENT);
+    }
+    unsigned log2 = 63u - (unsigned)__builtin_clzll(*size - 1);
+    size_t step = (size_t)1 << (log2 - 2);
+    *size = strait_round_up(*size, step);
+    return 9 + 4 * (log2 - 7) + (unsigned)((*size - 1) / step) - 4;
+}
+
+void strait_heap_init(struct strait_heap *heap, size_t limit)
+{
+    memset(heap, 0, sizeof(*heap));
+    heap->limit = limit ? limit : SIZE_MAX;
+}
+
+void strait_heap_release(struct strait_heap *heap)
+{
+    while (heap->regions) {
+        struct region *next = heap->regions->next;
+        free(heap->regions);
+        heap->regions = next;
+    }
+    while (heap->larges) {
+        struct large *next = heap->larges->next;
+        free(heap->larges);
+        heap->larges = next;
+    }
+    strait_heap_init(heap, heap->limit);
+}
+
+/* malloc that leaves errno alone. */
+static void *system_alloc(size_t bytes)
+{
+    int saved = errno;
+    void *memory = malloc(bytes);
+    errno = saved;
+    return memory;
+}
+
+/* What is left of the old region is given up: less than one small block. */
+static bool new_region(struct strait_heap *heap)
+{
+    struct region *region = system_alloc(REGION_SIZE);
+    if (!region) {
+        return false;
+    }
+    region->next = heap->regions;
+    heap->regions = region;
+    heap->bump = (char *)(region + 1);
+    heap->bump_end = (char *)region + REGION_SIZE;
+    return true;
+}
+
+static struct header *take_small(struct strait_heap *heap, size_t size, unsigned class)
+{
+    struct free_block *block = heap->free[class];
+    if (STRAIT_LIKELY(block != NULL)) {
+        heap->free[class] = block->next;
+        return (struct header *)(void *)block;
+    }
+    if ((size_t)(heap->bump_end - heap->bump) < size && !new_region(heap)) {
+        return NULL;
+    }
+    char *fresh = heap->bump;
+    heap->bump += size;
+    return (struct header *)(void *)fresh;
+}
+
+static struct header *take_large(struct strait_heap *heap, size_t size)
+{
+    struct large *large = system_alloc(sizeof(*large) + size);
+    if (!large) {
+        return NULL;
+    }
+    large->previous = NULL;
+    large->next = heap->larges;
+    if (large->next) {
+        large->next->previous = large;
+    }
+    heap->larges = large;
+    return (struct header *)(void *)(large + 1);
+}
+
+static void give_large(struct strait_heap *heap, struct header *header)
+{
+    struct large *large = (struct large *)(void *)header - 1;
+    if (large->previous) {
+        large->previous->next = large->next;
+    } else {
+        heap->larges = large->next;
+    }
+    if (large->next) {
+        large->next->previous = large->previous;
+    }
+    free(large);
+}
+
+void *strait_heap_take(struct strait_heap *heap, size_t bytes)
+{
+    if (bytes == 0 || bytes > SIZE_MAX / 2) {
+        return NULL;
+    }
+    size_t size = bytes + sizeof(struct header);
+    bool is_large = size > SMALL_MAX;
+    unsigned class = is_large ? 0 : size_class(&size);
+    if (size > heap->limit - heap->used) {
+        heap->limit_hit = true;
+        return NULL;
+    }
+    struct header *header = is_large ? take_large(heap, size) : take_small(heap, size, class);
+    if (!header) {
+        return NULL;
+    }
+    header->size = size;
+    header->large = is_large;
+    heap->used += size;
+    return header + 1;
+}
+
+void strait_heap_give(struct strait_heap *heap, void *memory)
+{
+    if (!memory) {
+        return;
+    }
+    struct header *header = (struct header *)memory - 1;
+    size_t size = header->size;
+    heap->used -= size;
+    if (header->large) {
+        give_large(heap, header);
+        return;
+    }
+    unsigned class = size_class(&size);
+    struct free_block *block = (struct free_block *)(void *)header;
+    block->next = heap->free[class];
+    heap->free[class] = block;
+}
+
+void *strait_heap_change(struct strait_heap *heap, void *memory, size_t bytes)
+{
+    if (!memory) {
+        return strait_heap_take(heap, bytes);
+    }
+    if (bytes == 0) {
+        strait_heap_give(heap, memory);
+        return NULL;
+    }
+    size_t room = ((struct header *)memory - 1)->size - sizeof(struct header);
+    if (bytes <= room && bytes >= room / 2) {
+        return memory;
+    }
+    void *moved = strait_heap_take(heap, bytes);
+    if (moved) {
+        memcpy(moved, memory, strait_min(bytes, room));
+        strait_heap_give(heap, memory);
+    }
+    return moved;
+}

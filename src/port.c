@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* port: two channels back to back, owned by both ends. */
+#include "strait/port.h"
+
+#include <stdlib.h>
+
+#include "options.h"
+
+struct strait_link {
+    struct strait_channel *forth;
+    struct strait_channel *back;
+    strait_drop_fn *drop_forth;
+    strait_drop_fn *drop_back;
+    void *context;
+    uint32_t ends; /* still open; both ends write it, when they close */
+};
+
+static void link_free(struct strait_link *link)
+{
+    strait_channel_destroy(link->forth, link->drop_forth, link->context);
+    strait_channel_destroy(link->back, link->drop_back, link->context);
+    free(link);
+}
+
+static int link_create(struct strait_link **out, const struct strait_port_options *options)
+{
+    int saved = errno;
+    struct strait_link *link = calloc(1, sizeof(*link));
+    errno = saved;
+    if (!link) {
+        return -ENOMEM;
+    }
+    link->drop_forth = options->drop_forth;
+    link->drop_back = options->drop_back;
+    link->context = options->context;
+    link->ends = 2;
+    int error = strait_channel_create(&link->forth, &options->forth);
+    if (!error) {
+        error = strait_channel_create(&link->back, &options->back);
+    }
+    if (error) {
+        link_free(link);
+        return error;
+    }
+    *out = link;
+    return 0;
+}
+
+/* Cannot fail: both channels are new, and nobody else has them. */
+static void port_open(struct strait_port *port, struct strait_link *link,
+                      struct strait_channel *out, struct strait_channel *in)
+{
+    port->link = link;
+    strait_sender_open(&port->sender, out);
+    strait_receiver_open(&port->receiver, in);
+}
+
+int strait_port_pair(struct strait_port *a, struct strait_port *b,
+                     const struct strait_port_options *given)
+{
+    struct strait_port_options options;
+    struct strait_link *link;
+    int error = strait_options_copy(&options, sizeof(options), given);
+    if (!error) {
+        error = link_create(&link, &options);
+    }
+    if (error) {
+        return error;
+    }
+    port_open(a, link, link->forth, link->back);
+    port_open(b, link, link->back, link->forth);
+    return 0;
+}
+
+void strait_port_adopt(struct strait_port *port)
+{
+    strait_sender_adopt(&port->sender);
+    strait_receiver_adopt(&port->receiver);
+}
+
+void strait_port_close(struct strait_port *port)
+{
+    struct strait_link *link = port->link;
+    if (!link) {
+        return;
+    }
+    port->link = NULL;
+    strait_sender_close(&port->sender);
+    strait_receiver_close(&port->receiver);
+    /* port.close: pairs with port.close; all that the other end did with the link */
+    if (strait_add_acq_rel(&link->ends, (uint32_t)-1) == 1) {
+        link_free(link);
+    }
+}
+
+void strait_port_wake(struct strait_port *port)
+{
+    if (port->link) {
+        strait_channel_wake(port->link->forth);
+        strait_channel_wake(port->link->back);
+    }
+}

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+/* worker: the life of a thread, from spawn to join, and what its parent sees of it. */
+#include "strait/worker.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "isolate.h"
+#include "options.h"
+#include "wait.h"
+
+#define NAME_MAX_BYTES 15
+
+/* The word that spawn and join sleep on. */
+enum life {
+    STARTING,
+    ONLINE,
+    ENDED,   /* the entry has returned; the exit record is complete */
+    EXITED,  /* the thread touches nothing any more */
+    REFUSED, /* the thread could not set itself up; `error` says why */
+};
+
+struct strait_worker {
+    /* line 0: set by spawn, read by both */
+    STRAIT_LINE_ALIGNED struct strait_worker_options options;
+    /* line 1: the parent's */
+    STRAIT_LINE_ALIGNED struct strait_port parent;
+    pthread_t thread;
+    bool joined;
+    bool dispatching;
+    bool said_online;
+    bool said_error;
+    bool said_exit;
+    /* line 2: the worker's; the exit record is the parent's to read once it sees ENDED */
+    STRAIT_LINE_ALIGNED struct strait_port port;
+    struct strait_isolate isolate;
+    int error;
+    int code;
+    enum strait_exit_reason reason;
+    /* line 3: whoever stops the worker writes, the worker polls */
+    STRAIT_LINE_ALIGNED uint32_t stop;
+    /* line 4: the worker writes, spawn and join sleep on it */
+    STRAIT_LINE_ALIGNED uint32_t life;
+};
+
+/* ---- on the worker's thread ---- */
+
+static void live(struct strait_worker *worker, enum life life)
+{
+    /* worker.live: pairs with worker.seen, worker.ended; the error, or all the worker did */
+    strait_store_release(&worker->life, life);
+    strait_futex_wake(&worker->life, INT_MAX, false);
+}
+
+static int set_schedule(const struct strait_worker_options *options)
+{
+    static const int classes[] = {
+        [STRAIT_SCHEDULE_NORMAL] = SCHED_OTHER,
+        [STRAIT_SCHEDULE_BATCH] = SCHED_BATCH,
+        [STRAIT_SCHEDULE_IDLE] = SCHED_IDLE,
+    };
+    struct sched_param none = {.sched_priority = 0};
+    if (options->schedule != STRAIT_SCHEDULE_DEFAULT &&
+        sched_setscheduler(0, classes[options->schedule], &none) != 0) {
+        return -errno;
+    }
+    if (options->nice) {
+        id_t self = (id_t)syscall(SYS_gettid);
+        int nice = getpriority(PRIO_PROCESS, self) + options->nice;
+        if (setpriority(PRIO_PROCESS, self, nice) != 0) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* Into the isolate's heap, where it counts against the limit. */
+static int copy_data(struct strait_worker *worker)
+{
+    const struct strait_worker_options *options = &worker->options;
+    worker->isolate.data = options->data;
+    if (options->data_size == 0) {
+        return 0;
+    }
+    worker->isolate.data = strait_heap_take(&worker->isolate.heap, options->data_size);
+    if (!worker->isolate.data) {
+        return -ENOMEM;
+    }
+    memcpy(worker->isolate.data, options->data, options->data_size);
+    return 0;
+}
+
+static int set_up(struct strait_worker *worker)
+{
+    const char *name = worker->options.name ? worker->options.name : "strait";
+    int error = -pthread_setname_np(pthread_self(), name);
+    if (!error) {
+        error = set_schedule(&worker->options);
+    }
+    if (!error) {
+        error = copy_data(worker);
+    }
+    return error;
+}
+
+static int run_entry(struct strait_worker *worker)
+{
+    const struct strait_worker_options *options = &worker->options;
+    int code = options->entry
+                   ? options->entry(&worker->isolate)
+                   : strait_isolate_run(&worker->isolate, options->message, options->context);
+    if (!strait_isolate_stopping(&worker->isolate)) {
+        strait_isolate_settle(&worker->isolate);
+    }
+    return code;
+}
+
+static enum strait_exit_reason exit_reason(const struct strait_isolate *isolate, int code)
+{
+    if (isolate->failed || (code != 0 && code != -ECANCELED)) {
+        return isolate->heap.limit_hit ? STRAIT_EXIT_HEAP_LIMIT : STRAIT_EXIT_FAILED;
+    }
+    return code == 0 ? STRAIT_EXIT_RETURNED : STRAIT_EXIT_STOPPED;
+}
+
+static void *worker_main(void *argument)
+{
+    struct strait_worker *worker = argument;
+    struct strait_isolate *isolate = &worker->isolate;
+    strait_isolate_enter(isolate);
+    worker->error = set_up(worker);
+    if (worker->error) {
+        strait_isolate_release(isolate);
+        live(worker, REFUSED);
+        return NULL;
+    }
+    strait_port_adopt(&worker->port);
+    live(worker, ONLINE);
+    worker->code = run_entry(worker);
+    worker->reason = exit_reason(isolate, worker->code);
+    strait_isolate_release(isolate);
+    strait_isolate_enter(NULL);
+    live(worker, ENDED);
+    strait_port_close(&worker->port);
+    live(worker, EXITED);
+    return NULL;
+}
+
+/* ---- spawn, on the parent's thread ---- */
+
+static bool worker_options_valid(const struct strait_worker_options *options)
+{
+    bool named = !options->name || strlen(options->name) <= NAME_MAX_BYTES;
+    bool pinned = (unsigned)options->pin <= STRAIT_PIN_NONE &&
+                  (options->pin != STRAIT_PIN_CPU || strait_cpu_allowed(options->cpu));
+    bool scheduled = (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE && options->nice >= 0 &&
+                     options->nice <= 19;
+    bool runs = options->entry || options->message;
+    bool starts = options->data || options->data_size == 0;
+    return named && pinned && scheduled && runs && starts;
+}
+
+static int open_ports(struct strait_worker *worker)
+{
+    const struct strait_worker_options *options = &worker->options;
+    struct strait_port_options port = {
+        .forth = options->to_worker,
+        .back = options->to_parent,
+        .drop_forth = options->drop_to_worker,
+        .drop_back = options->drop_to_parent,
+        .context = options->context,
+    };
+    if (port.back.receiver == STRAIT_WAIT_DEFAULT) {
+        port.back.receiver = STRAIT_WAIT_FD;
+    }
+    int error = strait_port_pair(&worker->parent, &worker->port, &port);
+    if (!error) {
+        strait_sender_cancel_on(&worker->port.sender, &worker->stop);
+        strait_receiver_cancel_on(&worker->port.receiver, &worker->stop);
+    }
+    return error;
+}
+
+/* Workers of one process take the CPUs in turn. */
+static unsigned next_turn(void)
+{
+    static uint32_t turn;
+    /* turn.next: pairs with turn.next; nothing but the number */
+    return strait_add_acq_rel(&turn, 1);
+}
+
+static int set_cpus(pthread_attr_t *attributes, const struct strait_worker_options *options)
+{
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (options->pin == STRAIT_PIN_NONE && strait_cpu_allowed(cpu)) {
+            CPU_SET((size_t)cpu, &cpus);
+        }
+    }
+    if (options->pin == STRAIT_PIN_CPU) {
+        CPU_SET((size_t)options->cpu, &cpus);
+    } else if (options->pin == STRAIT_PIN_CHOOSE) {
+        CPU_SET((size_t)strait_cpu_choose(next_turn()), &cpus);
+    }
+    return -pthread_attr_setaffinity_np(attributes, sizeof(cpus), &cpus);
+}
+
+static int start_thread(struct strait_worker *worker, pthread_attr_t *attributes)
+{
+    int error = set_cpus(attributes, &worker->options);
+    if (!error && worker->options.stack_size) {
+        error = -pthread_attr_setstacksize(attributes, worker->options.stack_size);
+    }
+    if (error) {
+        return error;
+    }
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = -pthread_create(&worker->thread, attributes, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+/* Sleeps until the worker has passed `life`; where it stands then, or -ETIMEDOUT. */
+static int await(struct strait_worker *worker, enum life life, int64_t deadline)
+{
+    for (;;) {
+        /* worker.seen: pairs with worker.live; the error, or all the worker did */
+        uint32_t now = strait_load_acquire(&worker->life);
+        if (now > life) {
+            return (int)now;
+        }
+        if (strait_futex_wait(&worker->life, now, deadline, false) == -ETIMEDOUT) {
+            return -ETIMEDOUT;
+        }
+    }
+}
+
+static int start(struct strait_worker *worker)
+{
+    pthread_attr_t attributes;
+    int error = -pthread_attr_init(&attributes);
+    if (error) {
+        return error;
+    }
+    error = start_thread(worker, &attributes);
+    pthread_attr_destroy(&attributes);
+    if (error) {
+        return error;
+    }
+    if (await(worker, STARTING, STRAIT_FOREVER) == REFUSED) {
+        pthread_join(worker->thread, NULL);
+        return worker->error;
+    }
+    return 0;
+}
+
+static int worker_alloc(struct strait_worker **worker)
+{
+    int saved = errno;
+    void *memory = NULL;
+    int error = -posix_memalign(&memory, STRAIT_LINE, sizeof(**worker));
+    errno = saved;
+    if (!error) {
+        *worker = memset(memory, 0, sizeof(**worker));
+    }
+    return error;
+}
+
+static int spawn(struct strait_worker *worker)
+{
+    strait_isolate_init(&worker->isolate, &worker->port, &worker->stop,
+                        worker->options.heap_limit);
+    int error = open_ports(worker);
+    if (error) {
+        return error;
+    }
+    error = start(worker);
+    if (error) {
+        strait_port_close(&worker->port);
+        strait_port_close(&worker->parent);
+        return error;
+    }
+    /* The online event waits for its dispatch. */
+    strait_channel_wake(worker->parent.receiver.handle.channel);
+    return 0;
+}
+
+int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_options *given)
+{
+    struct strait_worker_options options;
+    struct strait_worker *worker;
+    int error = strait_options_copy(&options, sizeof(options), given);
+    if (!error && !worker_options_valid(&options)) {
+        error = -EINVAL;
+    }
+    if (!error) {
+        error = worker_alloc(&worker);
+    }
+    if (error) {
+        return error;
+    }
+    worker->options = options;
+    error = spawn(worker);
+    if (error) {
+        free(worker);
+        return error;
+    }
+    *out = worker;
+    return 0;
+}
+
+/* ---- events, on the parent's thread ---- */
+
+struct strait_port *strait_worker_port(struct strait_worker *worker)
+{
+    return &worker->parent;
+}
+
+int strait_worker_fd(const struct strait_worker *worker)
+{
+    return strait_receiver_fd(&worker->parent.receiver);
+}
+
+static void tell(struct strait_worker *worker, const struct strait_event *event)
+{
+    worker->options.event(worker, event, worker->options.context);
+}
+
+static size_t tell_online(struct strait_worker *worker)
+{
+    struct strait_event event = {.type = STRAIT_ONLINE};
+    worker->said_online = true;
+    tell(worker, &event);
+    return 1;
+}
+
+static size_t tell_messages(struct strait_worker *worker, struct strait_span *span)
+{
+    struct strait_event event = {.type = STRAIT_MESSAGE};
+    for (size_t i = 0; i < span->count; i++) {
+        event.message = (const char *)span->messages + i * span->message_size;
+        tell(worker, &event);
+    }
+    strait_release(&worker->parent.receiver, span);
+    return span->count;
+}
+
+static size_t tell_error(struct strait_worker *worker)
+{
+    const struct strait_isolate *isolate = &worker->isolate;
+    struct strait_event event = {
+        .type = STRAIT_ERROR,
+        .code = isolate->failed ? isolate->fail_code : worker->code,
+        .reason = worker->reason,
+        .text = isolate->failed ? isolate->fail_text : NULL,
+    };
+    worker->said_error = true;
+    tell(worker, &event);
+    return 1;
+}
+
+static size_t tell_exit(struct strait_worker *worker)
+{
+    struct strait_event event = {
+        .type = STRAIT_EXIT,
+        .code = worker->code,
+        .reason = worker->reason,
+    };
+    worker->said_exit = true;
+    tell(worker, &event);
+    int fd = strait_worker_fd(worker);
+    if (fd >= 0) {
+        strait_fd_clear(fd);
+    }
+    return 1;
+}
+
+/* Nothing if it was the parent that closed its receiver, and the worker lives. */
+static size_t tell_end(struct strait_worker *worker)
+{
+    /* worker.ended: pairs with worker.live; the exit record */
+    if (strait_load_acquire(&worker->life) < ENDED) {
+        return 0;
+    }
+    bool failed =
+        worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;
+    return failed && !worker->said_error ? tell_error(worker) : tell_exit(worker);
+}
+
+/* One step of a dispatch: how many events, at most `budget`; 0: none left. */
+static size_t dispatch_some(struct strait_worker *worker, size_t budget)
+{
+    struct strait_span span;
+    if (!worker->said_online) {
+        return tell_online(worker);
+    }
+    ptrdiff_t seen = strait_peek(&worker->parent.receiver, budget, &span);
+    if (seen > 0) {
+        return tell_messages(worker, &span);
+    }
+    return seen == -EPIPE ? tell_end(worker) : 0;
+}
+
+static size_t dispatch_all(struct strait_worker *worker, size_t budget)
+{
+    size_t told = 0;
+    while (told < budget && !worker->said_exit) {
+        size_t some = dispatch_some(worker, budget - told);
+        told += some;
+        if (some == 0 && strait_receiver_arm(&worker->parent.receiver) != 0) {
+            break; /* armed, or not in fd mode */
+        }
+    }
+    return told;
+}
+
+ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
+{
+    if (worker->dispatching) {
+        return -EDEADLK;
+    }
+    if (!worker->options.event) {
+        return -EINVAL;
+    }
+    if (worker->said_exit) {
+        return -EPIPE;
+    }
+    worker->dispatching = true;
+    size_t told = dispatch_all(worker, budget ? budget : STRAIT_BUDGET);
+    worker->dispatching = false;
+    return (ptrdiff_t)told;
+}
+
+/* ---- stop and join ---- */
+
+void strait_worker_stop(struct strait_worker *worker)
+{
+    /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before */
+    strait_store_release(&worker->stop, 1);
+    strait_port_wake(&worker->parent);
+}
+
+int strait_worker_join(struct strait_worker *worker, int64_t deadline)
+{
+    if (worker->joined) {
+        return 0;
+    }
+    if (strait_isolate_current() == &worker->isolate) {
+        return -EDEADLK;
+    }
+    if (await(worker, ENDED, deadline) == -ETIMEDOUT) {
+        return -ETIMEDOUT;
+    }
+    pthread_join(worker->thread, NULL);
+    worker->joined = true;
+    return 0;
+}
+
+int strait_worker_destroy(struct strait_worker *worker)
+{
+    if (!worker) {
+        return 0;
+    }
+    if (worker->dispatching) {
+        return -EDEADLK;
+    }
+    if (!worker->joined) {
+        return -EBUSY;
+    }
+    strait_port_close(&worker->parent);
+    free(worker);
+    return 0;
+}

@@ -14,5 +14,6 @@
 #include "strait/port.h"    /* one end of a two-way link */
 #include "strait/isolate.h" /* what belongs to one worker alone */
 #include "strait/worker.h"  /* a pinned thread with an isolate and a port to its parent */
+#include "strait/pool.h"    /* workers that share a queue of tasks */
 
 #endif /* STRAIT_H */

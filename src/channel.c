@@ -47,7 +47,7 @@ static const struct strait_variant *fill_defaults(struct strait_channel_options 
 }
 
 static bool channel_options_valid(const struct strait_channel_options *options,
-                          const struct strait_variant *variant)
+                                  const struct strait_variant *variant)
 {
     return variant && options->capacity <= STRAIT_CAPACITY_MAX &&
            options->message_size <= STRAIT_MESSAGE_SIZE_MAX &&
@@ -55,8 +55,8 @@ static bool channel_options_valid(const struct strait_channel_options *options,
            (options->senders == 1 || variant->senders == STRAIT_SENDERS_REGISTERED) &&
            (unsigned)options->sender <= STRAIT_WAIT_FD &&
            (unsigned)options->receiver <= STRAIT_WAIT_FD && options->shared <= 1 &&
-           !(options->shared && (options->sender == STRAIT_WAIT_FD ||
-                                 options->receiver == STRAIT_WAIT_FD));
+           !(options->shared &&
+             (options->sender == STRAIT_WAIT_FD || options->receiver == STRAIT_WAIT_FD));
 }
 
 /* A slot count that is at most twice the capacity, a stamp, and every header: on 64-bit machines
@@ -71,8 +71,8 @@ static bool shape_overflows(const struct strait_shape *shape)
 
 /* Checks everything; on success `options` holds no zero that means a default. */
 static int channel_resolve(struct strait_channel_options *options,
-                   const struct strait_channel_options *given,
-                   const struct strait_variant **variant, struct strait_shape *shape)
+                           const struct strait_channel_options *given,
+                           const struct strait_variant **variant, struct strait_shape *shape)
 {
     int error = strait_options_copy(options, sizeof(*options), given);
     if (error) {

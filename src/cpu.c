@@ -27,10 +27,12 @@ bool strait_cpu_allowed(int cpu)
     return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed);
 }
 
-int strait_cpu_choose(unsigned i)
+int strait_cpu_choose(int home, unsigned i, bool with_home)
 {
-    int cpu = sched_getcpu();
-    for (unsigned turn = i % strait_cpu_count() + 1; turn > 0; turn--) {
+    unsigned count = strait_cpu_count();
+    bool skips_home = !with_home && count > 1 && strait_cpu_allowed(home);
+    int cpu = home < 0 ? 0 : home;
+    for (unsigned turn = i % (count - skips_home) + 1; turn > 0; turn--) {
         do {
             cpu = (cpu + 1) % CPU_SETSIZE;
         } while (!strait_cpu_allowed(cpu));

@@ -12,8 +12,8 @@ unsigned strait_cpu_count(void);
 /* May the process use this CPU? */
 bool strait_cpu_allowed(int cpu);
 
-/* The i-th choice for a worker of the calling thread: the process's CPUs in turn, beginning behind
- * the one the caller runs on, which is the last of each round. */
-int strait_cpu_choose(unsigned i);
+/* The i-th choice for a worker whose parent runs on `home`: the process's CPUs in turn, beginning
+ * behind `home`, which is the last of each round, or not in it at all if there is another. */
+int strait_cpu_choose(int home, unsigned i, bool with_home);
 
 #endif /* STRAIT_CPU_H */

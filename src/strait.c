@@ -23,3 +23,5 @@
 
 #include "cpu.c"
 #include "worker.c"
+
+#include "pool.c"

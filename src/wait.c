@@ -85,8 +85,7 @@ int strait_futex_wait(uint32_t *word, uint32_t value, int64_t deadline, bool sha
     struct timespec until = to_timespec(deadline);
     int operation = shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET_PRIVATE;
     long result = syscall(SYS_futex, word, operation, value,
-                          deadline == STRAIT_FOREVER ? NULL : &until, NULL,
-                          FUTEX_BITSET_MATCH_ANY);
+                          deadline == STRAIT_FOREVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
     bool timed_out = result != 0 && errno == ETIMEDOUT;
     errno = saved;
     return timed_out ? -ETIMEDOUT : 0;

@@ -130,7 +130,7 @@ static enum strait_exit_reason exit_reason(const struct strait_isolate *isolate,
     return code == 0 ? STRAIT_EXIT_RETURNED : STRAIT_EXIT_STOPPED;
 }
 
-static void *worker_main(void *argument)
+static void *thread_main(void *argument)
 {
     struct strait_worker *worker = argument;
     struct strait_isolate *isolate = &worker->isolate;
@@ -208,7 +208,7 @@ static int set_cpus(pthread_attr_t *attributes, const struct strait_worker_optio
     if (options->pin == STRAIT_PIN_CPU) {
         CPU_SET((size_t)options->cpu, &cpus);
     } else if (options->pin == STRAIT_PIN_CHOOSE) {
-        CPU_SET((size_t)strait_cpu_choose(next_turn()), &cpus);
+        CPU_SET((size_t)strait_cpu_choose(sched_getcpu(), next_turn(), false), &cpus);
     }
     return -pthread_attr_setaffinity_np(attributes, sizeof(cpus), &cpus);
 }
@@ -226,7 +226,7 @@ static int start_thread(struct strait_worker *worker, pthread_attr_t *attributes
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = -pthread_create(&worker->thread, attributes, worker_main, worker);
+    error = -pthread_create(&worker->thread, attributes, thread_main, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
 }
@@ -279,8 +279,7 @@ static int worker_alloc(struct strait_worker **worker)
 
 static int spawn(struct strait_worker *worker)
 {
-    strait_isolate_init(&worker->isolate, &worker->port, &worker->stop,
-                        worker->options.heap_limit);
+    strait_isolate_init(&worker->isolate, &worker->port, &worker->stop, worker->options.heap_limit);
     int error = open_ports(worker);
     if (error) {
         return error;
@@ -393,13 +392,12 @@ static size_t tell_end(struct strait_worker *worker)
     if (strait_load_acquire(&worker->life) < ENDED) {
         return 0;
     }
-    bool failed =
-        worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;
+    bool failed = worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;
     return failed && !worker->said_error ? tell_error(worker) : tell_exit(worker);
 }
 
 /* One step of a dispatch: how many events, at most `budget`; 0: none left. */
-static size_t dispatch_some(struct strait_worker *worker, size_t budget)
+static size_t tell_some(struct strait_worker *worker, size_t budget)
 {
     struct strait_span span;
     if (!worker->said_online) {
@@ -412,11 +410,11 @@ static size_t dispatch_some(struct strait_worker *worker, size_t budget)
     return seen == -EPIPE ? tell_end(worker) : 0;
 }
 
-static size_t dispatch_all(struct strait_worker *worker, size_t budget)
+static size_t tell_all(struct strait_worker *worker, size_t budget)
 {
     size_t told = 0;
     while (told < budget && !worker->said_exit) {
-        size_t some = dispatch_some(worker, budget - told);
+        size_t some = tell_some(worker, budget - told);
         told += some;
         if (some == 0 && strait_receiver_arm(&worker->parent.receiver) != 0) {
             break; /* armed, or not in fd mode */
@@ -437,7 +435,7 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
         return -EPIPE;
     }
     worker->dispatching = true;
-    size_t told = dispatch_all(worker, budget ? budget : STRAIT_BUDGET);
+    size_t told = tell_all(worker, budget ? budget : STRAIT_BUDGET);
     worker->dispatching = false;
     return (ptrdiff_t)told;
 }

@@ -138,7 +138,8 @@ static inline size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
         if (strait_cells_run(ring, tail, strait_min(n, room), span) == 0) {
             return 0;
         }
-        /* cells.claim: pairs with cells.tail; a head at least as new as the one that allowed tail */
+        /* cells.claim: pairs with cells.tail; a head at least as new as the one that allowed tail
+         */
     } while (!strait_word_cas_acq_rel(&ring->tail, &tail, tail + span->count));
     return span->count;
 }

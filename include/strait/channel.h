@@ -3,14 +3,15 @@
  * channel: a bounded one-way queue of fixed-size messages with one receiver.
  *
  * A channel is one block of memory: a ring of some variant (spsc, lanes, cells), and for each side
- * a signal, by which the other side learns that it sleeps or has closed. The block holds no pointer,
- * so it works in memory of the caller's and in memory shared between processes. What belongs to one
- * side alone lives in that side's handle: strait_sender, strait_receiver.
+ * a signal, by which the other side learns that it sleeps or has closed. The block holds no
+ * pointer, so it works in memory of the caller's and in memory shared between processes. What
+ * belongs to one side alone lives in that side's handle: strait_sender, strait_receiver.
  *
  *   variant   senders                     capacity
  *   "spsc"    one                         of the channel    the fastest
  *   "lanes"   `senders`, each registered  of each sender    no sender can hold up another
- *   "cells"   any thread, one handle      of the channel    a stopped sender holds up later messages
+ *   "cells"   any thread, one handle      of the channel    a stopped sender holds up later
+ * messages
  *
  * Promises
  *   - Capacity is exact: opened for n, it holds n, for every n from 1 to STRAIT_CAPACITY_MAX.
@@ -138,7 +139,8 @@ STRAIT_API int64_t strait_deadline(int64_t ns);
 /* ---- open and close: cold calls, 0 or -errno ---- */
 
 /* The bytes that a block for these options needs; NULL means the defaults.
- * -EINVAL: a number out of range, an unknown variant, or an unknown non-zero tail of the options. */
+ * -EINVAL: a number out of range, an unknown variant, or an unknown non-zero tail of the options.
+ */
 STRAIT_API int strait_channel_size(const struct strait_channel_options *options, size_t *size);
 
 /* Makes a channel in `size` bytes of the caller's, aligned to STRAIT_LINE, which must live until
@@ -159,8 +161,8 @@ STRAIT_API int strait_channel_open(struct strait_channel **channel, void *memory
 typedef void strait_drop_fn(void *message, void *context);
 
 /* Ends a channel that no thread uses any more: calls `drop` (NULL: nothing to do) once for each
- * message left, closes the eventfds, frees the block if strait_channel_create made it. Handles still
- * open are void. Does not block. NULL is ignored. */
+ * message left, closes the eventfds, frees the block if strait_channel_create made it. Handles
+ * still open are void. Does not block. NULL is ignored. */
 STRAIT_API void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop,
                                        void *context);
 
@@ -259,7 +261,8 @@ static inline void strait_check_sender(struct strait_sender *sender)
 /* Has the side that owns `signal` closed? */
 static inline bool strait_signal_closed(const struct strait_signal *signal)
 {
-    /* the side that owns the signal writes STRAIT_CLOSED; a hint here, exact where it is acted on */
+    /* the side that owns the signal writes STRAIT_CLOSED; a hint here, exact where it is acted on
+     */
     return (strait_load_relaxed(&signal->word) & STRAIT_CLOSED) != 0;
 }
 

@@ -23,7 +23,8 @@ STRAIT_API struct strait_isolate *strait_isolate_current(void);
 /* The port to the parent. */
 STRAIT_API struct strait_port *strait_isolate_port(struct strait_isolate *isolate);
 
-/* The start-up data: the isolate's copy if the options gave a data_size, the pointer itself if not. */
+/* The start-up data: the isolate's copy if the options gave a data_size, the pointer itself if not.
+ */
 STRAIT_API void *strait_isolate_data(struct strait_isolate *isolate);
 
 /* Has the parent asked the worker to stop? For long computations; costs one load. */
@@ -34,8 +35,8 @@ STRAIT_API bool strait_isolate_stopping(const struct strait_isolate *isolate);
 /* `bytes` of memory aligned for anything, NULL past the heap's limit or for 0 bytes. */
 STRAIT_API void *strait_heap_alloc(struct strait_isolate *isolate, size_t bytes);
 
-/* Changes an allocation's size, moving it if need be. NULL and the old one untouched past the limit.
- * A NULL `memory` allocates, 0 bytes free. */
+/* Changes an allocation's size, moving it if need be. NULL and the old one untouched past the
+ * limit. A NULL `memory` allocates, 0 bytes free. */
 STRAIT_API void *strait_heap_resize(struct strait_isolate *isolate, void *memory, size_t bytes);
 
 /* Gives one allocation back. NULL is ignored. */
@@ -59,15 +60,15 @@ STRAIT_API int strait_microtask(struct strait_isolate *isolate, strait_microtask
 /* Handles one message. It lies in the channel: copy what you keep. Not 0: ends the loop. */
 typedef int strait_message_fn(struct strait_isolate *isolate, const void *message, void *context);
 
-/* The isolate's loop: takes a message, handles it, runs the microtasks, and again; sleeps when there
- * is nothing to do. Returns 0 when the parent has closed its sender and all is handled, -ECANCELED
- * when the worker was asked to stop, what a handler returned if it was not 0, -EDEADLK if called
- * from a handler or a microtask. */
+/* The isolate's loop: takes a message, handles it, runs the microtasks, and again; sleeps when
+ * there is nothing to do. Returns 0 when the parent has closed its sender and all is handled,
+ * -ECANCELED when the worker was asked to stop, what a handler returned if it was not 0, -EDEADLK
+ * if called from a handler or a microtask. */
 STRAIT_API int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle,
                                   void *context);
 
-/* Says what went wrong, for the error event that the parent sees before the worker's exit. The first
- * call counts. `text` must outlive the worker (a literal, say) or be NULL. */
+/* Says what went wrong, for the error event that the parent sees before the worker's exit. The
+ * first call counts. `text` must outlive the worker (a literal, say) or be NULL. */
 STRAIT_API void strait_isolate_fail(struct strait_isolate *isolate, int code, const char *text);
 
 #ifdef __cplusplus

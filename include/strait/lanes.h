@@ -3,8 +3,8 @@
  * lanes: many registered senders, one receiver.
  *
  * Algorithm: one spsc ring (spsc.h), a lane, for each sender that is attached; the receiver takes
- * what one lane has, at most its capacity in a row, then turns to the next. Senders share nothing, so that none of them can hold
- * up another, and a sender costs what an spsc sender costs.
+ * what one lane has, at most its capacity in a row, then turns to the next. Senders share nothing,
+ * so that none of them can hold up another, and a sender costs what an spsc sender costs.
  *
  *   line 0  rotation   lane to look at next, geometry    receiver writes
  *   line 1  reached    lanes ever attached               senders write, when they attach

@@ -40,8 +40,8 @@ STRAIT_API int strait_port_pair(struct strait_port *a, struct strait_port *b,
 STRAIT_API void strait_port_adopt(struct strait_port *port);
 
 /* Closes both halves. The peer still reads what was sent, then gets -EPIPE. When both ends are
- * closed, the second call hands what is left to the drop callbacks and frees the link: it does so on
- * its own thread. Closing a port again does nothing. Does not block. */
+ * closed, the second call hands what is left to the drop callbacks and frees the link: it does so
+ * on its own thread. Closing a port again does nothing. Does not block. */
 STRAIT_API void strait_port_close(struct strait_port *port);
 
 /* Wakes whoever waits at either end, to look at its cancel flag. Any thread; does not block. The

@@ -201,10 +201,19 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
     {                                                                                              \
         return VARIANT##_try_receive((RING *)ring, messages, n);                                   \
     }                                                                                              \
-    static const struct strait_variant VARIANT##_variant __attribute__((unused)) = {               \
-        NAME,                  SENDERS,                VARIANT##_size,        VARIANT##_v_init,    \
-        VARIANT##_v_attach,    VARIANT##_v_detach,     VARIANT##_v_has_room,  VARIANT##_v_reserve, \
-        VARIANT##_v_commit,    VARIANT##_v_try_send,   VARIANT##_v_peek,      VARIANT##_v_release, \
-        VARIANT##_v_try_receive}
+    static const struct strait_variant VARIANT##_variant                                           \
+        __attribute__((unused)) = {NAME,                                                           \
+                                   SENDERS,                                                        \
+                                   VARIANT##_size,                                                 \
+                                   VARIANT##_v_init,                                               \
+                                   VARIANT##_v_attach,                                             \
+                                   VARIANT##_v_detach,                                             \
+                                   VARIANT##_v_has_room,                                           \
+                                   VARIANT##_v_reserve,                                            \
+                                   VARIANT##_v_commit,                                             \
+                                   VARIANT##_v_try_send,                                           \
+                                   VARIANT##_v_peek,                                               \
+                                   VARIANT##_v_release,                                            \
+                                   VARIANT##_v_try_receive}
 
 #endif /* STRAIT_VARIANT_H */

@@ -21,7 +21,7 @@ extern "C" {
 struct strait_worker;
 
 enum strait_pin {
-    STRAIT_PIN_CHOOSE = 0, /* one of the process's CPUs, the parent's last, in turn */
+    STRAIT_PIN_CHOOSE = 0, /* the process's CPUs in turn, but the one where the parent runs */
     STRAIT_PIN_CPU,        /* the CPU named by `cpu` */
     STRAIT_PIN_NONE,       /* any of the process's CPUs, at any time */
 };

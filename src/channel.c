@@ -383,6 +383,9 @@ int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel
     receiver->ring = channel_ring(channel);
     strait_receiver_adopt(receiver);
     receiver->handle.owner = 0;
+    if (channel->receiver_fd >= 0) {
+        strait_receiver_arm(receiver); /* a loop may watch the fd before it ever looks */
+    }
     return 0;
 }
 

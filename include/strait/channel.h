@@ -217,8 +217,9 @@ STRAIT_API int strait_send_wait(struct strait_sender *sender, int64_t deadline);
 
 /* ---- event loops: a side whose mode is STRAIT_WAIT_FD ----
  *
- * Watch the fd for reading, level-triggered. When it is readable, or at the start: take messages
- * until -EAGAIN, then arm. If a budget stops you before that, just return: the fd stays readable.
+ * Watch the fd for reading, level-triggered. When it is readable, take messages until -EAGAIN, then
+ * arm. If a budget stops you before that, just return: the fd stays readable. A receiver is armed
+ * when it is opened; a sender arms when it has got -EAGAIN.
  */
 
 /* The eventfd; -EINVAL if the side has another mode. It belongs to the channel. */

@@ -59,14 +59,14 @@ static bool channel_options_valid(const struct strait_channel_options *options,
              (options->sender == STRAIT_WAIT_FD || options->receiver == STRAIT_WAIT_FD));
 }
 
-/* A slot count that is at most twice the capacity, a stamp, and every header: on 64-bit machines
- * the limits keep a lane's product in range, on 32-bit ones this does; then the lanes' product. */
+/* Would the block be too large for a size_t? Each slot may need a stamp, each sender some headers.
+ */
 static bool shape_overflows(const struct strait_shape *shape)
 {
     size_t per_slot = shape->message_size + sizeof(uint32_t);
     size_t headers = 8 * STRAIT_LINE;
-    size_t slots = strait_slots(shape->capacity);
-    return slots > (SIZE_MAX - headers) / per_slot / shape->senders - headers;
+    size_t per_sender = SIZE_MAX / 2 / shape->senders;
+    return strait_slots(shape->capacity) > (per_sender - headers) / per_slot;
 }
 
 /* Checks everything; on success `options` holds no zero that means a default. */
@@ -326,9 +326,10 @@ static void handle_close(struct strait_handle *handle)
     handle->owner = 0;
 }
 
+/* Or never opened: all zero. */
 static bool handle_closed(const struct strait_handle *handle)
 {
-    return handle->channel == &closed_channel;
+    return !handle->channel || handle->channel == &closed_channel;
 }
 
 /* Counts a sender, unless the last one has closed the side. */

@@ -257,9 +257,8 @@ static int spin(const struct strait_waiter *waiter, int64_t deadline, int64_t un
     }
 }
 
-static int sleep_until_ready(const struct strait_waiter *waiter, int64_t deadline)
+static int sleep_on_word(const struct strait_waiter *waiter, int64_t deadline)
 {
-    publish_cpu(waiter);
     for (;;) {
         uint32_t announced = signal_prepare(waiter->own);
         strait_heavy_barrier(waiter->fenced);
@@ -268,13 +267,21 @@ static int sleep_until_ready(const struct strait_waiter *waiter, int64_t deadlin
             signal_retract(waiter);
             return result;
         }
-        if (waiter->mode == STRAIT_WAIT_FD) {
-            fd_wait(waiter->fd, deadline);
-            strait_fd_clear(waiter->fd);
-        } else {
-            strait_futex_wait(&waiter->own->word, announced, deadline, waiter->shared);
-        }
+        strait_futex_wait(&waiter->own->word, announced, deadline, waiter->shared);
     }
+}
+
+/* Leaves the side as a loop expects it: armed, or the fd readable. */
+static int sleep_on_fd(const struct strait_waiter *waiter, int64_t deadline)
+{
+    while (strait_arm(waiter)) {
+        int result = outcome(waiter, deadline);
+        if (result != -EAGAIN) {
+            return result;
+        }
+        fd_wait(waiter->fd, deadline);
+    }
+    return 0;
 }
 
 /* Halves the spin when it brought nothing, takes it up again when the sleep was short. */
@@ -296,7 +303,9 @@ static int park(const struct strait_waiter *waiter, int64_t deadline)
         }
     }
     int64_t asleep = strait_now();
-    int result = sleep_until_ready(waiter, deadline);
+    publish_cpu(waiter);
+    int result = waiter->mode == STRAIT_WAIT_FD ? sleep_on_fd(waiter, deadline)
+                                                : sleep_on_word(waiter, deadline);
     adapt_spin(waiter, spin_ns, strait_now() - asleep);
     return result;
 }
@@ -311,12 +320,9 @@ int strait_wait(const struct strait_waiter *waiter, int64_t deadline)
                                             : park(waiter, deadline);
 }
 
+/* The fd is cleared before the last look: a wake-up that comes later leaves it readable. */
 int strait_arm(const struct strait_waiter *waiter)
 {
-    /* set by this side alone; still set: armed, and nothing has come since */
-    if (strait_load_relaxed(&waiter->own->word) & STRAIT_WAITING) {
-        return 1;
-    }
     strait_fd_clear(waiter->fd);
     signal_prepare(waiter->own);
     strait_heavy_barrier(waiter->fenced);

@@ -428,17 +428,13 @@ void strait_sender_adopt(struct strait_sender *sender)
 {
     struct strait_handle *handle = &sender->handle;
     handle->owner = thread_id();
-    if (handle->variant->senders == STRAIT_SENDERS_ONE) {
-        /* hint, written by the sender */
-        strait_store_relaxed(&handle->channel->sender.cpu, strait_only_cpu());
-    }
+    strait_signal_place(&handle->channel->sender, handle->variant->senders == STRAIT_SENDERS_ONE);
 }
 
 void strait_receiver_adopt(struct strait_receiver *receiver)
 {
     receiver->handle.owner = thread_id();
-    /* hint, written by the receiver */
-    strait_store_relaxed(&receiver->handle.channel->receiver.cpu, strait_only_cpu());
+    strait_signal_place(&receiver->handle.channel->receiver, true);
 }
 
 void strait_checked_owner(struct strait_handle *handle, const char *rule)

@@ -107,6 +107,7 @@ static void idle_set(struct strait_pool *pool, unsigned number, bool raised)
     uintptr_t next;
     do {
         next = raised ? old | bit : old & ~bit;
+        /* workers and wakers write it */
     } while (!strait_word_cas_relaxed(word, &old, next));
 }
 
@@ -458,7 +459,7 @@ static struct slot *slot_take(struct strait_pool *pool)
 
 static void slot_give(struct strait_pool *pool, struct slot *slot)
 {
-    /* the parent alone has a slot that is not in the queue */
+    /* written by the parent alone while the number is not in the queue */
     strait_store_relaxed(&slot->state, FREE);
     slot->next = pool->free;
     pool->free = (uint32_t)(slot - pool->slots);
@@ -501,7 +502,7 @@ int strait_pool_submit(struct strait_pool *pool, const struct strait_task *task,
     }
     slot->task = *task;
     slot->cancel = 0;
-    /* the parent alone has a slot that is not in the queue */
+    /* written by the parent alone while the number is not in the queue */
     strait_store_relaxed(&slot->state, QUEUED);
     if (id) {
         *id = slot_id(pool, slot);

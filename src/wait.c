@@ -69,7 +69,8 @@ bool strait_heavy_barrier_available(void)
 void strait_heavy_barrier(bool fenced)
 {
     if (fenced) {
-        /* wait.sleep: pairs with wait.fence, wait.notify; WAITING, or else what was published */
+        /* wait.sleep: pairs with wait.fence, wait.notify, pool.fence, pool.notify; WAITING, or
+         * else what was published */
         strait_full_fence();
         return;
     }
@@ -135,7 +136,7 @@ uint32_t strait_only_cpu(void)
     int failed = sched_getaffinity(0, sizeof(set), &set);
     errno = saved;
     if (failed || CPU_COUNT(&set) != 1) {
-        return 0;
+        return STRAIT_SEVERAL_CPUS;
     }
     uint32_t cpu = 0;
     while (!CPU_ISSET(cpu, &set)) {
@@ -145,6 +146,21 @@ uint32_t strait_only_cpu(void)
 }
 
 /* ---- signals ---- */
+
+/* Where several threads share the side, they have one CPU only while all of them say the same. */
+void strait_signal_place(struct strait_signal *own, bool sole)
+{
+    uint32_t cpu = strait_only_cpu();
+    /* a hint, written by the threads of the side that owns the signal */
+    uint32_t before = strait_load_relaxed(&own->cpu);
+    if (!sole && before != 0 && before != cpu) {
+        cpu = STRAIT_SEVERAL_CPUS;
+    }
+    if (cpu != before) {
+        /* a hint, written by the threads of the side that owns the signal */
+        strait_store_relaxed(&own->cpu, cpu);
+    }
+}
 
 /* Clears and sets bits in one step, counts a wake-up with `add`; returns the word as it was. */
 static uint32_t signal_update(struct strait_signal *signal, uint32_t clear, uint32_t set,
@@ -220,21 +236,13 @@ static int outcome(const struct strait_waiter *waiter, int64_t deadline)
     return deadline != STRAIT_FOREVER && strait_now() >= deadline ? -ETIMEDOUT : -EAGAIN;
 }
 
-/* Tells the other side where this one runs, if it has no choice. */
-static void publish_cpu(const struct strait_waiter *waiter)
-{
-    if (waiter->sole) {
-        /* hint, written by the side that owns the signal */
-        strait_store_relaxed(&waiter->own->cpu, strait_only_cpu());
-    }
-}
-
 /* Both ends on one CPU: whoever spins keeps the other from running. */
 static bool one_cpu(const struct strait_waiter *waiter)
 {
     /* hints, each written by the side that owns the signal */
     uint32_t own = strait_load_relaxed(&waiter->own->cpu);
-    return own != 0 && waiter->peer && own == strait_load_relaxed(&waiter->peer->cpu);
+    return own != 0 && own != STRAIT_SEVERAL_CPUS && waiter->peer &&
+           own == strait_load_relaxed(&waiter->peer->cpu);
 }
 
 static int spin(const struct strait_waiter *waiter, int64_t deadline, int64_t until)
@@ -251,7 +259,7 @@ static int spin(const struct strait_waiter *waiter, int64_t deadline, int64_t un
             return result;
         }
         if (clocks % CLOCKS_PER_YIELD == 0 || one_cpu(waiter)) {
-            publish_cpu(waiter);
+            strait_signal_place(waiter->own, waiter->sole);
             sched_yield();
         }
     }
@@ -259,29 +267,32 @@ static int spin(const struct strait_waiter *waiter, int64_t deadline, int64_t un
 
 static int sleep_on_word(const struct strait_waiter *waiter, int64_t deadline)
 {
-    for (;;) {
+    int result;
+    do {
         uint32_t announced = signal_prepare(waiter->own);
         strait_heavy_barrier(waiter->fenced);
-        int result = outcome(waiter, deadline);
-        if (result != -EAGAIN) {
-            signal_retract(waiter);
-            return result;
+        result = outcome(waiter, deadline);
+        if (result == -EAGAIN) {
+            strait_futex_wait(&waiter->own->word, announced, deadline, waiter->shared);
+            result = outcome(waiter, deadline); /* before another barrier is paid for */
         }
-        strait_futex_wait(&waiter->own->word, announced, deadline, waiter->shared);
-    }
+    } while (result == -EAGAIN);
+    signal_retract(waiter);
+    return result;
 }
 
 /* Leaves the side as a loop expects it: armed, or the fd readable. */
 static int sleep_on_fd(const struct strait_waiter *waiter, int64_t deadline)
 {
-    while (strait_arm(waiter)) {
-        int result = outcome(waiter, deadline);
-        if (result != -EAGAIN) {
-            return result;
+    int result = -EAGAIN;
+    while (result == -EAGAIN && strait_arm(waiter)) {
+        result = outcome(waiter, deadline);
+        if (result == -EAGAIN) {
+            fd_wait(waiter->fd, deadline);
+            result = outcome(waiter, deadline); /* the fd stays readable until the next arm */
         }
-        fd_wait(waiter->fd, deadline);
     }
-    return 0;
+    return result == -EAGAIN ? 0 : result;
 }
 
 /* Halves the spin when it brought nothing, takes it up again when the sleep was short. */
@@ -303,7 +314,7 @@ static int park(const struct strait_waiter *waiter, int64_t deadline)
         }
     }
     int64_t asleep = strait_now();
-    publish_cpu(waiter);
+    strait_signal_place(waiter->own, waiter->sole);
     int result = waiter->mode == STRAIT_WAIT_FD ? sleep_on_fd(waiter, deadline)
                                                 : sleep_on_word(waiter, deadline);
     adapt_spin(waiter, spin_ns, strait_now() - asleep);

@@ -52,8 +52,12 @@ void strait_signal_close(struct strait_signal *own);
 void strait_signal_rouse(struct strait_signal *signal, int fd, bool shared);
 void strait_signal_kick(struct strait_signal *signal, int fd, bool shared);
 
-/* 1 + the only CPU that the calling thread may run on; 0: it has a choice. */
+/* 1 + the only CPU that the calling thread may run on, or this. */
+#define STRAIT_SEVERAL_CPUS UINT32_MAX
 uint32_t strait_only_cpu(void);
+
+/* Tells the other side where the calling thread can run. `sole`: it has the side for itself. */
+void strait_signal_place(struct strait_signal *own, bool sole);
 
 /* ---- the primitives, for whoever sleeps on a word of its own ---- */
 

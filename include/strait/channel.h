@@ -73,7 +73,7 @@ struct strait_channel_options {
 
 struct strait_signal {
     uint32_t word;
-    uint32_t cpu; /* 1 + the one CPU this side can run on; 0: several, or unknown */
+    uint32_t cpu; /* 1 + the one CPU this side can run on; 0: unknown; UINT32_MAX: several */
 };
 
 struct strait_channel {

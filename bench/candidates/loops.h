@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loops: the hot loops of the ring workloads, once for all candidates; C11 and C++17.
+ *
+ * They take the candidate's operations as arguments and are always inlined into functions that
+ * pass constants: both compilers turn that into direct, inlined calls. A C++ template would do the
+ * same, but not every peer's header compiles as C++.
+ */
+#ifndef BENCH_LOOPS_H
+#define BENCH_LOOPS_H
+
+#include <stdbool.h>
+
+#include "candidates/ring.h"
+#include "harness/clock.h"
+#include "harness/relax.h"
+
+#define BENCH_INLINE static inline __attribute__((always_inline, unused))
+
+/* How many of n messages were sent or received: 0 if the queue is full or empty. */
+typedef size_t bench_try_send_fn(void *end, const void *messages, size_t n);
+typedef size_t bench_try_receive_fn(void *end, void *messages, size_t n);
+
+/* Idle looks between two looks at the clock. */
+#define BENCH_IDLE 256
+
+/* ---- a stream ---- */
+
+/* Message i is the words i, i + 1, i + 2, ... */
+BENCH_INLINE void bench_fill(uint64_t *messages, uint64_t first, size_t n, size_t words)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t w = 0; w < words; w++) {
+            messages[i * words + w] = first + i + w;
+        }
+    }
+}
+
+/* False: the receiver seems to have stopped. */
+BENCH_INLINE bool bench_send_all(void *end, bench_try_send_fn *try_send, const uint64_t *messages,
+                                 size_t n, size_t words, uint64_t patience)
+{
+    size_t sent = try_send(end, messages, n);
+    uint64_t give_up = 0;
+    for (uint32_t idle = 0; STRAIT_UNLIKELY(sent < n); idle++) {
+        bench_relax();
+        sent += try_send(end, messages + sent * words, n - sent);
+        if (idle % BENCH_IDLE == 0) {
+            uint64_t now = bench_ticks();
+            give_up = give_up ? give_up : now + patience;
+            if (now > give_up) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+BENCH_INLINE bool bench_send_chunk(void *end, bench_try_send_fn *try_send, uint64_t first,
+                                   size_t words, size_t batch, uint64_t patience)
+{
+    uint64_t messages[BENCH_BATCH * 8];
+    for (uint64_t i = 0; i < BENCH_CHUNK; i += batch) {
+        bench_fill(messages, first + i, batch, words);
+        if (!bench_send_all(end, try_send, messages, batch, words, patience)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+BENCH_INLINE uint32_t bench_saturate(uint64_t ticks)
+{
+    return ticks < UINT32_MAX ? (uint32_t)ticks : UINT32_MAX;
+}
+
+BENCH_INLINE void bench_record(struct bench_stream *stream, uint64_t ticks)
+{
+    if (stream->chunk_count < stream->chunk_limit) {
+        stream->chunks[stream->chunk_count++] = bench_saturate(ticks);
+    }
+}
+
+BENCH_INLINE void bench_send(void *end, bench_try_send_fn *try_send, struct bench_stream *stream,
+                             size_t words, size_t batch)
+{
+    uint64_t sent = 0;
+    uint64_t now = bench_ticks();
+    do {
+        uint64_t before = now;
+        if (!bench_send_chunk(end, try_send, sent, words, batch, stream->patience)) {
+            break; /* what went out of this chunk shows up as messages too many: an error either way
+                    */
+        }
+        sent += BENCH_CHUNK;
+        now = bench_ticks();
+        bench_record(stream, now - before);
+    } while (now < stream->until);
+    /* stream.end: pairs with stream.done; nothing but the count */
+    strait_word_store_release(&stream->total, (uintptr_t)sent);
+}
+
+/* All received, or no hope left? */
+BENCH_INLINE bool bench_stream_done(struct bench_stream *stream, uint64_t received, uint32_t idle)
+{
+    /* stream.done: pairs with stream.end; nothing but the count */
+    if (received >= strait_word_load_acquire(&stream->total)) {
+        return true;
+    }
+    if (idle % BENCH_IDLE != 0) {
+        return false;
+    }
+    if (idle == 0) {
+        stream->give_up = bench_ticks() + stream->patience;
+    }
+    return bench_ticks() > stream->give_up;
+}
+
+BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
+                                struct bench_stream *stream, size_t words, size_t batch)
+{
+    uint64_t messages[BENCH_BATCH * 8];
+    uint64_t received = 0;
+    uint64_t sum = 0;
+    uint64_t disorder = 0;
+    for (uint32_t idle = 0;;) {
+        size_t n = try_receive(end, messages, batch);
+        if (n == 0) {
+            if (bench_stream_done(stream, received, idle++)) {
+                break;
+            }
+            bench_relax();
+            continue;
+        }
+        for (size_t i = 0; i < n; i++) {
+            disorder += messages[i * words] != received + i;
+            for (size_t w = 0; w < words; w++) {
+                sum += messages[i * words + w];
+            }
+        }
+        received += n;
+        idle = 0;
+    }
+    stream->received = received;
+    stream->sum = sum;
+    stream->disorder = disorder;
+}
+
+/* ---- a round trip ---- */
+
+#define BENCH_STOP UINT64_MAX
+
+BENCH_INLINE bool bench_await(void *end, bench_try_receive_fn *try_receive, uint64_t *message,
+                              uint64_t patience)
+{
+    uint64_t give_up = 0;
+    for (uint32_t idle = 1; !try_receive(end, message, 1); idle++) {
+        bench_relax();
+        if (idle % (16 * BENCH_IDLE) == 0) {
+            uint64_t now = bench_ticks();
+            give_up = give_up ? give_up : now + patience;
+            if (now > give_up) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_send,
+                             bench_try_receive_fn *try_receive, struct bench_bounce *bounce)
+{
+    uint64_t message[8] = {0};
+    uint64_t answer[8] = {0};
+    uint64_t now = bench_ticks();
+    message[0] = now; /* a number that no earlier run used */
+    while (bounce->count < bounce->limit && now < bounce->until) {
+        uint64_t before = now;
+        message[0]++;
+        if (!try_send(there, message, 1) ||
+            !bench_await(back, try_receive, answer, bounce->patience)) {
+            bounce->lost++;
+            break;
+        }
+        now = bench_ticks();
+        bounce->ticks[bounce->count++] = bench_saturate(now - before);
+        bounce->disorder += answer[0] != message[0];
+    }
+    message[0] = BENCH_STOP;
+    try_send(there, message, 1);
+}
+
+BENCH_INLINE void bench_pong(void *there, void *back, bench_try_send_fn *try_send,
+                             bench_try_receive_fn *try_receive, uint64_t patience)
+{
+    uint64_t message[8] = {0};
+    while (bench_await(there, try_receive, message, patience) && message[0] != BENCH_STOP) {
+        try_send(back, message, 1);
+    }
+}
+
+/* ---- the functions that a candidate's table entry points to ---- */
+
+#define BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, KIND, BATCH)                        \
+    static void NAME##_send_##KIND(void *end, struct bench_stream *stream)                         \
+    {                                                                                              \
+        bench_send(end, TRY_SEND, stream, WORDS, BATCH);                                           \
+    }                                                                                              \
+    static void NAME##_receive_##KIND(void *end, struct bench_stream *stream)                      \
+    {                                                                                              \
+        bench_receive(end, TRY_RECEIVE, stream, WORDS, BATCH);                                     \
+    }
+
+#define BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                            \
+    static void NAME##_ping(void *there, void *back, struct bench_bounce *bounce)                  \
+    {                                                                                              \
+        bench_ping(there, back, TRY_SEND, TRY_RECEIVE, bounce);                                    \
+    }                                                                                              \
+    static void NAME##_pong(void *there, void *back, uint64_t patience)                            \
+    {                                                                                              \
+        bench_pong(there, back, TRY_SEND, TRY_RECEIVE, patience);                                  \
+    }
+
+/* All loops for messages of WORDS 8-byte words. */
+#define BENCH_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                            \
+    BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
+    BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, batch, BENCH_BATCH)                     \
+    BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
+    static const struct bench_loops NAME = {NAME##_send_single, NAME##_receive_single,             \
+                                            NAME##_send_batch,  NAME##_receive_batch,              \
+                                            NAME##_ping,        NAME##_pong};
+
+/* The same for a queue that has no batches. */
+#define BENCH_LOOPS_SINGLE(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                     \
+    BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
+    BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
+    static const struct bench_loops NAME = {                                                       \
+        NAME##_send_single, NAME##_receive_single, NULL, NULL, NAME##_ping, NAME##_pong};
+
+#endif /* BENCH_LOOPS_H */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ring: what a queue has to offer to be a candidate; C11 and C++17.
+ *
+ * A candidate's file defines how to make a queue and how to try to send and to receive, lets
+ * BENCH_LOOPS (loops.h) compile the workloads' loops around these two, so that they inline, and
+ * ends with a struct bench_ring. One line in table.cpp makes it run.
+ */
+#ifndef BENCH_RING_H
+#define BENCH_RING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "strait/variant.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BENCH_BATCH 32
+/* Messages between two looks at the clock. */
+#define BENCH_CHUNK 1024
+
+/* One stream of messages from A to B: numbers from 0 on, in the first word of each message. */
+struct bench_stream {
+    /* sender's */
+    STRAIT_LINE_ALIGNED uint64_t until; /* ticks */
+    uint32_t *chunks;                   /* ticks of each BENCH_CHUNK messages */
+    size_t chunk_limit;                 /* how many fit; the rest is not recorded */
+    size_t chunk_count;
+    uint64_t patience; /* ticks without progress after which a side gives up */
+    /* sender writes, once: how many were sent */
+    STRAIT_LINE_ALIGNED uintptr_t total;
+    /* receiver's */
+    STRAIT_LINE_ALIGNED uint64_t received;
+    uint64_t sum;      /* of all words of all messages */
+    uint64_t disorder; /* messages that were not the next one */
+    uint64_t give_up;  /* ticks: as long as patience */
+};
+#define BENCH_UNFINISHED UINTPTR_MAX
+
+/* One message at a time there and back. */
+struct bench_bounce {
+    uint64_t until;    /* ticks */
+    uint64_t patience; /* ticks */
+    uint32_t *ticks;   /* of each round trip */
+    size_t limit;      /* how many fit */
+    size_t count;
+    uint64_t disorder;
+    uint64_t lost;
+};
+
+typedef void bench_send_fn(void *end, struct bench_stream *stream);
+typedef void bench_receive_fn(void *end, struct bench_stream *stream);
+typedef void bench_ping_fn(void *there, void *back, struct bench_bounce *bounce);
+typedef void bench_pong_fn(void *there, void *back, uint64_t patience);
+
+/* The loops at one message size; NULL: the candidate does not do that. */
+struct bench_loops {
+    bench_send_fn *send_single;
+    bench_receive_fn *receive_single;
+    bench_send_fn *send_batch;
+    bench_receive_fn *receive_batch;
+    bench_ping_fn *ping;
+    bench_pong_fn *pong;
+};
+
+struct bench_ring {
+    const char *name;
+    const void *context; /* the candidate's own */
+    void *(*create)(const struct bench_ring *self, size_t bytes, size_t capacity);
+    void (*destroy)(const struct bench_ring *self, void *queue);
+    /* What the loops get, made on the thread that will use it; NULL: the queue itself. */
+    void *(*sender)(const struct bench_ring *self, void *queue);
+    void *(*receiver)(const struct bench_ring *self, void *queue);
+    const struct bench_loops *loops_8; /* messages of 8 bytes; NULL: none */
+    const struct bench_loops *loops_64;
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* BENCH_RING_H */

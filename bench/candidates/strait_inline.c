@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* strait's rings by name, inlined into the caller. A new variant is one line at the end. */
+#include <stdlib.h>
+
+#include "candidates/loops.h"
+#include "strait.h"
+
+static void *create(const struct bench_ring *self, size_t bytes, size_t capacity)
+{
+    const struct strait_variant *variant = self->context;
+    struct strait_shape shape = {capacity, bytes, 1};
+    void *ring = NULL;
+    if (posix_memalign(&ring, STRAIT_LINE, variant->size(&shape)) != 0) {
+        return NULL;
+    }
+    memset(ring, 0, variant->size(&shape));
+    variant->init(ring, &shape);
+    return ring;
+}
+
+static void destroy(const struct bench_ring *self, void *ring)
+{
+    (void)self;
+    free(ring);
+}
+
+static void *sender(const struct bench_ring *self, void *ring)
+{
+    const struct strait_variant *variant = self->context;
+    return variant->attach(ring);
+}
+
+#define INLINED(VARIANT)                                                                           \
+    BENCH_INLINE size_t VARIANT##_try_send(void *end, const void *messages, size_t n)              \
+    {                                                                                              \
+        return strait_##VARIANT##_try_send(end, messages, n);                                      \
+    }                                                                                              \
+    BENCH_INLINE size_t VARIANT##_try_receive(void *ring, void *messages, size_t n)                \
+    {                                                                                              \
+        return strait_##VARIANT##_try_receive(ring, messages, n);                                  \
+    }                                                                                              \
+    BENCH_LOOPS(VARIANT##_8, VARIANT##_try_send, VARIANT##_try_receive, 1)                         \
+    BENCH_LOOPS(VARIANT##_64, VARIANT##_try_send, VARIANT##_try_receive, 8)                        \
+    const struct bench_ring bench_##VARIANT##_inline = {"strait." #VARIANT ".inline",              \
+                                                        &strait_##VARIANT##_variant,               \
+                                                        create,                                    \
+                                                        destroy,                                   \
+                                                        sender,                                    \
+                                                        NULL,                                      \
+                                                        &VARIANT##_8,                              \
+                                                        &VARIANT##_64}
+
+INLINED(spsc);
+INLINED(lanes);
+INLINED(cells);

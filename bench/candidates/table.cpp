@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// The table of candidates: one line each.
+#include "candidates/table.h"
+
+extern "C" {
+extern const bench_ring bench_line;
+extern const bench_ring bench_ck_ring;
+extern const bench_ring bench_spsc_inline;
+extern const bench_ring bench_lanes_inline;
+extern const bench_ring bench_cells_inline;
+}
+
+namespace bench
+{
+
+std::vector<const bench_ring *> rings()
+{
+    std::vector<const bench_ring *> all = {
+        &bench_line, &bench_ck_ring, &bench_spsc_inline, &bench_lanes_inline, &bench_cells_inline,
+    };
+    add_strait_channels(all);
+    return all;
+}
+
+std::vector<SleeperMaker> sleepers()
+{
+    std::vector<SleeperMaker> all = {
+        {"floor.futex", make_futex_sleeper},
+        {"floor.eventfd", make_eventfd_sleeper},
+    };
+    add_strait_sleepers(all);
+    return all;
+}
+
+std::vector<RunnerMaker> runners()
+{
+    return {
+        {"floor.mutex", make_mutex_runner},
+        {"strait.pool.park", make_parked_pool_runner},
+        {"strait.pool.spin", make_spinning_pool_runner},
+    };
+}
+
+} // namespace bench

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// table: all candidates.
+#ifndef BENCH_TABLE_H
+#define BENCH_TABLE_H
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "candidates/ring.h"
+#include "candidates/runner.h"
+#include "candidates/sleeper.h"
+
+namespace bench
+{
+
+// Streams and round trips.
+std::vector<const bench_ring *> rings();
+
+// Wake-ups.
+std::vector<SleeperMaker> sleepers();
+
+// Tasks.
+std::vector<RunnerMaker> runners();
+
+// One for each variant in strait's own table; one for each variant and wait mode.
+void add_strait_channels(std::vector<const bench_ring *> &rings);
+void add_strait_sleepers(std::vector<SleeperMaker> &sleepers);
+
+std::unique_ptr<Sleeper> make_futex_sleeper();
+std::unique_ptr<Sleeper> make_eventfd_sleeper();
+
+std::unique_ptr<Runner> make_mutex_runner(int cpu, Runner::Done done);
+std::unique_ptr<Runner> make_parked_pool_runner(int cpu, Runner::Done done);
+std::unique_ptr<Runner> make_spinning_pool_runner(int cpu, Runner::Done done);
+
+} // namespace bench
+
+#endif // BENCH_TABLE_H

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// placement: where the two CPUs are in relation to each other, right now. A hypervisor moves its
+// virtual CPUs about within seconds, so it is measured beside every sample, not once.
+#ifndef BENCH_PLACEMENT_H
+#define BENCH_PLACEMENT_H
+
+#include "harness/pair.h"
+
+namespace bench
+{
+
+enum class Place { smt, l3, across, one_cpu, mixed };
+
+constexpr Place kPlaces[] = {Place::smt, Place::l3, Place::across, Place::one_cpu, Place::mixed};
+
+const char *name(Place place);
+
+// Line round trips below the first cut are those of siblings of one core, below the second those of
+// cores that share a cache. The defaults lie between the clusters at 31 to 35, 65 to 80 and 385 to
+// 480 ns; every report ends with the clusters that it saw, to hold the cuts against.
+struct Cuts {
+    double smt_ns = 48;
+    double l3_ns = 180;
+};
+
+Place classify(double line_rt_ns, const Cuts &cuts);
+
+// Mean time for one shared line to go from A to B and back, both polling without pause.
+double line_round_trip_ns(Pair &pair);
+
+} // namespace bench
+
+#endif // BENCH_PLACEMENT_H

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <unistd.h>
+
+#include "harness/context.h"
+#include "harness/reporter.h"
+#include "harness/ticks.h"
+#include "workloads/workloads.h"
+
+namespace
+{
+
+void interrupt(int)
+{
+    bench::interrupted = true;
+}
+
+// The first signal ends the run after the current sample, with its table; the second one at once.
+void catch_signals()
+{
+    struct sigaction action = {};
+    action.sa_handler = interrupt;
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+        sigaction(signal, &action, nullptr);
+    }
+}
+
+// Candidates are interleaved at random, so that a change of placement hits all alike.
+void initialize_benchmark(const char *program, const bench::Settings &settings)
+{
+    static std::vector<std::string> arguments; // the library keeps a pointer to the first
+    arguments = {program, "--benchmark_enable_random_interleaving=true",
+                 "--benchmark_repetitions=" + std::to_string(settings.repetitions),
+                 "--benchmark_filter=" + settings.filter};
+    if (!settings.json.empty()) {
+        arguments.push_back("--benchmark_out=" + settings.json);
+        arguments.push_back("--benchmark_out_format=json");
+    }
+    arguments.insert(arguments.end(), settings.passed_on.begin(), settings.passed_on.end());
+    std::vector<char *> argv;
+    for (std::string &argument : arguments) {
+        argv.push_back(&argument[0]);
+    }
+    int argc = static_cast<int>(argv.size());
+    benchmark::Initialize(&argc, argv.data());
+}
+
+// A pool chooses among the CPUs that the process started with: where these are more than the two
+// that are measured, starts anew with just the two.
+void confine(char **argv, const bench::Settings &settings)
+{
+    if (bench::allowed_cpus().size() > 2 && bench::pin({settings.cpu_a, settings.cpu_b})) {
+        setenv(bench::kAllowedBefore, bench::list(bench::allowed_cpus()).c_str(), 1);
+        execv("/proc/self/exe", argv); // comes back only if it cannot
+    }
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+    bench::Settings settings;
+    bool help = false;
+    if (!bench::parse(argc, argv, settings, help)) {
+        std::fputs(bench::usage, stderr);
+        return 2;
+    }
+    if (help) {
+        std::fputs(bench::usage, stdout);
+        return 0;
+    }
+    confine(argv, settings);
+    initialize_benchmark(argv[0], settings);
+    catch_signals();
+    bench::tick_ns();
+    bench::Harness harness(settings);
+    bench::add_context(settings);
+    bench::add_streams(harness);
+    bench::add_round_trips(harness);
+    bench::add_wake_ups(harness);
+    bench::add_tasks(harness);
+    bench::Reporter reporter(harness);
+    if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0) {
+        std::fprintf(stderr, "no benchmark matches %s\n", settings.filter.c_str());
+        return 2;
+    }
+    if (bench::interrupted) {
+        return 130;
+    }
+    return reporter.violations() > 0 ? 1 : 0;
+}

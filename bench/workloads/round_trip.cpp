@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// Latency: one message of 8 bytes from A to B and back, both polling, each round trip timed by A.
+#include "candidates/table.h"
+#include "harness/ticks.h"
+#include "workloads/queue.h"
+#include "workloads/workloads.h"
+
+namespace bench
+{
+namespace
+{
+
+constexpr int64_t kCapacity = 1024;
+// More than fit into a sample at the speed of the fastest line; its memory is touched once.
+constexpr size_t kLimit = 1 << 18;
+
+const Workload workload{"round trip, 8 B", 1, "ns", {}};
+
+std::string check(const bench_bounce &bounce)
+{
+    if (bounce.lost > 0) {
+        return "a message was lost";
+    }
+    return bounce.disorder > 0 ? std::to_string(bounce.disorder) + " wrong answers" : "";
+}
+
+Outcome summarize(const bench_bounce &bounce, double seconds)
+{
+    Outcome outcome;
+    outcome.seconds = seconds;
+    outcome.items = bounce.count;
+    outcome.error = check(bounce);
+    for (size_t i = 0; i < bounce.count; i++) {
+        outcome.latencies.add(static_cast<uint64_t>(to_ns(bounce.ticks[i]) + 0.5));
+    }
+    outcome.longest_gap_ns = outcome.latencies.max();
+    return outcome;
+}
+
+Outcome bounce(Pair &pair, const bench_loops &loops, Queue &there, Queue &back, double ms)
+{
+    static std::vector<uint32_t> ticks(kLimit, 1);
+    bench_bounce bounce = {};
+    bounce.patience = to_ticks(2e9);
+    bounce.ticks = ticks.data();
+    bounce.limit = kLimit;
+    double seconds = 0;
+    auto ping = [&] {
+        uint64_t start = bench_ticks();
+        bounce.until = start + to_ticks(ms * 1e6);
+        loops.ping(there.sender(), back.receiver(), &bounce);
+        seconds = to_ns(bench_ticks() - start) / 1e9;
+    };
+    pair.run(ping, [&] { loops.pong(there.receiver(), back.sender(), to_ticks(2e9)); });
+    return summarize(bounce, seconds);
+}
+
+void round_trip(benchmark::State &state, Harness &harness, const bench_ring &ring)
+{
+    Queue there(ring, 8, kCapacity);
+    Queue back(ring, 8, kCapacity);
+    auto open = [](Queue &sends, Queue &receives) {
+        sends.open_sender();
+        receives.open_receiver();
+    };
+    harness.pair.run([&] { open(there, back); }, [&] { open(back, there); });
+    if (!there.sender() || !there.receiver() || !back.sender() || !back.receiver()) {
+        state.SkipWithError("cannot be created");
+        return;
+    }
+    sample(state, harness, workload, ring.name, 0, [&](bool warm_up) {
+        double ms = harness.settings.sample_ms * (warm_up ? 0.25 : 1);
+        return bounce(harness.pair, *ring.loops_8, there, back, ms);
+    });
+}
+
+} // namespace
+
+void add_round_trips(Harness &harness)
+{
+    harness.results.declare(workload);
+    for (const bench_ring *ring : rings()) {
+        if (!ring->loops_8 || !ring->loops_8->ping) {
+            continue;
+        }
+        add_benchmark(
+            harness, std::string("round_trip/") + ring->name, {"bytes", "capacity"}, {8, kCapacity},
+            [&harness, ring](benchmark::State &state) { round_trip(state, harness, *ring); });
+    }
+}
+
+} // namespace bench

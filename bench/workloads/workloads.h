@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// workloads: what the candidates are made to do. Each is one file, called once from main.
+#ifndef BENCH_WORKLOADS_H
+#define BENCH_WORKLOADS_H
+
+#include "harness/harness.h"
+
+namespace bench
+{
+
+void add_streams(Harness &harness);
+void add_round_trips(Harness &harness);
+void add_wake_ups(Harness &harness);
+void add_tasks(Harness &harness);
+
+} // namespace bench
+
+#endif // BENCH_WORKLOADS_H

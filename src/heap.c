@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "strait/variant.h"
+#include "strait/base.h"
 
 #define ALIGNMENT 16
 #define REGION_SIZE ((size_t)64 * 1024)

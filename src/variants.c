@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of variants. A new one: its header (see strait/variant.h) and one line here. */
-#include "strait/channel.h"
+#include "strait/cells.h"
+#include "strait/lanes.h"
+#include "strait/spsc.h"
 
 static const struct strait_variant *const variants[] = {
     &strait_spsc_variant,

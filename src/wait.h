@@ -12,10 +12,10 @@
  * A sleeper sleeps on its own side's signal word, which holds a count of wake-ups: the futex call
  * itself notices a wake-up that came in between.
  */
-#ifndef STRAIT_WAIT_H
-#define STRAIT_WAIT_H
+#ifndef STRAIT_WAIT_PRIVATE_H
+#define STRAIT_WAIT_PRIVATE_H
 
-#include "strait/channel.h"
+#include "strait/wait.h"
 
 /* Somebody who is about to wait: a side of a channel, an idle worker of a pool. */
 struct strait_waiter {
@@ -71,4 +71,4 @@ void strait_heavy_barrier(bool fenced);
 int strait_futex_wait(uint32_t *word, uint32_t value, int64_t deadline, bool shared);
 void strait_futex_wake(uint32_t *word, int sleepers, bool shared);
 
-#endif /* STRAIT_WAIT_H */
+#endif /* STRAIT_WAIT_PRIVATE_H */

@@ -29,28 +29,15 @@
 #ifndef STRAIT_CHANNEL_H
 #define STRAIT_CHANNEL_H
 
-#include <errno.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "strait/cells.h"
 #include "strait/lanes.h"
 #include "strait/spsc.h"
 #include "strait/variant.h"
+#include "strait/wait.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define STRAIT_API __attribute__((visibility("default")))
-
-/* What a side does when it cannot go on: the sender on full, the receiver on empty. */
-enum strait_wait {
-    STRAIT_WAIT_DEFAULT = 0, /* park, unless the noun that uses the channel says otherwise */
-    STRAIT_WAIT_PARK,        /* spin for a while (some microseconds, adaptive), then sleep */
-    STRAIT_WAIT_SPIN,        /* never sleep; yields the CPU now and then */
-    STRAIT_WAIT_FD,          /* an eventfd of this side's becomes readable: for event loops */
-};
 
 struct strait_channel_options {
     size_t size;               /* sizeof this struct, or 0 */
@@ -64,17 +51,6 @@ struct strait_channel_options {
 };
 
 /* ---- the block; its fields are nobody's business but this file's and channel.c's ---- */
-
-/* A side's signal to the other: STRAIT_CLOSED, STRAIT_WAITING, and above them a count of wake-ups,
- * so that a sleeper that missed one does not fall asleep on the next. */
-#define STRAIT_CLOSED 1u
-#define STRAIT_WAITING 2u
-#define STRAIT_WAKEUP 4u
-
-struct strait_signal {
-    uint32_t word;
-    uint32_t cpu; /* 1 + the one CPU this side can run on; 0: unknown; UINT32_MAX: several */
-};
 
 struct strait_channel {
     /* line 0: set once, by init */
@@ -125,16 +101,6 @@ struct strait_receiver {
     struct strait_handle handle;
     void *ring;
 };
-
-/* ---- time: nanoseconds of CLOCK_MONOTONIC, absolute ---- */
-
-#define STRAIT_FOREVER INT64_MAX
-
-/* Now. Any thread; does not block. */
-STRAIT_API int64_t strait_now(void);
-
-/* Now plus `ns`, STRAIT_FOREVER if that is past the end of time. Any thread; does not block. */
-STRAIT_API int64_t strait_deadline(int64_t ns);
 
 /* ---- open and close: cold calls, 0 or -errno ---- */
 
@@ -356,14 +322,6 @@ static inline void strait_release(struct strait_receiver *receiver, const struct
     receiver->handle.variant->release(receiver->ring, span);
     strait_signal_notify(&receiver->handle, &receiver->handle.channel->sender);
 }
-
-/* ---- the table of variants ---- */
-
-/* The i-th variant, NULL past the last. Any thread. */
-STRAIT_API const struct strait_variant *strait_variant_at(size_t i);
-
-/* The variant of that name, or NULL. Any thread. */
-STRAIT_API const struct strait_variant *strait_variant_find(const char *name);
 
 #ifdef __cplusplus
 }

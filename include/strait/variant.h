@@ -25,24 +25,8 @@
 #ifndef STRAIT_VARIANT_H
 #define STRAIT_VARIANT_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
+#include "strait/base.h"
 #include "strait/sync.h"
-
-#ifdef __cplusplus
-#define STRAIT_STATIC_ASSERT(condition, message) static_assert(condition, message)
-#else
-#define STRAIT_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
-#endif
-
-/* Two 64-byte lines: the prefetcher of current x86 cores fetches them in pairs. */
-#define STRAIT_LINE 128
-#define STRAIT_LINE_ALIGNED __attribute__((aligned(STRAIT_LINE)))
-
-#define STRAIT_LIKELY(condition) __builtin_expect(!!(condition), 1)
-#define STRAIT_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 /* Indices run free and are compared by difference. They start shortly before 2^32, so that every
  * program sees them come round, not just the one that has run for a day. */
@@ -92,15 +76,19 @@ struct strait_variant {
     size_t (*try_receive)(void *ring, void *messages, size_t n);
 };
 
-static inline size_t strait_min(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
+#ifdef __cplusplus
+extern "C" {
+#endif
 
-static inline size_t strait_round_up(size_t n, size_t to)
-{
-    return (n + to - 1) / to * to;
+/* The i-th variant of the table, NULL past the last. Any thread. */
+STRAIT_API const struct strait_variant *strait_variant_at(size_t i);
+
+/* The variant of that name, or NULL. Any thread. */
+STRAIT_API const struct strait_variant *strait_variant_find(const char *name);
+
+#ifdef __cplusplus
 }
+#endif
 
 /* The number of slots behind a capacity: the next power of two, so that a free-running index
  * masks to a slot. The capacity itself stays exact. */

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* base: what every other header needs of the language. */
+#ifndef STRAIT_BASE_H
+#define STRAIT_BASE_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define STRAIT_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+#define STRAIT_STATIC_ASSERT(condition, message) static_assert(condition, message)
+#else
+#define STRAIT_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
+#endif
+
+/* Two 64-byte lines: the prefetcher of current x86 cores fetches them in pairs. */
+#define STRAIT_LINE 128
+#define STRAIT_LINE_ALIGNED __attribute__((aligned(STRAIT_LINE)))
+
+#define STRAIT_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define STRAIT_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+static inline size_t strait_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t strait_round_up(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+#endif /* STRAIT_BASE_H */

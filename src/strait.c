@@ -15,6 +15,7 @@
 #include "wait.c"
 
 #include "channel.c"
+#include "handle.c"
 
 #include "port.c"
 

@@ -80,6 +80,11 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, receiver) == 1 * STRAIT_LIN
 STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, sender) == 2 * STRAIT_LINE, "line 2");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_channel) == 3 * STRAIT_LINE, "the ring follows line 2");
 
+static inline void *strait_channel_ring(struct strait_channel *channel)
+{
+    return channel + 1;
+}
+
 /* What both kinds of handle hold; private. */
 struct strait_handle {
     struct strait_channel *channel;

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "options.h"
 #include "wait.h"
 
@@ -180,12 +181,9 @@ int strait_channel_create(struct strait_channel **channel,
     if (error) {
         return error;
     }
-    int saved = errno;
-    void *memory = NULL;
-    error = -posix_memalign(&memory, STRAIT_LINE, size);
-    errno = saved;
-    if (error) {
-        return error;
+    void *memory = strait_line_alloc(size);
+    if (!memory) {
+        return -ENOMEM;
     }
     error = strait_channel_init(channel, memory, size, options);
     if (error) {

@@ -21,6 +21,7 @@
 
 #include "cpu.h"
 #include "isolate.h"
+#include "memory.h"
 #include "options.h"
 #include "runqueue.h"
 #include "wait.h"
@@ -267,17 +268,6 @@ static int resolve_options(struct strait_pool_options *options,
     return 0;
 }
 
-static void *line_alloc(size_t bytes)
-{
-    int saved = errno;
-    void *memory = NULL;
-    if (posix_memalign(&memory, STRAIT_LINE, bytes) != 0) {
-        memory = NULL;
-    }
-    errno = saved;
-    return memory;
-}
-
 static void pool_free(struct strait_pool *pool)
 {
     strait_receiver_close(&pool->completions);
@@ -292,7 +282,7 @@ static void pool_free(struct strait_pool *pool)
  * lie in the queue. */
 static int pool_alloc(struct strait_pool **out, const struct strait_pool_options *options)
 {
-    struct strait_pool *pool = line_alloc(sizeof(*pool));
+    struct strait_pool *pool = strait_line_alloc(sizeof(*pool));
     if (!pool) {
         return -ENOMEM;
     }
@@ -301,9 +291,9 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     uint32_t entries = strait_slots(slots);
     pool->options = *options;
     pool->slot_count = (uint32_t)slots;
-    pool->slots = line_alloc(slots * sizeof(*pool->slots));
-    pool->workers = line_alloc(options->workers * sizeof(*pool->workers));
-    strait_runqueue_init(&pool->queue, line_alloc(entries * sizeof(uint32_t)), entries);
+    pool->slots = strait_line_alloc(slots * sizeof(*pool->slots));
+    pool->workers = strait_line_alloc(options->workers * sizeof(*pool->workers));
+    strait_runqueue_init(&pool->queue, strait_line_alloc(entries * sizeof(uint32_t)), entries);
     struct strait_channel_options channel = {
         .variant = "lanes",
         .capacity = slots,

@@ -41,9 +41,11 @@ int64_t strait_deadline(int64_t ns)
 
 /* ---- primitives; none of them touches errno ---- */
 
+/* What is before the start of the clock is past, like its start. */
 static struct timespec to_timespec(int64_t ns)
 {
     struct timespec t;
+    ns = ns > 0 ? ns : 0;
     t.tv_sec = (time_t)(ns / NS_PER_S);
     t.tv_nsec = (long)(ns % NS_PER_S);
     return t;
@@ -122,8 +124,7 @@ static void fd_wait(int fd, int64_t deadline)
 {
     int saved = errno;
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    int64_t left = deadline - strait_now();
-    struct timespec timeout = to_timespec(left > 0 ? left : 0);
+    struct timespec timeout = to_timespec(deadline > 0 ? deadline - strait_now() : 0);
     ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
     errno = saved;
 }

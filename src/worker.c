@@ -13,6 +13,7 @@
 
 #include "cpu.h"
 #include "isolate.h"
+#include "memory.h"
 #include "options.h"
 #include "wait.h"
 
@@ -148,6 +149,7 @@ static void *thread_main(void *argument)
     strait_isolate_release(isolate);
     strait_isolate_enter(NULL);
     live(worker, ENDED);
+    strait_port_wake(&worker->port); /* for a parent that has seen the port half-closed before */
     strait_port_close(&worker->port);
     live(worker, EXITED);
     return NULL;
@@ -267,14 +269,12 @@ static int start(struct strait_worker *worker)
 
 static int worker_alloc(struct strait_worker **worker)
 {
-    int saved = errno;
-    void *memory = NULL;
-    int error = -posix_memalign(&memory, STRAIT_LINE, sizeof(**worker));
-    errno = saved;
-    if (!error) {
-        *worker = memset(memory, 0, sizeof(**worker));
+    void *memory = strait_line_alloc(sizeof(**worker));
+    if (!memory) {
+        return -ENOMEM;
     }
-    return error;
+    *worker = memset(memory, 0, sizeof(**worker));
+    return 0;
 }
 
 static int spawn(struct strait_worker *worker)
@@ -298,7 +298,8 @@ static int spawn(struct strait_worker *worker)
 int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_options *given)
 {
     struct strait_worker_options options;
-    struct strait_worker *worker;
+    struct strait_worker *worker = NULL;
+    int saved = errno;
     int error = strait_options_copy(&options, sizeof(options), given);
     if (!error && !worker_options_valid(&options)) {
         error = -EINVAL;
@@ -306,17 +307,17 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
     if (!error) {
         error = worker_alloc(&worker);
     }
-    if (error) {
-        return error;
+    if (!error) {
+        worker->options = options;
+        error = spawn(worker);
     }
-    worker->options = options;
-    error = spawn(worker);
     if (error) {
         free(worker);
-        return error;
+    } else {
+        *out = worker;
     }
-    *out = worker;
-    return 0;
+    errno = saved;
+    return error;
 }
 
 /* ---- events, on the parent's thread ---- */
@@ -336,7 +337,7 @@ static void tell(struct strait_worker *worker, const struct strait_event *event)
     worker->options.event(worker, event, worker->options.context);
 }
 
-static size_t tell_online(struct strait_worker *worker)
+static ptrdiff_t tell_online(struct strait_worker *worker)
 {
     struct strait_event event = {.type = STRAIT_ONLINE};
     worker->said_online = true;
@@ -344,18 +345,25 @@ static size_t tell_online(struct strait_worker *worker)
     return 1;
 }
 
-static size_t tell_messages(struct strait_worker *worker, struct strait_span *span)
+/* The callback may close the receiver: what it was told is received all the same, the rest is not.
+ */
+static ptrdiff_t tell_messages(struct strait_worker *worker, struct strait_span *span)
 {
+    struct strait_receiver receiver = worker->parent.receiver;
     struct strait_event event = {.type = STRAIT_MESSAGE};
-    for (size_t i = 0; i < span->count; i++) {
-        event.message = (const char *)span->messages + i * span->message_size;
+    size_t told = 0;
+    while (told < span->count &&
+           worker->parent.receiver.handle.channel == receiver.handle.channel) {
+        event.message = (const char *)span->messages + told * span->message_size;
+        told++;
         tell(worker, &event);
     }
-    strait_release(&worker->parent.receiver, span);
-    return span->count;
+    span->count = told;
+    strait_release(&receiver, span);
+    return (ptrdiff_t)told;
 }
 
-static size_t tell_error(struct strait_worker *worker)
+static ptrdiff_t tell_error(struct strait_worker *worker)
 {
     const struct strait_isolate *isolate = &worker->isolate;
     struct strait_event event = {
@@ -369,7 +377,7 @@ static size_t tell_error(struct strait_worker *worker)
     return 1;
 }
 
-static size_t tell_exit(struct strait_worker *worker)
+static ptrdiff_t tell_exit(struct strait_worker *worker)
 {
     struct strait_event event = {
         .type = STRAIT_EXIT,
@@ -378,26 +386,28 @@ static size_t tell_exit(struct strait_worker *worker)
     };
     worker->said_exit = true;
     tell(worker, &event);
+    return 1;
+}
+
+/* The link is closed, which either side may have done while the worker lives: -EPIPE. Its end makes
+ * the fd readable once more, so that is cleared before the look. */
+static ptrdiff_t tell_end(struct strait_worker *worker)
+{
     int fd = strait_worker_fd(worker);
     if (fd >= 0) {
         strait_fd_clear(fd);
     }
-    return 1;
-}
-
-/* Nothing if it was the parent that closed its receiver, and the worker lives. */
-static size_t tell_end(struct strait_worker *worker)
-{
     /* worker.ended: pairs with worker.live; the exit record */
     if (strait_load_acquire(&worker->life) < ENDED) {
-        return 0;
+        return -EPIPE;
     }
     bool failed = worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;
     return failed && !worker->said_error ? tell_error(worker) : tell_exit(worker);
 }
 
-/* One step of a dispatch: how many events, at most `budget`; 0: none left. */
-static size_t tell_some(struct strait_worker *worker, size_t budget)
+/* One step of a dispatch: how many events, at most `budget`; 0: none left; -EPIPE: none to come but
+ * the end. */
+static ptrdiff_t tell_some(struct strait_worker *worker, size_t budget)
 {
     struct strait_span span;
     if (!worker->said_online) {
@@ -414,8 +424,11 @@ static size_t tell_all(struct strait_worker *worker, size_t budget)
 {
     size_t told = 0;
     while (told < budget && !worker->said_exit) {
-        size_t some = tell_some(worker, budget - told);
-        told += some;
+        ptrdiff_t some = tell_some(worker, budget - told);
+        if (some < 0) {
+            break;
+        }
+        told += (size_t)some;
         if (some == 0 && strait_receiver_arm(&worker->parent.receiver) != 0) {
             break; /* armed, or not in fd mode */
         }

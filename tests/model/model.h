@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model: a stateless model checker for what stands on strait/sync.h.
+ *
+ * The threads of a test are coroutines. Each helper of sync.h is a step: before it the checker
+ * chooses who goes on, in it what a load reads. A depth-first search runs the test once for each
+ * sequence of choices. See README.md for the memory model and for what a bound leaves out.
+ */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MODEL_THREADS 4
+
+struct model_test {
+    const char *name;
+    void (*init)(void);
+    void (*thread[MODEL_THREADS])(void); /* NULL past the last */
+    void (*check)(void);                 /* after the last thread's end; may be NULL */
+    int preemptions;                     /* bound; 0: none, the search is complete */
+    int stale;                           /* bound on stale reads; 0: none */
+};
+
+/* Runs all executions, or until one fails. True: none failed. */
+bool model_run(const struct model_test *test);
+
+/* Of the last run. */
+struct model_result {
+    unsigned long executions;
+    unsigned long redundant; /* given up as equivalent to another one */
+    bool cut;                /* stopped by the limit on executions */
+    char failure[256];
+};
+extern struct model_result model_result;
+
+/* Added to every bound on preemptions and stale reads that is not 0. */
+extern int model_depth;
+/* A failed run prints its schedule. */
+extern bool model_verbose;
+/* Executions after which a run stops; 0: none. */
+extern unsigned long model_limit;
+/* Gives up no execution as redundant: to check that giving up loses nothing. */
+extern bool model_naive;
+
+/* ---- for tests ---- */
+
+/* Ends this execution and the run as failed. */
+_Noreturn void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define model_assert(condition)                                                                    \
+    ((condition) ? (void)0 : model_fail("%s:%d: %s", __FILE__, __LINE__, #condition))
+
+/* A plain access to memory that another thread accesses too: fails if it is a data race. */
+void model_plain_read(const void *p, size_t bytes);
+void model_plain_write(const void *p, size_t bytes);
+
+/* memcpy, as plain accesses. */
+void *model_copy(void *to, const void *from, size_t bytes);
+
+/* The thread that runs, -1 outside of all. */
+int model_self(void);
+
+/* ---- the helpers of sync.h ---- */
+
+struct model_site {
+    const char *file;
+    int line;
+};
+#define MODEL_HERE ((struct model_site){__FILE__, __LINE__})
+
+uintptr_t model_load(struct model_site at, const void *p, size_t size, bool acquire);
+void model_store(struct model_site at, void *p, size_t size, uintptr_t v, bool release);
+bool model_cas(struct model_site at, void *p, size_t size, void *expected, uintptr_t v,
+               bool acq_rel);
+uintptr_t model_add(struct model_site at, void *p, size_t size, uintptr_t v, bool acq_rel);
+void model_full_fence(struct model_site at);
+void model_light_barrier(struct model_site at);
+void model_heavy_barrier(struct model_site at);
+/* Nothing to do until one of the words loaded since the last pause is written. */
+void model_pause(void);
+/* The same for a loop that may have loaded a word twice and acted on the older value: if one has
+ * changed between two loads since the last pause, goes on. */
+void model_pause_unless_news(void);
+
+/* ---- the kernel ---- */
+
+/* 0, or -1 for a time-out, which is possible at any time where `timed`. */
+int model_futex_wait(uint32_t *word, uint32_t value, bool timed);
+void model_futex_wake(struct model_site at, uint32_t *word);
+/* An eventfd is a counter that `fd` points to. */
+void model_fd_write(struct model_site at, uint32_t *fd);
+uint32_t model_fd_read(uint32_t *fd);
+void model_fd_poll(uint32_t *fd, bool timed);
+/* A clock of the thread's own, a second later at each call; a time-out takes it past `deadline`. */
+int64_t model_now(void);
+void model_timed_out(int64_t deadline);
+
+/* ---- mutation: one order weakened ---- */
+
+enum model_weakening {
+    MODEL_RELAXED,      /* load, store or read-modify-write */
+    MODEL_ONLY_ACQUIRE, /* read-modify-write */
+    MODEL_ONLY_RELEASE,
+    MODEL_OMITTED, /* fence, barrier, wake-up */
+    MODEL_WEAKENINGS
+};
+
+/* Sites are numbered in the order in which they are first reached. */
+int model_sites(void);
+struct model_site model_site_at(int site);
+/* Does this weakening make sense there, and did the test that ran last reach the site? */
+bool model_site_has(int site, enum model_weakening weakening);
+bool model_site_reached(int site);
+/* Weakens one site from now on; -1: none. */
+void model_mutate(int site, enum model_weakening weakening);
+/* A mutation that a test's own code asks for. */
+bool model_omitted(struct model_site at);
+
+#endif /* MODEL_H */

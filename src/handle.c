@@ -103,6 +103,9 @@ static int count_sender(struct strait_channel *channel)
         if (open & SENDERS_CLOSED) {
             return -EPIPE;
         }
+        if (open && channel->sender_fd >= 0) {
+            return -EBUSY; /* one fd cannot tell two loops apart */
+        }
         /* senders.open: pairs with senders.close; nothing but the count */
     } while (!strait_cas_acq_rel(&channel->open_senders, &open, open + 1));
     return 0;

@@ -45,7 +45,7 @@ struct strait_channel_options {
     size_t capacity;           /* messages; 0: 1024 */
     size_t message_size;       /* bytes; 0: sizeof(void *) */
     uint32_t senders;          /* lanes: how many may be open at once; 0: 16; else 0 or 1 */
-    enum strait_wait sender;   /* how a sender waits for room */
+    enum strait_wait sender;   /* how senders wait for room; in fd mode one at a time may be open */
     enum strait_wait receiver; /* how the receiver waits for messages */
     uint32_t shared;           /* 1: the block will be mapped by several processes; no fd mode */
 };
@@ -138,7 +138,8 @@ STRAIT_API void strait_channel_destroy(struct strait_channel *channel, strait_dr
                                        void *context);
 
 /* Opens a sender, for the calling thread to use. -EBUSY: the variant has no end left (spsc: one;
- * lanes: `senders`); -EPIPE: the sending side is closed. */
+ * lanes: `senders`), or another sender is open in fd mode, which serves one thread; -EPIPE: the
+ * sending side is closed. */
 STRAIT_API int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel);
 
 /* Opens the receiver, for the calling thread to use. One at a time: that is the caller's care. */

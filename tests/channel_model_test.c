@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/* A random walk through one channel beside a queue too plain to be wrong. Every answer is foretold
+ * exactly. A failure prints the seed: STRAIT_SEED=n repeats the walk. */
+#include "support.h"
+
+#define SIZE_WALKED 24
+#define BATCH_WALKED 48
+
+/* The reference: for each place a sender can have, a count of what went in and out. FIFO order is
+ * in the sequence numbers. */
+struct model {
+    const struct strait_variant *variant;
+    struct strait_channel *channel;
+    struct strait_sender senders[SENDERS_MOST];
+    struct strait_receiver receiver;
+    bool open[SENDERS_MOST];
+    unsigned places;
+    size_t capacity;
+    size_t size;
+    uint64_t sent[SENDERS_MOST];
+    struct tally tally;
+    bool receiver_open;
+    bool sending_over;
+    uint64_t walk; /* the seed */
+    uint64_t seed;
+    unsigned long step;
+};
+
+#define require(model, condition)                                                                  \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fail_msg("%s, capacity %zu, size %zu, STRAIT_SEED=%llu, step %lu: %s",                 \
+                     (model)->variant->name, (model)->capacity, (model)->size,                     \
+                     (unsigned long long)(model)->walk, (model)->step, #condition);                \
+        }                                                                                          \
+    } while (0)
+
+static size_t queued_by(const struct model *model, unsigned sender)
+{
+    return (size_t)(model->sent[sender] - model->tally.next[sender]);
+}
+
+static size_t queued(const struct model *model)
+{
+    size_t all = 0;
+    for (unsigned i = 0; i < model->places; i++) {
+        all += queued_by(model, i);
+    }
+    return all;
+}
+
+static size_t room(const struct model *model, unsigned sender)
+{
+    bool own = model->variant->senders == STRAIT_SENDERS_REGISTERED;
+    return model->capacity - (own ? queued_by(model, sender) : queued(model));
+}
+
+/* What a sending call must answer when it asks for n. */
+static ptrdiff_t send_answer(const struct model *model, unsigned sender, size_t n)
+{
+    if (!model->open[sender] || !model->receiver_open) {
+        return -EPIPE;
+    }
+    size_t most = room(model, sender) < n ? room(model, sender) : n;
+    return most || !n ? (ptrdiff_t)most : -EAGAIN;
+}
+
+static ptrdiff_t receive_answer(const struct model *model, size_t n)
+{
+    if (!model->receiver_open) {
+        return n ? -EPIPE : 0;
+    }
+    size_t most = queued(model) < n ? queued(model) : n;
+    return most || !n ? (ptrdiff_t)most : model->sending_over ? -EPIPE : -EAGAIN;
+}
+
+/* The same of a call that may wait, with a deadline in the past. */
+static ptrdiff_t timed(ptrdiff_t answer)
+{
+    return answer == -EAGAIN ? -ETIMEDOUT : answer;
+}
+
+/* ---- steps ---- */
+
+static void step_send(struct model *model, unsigned sender, size_t n, bool wait)
+{
+    unsigned char messages[BATCH_WALKED * SIZE_WALKED];
+    ptrdiff_t answer = send_answer(model, sender, n);
+    messages_write(messages, n, model->size, sender, model->sent[sender]);
+    struct strait_sender *handle = &model->senders[sender];
+    if (wait) {
+        answer = n ? timed(answer) : 0;
+        require(model, strait_send(handle, messages, n, 0) == answer);
+    } else {
+        require(model, strait_try_send(handle, messages, n) == answer);
+    }
+    model->sent[sender] += answer > 0 ? (uint64_t)answer : 0;
+}
+
+static void step_reserve(struct model *model, unsigned sender, size_t n)
+{
+    struct strait_span span;
+    ptrdiff_t most = send_answer(model, sender, n);
+    ptrdiff_t count = strait_reserve(&model->senders[sender], n, &span);
+    if (most <= 0) {
+        require(model, count == most);
+        return;
+    }
+    require(model, count > 0 && count <= most && span.count == (size_t)count);
+    require(model, span.more == (count < most));
+    messages_write(span.messages, span.count, model->size, sender, model->sent[sender]);
+    strait_commit(&model->senders[sender], &span);
+    model->sent[sender] += span.count;
+}
+
+static void step_receive(struct model *model, size_t n, bool wait)
+{
+    unsigned char messages[BATCH_WALKED * SIZE_WALKED];
+    ptrdiff_t answer = receive_answer(model, n);
+    if (wait) {
+        answer = timed(answer);
+        require(model, strait_receive(&model->receiver, messages, n, 0) == answer);
+    } else {
+        require(model, strait_try_receive(&model->receiver, messages, n) == answer);
+    }
+    if (answer > 0) {
+        tally_messages(&model->tally, messages, (size_t)answer, model->size);
+    }
+}
+
+static void step_peek(struct model *model, size_t n)
+{
+    struct strait_span span;
+    ptrdiff_t most = receive_answer(model, n);
+    ptrdiff_t count = strait_peek(&model->receiver, n, &span);
+    if (most <= 0) {
+        require(model, count == most);
+        return;
+    }
+    require(model, count > 0 && count <= most && span.count == (size_t)count);
+    require(model, count == most || span.more);
+    span.count = draw_below(&model->seed, span.count + 1);
+    tally_messages(&model->tally, span.messages, span.count, model->size);
+    strait_release(&model->receiver, &span);
+}
+
+static void step_wait(struct model *model, unsigned sender)
+{
+    ptrdiff_t send = timed(send_answer(model, sender, 1));
+    ptrdiff_t receive = timed(receive_answer(model, 1));
+    require(model, strait_send_wait(&model->senders[sender], 0) == (send > 0 ? 0 : send));
+    require(model, strait_receive_wait(&model->receiver, 0) == (receive > 0 ? 0 : receive));
+}
+
+/* Closes a sender, or opens it again as long as another is open. */
+static void step_toggle(struct model *model, unsigned sender)
+{
+    if (model->open[sender]) {
+        strait_sender_close(&model->senders[sender]);
+        model->open[sender] = false;
+        bool any = false;
+        for (unsigned i = 0; i < model->places; i++) {
+            any |= model->open[i];
+        }
+        model->sending_over |= !any;
+        return;
+    }
+    int answer = model->sending_over ? -EPIPE : 0;
+    require(model, strait_sender_open(&model->senders[sender], model->channel) == answer);
+    model->open[sender] = answer == 0;
+}
+
+/* With several places closed, the next to open is the first of them: the model must follow. */
+static unsigned place_to_toggle(struct model *model, unsigned sender)
+{
+    if (model->open[sender]) {
+        return sender;
+    }
+    unsigned first = 0;
+    while (model->open[first]) {
+        first++;
+    }
+    return first;
+}
+
+static void step(struct model *model, bool closing)
+{
+    unsigned sender = (unsigned)draw_below(&model->seed, model->places);
+    size_t n = draw_below(&model->seed, draw_below(&model->seed, 2) ? 5 : BATCH_WALKED + 1);
+    size_t kind = draw_below(&model->seed, 64);
+    bool wait = draw(&model->seed) & 1;
+    if (kind < 16) {
+        step_send(model, sender, n, wait);
+    } else if (kind < 29) {
+        step_reserve(model, sender, n);
+    } else if (kind < 42) {
+        step_receive(model, n, wait);
+    } else if (kind < 58) {
+        step_peek(model, n);
+    } else if (kind < 60) {
+        step_wait(model, sender);
+    } else if (kind < 63) {
+        unsigned place = place_to_toggle(model, sender);
+        if (closing || !model->open[place] || model->places > 2) {
+            step_toggle(model, place);
+        }
+    } else if (closing && draw_below(&model->seed, 4) == 0) {
+        strait_receiver_close(&model->receiver);
+        model->receiver_open = false;
+    }
+}
+
+/* ---- walks ---- */
+
+static void walk_begin(struct model *model, const struct test_case *test, uint64_t walk)
+{
+    static const size_t sizes[] = {1, 3, 8, 12, 24};
+    memset(model, 0, sizeof(*model));
+    model->walk = walk;
+    model->seed = walk;
+    model->variant = test->variant;
+    model->capacity = 1 + draw_below(&model->seed, draw_below(&model->seed, 2) ? 8 : 80);
+    model->size = sizes[draw_below(&model->seed, 5)];
+    model->places = case_senders(test);
+    model->receiver_open = true;
+    struct strait_channel_options options = case_options(test, model->capacity, model->size);
+    require(model, strait_channel_create(&model->channel, &options) == 0);
+    require(model, strait_receiver_open(&model->receiver, model->channel) == 0);
+    for (unsigned i = 0; i < model->places; i++) {
+        require(model, strait_sender_open(&model->senders[i], model->channel) == 0);
+        model->open[i] = true;
+    }
+}
+
+static void walk_end(struct model *model)
+{
+    struct drop_tally drops = {.tally = &model->tally, .message_size = model->size};
+    size_t left = queued(model);
+    strait_channel_destroy(model->channel, tally_drop, &drops);
+    require(model, drops.dropped == left);
+    require(model, queued(model) == 0);
+    require(model, model->tally.wrong == 0);
+}
+
+static void test_walk(void **state)
+{
+    const size_t walks = scaled(1000);
+    for (size_t i = 0; i < walks; i++) {
+        struct model model;
+        walk_begin(&model, *state, first_seed(i + 1));
+        size_t steps = 200 + draw_below(&model.seed, 800);
+        for (model.step = 0; model.step < steps; model.step++) {
+            errno = ERRNO_MARK;
+            step(&model, model.step > steps / 2);
+            require(&model, errno == ERRNO_MARK);
+            require(&model, model.tally.wrong == 0);
+        }
+        walk_end(&model);
+        progress_made();
+    }
+}
+
+int main(void)
+{
+    static struct suite suite;
+    watchdog_start();
+    suite_modes(&suite, "walk", test_walk);
+    return suite_run(&suite, "channel_model");
+}

@@ -31,6 +31,7 @@ enum life {
 struct strait_worker {
     /* line 0: set by spawn, read by both */
     STRAIT_LINE_ALIGNED struct strait_worker_options options;
+    struct strait_channel *to_parent;
     /* line 1: the parent's */
     STRAIT_LINE_ALIGNED struct strait_port parent;
     pthread_t thread;
@@ -149,7 +150,7 @@ static void *thread_main(void *argument)
     strait_isolate_release(isolate);
     strait_isolate_enter(NULL);
     live(worker, ENDED);
-    strait_port_wake(&worker->port); /* for a parent that has seen the port half-closed before */
+    strait_channel_wake(worker->to_parent); /* the entry may have closed its port long before */
     strait_port_close(&worker->port);
     live(worker, EXITED);
     return NULL;
@@ -184,6 +185,7 @@ static int open_ports(struct strait_worker *worker)
     }
     int error = strait_port_pair(&worker->parent, &worker->port, &port);
     if (!error) {
+        worker->to_parent = worker->parent.receiver.handle.channel;
         strait_sender_cancel_on(&worker->port.sender, &worker->stop);
         strait_receiver_cancel_on(&worker->port.receiver, &worker->stop);
     }
@@ -291,7 +293,7 @@ static int spawn(struct strait_worker *worker)
         return error;
     }
     /* The online event waits for its dispatch. */
-    strait_channel_wake(worker->parent.receiver.handle.channel);
+    strait_channel_wake(worker->to_parent);
     return 0;
 }
 
@@ -377,6 +379,14 @@ static ptrdiff_t tell_error(struct strait_worker *worker)
     return 1;
 }
 
+static void clear_fd(struct strait_worker *worker)
+{
+    int fd = strait_worker_fd(worker);
+    if (fd >= 0) {
+        strait_fd_clear(fd);
+    }
+}
+
 static ptrdiff_t tell_exit(struct strait_worker *worker)
 {
     struct strait_event event = {
@@ -386,19 +396,35 @@ static ptrdiff_t tell_exit(struct strait_worker *worker)
     };
     worker->said_exit = true;
     tell(worker, &event);
+    clear_fd(worker);
     return 1;
 }
 
-/* The link is closed, which either side may have done while the worker lives: -EPIPE. Its end makes
- * the fd readable once more, so that is cleared before the look. */
+static bool has_ended(const struct strait_worker *worker)
+{
+    /* worker.ended: pairs with worker.live; the exit record */
+    return strait_load_acquire(&worker->life) >= ENDED;
+}
+
+/* If not, the fd is unreadable until it does: cleared before the second look, and made readable
+ * again if that was too late. */
+static bool await_end(struct strait_worker *worker)
+{
+    if (has_ended(worker)) {
+        return true;
+    }
+    clear_fd(worker);
+    if (!has_ended(worker)) {
+        return false;
+    }
+    strait_channel_wake(worker->to_parent);
+    return true;
+}
+
+/* The link is closed, which either side may have done while the worker lives: -EPIPE. */
 static ptrdiff_t tell_end(struct strait_worker *worker)
 {
-    int fd = strait_worker_fd(worker);
-    if (fd >= 0) {
-        strait_fd_clear(fd);
-    }
-    /* worker.ended: pairs with worker.live; the exit record */
-    if (strait_load_acquire(&worker->life) < ENDED) {
+    if (!await_end(worker)) {
         return -EPIPE;
     }
     bool failed = worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "strait/base.h"
+#include "memory.h"
 
 #define ALIGNMENT 16
 #define REGION_SIZE ((size_t)64 * 1024)
@@ -15,7 +11,7 @@
 struct header {
     size_t size; /* of the block, header included */
     size_t large;
-};
+} __attribute__((aligned(ALIGNMENT)));
 
 /* A block on its class's free list; overlays the header. */
 struct free_block {
@@ -25,18 +21,13 @@ struct free_block {
 /* In front of a region's blocks. */
 struct region {
     struct region *next;
-    size_t pad;
-};
+} __attribute__((aligned(ALIGNMENT)));
 
 /* In front of a large block's header. */
 struct large {
     struct large *next;
     struct large *previous;
-};
-
-STRAIT_STATIC_ASSERT(sizeof(struct header) % ALIGNMENT == 0, "blocks stay aligned");
-STRAIT_STATIC_ASSERT(sizeof(struct region) % ALIGNMENT == 0, "blocks stay aligned");
-STRAIT_STATIC_ASSERT(sizeof(struct large) % ALIGNMENT == 0, "blocks stay aligned");
+} __attribute__((aligned(ALIGNMENT)));
 
 /* Classes: every 16 bytes up to 128, then four to each doubling. Rounds `size` up to its class. */
 static unsigned size_class(size_t *size)
@@ -77,7 +68,7 @@ static void *system_alloc(size_t bytes)
 {
     int saved = errno;
     void *memory = malloc(bytes);
-    errno = saved;
+    strait_errno_restore(saved);
     return memory;
 }
 

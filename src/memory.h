@@ -7,6 +7,13 @@
 
 #include "strait/base.h"
 
+/* The compiler takes the allocators for functions that leave errno alone, which the C library does
+ * not promise, and would drop a plain store as useless. */
+static inline void strait_errno_restore(int saved)
+{
+    *(volatile int *)&errno = saved;
+}
+
 /* `bytes` that begin on a line of their own, or NULL. Freed with free(). */
 static inline void *strait_line_alloc(size_t bytes)
 {
@@ -15,9 +22,7 @@ static inline void *strait_line_alloc(size_t bytes)
     if (posix_memalign(&memory, STRAIT_LINE, bytes) != 0) {
         memory = NULL;
     }
-    /* The compiler takes posix_memalign for a function that leaves errno alone, which the C library
-     * does not promise, and would drop a plain store as useless. */
-    *(volatile int *)&errno = saved;
+    strait_errno_restore(saved);
     return memory;
 }
 

@@ -80,7 +80,8 @@ struct strait_pool {
     uint64_t done;
     uint64_t failed;
     uint64_t cancels;
-    uint64_t finished; /* started ones among the completed */
+    uint64_t withdrawn; /* cancelled before they started */
+    uint64_t finished;  /* started ones among the completed */
     uint64_t refused;
     uint64_t queued_max;
     bool wants_room;
@@ -110,6 +111,13 @@ static void idle_set(struct strait_pool *pool, unsigned number, bool raised)
         next = raised ? old | bit : old & ~bit;
         /* workers and wakers write it */
     } while (!strait_word_cas_relaxed(word, &old, next));
+}
+
+static bool idle_raised(const struct strait_pool *pool, unsigned number)
+{
+    /* workers and wakers write it */
+    uintptr_t word = strait_word_load_relaxed(&pool->idle[number / IDLE_BITS]);
+    return (word >> (number % IDLE_BITS) & 1) != 0;
 }
 
 /* The first idle worker from `number` on, or NULL. */
@@ -159,10 +167,12 @@ static bool closing(const struct strait_pool *pool)
     return strait_load_acquire(&pool->closing) != 0;
 }
 
+/* Something to do, or called: a waker has lowered the bit, which wait_for_work raises again. */
 static bool worker_ready(void *side)
 {
     const struct pool_worker *self = side;
-    return !strait_runqueue_empty(&self->pool->queue) || closing(self->pool);
+    return !strait_runqueue_empty(&self->pool->queue) || closing(self->pool) ||
+           !idle_raised(self->pool, self->number);
 }
 
 static void run_task(struct pool_worker *self, struct strait_isolate *isolate, struct slot *slot)
@@ -457,12 +467,31 @@ static void slot_give(struct strait_pool *pool, struct slot *slot)
 
 /* ---- submit and cancel, on the parent ---- */
 
-/* Tasks that wait: exact if that is below the limit, else an upper bound. */
+static uint64_t started(const struct strait_pool *pool)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < pool->options.workers; i++) {
+        /* the worker alone writes it */
+        sum += strait_word_load_relaxed(&pool->workers[i].started);
+    }
+    return sum;
+}
+
+/* Tasks that wait: an upper bound, and exact where that matters, at the limit and at a new maximum.
+ * A cancelled one does not wait, wherever its number is. */
 static size_t queue_length(struct strait_pool *pool)
 {
-    size_t limit = pool->options.queue_limit;
-    size_t count = strait_runqueue_count(&pool->queue, limit);
-    return count > pool->tombstones ? count - pool->tombstones : 0;
+    if (pool->tombstones == 0) {
+        size_t matters = strait_min(pool->options.queue_limit, (size_t)pool->queued_max);
+        return strait_runqueue_count(&pool->queue, matters);
+    }
+    return (size_t)(pool->submitted - pool->withdrawn - started(pool));
+}
+
+static bool has_room(struct strait_pool *pool)
+{
+    bool has_slot = pool->free != NONE || pool->fresh < pool->slot_count;
+    return has_slot && queue_length(pool) < pool->options.queue_limit;
 }
 
 static struct slot *slot_for_submit(struct strait_pool *pool)
@@ -516,6 +545,7 @@ static bool cancel_queued(struct strait_pool *pool, struct slot *slot)
     *pool->cancelled_end = (uint32_t)(slot - pool->slots);
     pool->cancelled_end = &slot->next;
     pool->tombstones++;
+    pool->withdrawn++;
     return true;
 }
 
@@ -639,7 +669,7 @@ static size_t collect_all(struct strait_pool *pool, size_t budget)
 
 static void tell_room(struct strait_pool *pool)
 {
-    if (pool->wants_room && !pool->closing && queue_length(pool) < pool->options.queue_limit) {
+    if (pool->wants_room && !pool->closing && has_room(pool)) {
         pool->wants_room = false;
         if (pool->options.room) {
             pool->options.room(pool, pool->options.context);
@@ -687,7 +717,7 @@ static bool called_by_task(const struct strait_pool *pool)
 
 int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t deadline)
 {
-    if (pool->dispatching || called_by_task(pool)) {
+    if (called_by_task(pool) || pool->dispatching) {
         return -EDEADLK;
     }
     if (mode == STRAIT_CLOSE_CANCEL) {
@@ -727,11 +757,6 @@ int strait_pool_destroy(struct strait_pool *pool)
 
 void strait_pool_stats(const struct strait_pool *pool, struct strait_pool_stats *stats)
 {
-    uint64_t started = 0;
-    for (unsigned i = 0; i < pool->options.workers; i++) {
-        /* the worker alone writes it */
-        started += strait_word_load_relaxed(&pool->workers[i].started);
-    }
     uint64_t completed = pool->done + pool->failed + pool->cancels;
     memset(stats, 0, sizeof(*stats));
     stats->submitted = pool->submitted;
@@ -739,7 +764,7 @@ void strait_pool_stats(const struct strait_pool *pool, struct strait_pool_stats 
     stats->failed = pool->failed;
     stats->cancelled = pool->cancels;
     stats->refused = pool->refused;
-    stats->running = started - pool->finished;
+    stats->running = started(pool) - pool->finished;
     stats->queued = pool->submitted - completed - stats->running;
     stats->queued_max = pool->queued_max;
     stats->queue_limit = pool->options.queue_limit;

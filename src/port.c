@@ -2,8 +2,7 @@
 /* port: two channels back to back, owned by both ends. */
 #include "strait/port.h"
 
-#include <stdlib.h>
-
+#include "memory.h"
 #include "options.h"
 
 struct strait_link {
@@ -24,12 +23,11 @@ static void link_free(struct strait_link *link)
 
 static int link_create(struct strait_link **out, const struct strait_port_options *options)
 {
-    int saved = errno;
-    struct strait_link *link = calloc(1, sizeof(*link));
-    errno = saved;
+    struct strait_link *link = strait_line_alloc(sizeof(*link));
     if (!link) {
         return -ENOMEM;
     }
+    memset(link, 0, sizeof(*link));
     link->drop_forth = options->drop_forth;
     link->drop_back = options->drop_back;
     link->context = options->context;

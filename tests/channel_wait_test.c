@@ -12,6 +12,7 @@ struct blocked {
     struct strait_receiver receiver;
     unsigned count;
     uint32_t cancel;
+    uint32_t reason; /* plain: written before the wake-up, read after it */
     int64_t deadline;
     bool wait_only; /* strait_send_wait instead of strait_send */
     _Atomic unsigned entered;
@@ -61,10 +62,15 @@ static void blocked_close(struct blocked *blocked)
     assert_int_equal(blocked->errors, 0);
 }
 
+#define REASON 77u
+
 static void note(struct blocked *blocked, unsigned number, long long result)
 {
     bool early = result == -ETIMEDOUT && strait_now() < blocked->deadline;
     blocked->errors += early || !errno_kept();
+    if (result == -ECANCELED) {
+        blocked->errors += blocked->reason != REASON;
+    }
     blocked->results[number] = result;
     atomic_fetch_add(&blocked->returned, 1);
 }
@@ -123,6 +129,7 @@ static void wake_by_close(struct blocked *blocked)
 
 static void wake_by_cancel(struct blocked *blocked)
 {
+    blocked->reason = REASON;
     __atomic_store_n(&blocked->cancel, 1, __ATOMIC_RELEASE);
     strait_channel_wake(blocked->channel);
 }
@@ -288,7 +295,9 @@ static void test_cancel_ends_waits_only(void **state)
     blocked.cancel = 1;
     assert_returns(strait_receive(&blocked.receiver, &message, 1, STRAIT_FOREVER), -ECANCELED);
     assert_returns(strait_receive(&blocked.receiver, &message, 1, 0), -ECANCELED);
+    assert_returns(strait_send_wait(&blocked.senders[0], STRAIT_FOREVER), 0);
     assert_returns(strait_send(&blocked.senders[0], &message, 1, STRAIT_FOREVER), 1);
+    assert_returns(strait_receive_wait(&blocked.receiver, STRAIT_FOREVER), 0);
     assert_returns(strait_send(&blocked.senders[0], &message, 1, STRAIT_FOREVER), -ECANCELED);
     assert_returns(strait_send_wait(&blocked.senders[0], STRAIT_FOREVER), -ECANCELED);
     assert_returns(strait_receive(&blocked.receiver, &message, 1, STRAIT_FOREVER), 1);

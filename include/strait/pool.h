@@ -96,9 +96,9 @@ enum strait_close {
 STRAIT_API int strait_pool_create(struct strait_pool **pool,
                                   const struct strait_pool_options *options);
 
-/* Submits a task; *id (if not NULL) names it. -EAGAIN: the queue is full; -EPIPE: the pool is
- * closing; -EINVAL: nothing to run. On error the task was not taken. Parent only; does not block.
- */
+/* Submits a task; *id (if not NULL) names it. -EAGAIN: the queue is full, or a whole queue's worth
+ * of completions waits to be dispatched; -EPIPE: the pool is closing; -EINVAL: nothing to run. On
+ * error the task was not taken. Parent only; does not block. */
 STRAIT_API int strait_pool_submit(struct strait_pool *pool, const struct strait_task *task,
                                   strait_task_id *id);
 

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: MIT */
+/* port: two-way links, their halves, their hand-over and what becomes of what nobody received. */
+#include "life.h"
+
+struct parcels {
+    _Atomic unsigned forth;
+    _Atomic unsigned back;
+    _Atomic unsigned long long forth_sum;
+    _Atomic unsigned long long back_sum;
+};
+
+static void drop_forth(void *message, void *context)
+{
+    struct parcels *parcels = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    atomic_fetch_add(&parcels->forth, 1);
+    atomic_fetch_add(&parcels->forth_sum, number);
+}
+
+static void drop_back(void *message, void *context)
+{
+    struct parcels *parcels = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    atomic_fetch_add(&parcels->back, 1);
+    atomic_fetch_add(&parcels->back_sum, number);
+}
+
+static struct strait_port_options parcel_options(struct parcels *parcels, size_t capacity)
+{
+    struct strait_port_options options = {
+        .size = sizeof(options),
+        .forth = {.capacity = capacity, .message_size = sizeof(uint64_t)},
+        .back = {.capacity = capacity, .message_size = sizeof(uint64_t)},
+        .drop_forth = drop_forth,
+        .drop_back = drop_back,
+        .context = parcels,
+    };
+    return options;
+}
+
+static void send_numbers(struct strait_port *port, uint64_t first, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t number = first + i;
+        assert_returns(strait_try_send(&port->sender, &number, 1), 1);
+    }
+}
+
+static void expect_number(struct strait_port *port, uint64_t expected)
+{
+    uint64_t number = 0;
+    assert_returns(strait_try_receive(&port->receiver, &number, 1), 1);
+    assert_int_equal(number, expected);
+}
+
+static void default_options_make_pointer_channels(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    int target;
+    void *message = &target;
+    void *received = NULL;
+    assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    for (int i = 0; i < 1024; i++) {
+        assert_returns(strait_try_send(&a.sender, &message, 1), 1);
+    }
+    assert_returns(strait_try_send(&a.sender, &message, 1), -EAGAIN);
+    assert_returns(strait_try_receive(&b.receiver, &received, 1), 1);
+    assert_ptr_equal(received, &target);
+    strait_port_close(&a);
+    strait_port_close(&b);
+}
+
+static void messages_go_both_ways(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 4);
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    send_numbers(&a, 10, 4);
+    send_numbers(&b, 20, 4);
+    for (uint64_t i = 0; i < 4; i++) {
+        expect_number(&b, 10 + i);
+        expect_number(&a, 20 + i);
+    }
+    strait_port_close(&a);
+    strait_port_close(&b);
+    assert_int_equal(parcels.forth + parcels.back, 0);
+}
+
+static void directions_have_options_of_their_own(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct strait_port_options options = {
+        .forth = {.variant = "cells", .capacity = 3, .message_size = 5},
+        .back = {.variant = "lanes", .senders = 2, .receiver = STRAIT_WAIT_FD, .message_size = 9},
+    };
+    char message[16] = "abcdefgh";
+    char received[16] = {0};
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    assert_returns(strait_try_send(&a.sender, message, 1), 1);
+    assert_returns(strait_try_receive(&b.receiver, received, 1), 1);
+    assert_memory_equal(received, "abcde\0", 6);
+    assert_returns(strait_try_send(&b.sender, message, 1), 1);
+    assert_returns(strait_try_receive(&a.receiver, received, 1), 1);
+    assert_memory_equal(received, message, 9);
+    assert_returns(strait_receiver_fd(&b.receiver), -EINVAL);
+    assert_true(strait_receiver_fd(&a.receiver) >= 0);
+    strait_port_close(&b);
+    strait_port_close(&a);
+}
+
+static void closing_the_sending_half_leaves_the_other(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 4);
+    uint64_t number;
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    send_numbers(&a, 1, 2);
+    strait_sender_close(&a.sender);
+    expect_number(&b, 1);
+    expect_number(&b, 2);
+    assert_returns(strait_try_receive(&b.receiver, &number, 1), -EPIPE);
+    assert_returns(strait_receive(&b.receiver, &number, 1, STRAIT_FOREVER), -EPIPE);
+    send_numbers(&b, 7, 1);
+    expect_number(&a, 7);
+    assert_returns(strait_try_send(&a.sender, &number, 1), -EPIPE);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    assert_int_equal(parcels.forth + parcels.back, 0);
+}
+
+static void closing_the_receiving_half_leaves_the_other(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 4);
+    uint64_t number = 5;
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    send_numbers(&b, 3, 1);
+    strait_receiver_close(&a.receiver);
+    assert_returns(strait_try_send(&b.sender, &number, 1), -EPIPE);
+    assert_returns(strait_send(&b.sender, &number, 1, STRAIT_FOREVER), -EPIPE);
+    send_numbers(&a, 4, 1);
+    expect_number(&b, 4);
+    strait_port_close(&b);
+    strait_port_close(&a);
+    assert_int_equal(parcels.forth, 0);
+    assert_int_equal(parcels.back, 1);
+    assert_int_equal(parcels.back_sum, 3);
+}
+
+/* Leftovers in both directions, and the last close hands them out, whoever does it. */
+static void leftovers_are_dropped(bool a_first)
+{
+    struct strait_port a;
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 8);
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    send_numbers(&a, 100, 5);
+    send_numbers(&b, 1000, 3);
+    expect_number(&b, 100);
+    strait_port_close(a_first ? &a : &b);
+    assert_int_equal(parcels.forth + parcels.back, 0);
+    strait_port_close(a_first ? &b : &a);
+    assert_int_equal(parcels.forth, 4);
+    assert_int_equal(parcels.back, 3);
+    assert_int_equal(parcels.forth_sum, 101 + 102 + 103 + 104);
+    assert_int_equal(parcels.back_sum, 1000 + 1001 + 1002);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    assert_int_equal(parcels.forth + parcels.back, 7);
+}
+
+static void leftovers_are_dropped_once_when_a_closes_first(void **state)
+{
+    (void)state;
+    leftovers_are_dropped(true);
+}
+
+static void leftovers_are_dropped_once_when_b_closes_first(void **state)
+{
+    (void)state;
+    leftovers_are_dropped(false);
+}
+
+static void the_peer_reads_what_was_sent_before_the_close(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 8);
+    uint64_t number;
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    send_numbers(&a, 1, 8);
+    strait_port_close(&a);
+    for (uint64_t i = 1; i <= 8; i++) {
+        expect_number(&b, i);
+    }
+    assert_returns(strait_try_receive(&b.receiver, &number, 1), -EPIPE);
+    assert_returns(strait_try_send(&b.sender, &number, 1), -EPIPE);
+    strait_port_close(&b);
+    assert_int_equal(parcels.forth + parcels.back, 0);
+}
+
+static void a_closed_port_answers_epipe(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    void *message = NULL;
+    assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    strait_port_close(&a);
+    assert_returns(strait_try_send(&a.sender, &message, 1), -EPIPE);
+    assert_returns(strait_try_receive(&a.receiver, &message, 1), -EPIPE);
+    strait_port_wake(&a);
+    strait_port_wake(&b);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    assert_returns(strait_try_send(&b.sender, &message, 1), -EPIPE);
+}
+
+static void bad_options_leave_nothing_behind(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct census before = census_take();
+    struct {
+        struct strait_port_options options;
+        char tail[16];
+    } newer = {.options = {.size = sizeof(newer)}, .tail = {0}};
+    struct strait_port_options bad_forth = {
+        .forth = {.variant = "no such"},
+        .back = {.receiver = STRAIT_WAIT_FD},
+    };
+    struct strait_port_options bad_back = {
+        .forth = {.receiver = STRAIT_WAIT_FD, .sender = STRAIT_WAIT_FD},
+        .back = {.capacity = STRAIT_CAPACITY_MAX + 1},
+    };
+    assert_returns(strait_port_pair(&a, &b, &bad_forth), -EINVAL);
+    assert_returns(strait_port_pair(&a, &b, &bad_back), -EINVAL);
+    assert_returns(strait_port_pair(&a, &b, &newer.options), 0);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    newer.tail[3] = 1;
+    assert_returns(strait_port_pair(&a, &b, &newer.options), -EINVAL);
+    assert_census(before);
+}
+
+/* ---- across threads ---- */
+
+struct errand {
+    struct strait_port port;
+    struct gate gate;
+    ptrdiff_t result;
+    uint64_t count;
+};
+
+static void *blocked_receive(void *context)
+{
+    struct errand *errand = context;
+    uint64_t number;
+    strait_port_adopt(&errand->port);
+    atomic_fetch_add(&errand->gate.arrived, 1);
+    errand->result = strait_receive(&errand->port.receiver, &number, 1, STRAIT_FOREVER);
+    return NULL;
+}
+
+static void *blocked_send(void *context)
+{
+    struct errand *errand = context;
+    uint64_t numbers[8] = {0};
+    strait_port_adopt(&errand->port);
+    errand->result = strait_send(&errand->port.sender, numbers, 4, STRAIT_FOREVER);
+    EXPECT(errand->result == 4);
+    atomic_fetch_add(&errand->gate.arrived, 1);
+    errand->result = strait_send(&errand->port.sender, numbers, 1, STRAIT_FOREVER);
+    return NULL;
+}
+
+/* Some rounds find the other side on its way to sleep, some asleep. */
+static void close_while_blocked(void *(*body)(void *), unsigned expected_drops)
+{
+    for (size_t i = 0; i < scaled(200); i++) {
+        struct strait_port a;
+        struct errand errand = {.result = 0};
+        struct parcels parcels = {0};
+        struct strait_port_options options = parcel_options(&parcels, 4);
+        pthread_t thread;
+        assert_returns(strait_port_pair(&a, &errand.port, &options), 0);
+        thread_start(&thread, body, &errand);
+        gate_await(&errand.gate, 1);
+        dawdle(i % 4 * 10000);
+        strait_port_close(&a);
+        thread_join(thread);
+        assert_int_equal(errand.result, -EPIPE);
+        strait_port_close(&errand.port);
+        assert_int_equal(parcels.forth + parcels.back, expected_drops);
+        progress_made();
+    }
+    assert_no_faults();
+}
+
+static void close_ends_a_blocked_receive(void **state)
+{
+    (void)state;
+    close_while_blocked(blocked_receive, 0);
+}
+
+static void close_ends_a_blocked_send(void **state)
+{
+    (void)state;
+    close_while_blocked(blocked_send, 4);
+}
+
+static void *close_at_once(void *context)
+{
+    struct errand *errand = context;
+    strait_port_adopt(&errand->port);
+    uint64_t numbers[3] = {1, 2, 3};
+    EXPECT(strait_try_send(&errand->port.sender, numbers, 3) == 3);
+    gate_pass(&errand->gate.arrived, 2);
+    strait_port_close(&errand->port);
+    return NULL;
+}
+
+/* Both ends close at the same time: one of the two, and only one, drops and frees. */
+static void racing_closes_drop_once(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < scaled(500); i++) {
+        struct strait_port a;
+        struct errand errand = {.result = 0};
+        struct parcels parcels = {0};
+        struct strait_port_options options = parcel_options(&parcels, 8);
+        pthread_t thread;
+        assert_returns(strait_port_pair(&a, &errand.port, &options), 0);
+        send_numbers(&a, 10, 5);
+        thread_start(&thread, close_at_once, &errand);
+        gate_pass(&errand.gate.arrived, 2);
+        strait_port_close(&a);
+        thread_join(thread);
+        assert_int_equal(parcels.forth, 5);
+        assert_int_equal(parcels.back, 3);
+        assert_int_equal(parcels.forth_sum, 10 + 11 + 12 + 13 + 14);
+        progress_made();
+    }
+}
+
+#define ECHOES 100
+
+static void *echo(void *context)
+{
+    struct errand *errand = context;
+    uint64_t number;
+    strait_port_adopt(&errand->port);
+    for (int i = 0; i < ECHOES; i++) {
+        EXPECT(strait_receive(&errand->port.receiver, &number, 1, STRAIT_FOREVER) == 1);
+        EXPECT(number == errand->count++);
+        EXPECT(strait_send(&errand->port.sender, &number, 1, STRAIT_FOREVER) == 1);
+    }
+    return NULL;
+}
+
+/* The same end passes through several threads; the messages do not notice. */
+static void an_end_can_be_handed_over(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct errand errand = {.result = 0};
+    uint64_t number = 0;
+    assert_returns(strait_port_pair(&a, &errand.port, NULL), 0);
+    for (int round = 0; round < 5; round++) {
+        pthread_t thread;
+        thread_start(&thread, echo, &errand);
+        for (int i = 0; i < ECHOES; i++) {
+            uint64_t answer = UINT64_MAX;
+            assert_int_equal(strait_send(&a.sender, &number, 1, STRAIT_FOREVER), 1);
+            assert_int_equal(strait_receive(&a.receiver, &answer, 1, STRAIT_FOREVER), 1);
+            assert_int_equal(answer, number++);
+        }
+        thread_join(thread);
+        progress_made();
+    }
+    strait_port_close(&a);
+    strait_port_close(&errand.port);
+    assert_no_faults();
+}
+
+/* Used by the creator, then by a thread, then by the creator again. */
+static void *borrow(void *context)
+{
+    struct errand *errand = context;
+    uint64_t number;
+    strait_port_adopt(&errand->port);
+    EXPECT(strait_try_receive(&errand->port.receiver, &number, 1) == 1);
+    EXPECT(number == 2);
+    number = 12;
+    EXPECT(strait_try_send(&errand->port.sender, &number, 1) == 1);
+    return NULL;
+}
+
+static void an_end_can_be_lent(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct errand errand = {.result = 0};
+    pthread_t thread;
+    assert_returns(strait_port_pair(&a, &errand.port, NULL), 0);
+    send_numbers(&a, 1, 3);
+    expect_number(&errand.port, 1);
+    send_numbers(&errand.port, 11, 1);
+    thread_start(&thread, borrow, &errand);
+    thread_join(thread);
+    strait_port_adopt(&errand.port);
+    expect_number(&errand.port, 3);
+    send_numbers(&errand.port, 13, 1);
+    for (uint64_t i = 11; i <= 13; i++) {
+        expect_number(&a, i);
+    }
+    strait_port_close(&a);
+    strait_port_close(&errand.port);
+    assert_no_faults();
+}
+
+/* ---- between two workers ---- */
+
+#define RELAYED 2000
+
+static int relay_source(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_data(isolate);
+    uint64_t answer;
+    strait_port_adopt(port);
+    for (uint64_t i = 0; i < RELAYED; i++) {
+        EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
+        if (i % 2) {
+            EXPECT(strait_receive(&port->receiver, &answer, 1, STRAIT_FOREVER) == 1);
+            EXPECT(answer == i);
+        }
+    }
+    strait_port_close(port);
+    return 0;
+}
+
+static int relay_sink(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_data(isolate);
+    uint64_t number;
+    uint64_t expected = 0;
+    strait_port_adopt(port);
+    while (strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1) {
+        EXPECT(number == expected++);
+        if (number % 2) {
+            EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
+        }
+    }
+    EXPECT(expected == RELAYED);
+    strait_port_close(port);
+    return 0;
+}
+
+static void two_workers_can_share_a_pair(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    struct strait_worker_options source = {.entry = relay_source, .data = &a};
+    struct strait_worker_options sink = {.entry = relay_sink, .data = &b};
+    struct strait_worker *first = spawn(&source);
+    struct strait_worker *second = spawn(&sink);
+    join_and_destroy(first);
+    join_and_destroy(second);
+    assert_no_faults();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        life_test(default_options_make_pointer_channels),
+        life_test(messages_go_both_ways),
+        life_test(directions_have_options_of_their_own),
+        life_test(closing_the_sending_half_leaves_the_other),
+        life_test(closing_the_receiving_half_leaves_the_other),
+        life_test(leftovers_are_dropped_once_when_a_closes_first),
+        life_test(leftovers_are_dropped_once_when_b_closes_first),
+        life_test(the_peer_reads_what_was_sent_before_the_close),
+        life_test(a_closed_port_answers_epipe),
+        life_test(bad_options_leave_nothing_behind),
+        life_test(close_ends_a_blocked_receive),
+        life_test(close_ends_a_blocked_send),
+        life_test(racing_closes_drop_once),
+        life_test(an_end_can_be_handed_over),
+        life_test(an_end_can_be_lent),
+        life_test(two_workers_can_share_a_pair),
+    };
+    watchdog_start();
+    return cmocka_run_group_tests_name("port", tests, NULL, NULL);
+}

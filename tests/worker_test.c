@@ -1,0 +1,1257 @@
+/* SPDX-License-Identifier: MIT */
+/* worker: spawn, what it finds itself to be, its events, stop, join, and what is left behind. */
+#include "life.h"
+
+/* ---- what a worker finds ---- */
+
+struct portrait {
+    char name[16];
+    int cpu;
+    int cpus;
+    int class;
+    int nice;
+    int blocked;
+    size_t stack;
+    int32_t thread;
+};
+
+static int count_blocked(void)
+{
+    sigset_t mask;
+    int blocked = 0;
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    for (int number = 1; number < 32; number++) {
+        blocked += number != SIGKILL && number != SIGSTOP && sigismember(&mask, number) == 1;
+    }
+    return blocked;
+}
+
+static int portrait_entry(struct strait_isolate *isolate)
+{
+    struct portrait *portrait = strait_isolate_data(isolate);
+    cpu_set_t cpus;
+    pthread_attr_t attributes;
+    char path[64];
+    portrait->thread = thread_number();
+    snprintf(path, sizeof(path), "/proc/self/task/%d/comm", portrait->thread);
+    FILE *file = fopen(path, "r");
+    EXPECT(file && fgets(portrait->name, sizeof(portrait->name), file));
+    if (file) {
+        fclose(file);
+    }
+    portrait->name[strcspn(portrait->name, "\n")] = 0;
+    EXPECT(pthread_getaffinity_np(pthread_self(), sizeof(cpus), &cpus) == 0);
+    portrait->cpus = CPU_COUNT(&cpus);
+    portrait->cpu = sched_getcpu();
+    EXPECT(CPU_ISSET((size_t)portrait->cpu, &cpus));
+    portrait->class = sched_getscheduler(0);
+    portrait->nice = getpriority(PRIO_PROCESS, (id_t)portrait->thread);
+    portrait->blocked = count_blocked();
+    EXPECT(pthread_getattr_np(pthread_self(), &attributes) == 0);
+    EXPECT(pthread_attr_getstacksize(&attributes, &portrait->stack) == 0);
+    pthread_attr_destroy(&attributes);
+    return 0;
+}
+
+static struct portrait portrait_of(struct strait_worker_options options)
+{
+    struct portrait portrait = {.cpu = -1};
+    options.entry = portrait_entry;
+    options.data = &portrait;
+    join_and_destroy(spawn(&options));
+    assert_no_faults();
+    return portrait;
+}
+
+static cpu_set_t allowed_cpus(void)
+{
+    cpu_set_t cpus;
+    assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+    return cpus;
+}
+
+static void a_worker_has_its_name(void **state)
+{
+    (void)state;
+    struct strait_worker_options options = {.name = "fifteen_bytes__"};
+    assert_string_equal(portrait_of(options).name, "fifteen_bytes__");
+    options.name = "";
+    assert_string_equal(portrait_of(options).name, "");
+    options.name = NULL;
+    assert_string_equal(portrait_of(options).name, "strait");
+}
+
+static void a_worker_is_pinned_to_the_cpu_it_was_given(void **state)
+{
+    (void)state;
+    cpu_set_t cpus = allowed_cpus();
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET((size_t)cpu, &cpus)) {
+            struct portrait seen =
+                portrait_of((struct strait_worker_options){.pin = STRAIT_PIN_CPU, .cpu = cpu});
+            assert_int_equal(seen.cpu, cpu);
+            assert_int_equal(seen.cpus, 1);
+        }
+    }
+}
+
+static void an_unpinned_worker_has_all_cpus(void **state)
+{
+    (void)state;
+    cpu_set_t cpus = allowed_cpus();
+    struct portrait seen = portrait_of((struct strait_worker_options){.pin = STRAIT_PIN_NONE});
+    assert_int_equal(seen.cpus, CPU_COUNT(&cpus));
+}
+
+/* The parent pins itself for the test, so that it is known where it runs. */
+static void a_chosen_cpu_is_not_the_parents(void **state)
+{
+    (void)state;
+    cpu_set_t cpus = allowed_cpus();
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &cpus)) {
+            continue;
+        }
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET((size_t)cpu, &one);
+        assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+        for (int i = 0; i < 6; i++) {
+            struct portrait seen = portrait_of((struct strait_worker_options){.nice = 0});
+            assert_int_equal(seen.cpus, 1);
+            assert_true(CPU_ISSET((size_t)seen.cpu, &cpus));
+            assert_true(seen.cpu != cpu || CPU_COUNT(&cpus) == 1);
+        }
+        struct portrait free = portrait_of((struct strait_worker_options){.pin = STRAIT_PIN_NONE});
+        assert_int_equal(free.cpus, CPU_COUNT(&cpus)); /* the parent's pin is not inherited */
+        assert_int_equal(sched_setaffinity(0, sizeof(cpus), &cpus), 0);
+    }
+}
+
+static void a_worker_has_its_scheduling_class(void **state)
+{
+    (void)state;
+    static const int classes[] = {
+        [STRAIT_SCHEDULE_NORMAL] = SCHED_OTHER,
+        [STRAIT_SCHEDULE_BATCH] = SCHED_BATCH,
+        [STRAIT_SCHEDULE_IDLE] = SCHED_IDLE,
+    };
+    int parents = sched_getscheduler(0);
+    int nice = getpriority(PRIO_PROCESS, 0);
+    struct portrait seen = portrait_of((struct strait_worker_options){.nice = 0});
+    assert_int_equal(seen.class, parents);
+    assert_int_equal(seen.nice, nice);
+    for (int i = STRAIT_SCHEDULE_NORMAL; i <= STRAIT_SCHEDULE_IDLE; i++) {
+        struct strait_worker_options options = {.schedule = (enum strait_schedule)i, .nice = i};
+        seen = portrait_of(options);
+        assert_int_equal(seen.class, classes[i]);
+        assert_int_equal(seen.nice, nice + i);
+    }
+    assert_int_equal(sched_getscheduler(0), parents);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
+}
+
+/* At least: the C library hands out a larger one if it has it at hand. */
+static void a_worker_has_the_stack_it_was_given(void **state)
+{
+    (void)state;
+    for (size_t size = (size_t)1 << 20; size <= (size_t)32 << 20; size *= 2) {
+        struct portrait seen = portrait_of((struct strait_worker_options){.stack_size = size});
+        assert_true(seen.stack >= size);
+    }
+}
+
+static void every_signal_is_blocked_in_a_worker(void **state)
+{
+    (void)state;
+    int before = count_blocked();
+    struct portrait seen = portrait_of((struct strait_worker_options){.nice = 0});
+    assert_int_equal(seen.blocked, 29);
+    assert_int_equal(count_blocked(), before); /* the parent's mask is as it was */
+}
+
+static int pointer_entry(struct strait_isolate *isolate)
+{
+    int *data = strait_isolate_data(isolate);
+    *data = 77;
+    return 0;
+}
+
+static void start_up_data_without_a_size_is_the_pointer(void **state)
+{
+    (void)state;
+    int data = 1;
+    in_worker(pointer_entry, &data, 0);
+    assert_int_equal(data, 77);
+}
+
+struct copied {
+    struct gate *gate;
+    char bytes[1000];
+};
+
+static int copy_entry(struct strait_isolate *isolate)
+{
+    struct copied *data = strait_isolate_data(isolate);
+    gate_wait(data->gate);
+    for (size_t i = 0; i < sizeof(data->bytes); i++) {
+        EXPECT(data->bytes[i] == (char)i);
+    }
+    EXPECT(strait_heap_used(isolate) >= sizeof(*data));
+    memset(data, 0, sizeof(*data)); /* the worker's own */
+    return 0;
+}
+
+static void start_up_data_with_a_size_is_copied(void **state)
+{
+    (void)state;
+    struct gate gate = {0};
+    struct copied data = {.gate = &gate};
+    for (size_t i = 0; i < sizeof(data.bytes); i++) {
+        data.bytes[i] = (char)i;
+    }
+    struct strait_worker_options options = {
+        .entry = copy_entry,
+        .data = &data,
+        .data_size = sizeof(data),
+    };
+    struct strait_worker *worker = spawn(&options);
+    memset(data.bytes, 0x7f, sizeof(data.bytes));
+    gate_open(&gate);
+    join_and_destroy(worker);
+    assert_no_faults();
+    assert_int_equal(data.bytes[0], 0x7f);
+}
+
+/* ---- spawn says no ---- */
+
+static int nothing_entry(struct strait_isolate *isolate)
+{
+    (void)isolate;
+    return 0;
+}
+
+static void bad_options_leave_nothing_behind(void **state)
+{
+    (void)state;
+    struct census before = census_take();
+    int data = 0;
+    const struct strait_worker_options bad[] = {
+        {.entry = NULL},
+        {.entry = nothing_entry, .name = "sixteen_bytes___"},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = -1},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = CPU_SETSIZE},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = CPU_SETSIZE - 1},
+        {.entry = nothing_entry, .pin = (enum strait_pin)7},
+        {.entry = nothing_entry, .schedule = (enum strait_schedule)7},
+        {.entry = nothing_entry, .nice = -1},
+        {.entry = nothing_entry, .nice = 20},
+        {.entry = nothing_entry, .stack_size = 1},
+        {.entry = nothing_entry, .data_size = 8},
+        {.entry = nothing_entry, .to_worker = {.variant = "no such"}},
+        {.entry = nothing_entry, .to_parent = {.capacity = STRAIT_CAPACITY_MAX + 1}},
+    };
+    struct strait_worker *worker = NULL;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_returns(strait_worker_spawn(&worker, &bad[i]), -EINVAL);
+    }
+    assert_returns(strait_worker_spawn(&worker, NULL), -EINVAL);
+    struct strait_worker_options tight = {
+        .entry = nothing_entry, .data = &data, .data_size = sizeof(data), .heap_limit = 4};
+    assert_returns(strait_worker_spawn(&worker, &tight), -ENOMEM);
+    assert_null(worker);
+    assert_census(before);
+}
+
+static void newer_options_are_taken_if_their_tail_is_zero(void **state)
+{
+    (void)state;
+    struct {
+        struct strait_worker_options options;
+        char tail[16];
+    } newer = {.options = {.size = sizeof(newer), .entry = nothing_entry}, .tail = {0}};
+    struct strait_worker *worker = NULL;
+    join_and_destroy(spawn(&newer.options));
+    newer.tail[15] = 1;
+    assert_returns(strait_worker_spawn(&worker, &newer.options), -EINVAL);
+}
+
+/* More than there is address space for: the system says no, and errno stays as it was. */
+static void a_thread_that_cannot_be_had_leaves_nothing(void **state)
+{
+    (void)state;
+    if (TEST_TSAN || TEST_ASAN) {
+        skip(); /* their own thread creation ends the program */
+    }
+    struct census before = census_take();
+    struct strait_worker_options options = {
+        .entry = nothing_entry,
+        .stack_size = (size_t)1 << (sizeof(size_t) * 8 - 3),
+        .to_worker = {.sender = STRAIT_WAIT_FD},
+    };
+    struct strait_worker *worker = NULL;
+    errno = ERRNO_MARK;
+    int error = strait_worker_spawn(&worker, &options);
+    int after = errno;
+    assert_true(error == -EAGAIN || error == -ENOMEM);
+    assert_census(before);
+    assert_int_equal(after, ERRNO_MARK);
+}
+
+/* ---- events ---- */
+
+static struct strait_worker_options logged(struct event_log *log, strait_entry_fn *entry)
+{
+    struct strait_worker_options options = {
+        .size = sizeof(options),
+        .entry = entry,
+        .to_worker = {.message_size = sizeof(uint64_t)},
+        .to_parent = {.message_size = sizeof(uint64_t)},
+        .event = log_event,
+        .context = log,
+    };
+    return options;
+}
+
+static void events_of(struct event_log *log, const struct strait_worker_options *options)
+{
+    memset(log, 0, sizeof(*log));
+    struct strait_worker *worker = spawn(options);
+    dispatch_to_exit(worker);
+    assert_int_equal(log->thread, thread_number());
+    assert_returns(strait_worker_dispatch(worker, 0), -EPIPE);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static int three_entry(struct strait_isolate *isolate)
+{
+    for (uint64_t i = 0; i < 3; i++) {
+        struct strait_port *port = strait_isolate_port(isolate);
+        EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
+    }
+    return 0;
+}
+
+static void events_come_online_messages_exit(void **state)
+{
+    (void)state;
+    struct event_log log;
+    struct strait_worker_options options = logged(&log, three_entry);
+    events_of(&log, &options);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.messages, 3);
+    assert_int_equal(log.exit.code, 0);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+    options.entry = nothing_entry;
+    events_of(&log, &options);
+    assert_string_equal(log.events, "ox");
+}
+
+static int fails_entry(struct strait_isolate *isolate)
+{
+    three_entry(isolate);
+    strait_isolate_fail(isolate, 42, "the first reason");
+    strait_isolate_fail(isolate, 43, "another");
+    return 9;
+}
+
+static void the_first_failure_is_the_one_error(void **state)
+{
+    (void)state;
+    struct event_log log;
+    struct strait_worker_options options = logged(&log, fails_entry);
+    events_of(&log, &options);
+    assert_string_equal(log.events, "omex");
+    assert_int_equal(log.error.code, 42);
+    assert_string_equal(log.error.text, "the first reason");
+    assert_int_equal(log.error.reason, STRAIT_EXIT_FAILED);
+    assert_int_equal(log.exit.code, 9);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
+}
+
+static int fails_but_returns_0_entry(struct strait_isolate *isolate)
+{
+    strait_isolate_fail(isolate, -5, NULL);
+    return 0;
+}
+
+static void a_failure_counts_although_the_entry_returns_0(void **state)
+{
+    (void)state;
+    struct event_log log;
+    struct strait_worker_options options = logged(&log, fails_but_returns_0_entry);
+    events_of(&log, &options);
+    assert_string_equal(log.events, "oex");
+    assert_int_equal(log.error.code, -5);
+    assert_null(log.error.text);
+    assert_int_equal(log.exit.code, 0);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
+}
+
+static int returns_7_entry(struct strait_isolate *isolate)
+{
+    (void)isolate;
+    return 7;
+}
+
+static void a_result_other_than_0_is_an_error(void **state)
+{
+    (void)state;
+    struct event_log log;
+    struct strait_worker_options options = logged(&log, returns_7_entry);
+    events_of(&log, &options);
+    assert_string_equal(log.events, "oex");
+    assert_int_equal(log.error.code, 7);
+    assert_null(log.error.text);
+    assert_int_equal(log.exit.code, 7);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
+}
+
+static int heap_limit_entry(struct strait_isolate *isolate)
+{
+    while (strait_heap_alloc(isolate, 1000)) {
+    }
+    return 3;
+}
+
+static int heap_limit_survivor_entry(struct strait_isolate *isolate)
+{
+    EXPECT(strait_heap_alloc(isolate, 100000) == NULL);
+    EXPECT(strait_heap_alloc(isolate, 100) != NULL);
+    return 0;
+}
+
+static void a_failure_at_the_heap_limit_says_so(void **state)
+{
+    (void)state;
+    struct event_log log;
+    struct strait_worker_options options = logged(&log, heap_limit_entry);
+    options.heap_limit = 50000;
+    events_of(&log, &options);
+    assert_string_equal(log.events, "oex");
+    assert_int_equal(log.error.reason, STRAIT_EXIT_HEAP_LIMIT);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_HEAP_LIMIT);
+    assert_int_equal(log.exit.code, 3);
+    options.entry = heap_limit_survivor_entry;
+    events_of(&log, &options);
+    assert_string_equal(log.events, "ox");
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+}
+
+#define LAST_WORDS 20000
+
+static int last_words_entry(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    for (uint64_t i = 0; i < LAST_WORDS; i++) {
+        EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
+    }
+    strait_isolate_fail(isolate, 1, "done");
+    return 1;
+}
+
+/* With room for all (the worker is gone before the parent looks), and with room for few. */
+static void nothing_sent_before_the_exit_is_lost(void **state)
+{
+    (void)state;
+    for (size_t capacity = 1; capacity <= LAST_WORDS; capacity *= LAST_WORDS / 4) {
+        struct event_log log = {.count = 0};
+        struct strait_worker_options options = logged(&log, last_words_entry);
+        options.to_parent.capacity = capacity * 4;
+        struct strait_worker *worker = spawn(&options);
+        if (capacity > 1) {
+            assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+        }
+        dispatch_to_exit(worker);
+        assert_string_equal(log.events, "omex");
+        assert_int_equal(log.messages, LAST_WORDS);
+        assert_int_equal(log.next, LAST_WORDS);
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
+static void events_wait_for_their_dispatch(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = logged(&log, three_entry);
+    struct strait_worker *worker = spawn(&options);
+    assert_true(readable(strait_worker_fd(worker), 0)); /* the online event, at least */
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    assert_string_equal(log.events, "");
+    static const char *const seen[] = {"o", "om", "om", "om", "omx"};
+    for (int i = 0; i < 5; i++) {
+        assert_true(readable(strait_worker_fd(worker), 0));
+        assert_returns(strait_worker_dispatch(worker, 1), 1);
+        assert_string_equal(log.events, seen[i]);
+    }
+    assert_false(readable(strait_worker_fd(worker), 0));
+    assert_returns(strait_worker_dispatch(worker, 1), -EPIPE);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static int echo_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    (void)context;
+    EXPECT(strait_send(&port->sender, message, 1, STRAIT_FOREVER) == 1);
+    return 0;
+}
+
+static struct strait_worker *spawn_echo(struct event_log *log)
+{
+    struct strait_worker_options options = logged(log, NULL);
+    options.message = echo_message;
+    return spawn(&options);
+}
+
+static void send_number(struct strait_worker *worker, uint64_t number)
+{
+    struct strait_port *port = strait_worker_port(worker);
+    assert_int_equal(strait_send(&port->sender, &number, 1, STRAIT_FOREVER), 1);
+}
+
+static void end_of_input(struct strait_worker *worker)
+{
+    strait_sender_close(&strait_worker_port(worker)->sender);
+}
+
+static void the_fd_is_readable_until_drained(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker *worker = spawn_echo(&log);
+    int fd = strait_worker_fd(worker);
+    assert_true(readable(fd, 0)); /* the online event */
+    assert_returns(strait_worker_dispatch(worker, 0), 1);
+    assert_false(readable(fd, 0));
+    for (uint64_t i = 0; i < 200; i++) {
+        send_number(worker, i);
+        while (log.messages <= i) {
+            assert_true(readable(fd, -1));
+            strait_worker_dispatch(worker, 0);
+        }
+        assert_false(readable(fd, 0));
+        assert_returns(strait_worker_dispatch(worker, 0), 0);
+    }
+    end_of_input(worker);
+    dispatch_to_exit(worker);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static void a_budget_leaves_the_fd_readable(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker *worker = spawn_echo(&log);
+    int fd = strait_worker_fd(worker);
+    for (uint64_t i = 0; i < 1000; i++) {
+        send_number(worker, i);
+    }
+    end_of_input(worker);
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    assert_returns(strait_worker_dispatch(worker, 10), 10);
+    assert_int_equal(log.messages, 9);
+    assert_true(readable(fd, 0));
+    assert_returns(strait_worker_dispatch(worker, 0), STRAIT_BUDGET);
+    assert_true(readable(fd, 0));
+    assert_returns(strait_worker_dispatch(worker, 1000), 1002 - 10 - STRAIT_BUDGET);
+    assert_false(readable(fd, 0));
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* The error is not the end, whatever the budget. */
+static void a_budget_of_one_comes_to_the_exit(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = logged(&log, fails_entry);
+    struct strait_worker *worker = spawn(&options);
+    bool told = true;
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    for (int i = 0; i < 6; i++) {
+        told = told && readable(strait_worker_fd(worker), 0);
+        assert_returns(strait_worker_dispatch(worker, 1), 1);
+    }
+    assert_string_equal(log.events, "omex");
+    assert_returns(strait_worker_dispatch(worker, 1), -EPIPE);
+    join_and_destroy(worker);
+    assert_true(told);
+    assert_no_faults();
+}
+
+struct misuse {
+    struct event_log log;
+    int wrong;
+};
+
+static void misusing_event(struct strait_worker *worker, const struct strait_event *event,
+                           void *context)
+{
+    struct misuse *misuse = context;
+    misuse->wrong += strait_worker_dispatch(worker, 0) != -EDEADLK;
+    misuse->wrong += strait_worker_destroy(worker) != -EDEADLK;
+    log_event(worker, event, &misuse->log);
+}
+
+static void an_event_callback_may_not_dispatch_or_destroy(void **state)
+{
+    (void)state;
+    struct misuse misuse = {.wrong = 0};
+    struct strait_worker_options options = logged(&misuse.log, fails_entry);
+    options.event = misusing_event;
+    options.context = &misuse;
+    struct strait_worker *worker = spawn(&options);
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    dispatch_to_exit(worker);
+    assert_int_equal(misuse.wrong, 0);
+    assert_string_equal(misuse.log.events, "omex");
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* ---- without events: the parent receives from the port ---- */
+
+static void a_parent_may_receive_by_itself(void **state)
+{
+    (void)state;
+    struct strait_worker_options options = {
+        .entry = three_entry,
+        .to_parent = {.receiver = STRAIT_WAIT_PARK},
+    };
+    struct strait_worker *worker = spawn(&options);
+    struct strait_port *port = strait_worker_port(worker);
+    uint64_t number;
+    assert_returns(strait_worker_fd(worker), -EINVAL);
+    assert_returns(strait_worker_dispatch(worker, 0), -EINVAL);
+    for (uint64_t i = 0; i < 3; i++) {
+        assert_int_equal(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER), 1);
+        assert_int_equal(number, i);
+    }
+    assert_int_equal(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER), -EPIPE);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* Dispatch without an fd: for parents that call it now and then. */
+static void dispatch_works_without_an_fd(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = logged(&log, three_entry);
+    options.to_parent.receiver = STRAIT_WAIT_PARK;
+    struct strait_worker *worker = spawn(&options);
+    while (strait_worker_dispatch(worker, 0) != -EPIPE) {
+        sleep_ns(GATE_NAP_NS);
+    }
+    assert_string_equal(log.events, "omx");
+    join_and_destroy(worker);
+}
+
+/* The worker says that nothing more will come, and lives on. A dispatch does not wait for it. */
+static int half_close_entry(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    struct gate *gate = strait_isolate_data(isolate);
+    three_entry(isolate);
+    strait_sender_close(&port->sender);
+    gate_wait(gate);
+    return 0;
+}
+
+static void *open_later(void *context)
+{
+    struct gate *gate = context;
+    for (int naps = 0; naps < 200 && !atomic_load(&gate->open); naps++) {
+        sleep_ns(10000000);
+    }
+    gate_open(gate);
+    return NULL;
+}
+
+static void dispatch_does_not_block_when_the_worker_half_closes(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct gate gate = {0};
+    pthread_t thread;
+    struct strait_worker_options options = logged(&log, half_close_entry);
+    options.data = &gate;
+    struct strait_worker *worker = spawn(&options);
+    gate_await(&gate, 1);
+    thread_start(&thread, open_later, &gate); /* or else a dispatch that waits never returns */
+    strait_worker_dispatch(worker, 0);
+    assert_returns(strait_worker_dispatch(worker, 0), 0);
+    assert_int_equal(atomic_load(&gate.open), 0);
+    assert_string_equal(log.events, "om");
+    gate_open(&gate);
+    dispatch_to_exit(worker);
+    assert_string_equal(log.events, "omx");
+    thread_join(thread);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* The same with the whole port: the exit comes all the same, and the fd says so. */
+static int closes_port_entry(struct strait_isolate *isolate)
+{
+    three_entry(isolate);
+    strait_port_close(strait_isolate_port(isolate));
+    gate_wait(strait_isolate_data(isolate));
+    return 0;
+}
+
+static void the_exit_is_told_when_the_worker_closed_its_port(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct gate gate = {0};
+    struct strait_worker_options options = logged(&log, closes_port_entry);
+    options.data = &gate;
+    struct strait_worker *worker = spawn(&options);
+    gate_await(&gate, 1);
+    while (strait_worker_dispatch(worker, 0) > 0) {
+    }
+    assert_string_equal(log.events, "om");
+    gate_open(&gate);
+    bool told = readable(strait_worker_fd(worker), 5000);
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    strait_worker_dispatch(worker, 0);
+    assert_string_equal(log.events, "omx");
+    join_and_destroy(worker);
+    assert_true(told);
+    assert_no_faults();
+}
+
+/* ---- the end of input, stop, join ---- */
+
+static void closing_the_parents_sender_ends_the_loop_with_0(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker *worker = spawn_echo(&log);
+    for (uint64_t i = 0; i < 100; i++) {
+        send_number(worker, i);
+    }
+    end_of_input(worker);
+    dispatch_to_exit(worker);
+    assert_int_equal(log.messages, 100); /* it handled everything first */
+    assert_int_equal(log.exit.code, 0);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+struct blocked {
+    struct gate gate;
+    ptrdiff_t result;
+    bool stopping;
+    int errors;
+};
+
+static int receiving_entry(struct strait_isolate *isolate)
+{
+    struct blocked *blocked = strait_isolate_data(isolate);
+    struct strait_port *port = strait_isolate_port(isolate);
+    uint64_t number;
+    errno_kept();
+    atomic_fetch_add(&blocked->gate.arrived, 1);
+    blocked->result = strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER);
+    blocked->errors += !errno_kept();
+    blocked->stopping = strait_isolate_stopping(isolate);
+    EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == -ECANCELED);
+    return (int)blocked->result;
+}
+
+static int sending_entry(struct strait_isolate *isolate)
+{
+    struct blocked *blocked = strait_isolate_data(isolate);
+    struct strait_port *port = strait_isolate_port(isolate);
+    uint64_t number = 0;
+    while (strait_try_send(&port->sender, &number, 1) == 1) {
+        number++;
+    }
+    errno_kept();
+    atomic_fetch_add(&blocked->gate.arrived, 1);
+    blocked->result = strait_send(&port->sender, &number, 1, STRAIT_FOREVER);
+    blocked->errors += !errno_kept();
+    blocked->stopping = strait_isolate_stopping(isolate);
+    return (int)blocked->result;
+}
+
+static int looping_entry(struct strait_isolate *isolate)
+{
+    struct blocked *blocked = strait_isolate_data(isolate);
+    atomic_fetch_add(&blocked->gate.arrived, 1);
+    blocked->result = strait_isolate_run(isolate, echo_message, NULL);
+    blocked->stopping = strait_isolate_stopping(isolate);
+    return (int)blocked->result;
+}
+
+static void stop_ends_a_wait(strait_entry_fn *entry)
+{
+    for (size_t i = 0; i < scaled(100); i++) {
+        struct event_log log = {.count = 0};
+        struct blocked blocked = {.result = 0};
+        struct strait_worker_options options = logged(&log, entry);
+        options.data = &blocked;
+        options.to_parent.capacity = 4;
+        struct strait_worker *worker = spawn(&options);
+        gate_await(&blocked.gate, 1);
+        dawdle(i % 5 * 5000);
+        if (i % 10 == 0) {
+            sleep_ns(500000); /* asleep by now */
+        }
+        strait_worker_stop(worker);
+        strait_worker_stop(worker);
+        assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+        assert_int_equal(blocked.result, -ECANCELED);
+        assert_true(blocked.stopping);
+        assert_int_equal(blocked.errors, 0);
+        dispatch_to_exit(worker);
+        assert_int_equal(log.exit.reason, STRAIT_EXIT_STOPPED);
+        assert_int_equal(log.exit.code, -ECANCELED);
+        assert_null(strchr(log.events, 'e'));
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
+static void stop_ends_a_blocked_receive(void **state)
+{
+    (void)state;
+    stop_ends_a_wait(receiving_entry);
+}
+
+static void stop_ends_a_blocked_send(void **state)
+{
+    (void)state;
+    stop_ends_a_wait(sending_entry);
+}
+
+static void stop_ends_the_message_loop(void **state)
+{
+    (void)state;
+    stop_ends_a_wait(looping_entry);
+}
+
+static unsigned handled_after_stop;
+
+static int stopped_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct gate *gate = context;
+    (void)message;
+    if (!atomic_load(&gate->open)) {
+        gate_wait(gate);
+    } else {
+        handled_after_stop++;
+    }
+    EXPECT(strait_isolate_stopping(isolate));
+    return 0;
+}
+
+static void count_drop(void *message, void *context)
+{
+    (void)message;
+    (void)context;
+    handled_after_stop += 1000;
+}
+
+static void a_stopped_loop_takes_no_further_message(void **state)
+{
+    (void)state;
+    struct gate gate = {0};
+    struct strait_worker_options options = {
+        .message = stopped_message, .context = &gate, .drop_to_worker = count_drop};
+    handled_after_stop = 0;
+    struct strait_worker *worker = spawn(&options);
+    for (uint64_t i = 0; i < 5; i++) {
+        send_number(worker, i);
+    }
+    gate_await(&gate, 1);
+    strait_worker_stop(worker);
+    gate_open(&gate);
+    join_and_destroy(worker);
+    assert_int_equal(handled_after_stop, 4000); /* the others went to the drop callback */
+    assert_no_faults();
+}
+
+static int computing_entry(struct strait_isolate *isolate)
+{
+    struct blocked *blocked = strait_isolate_data(isolate);
+    atomic_fetch_add(&blocked->gate.arrived, 1);
+    while (!strait_isolate_stopping(isolate)) {
+        sched_yield();
+    }
+    return 0;
+}
+
+static void a_computation_sees_the_stop(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct blocked blocked = {.result = 0};
+    struct strait_worker_options options = logged(&log, computing_entry);
+    options.data = &blocked;
+    struct strait_worker *worker = spawn(&options);
+    gate_await(&blocked.gate, 1);
+    assert_returns(strait_worker_join(worker, strait_deadline(1000000)), -ETIMEDOUT);
+    strait_worker_stop(worker);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static int gated_entry(struct strait_isolate *isolate)
+{
+    gate_wait(strait_isolate_data(isolate));
+    return 0;
+}
+
+static void join_has_a_deadline(void **state)
+{
+    (void)state;
+    struct gate gate = {0};
+    struct strait_worker_options options = {.entry = gated_entry, .data = &gate};
+    struct strait_worker *worker = spawn(&options);
+    assert_returns(strait_worker_join(worker, 0), -ETIMEDOUT);
+    assert_returns(strait_worker_join(worker, strait_now()), -ETIMEDOUT);
+    assert_returns(strait_worker_join(worker, strait_deadline(1000000)), -ETIMEDOUT);
+    assert_returns(strait_worker_destroy(worker), -EBUSY);
+    strait_worker_stop(worker);
+    assert_returns(strait_worker_join(worker, strait_deadline(1000000)), -ETIMEDOUT);
+    assert_returns(strait_worker_destroy(worker), -EBUSY);
+    gate_open(&gate);
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    assert_returns(strait_worker_join(worker, 0), 0);
+    assert_returns(strait_worker_destroy(worker), 0);
+    assert_returns(strait_worker_destroy(NULL), 0);
+}
+
+static void a_negative_deadline_is_in_the_past(void **state)
+{
+    (void)state;
+    struct gate gate = {0};
+    pthread_t thread;
+    struct strait_worker_options options = {.entry = gated_entry, .data = &gate};
+    struct strait_worker *worker = spawn(&options);
+    thread_start(&thread, open_later, &gate); /* or else a join that waits never returns */
+    assert_returns(strait_worker_join(worker, -1), -ETIMEDOUT);
+    assert_returns(strait_worker_join(worker, INT64_MIN), -ETIMEDOUT);
+    gate_open(&gate);
+    thread_join(thread);
+    join_and_destroy(worker);
+}
+
+struct self {
+    struct gate gate;
+    struct strait_worker *worker;
+};
+
+static int joins_itself_entry(struct strait_isolate *isolate)
+{
+    struct self *self = strait_isolate_data(isolate);
+    gate_wait(&self->gate);
+    EXPECT(strait_worker_join(self->worker, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_worker_join(self->worker, 0) == -EDEADLK);
+    return 0;
+}
+
+static void a_worker_cannot_join_itself(void **state)
+{
+    (void)state;
+    struct self self = {.worker = NULL};
+    struct strait_worker_options options = {.entry = joins_itself_entry, .data = &self};
+    self.worker = spawn(&options);
+    gate_open(&self.gate);
+    join_and_destroy(self.worker);
+    assert_no_faults();
+}
+
+/* ---- what nobody received ---- */
+
+struct drops {
+    _Atomic unsigned to_worker[100];
+    _Atomic unsigned to_parent[100];
+    _Atomic unsigned received[100];
+};
+
+static void drop_to_worker(void *message, void *context)
+{
+    struct drops *drops = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    atomic_fetch_add(&drops->to_worker[number], 1);
+}
+
+static void drop_to_parent(void *message, void *context)
+{
+    struct drops *drops = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    atomic_fetch_add(&drops->to_parent[number], 1);
+}
+
+static int takes_some_entry(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    uint64_t number;
+    for (uint64_t i = 0; i < 10; i++) {
+        EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1);
+        EXPECT(number == i);
+    }
+    for (uint64_t i = 0; i < 100; i++) {
+        EXPECT(strait_try_send(&port->sender, &i, 1) == 1);
+    }
+    return 0;
+}
+
+static struct strait_worker *spawn_dropping(struct drops *drops)
+{
+    struct strait_worker_options options = {
+        .entry = takes_some_entry,
+        .drop_to_worker = drop_to_worker,
+        .drop_to_parent = drop_to_parent,
+        .context = drops,
+    };
+    struct strait_worker *worker = spawn(&options);
+    for (uint64_t i = 0; i < 50; i++) { /* the worker takes 10, and may be gone before the rest */
+        ptrdiff_t sent = strait_try_send(&strait_worker_port(worker)->sender, &i, 1);
+        assert_true(sent == 1 || (sent == -EPIPE && i >= 10));
+        atomic_fetch_add(&drops->received[i], sent == -EPIPE);
+    }
+    return worker;
+}
+
+static void leftovers_both_ways_are_dropped_once(void **state)
+{
+    (void)state;
+    struct drops drops = {0};
+    struct strait_worker *worker = spawn_dropping(&drops);
+    uint64_t number;
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        struct strait_port *port = strait_worker_port(worker);
+        assert_returns(strait_try_receive(&port->receiver, &number, 1), 1);
+        assert_int_equal(number, i);
+    }
+    assert_int_equal(drops.to_worker[49] + drops.to_parent[99], 0);
+    join_and_destroy(worker);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(drops.to_parent[i], i >= 20);
+        assert_int_equal(drops.to_worker[i] + drops.received[i], i >= 10 && i < 50);
+    }
+    assert_no_faults();
+}
+
+static void closing_event(struct strait_worker *worker, const struct strait_event *event,
+                          void *context)
+{
+    struct drops *drops = context;
+    if (event->type == STRAIT_MESSAGE) {
+        uint64_t number;
+        memcpy(&number, event->message, sizeof(number));
+        atomic_fetch_add(&drops->received[number], 1);
+        if (number == 5) {
+            strait_receiver_close(&strait_worker_port(worker)->receiver);
+        }
+    }
+}
+
+static int hundred_entry(struct strait_isolate *isolate)
+{
+    for (uint64_t i = 0; i < 100; i++) {
+        EXPECT(strait_try_send(&strait_isolate_port(isolate)->sender, &i, 1) == 1);
+    }
+    return 0;
+}
+
+/* The parent has seen enough. What it has seen is not dropped as well. */
+static void a_parent_may_close_its_receiver_in_an_event(void **state)
+{
+    (void)state;
+    struct drops drops = {0};
+    struct strait_worker_options options = {
+        .entry = hundred_entry,
+        .event = closing_event,
+        .drop_to_parent = drop_to_parent,
+        .context = &drops,
+    };
+    struct strait_worker *worker = spawn(&options);
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    strait_worker_dispatch(worker, 0);
+    join_and_destroy(worker);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(drops.received[i] + drops.to_parent[i], 1);
+    }
+    assert_no_faults();
+}
+
+/* ---- many workers, nested workers ---- */
+
+static void workers_leave_nothing_behind(void **state)
+{
+    (void)state;
+    struct census before = census_take();
+    for (size_t i = 0; i < scaled(50); i++) {
+        struct event_log log;
+        struct strait_worker_options options = logged(&log, i % 2 ? three_entry : fails_entry);
+        events_of(&log, &options);
+    }
+    assert_census(before);
+}
+
+static void many_workers_live_at_once(void **state)
+{
+    (void)state;
+    enum { WORKERS = 16, NUMBERS = 500 };
+    struct census before = census_take();
+    static struct event_log logs[WORKERS];
+    struct strait_worker *workers[WORKERS];
+    memset(logs, 0, sizeof(logs));
+    for (int i = 0; i < WORKERS; i++) {
+        workers[i] = spawn_echo(&logs[i]);
+    }
+    for (uint64_t number = 0; number < NUMBERS; number++) {
+        for (int i = 0; i < WORKERS; i++) {
+            send_number(workers[i], number);
+        }
+        for (int i = 0; i < WORKERS; i++) {
+            assert_true(strait_worker_dispatch(workers[i], 0) >= 0);
+        }
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        end_of_input(workers[i]);
+        dispatch_to_exit(workers[i]);
+        assert_int_equal(logs[i].messages, NUMBERS);
+        assert_string_equal(logs[i].events, "omx");
+        join_and_destroy(workers[i]);
+    }
+    assert_no_faults();
+    assert_census(before);
+}
+
+static int nesting_entry(struct strait_isolate *isolate)
+{
+    struct event_log *log = strait_isolate_data(isolate);
+    struct strait_worker_options options = logged(log, three_entry);
+    struct strait_worker *worker = NULL;
+    EXPECT(strait_worker_spawn(&worker, &options) == 0);
+    if (worker) {
+        struct pollfd poll_fd = {.fd = strait_worker_fd(worker), .events = POLLIN};
+        while (strait_worker_dispatch(worker, 0) != -EPIPE && poll(&poll_fd, 1, 1) >= 0) {
+        }
+        EXPECT(log->thread == thread_number());
+        EXPECT(strait_isolate_current() == isolate);
+        EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
+        EXPECT(strait_worker_destroy(worker) == 0);
+    }
+    return 0;
+}
+
+static void a_worker_may_be_a_parent(void **state)
+{
+    (void)state;
+    struct census before = census_take();
+    struct event_log log = {.count = 0};
+    in_worker(nesting_entry, &log, 0);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.messages, 3);
+    assert_census(before);
+}
+
+/* ---- idleness ---- */
+
+struct idler {
+    _Atomic int64_t cpu_ns;
+    _Atomic long switches;
+    _Atomic unsigned asked;
+};
+
+static int idle_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct idler *idler = context;
+    char tid[16];
+    (void)isolate;
+    (void)message;
+    snprintf(tid, sizeof(tid), "%d", thread_number());
+    atomic_store(&idler->cpu_ns, thread_cpu_ns());
+    atomic_store(&idler->switches, status_number(tid, "voluntary_ctxt_switches:"));
+    atomic_fetch_add(&idler->asked, 1);
+    return 0;
+}
+
+static void an_idle_worker_burns_no_cpu(void **state)
+{
+    (void)state;
+    struct idler idler = {0};
+    struct strait_worker_options options = {.message = idle_message, .context = &idler};
+    struct strait_worker *worker = spawn(&options);
+    send_number(worker, 1);
+    await(&idler.asked, 1);
+    int64_t cpu_ns = idler.cpu_ns;
+    long switches = idler.switches;
+    sleep_ns(300000000);
+    send_number(worker, 2);
+    await(&idler.asked, 2);
+    assert_true(idler.cpu_ns - cpu_ns < 50000000);
+    assert_in_range(idler.switches - switches, 0, 5);
+    end_of_input(worker);
+    join_and_destroy(worker);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        life_test(a_worker_has_its_name),
+        life_test(a_worker_is_pinned_to_the_cpu_it_was_given),
+        life_test(an_unpinned_worker_has_all_cpus),
+        life_test(a_chosen_cpu_is_not_the_parents),
+        life_test(a_worker_has_its_scheduling_class),
+        life_test(a_worker_has_the_stack_it_was_given),
+        life_test(every_signal_is_blocked_in_a_worker),
+        life_test(start_up_data_without_a_size_is_the_pointer),
+        life_test(start_up_data_with_a_size_is_copied),
+        life_test(bad_options_leave_nothing_behind),
+        life_test(newer_options_are_taken_if_their_tail_is_zero),
+        life_test(a_thread_that_cannot_be_had_leaves_nothing),
+        life_test(events_come_online_messages_exit),
+        life_test(the_first_failure_is_the_one_error),
+        life_test(a_failure_counts_although_the_entry_returns_0),
+        life_test(a_result_other_than_0_is_an_error),
+        life_test(a_failure_at_the_heap_limit_says_so),
+        life_test(nothing_sent_before_the_exit_is_lost),
+        life_test(events_wait_for_their_dispatch),
+        life_test(the_fd_is_readable_until_drained),
+        life_test(a_budget_leaves_the_fd_readable),
+        life_test(a_budget_of_one_comes_to_the_exit),
+        life_test(an_event_callback_may_not_dispatch_or_destroy),
+        life_test(a_parent_may_receive_by_itself),
+        life_test(dispatch_works_without_an_fd),
+        life_test(dispatch_does_not_block_when_the_worker_half_closes),
+        life_test(the_exit_is_told_when_the_worker_closed_its_port),
+        life_test(closing_the_parents_sender_ends_the_loop_with_0),
+        life_test(stop_ends_a_blocked_receive),
+        life_test(stop_ends_a_blocked_send),
+        life_test(stop_ends_the_message_loop),
+        life_test(a_stopped_loop_takes_no_further_message),
+        life_test(a_computation_sees_the_stop),
+        life_test(join_has_a_deadline),
+        life_test(a_negative_deadline_is_in_the_past),
+        life_test(a_worker_cannot_join_itself),
+        life_test(leftovers_both_ways_are_dropped_once),
+        life_test(a_parent_may_close_its_receiver_in_an_event),
+        life_test(workers_leave_nothing_behind),
+        life_test(many_workers_live_at_once),
+        life_test(a_worker_may_be_a_parent),
+        life_test(an_idle_worker_burns_no_cpu),
+    };
+    watchdog_start();
+    return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
+}

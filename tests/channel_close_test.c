@@ -70,10 +70,11 @@ static void send_until_over(struct race_sender *self)
         }
         ptrdiff_t result = send_somehow(self, sender, n, sent);
         if (result == -EPIPE) {
-            race->errors += !race->till_refused;
+            error_if(&race->errors, !race->till_refused);
             break;
         }
-        race->errors += result == 0 || (result < 0 && result != -EAGAIN && result != -ETIMEDOUT);
+        error_if(&race->errors,
+                 result == 0 || (result < 0 && result != -EAGAIN && result != -ETIMEDOUT));
         sent += result > 0 ? (uint64_t)result : 0;
         if (result == -EAGAIN) {
             sched_yield();
@@ -92,7 +93,7 @@ static void *race_body(void *context)
         await(&race->start, round);
         errno = ERRNO_MARK;
         send_until_over(self);
-        race->errors += !errno_kept();
+        error_if(&race->errors, !errno_kept());
         atomic_fetch_add(&race->done, 1);
     }
     return NULL;
@@ -137,7 +138,7 @@ static void receive_some(struct race *race, struct tally *tally, uint64_t least,
             sched_yield();
             continue;
         }
-        race->errors += count <= 0;
+        error_if(&race->errors, count <= 0);
         tally_messages(tally, messages, count > 0 ? (size_t)count : 0, race->message_size);
         received += (uint64_t)count;
     }
@@ -209,13 +210,13 @@ static void receive_by_trying(struct race *race, struct tally *tally, uint64_t *
             tally_messages(tally, span.messages, span.count, race->message_size);
             strait_release(&race->receiver, &span);
         } else {
-            race->errors += count != -EAGAIN;
+            error_if(&race->errors, count != -EAGAIN);
             sched_yield();
         }
     }
-    race->errors += strait_receive_wait(&race->receiver, STRAIT_FOREVER) != -EPIPE;
+    error_if(&race->errors, strait_receive_wait(&race->receiver, STRAIT_FOREVER) != -EPIPE);
     for (unsigned i = 0; i < race->count; i++) { /* plain words, which they wrote before */
-        race->errors += race->accepted[i] != race->limit;
+        error_if(&race->errors, race->accepted[i] != race->limit);
     }
 }
 
@@ -245,11 +246,11 @@ static void *visitor_body(void *context)
         while ((error = strait_sender_open(&sender, self->channel)) == -EBUSY) {
             sched_yield();
         }
-        *self->errors += error != 0;
+        error_if(self->errors, error != 0);
         for (int i = 0; i < 3; i++) {
             unsigned char message[16];
             message_write(message, sizeof(message), self->number, sent++);
-            *self->errors += strait_send(&sender, message, 1, STRAIT_FOREVER) != 1;
+            error_if(self->errors, strait_send(&sender, message, 1, STRAIT_FOREVER) != 1);
         }
         strait_sender_close(&sender);
     }
@@ -308,7 +309,7 @@ static void test_senders_come_and_go(void **state)
     }
     for (size_t received = 0; received < 3 * count * SENDERS_MOST; received++) {
         unsigned char message[16];
-        errors += strait_receive(&receiver, message, 1, STRAIT_FOREVER) != 1;
+        error_if(&errors, strait_receive(&receiver, message, 1, STRAIT_FOREVER) != 1);
         visits_note(&visits, message, 3 * count, &oldest[message_sender(message)]);
         progress_made();
     }

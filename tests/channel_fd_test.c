@@ -392,7 +392,7 @@ static void *sender_loop(void *context)
     uint64_t seed = 7;
     int epoll = loop_watch(loop->ends.sender_fd);
     strait_sender_adopt(sender);
-    loop->errors += epoll < 0;
+    error_if(&loop->errors, epoll < 0);
     errno = ERRNO_MARK;
     for (uint64_t sent = 0; sent < loop->messages;) {
         ptrdiff_t result = strait_try_send(sender, &sent, 1);
@@ -400,14 +400,14 @@ static void *sender_loop(void *context)
             sent++;
             pause_now_and_then(loop, &seed);
         } else if (!loop->sender_has_loop) {
-            loop->errors += strait_send_wait(sender, STRAIT_FOREVER) != 0;
+            error_if(&loop->errors, strait_send_wait(sender, STRAIT_FOREVER) != 0);
         } else if (strait_sender_arm(sender) == 1) {
-            loop->errors += !errno_kept();
+            error_if(&loop->errors, !errno_kept());
             loop_wait(epoll);
             errno = ERRNO_MARK;
         }
     }
-    loop->errors += !errno_kept();
+    error_if(&loop->errors, !errno_kept());
     close(epoll);
     strait_sender_close(sender);
     return NULL;
@@ -426,7 +426,7 @@ static bool receiver_turn(struct loop *loop, uint64_t *next, uint64_t *seed)
             return count != -EPIPE;
         }
         for (ptrdiff_t i = 0; i < count; i++) {
-            loop->errors += messages[i] != (*next)++;
+            error_if(&loop->errors, messages[i] != (*next)++);
         }
         pause_now_and_then(loop, seed);
     }
@@ -466,8 +466,8 @@ static void test_loops(void **state)
 /* Each message is a wake-up in both directions. */
 static void test_loops_hand_over(void **state)
 {
-    run_loops(*state, 1, scaled(30000), true, true);
-    run_loops(*state, 2, scaled(30000), false, true);
+    run_loops(*state, 1, scaled(12000), true, true);
+    run_loops(*state, 2, scaled(12000), false, true);
 }
 
 int main(void)

@@ -43,9 +43,7 @@ struct run_sender {
 
 static void expect(struct run *run, bool condition)
 {
-    if (!condition || !errno_kept()) {
-        atomic_fetch_add(&run->errors, 1);
-    }
+    error_if(&run->errors, !condition || !errno_kept());
 }
 
 static enum path path_now(const struct flow *flow, uint64_t *seed)

@@ -515,10 +515,13 @@ static void test_peek_takes_nothing(void **state)
         assert_returns(strait_receive_wait(&ends.receiver, 0), 0);
         assert_returns(strait_peek(&ends.receiver, i, &second), i);
         assert_ptr_equal(first.messages, second.messages);
+        assert_returns(strait_peek(&ends.receiver, 0, &second), 0);
         second.count = 0;
         strait_release(&ends.receiver, &second);
     }
-    ends_send(&ends, 16, 10);
+    tally_messages(&ends.tally, first.messages, first.count, ends.size);
+    strait_release(&ends.receiver, &first); /* of the lane it was seen in, in "lanes" */
+    ends_send(&ends, 17, 16);
     ends_receive(&ends, 16, 16);
     ends_close(&ends, 0);
 }

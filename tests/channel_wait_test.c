@@ -67,9 +67,9 @@ static void blocked_close(struct blocked *blocked)
 static void note(struct blocked *blocked, unsigned number, long long result)
 {
     bool early = result == -ETIMEDOUT && strait_now() < blocked->deadline;
-    blocked->errors += early || !errno_kept();
+    error_if(&blocked->errors, early || !errno_kept());
     if (result == -ECANCELED) {
-        blocked->errors += blocked->reason != REASON;
+        error_if(&blocked->errors, blocked->reason != REASON);
     }
     blocked->results[number] = result;
     atomic_fetch_add(&blocked->returned, 1);
@@ -139,7 +139,7 @@ static void wake_by_room(struct blocked *blocked)
 {
     uint64_t messages[SENDERS_MOST * 8];
     ptrdiff_t count = strait_try_receive(&blocked->receiver, messages, SENDERS_MOST * 8);
-    blocked->errors += count <= 0;
+    error_if(&blocked->errors, count <= 0);
 }
 
 static void wake_by_sender_close(struct blocked *blocked)
@@ -153,7 +153,7 @@ static void wake_by_message(struct blocked *blocked)
 {
     const uint64_t message = 3;
     unsigned last = blocked->count - 1;
-    blocked->errors += strait_try_send(&blocked->senders[last], &message, 1) != 1;
+    error_if(&blocked->errors, strait_try_send(&blocked->senders[last], &message, 1) != 1);
 }
 
 /* Every sender blocks on a full channel, and every one gets `expected`. */
@@ -440,11 +440,11 @@ static void *relay_body(void *context)
     errno = ERRNO_MARK;
     for (uint64_t i = 0; i < relay->rounds; i++) {
         uint64_t message = 0;
-        relay->errors += strait_receive(&relay->out, &message, 1, STRAIT_FOREVER) != 1;
-        relay->errors += message != i;
+        error_if(&relay->errors, strait_receive(&relay->out, &message, 1, STRAIT_FOREVER) != 1);
+        error_if(&relay->errors, message != i);
         pause_at_random(&seed);
-        relay->errors += strait_send(&relay->home, &message, 1, STRAIT_FOREVER) != 1;
-        relay->errors += !errno_kept();
+        error_if(&relay->errors, strait_send(&relay->home, &message, 1, STRAIT_FOREVER) != 1);
+        error_if(&relay->errors, !errno_kept());
     }
     return NULL;
 }
@@ -454,10 +454,10 @@ static void relay_run(struct relay *relay)
     uint64_t seed = 13;
     for (uint64_t i = 0; i < relay->rounds; i++) {
         uint64_t message = i;
-        relay->errors += strait_send(&relay->there, &message, 1, STRAIT_FOREVER) != 1;
+        error_if(&relay->errors, strait_send(&relay->there, &message, 1, STRAIT_FOREVER) != 1);
         pause_at_random(&seed);
-        relay->errors += strait_receive(&relay->back, &message, 1, STRAIT_FOREVER) != 1;
-        relay->errors += message != i;
+        error_if(&relay->errors, strait_receive(&relay->back, &message, 1, STRAIT_FOREVER) != 1);
+        error_if(&relay->errors, message != i);
         progress_made();
     }
 }

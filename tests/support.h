@@ -188,6 +188,15 @@ static inline void tally_drop(void *message, void *context)
 
 /* ---- threads ---- */
 
+/* Counts what went wrong, for the main thread. Relaxed, and nothing at all where all is well: an
+ * order made here would hide one that the library fails to make. */
+static inline void error_if(_Atomic unsigned long *errors, bool wrong)
+{
+    if (wrong) {
+        atomic_fetch_add_explicit(errors, 1, memory_order_relaxed);
+    }
+}
+
 static inline void thread_start(pthread_t *thread, void *(*body)(void *), void *context)
 {
     assert_int_equal(pthread_create(thread, NULL, body, context), 0);

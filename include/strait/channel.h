@@ -45,7 +45,7 @@ struct strait_channel_options {
     size_t capacity;           /* messages; 0: 1024 */
     size_t message_size;       /* bytes; 0: sizeof(void *) */
     uint32_t senders;          /* lanes: how many may be open at once; 0: 16; else 0 or 1 */
-    enum strait_wait sender;   /* how senders wait for room; in fd mode one at a time may be open */
+    enum strait_wait sender;   /* how senders wait for room; fd mode serves one thread at a time */
     enum strait_wait receiver; /* how the receiver waits for messages */
     uint32_t shared;           /* 1: the block will be mapped by several processes; no fd mode */
 };
@@ -133,7 +133,8 @@ typedef void strait_drop_fn(void *message, void *context);
 
 /* Ends a channel that no thread uses any more: calls `drop` (NULL: nothing to do) once for each
  * message left, closes the eventfds, frees the block if strait_channel_create made it. Handles
- * still open are void. Does not block. NULL is ignored. */
+ * still open are void. -EPIPE does not say that the other thread is done with the block: join it,
+ * or synchronise with it, before. Does not block. NULL is ignored. */
 STRAIT_API void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop,
                                        void *context);
 

@@ -117,7 +117,7 @@ static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
 {
     /* senders alone write it; a lane that is seen late has been seen empty */
     uint32_t reached = strait_load_relaxed(&ring->reached);
-    for (uint32_t i = 0; i < reached; i++) {
+    for (uint32_t i = 0; n > 0 && i < reached; i++) {
         if (ring->current >= reached) {
             ring->current = 0;
         }
@@ -137,6 +137,9 @@ static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
 static inline void strait_lanes_release(struct strait_lanes *ring, const struct strait_span *span)
 {
     struct strait_spsc *lane = strait_lanes_lane(ring, ring->current);
+    if (STRAIT_UNLIKELY(span->count == 0)) {
+        return; /* it may be no lane's */
+    }
     strait_spsc_release(lane, span);
     ring->quota -= (uint32_t)span->count;
     if (ring->quota == 0 || lane->receiver.index == lane->receiver.other) {

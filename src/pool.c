@@ -52,6 +52,7 @@ struct pool_worker {
     struct strait_sender completions;
     uint32_t spin_ns;
     unsigned number;
+    int cpu;
     struct strait_pool *pool;
     struct strait_worker *worker;
     /* line 1 or later: what the worker sleeps on, and wakers write */
@@ -134,6 +135,25 @@ static struct pool_worker *idle_next(struct strait_pool *pool, unsigned number)
     return NULL;
 }
 
+/* Wakes the first idle worker that sleeps, unless one before it is awake and will find the task by
+ * itself. One that is awake on this very CPU does not run, and may not for long. */
+static void wake_sleeper(struct strait_pool *pool)
+{
+    int here = sched_getcpu();
+    struct pool_worker *worker = idle_next(pool, 0);
+    for (; worker; worker = idle_next(pool, worker->number + 1)) {
+        /* the worker sets STRAIT_WAITING, its wakers clear it */
+        if (strait_load_relaxed(&worker->signal.word) & STRAIT_WAITING) {
+            idle_set(pool, worker->number, false); /* the next waker turns to the next sleeper */
+            strait_signal_rouse(&worker->signal, -1, false);
+            return;
+        }
+        if (worker->cpu != here) {
+            return;
+        }
+    }
+}
+
 /* Sees to it that somebody comes for what was just pushed, or just left in the queue. */
 static void wake_one(struct strait_pool *pool)
 {
@@ -143,19 +163,10 @@ static void wake_one(struct strait_pool *pool)
     }
     /* pool.notify: pairs with wait.sleep; what was pushed, or else the sleeper's bit */
     strait_light_barrier();
-    if (!idle_next(pool, 0)) {
-        return;
-    }
-    /* pool.wake: pairs with pool.awake; what was pushed, or else that the worker is not idle */
-    strait_full_fence();
-    struct pool_worker *worker = idle_next(pool, 0);
-    if (!worker) {
-        return;
-    }
-    /* the worker sets STRAIT_WAITING, its wakers clear it */
-    if (strait_load_relaxed(&worker->signal.word) & STRAIT_WAITING) {
-        idle_set(pool, worker->number, false); /* the next waker turns to the next sleeper */
-        strait_signal_rouse(&worker->signal, -1, false);
+    if (idle_next(pool, 0)) {
+        /* pool.wake: pairs with pool.awake; what was pushed, or else that the worker is not idle */
+        strait_full_fence();
+        wake_sleeper(pool);
     }
 }
 
@@ -330,13 +341,14 @@ static int spawn_worker(struct strait_pool *pool, unsigned number)
 {
     struct pool_worker *self = &pool->workers[number];
     char name[32];
+    int cpu = strait_cpu_choose(pool->home, number, true);
     snprintf(name, sizeof(name), "%.20s-%u", pool->options.name, number);
     struct strait_worker_options options = {
         .entry = serve,
         .data = self,
         .name = name,
         .pin = STRAIT_PIN_CPU,
-        .cpu = strait_cpu_choose(pool->home, number, true),
+        .cpu = cpu,
         .schedule = pool->options.schedule,
         .nice = pool->options.nice,
         .stack_size = pool->options.stack_size,
@@ -347,6 +359,7 @@ static int spawn_worker(struct strait_pool *pool, unsigned number)
     memset(self, 0, sizeof(*self));
     self->pool = pool;
     self->number = number;
+    self->cpu = cpu;
     self->spin_ns = STRAIT_SPIN_NS;
     int error = strait_sender_open(&self->completions, pool->channel);
     if (!error) {

@@ -8,13 +8,15 @@
  * claim n at a time; a stamp only says "message i is here".
  *
  *   line 0  geometry                                       nobody writes after init
- *   line 1  tail        messages claimed                   senders compare-and-swap
+ *   line 1  tail, seen  messages claimed; a past head      senders write
  *   line 2  head        messages released                  receiver writes, senders read
  *   line 3  receiver's  index, messages known to be there  receiver writes
  *   then    the stamps, 4 bytes a slot; then the messages
  *
  * Invariants:
  *   tail - head <= capacity <= slots
+ *   seen is a head of the past: capacity - (tail - seen) is a lower bound of the free slots, and
+ *   may be negative
  *   message i is published  <=>  stamp[i mod slots] == (uint32_t)(i + 1)
  *   the stamp of a claimed or free slot is that of the lap before: a slot has one claimant
  *   receiver.index == head between operations; known <= tail - index, and all of it is published
@@ -41,6 +43,7 @@ struct strait_cells {
     size_t messages; /* offset of the messages from the end of this struct */
     /* line 1: senders write */
     STRAIT_LINE_ALIGNED uintptr_t tail;
+    uintptr_t seen;
     /* line 2: receiver writes */
     STRAIT_LINE_ALIGNED uintptr_t head;
     /* line 3: receiver writes */
@@ -79,6 +82,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->message_size = shape->message_size;
     ring->messages = strait_cells_stamps_size(shape);
     ring->tail = first;
+    ring->seen = first;
     ring->head = first;
     ring->index = first;
     ring->known = 0;
@@ -98,21 +102,32 @@ static inline void strait_cells_detach(struct strait_cells *ring)
     (void)ring;
 }
 
-/* Free slots when the second load is made, and the tail they start at. Where other senders have
+/* Free slots, exact if the answer is below n, and the tail they start at. Where other senders have
  * moved the tail in between, the answer is too large, and the claim that relies on it fails. */
-static inline size_t strait_cells_room(struct strait_cells *ring, uintptr_t *tail)
+static inline size_t strait_cells_room(struct strait_cells *ring, size_t n, uintptr_t *tail)
 {
     /* cells.tail: pairs with cells.claim; a head at least as new as the one that allowed tail */
     *tail = strait_word_load_acquire(&ring->tail);
+    /* cells.seen: pairs with cells.remember; the receiver is done with the slots below seen */
+    uintptr_t seen = strait_word_load_acquire(&ring->seen);
+    /* negative where `seen` is behind by more than the capacity: whoever stored it last was slow */
+    intptr_t room = (intptr_t)(ring->capacity - (*tail - seen));
+    if (STRAIT_LIKELY(room > 0 && (size_t)room >= n)) {
+        return (size_t)room;
+    }
     /* cells.reserve: pairs with cells.release; the receiver is done with the slots below head */
     uintptr_t head = strait_word_load_acquire(&ring->head);
+    if (head != seen) {
+        /* cells.remember: pairs with cells.seen; the receiver is done with the slots below seen */
+        strait_word_store_release(&ring->seen, head);
+    }
     return ring->capacity - (*tail - head);
 }
 
 static inline bool strait_cells_has_room(struct strait_cells *ring)
 {
     uintptr_t tail;
-    return strait_cells_room(ring, &tail) > 0;
+    return strait_cells_room(ring, 1, &tail) > 0;
 }
 
 /* The run of n messages from an index, cut where the memory ends. */
@@ -134,7 +149,7 @@ static inline size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
 {
     uintptr_t tail;
     do {
-        size_t room = strait_cells_room(ring, &tail);
+        size_t room = strait_cells_room(ring, n, &tail);
         if (strait_cells_run(ring, tail, strait_min(n, room), span) == 0) {
             return 0;
         }

@@ -101,11 +101,13 @@ static inline uint32_t strait_slots(size_t capacity)
     return slots;
 }
 
-/* memcpy, with the common case of one small message told to the compiler. */
+/* memcpy, with the common sizes of one message told to the compiler. */
 static inline void strait_copy(void *to, const void *from, size_t bytes)
 {
-    if (bytes == sizeof(uint64_t)) {
-        memcpy(to, from, sizeof(uint64_t));
+    if (bytes == 8) {
+        memcpy(to, from, 8);
+    } else if (bytes == 64) {
+        memcpy(to, from, 64);
     } else {
         memcpy(to, from, bytes);
     }

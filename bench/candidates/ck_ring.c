@@ -12,18 +12,23 @@ struct message_8 {
 struct message_64 {
     uint64_t words[8];
 };
+struct message_256 {
+    uint64_t words[32];
+};
 
 CK_RING_PROTOTYPE(of_8, message_8)
 CK_RING_PROTOTYPE(of_64, message_64)
+CK_RING_PROTOTYPE(of_256, message_256)
 
 struct queue {
     STRAIT_LINE_ALIGNED struct ck_ring ring;
     STRAIT_LINE_ALIGNED char slots[];
 };
 
-static void *create(const struct bench_ring *self, size_t bytes, size_t capacity)
+static void *create(const struct bench_ring *self, size_t bytes, size_t capacity, uint32_t senders)
 {
     (void)self;
+    (void)senders;
     size_t size = sizeof(struct queue) + strait_slots(capacity) * bytes;
     void *memory = NULL;
     if (posix_memalign(&memory, STRAIT_LINE, size) != 0) {
@@ -60,6 +65,17 @@ static void destroy(const struct bench_ring *self, void *queue)
 
 TYPED(8, 1)
 TYPED(64, 8)
+TYPED(256, 32)
 
-const struct bench_ring bench_ck_ring = {"ck_ring", NULL, create,   destroy,
-                                         NULL,      NULL, &loops_8, &loops_64};
+const struct bench_ring bench_ck_ring = {"ck_ring",
+                                         "holds one message less than its capacity",
+                                         BENCH_ONE_SENDER,
+                                         NULL,
+                                         create,
+                                         destroy,
+                                         NULL,
+                                         NULL,
+                                         &loops_8,
+                                         &loops_64,
+                                         &loops_256,
+                                         NULL};

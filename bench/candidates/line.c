@@ -10,9 +10,10 @@ struct line {
     STRAIT_LINE_ALIGNED uintptr_t seen; /* receiver writes */
 };
 
-static void *create(const struct bench_ring *self, size_t bytes, size_t capacity)
+static void *create(const struct bench_ring *self, size_t bytes, size_t capacity, uint32_t senders)
 {
     (void)self;
+    (void)senders;
     (void)bytes;
     (void)capacity;
     void *line = NULL;
@@ -55,5 +56,15 @@ BENCH_BOUNCE_LOOPS(line, try_send, try_receive)
 
 static const struct bench_loops loops = {NULL, NULL, NULL, NULL, line_ping, line_pong};
 
-const struct bench_ring bench_line = {"floor.line", NULL, create, destroy,
-                                      NULL,         NULL, &loops, NULL};
+const struct bench_ring bench_line = {"floor.line",
+                                      "no queue: one message at a time",
+                                      BENCH_ONE_SENDER,
+                                      NULL,
+                                      create,
+                                      destroy,
+                                      NULL,
+                                      NULL,
+                                      &loops,
+                                      NULL,
+                                      NULL,
+                                      NULL};

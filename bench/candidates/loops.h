@@ -59,7 +59,7 @@ BENCH_INLINE bool bench_send_all(void *end, bench_try_send_fn *try_send, const u
 BENCH_INLINE bool bench_send_chunk(void *end, bench_try_send_fn *try_send, uint64_t first,
                                    size_t words, size_t batch, uint64_t patience)
 {
-    uint64_t messages[BENCH_BATCH * 8];
+    uint64_t messages[BENCH_BATCH * BENCH_WORDS_MAX];
     for (uint64_t i = 0; i < BENCH_CHUNK; i += batch) {
         bench_fill(messages, first + i, batch, words);
         if (!bench_send_all(end, try_send, messages, batch, words, patience)) {
@@ -119,7 +119,7 @@ BENCH_INLINE bool bench_stream_done(struct bench_stream *stream, uint64_t receiv
 BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
                                 struct bench_stream *stream, size_t words, size_t batch)
 {
-    uint64_t messages[BENCH_BATCH * 8];
+    uint64_t messages[BENCH_BATCH * BENCH_WORDS_MAX];
     uint64_t received = 0;
     uint64_t sum = 0;
     uint64_t disorder = 0;
@@ -148,8 +148,6 @@ BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
 
 /* ---- a round trip ---- */
 
-#define BENCH_STOP UINT64_MAX
-
 BENCH_INLINE bool bench_await(void *end, bench_try_receive_fn *try_receive, uint64_t *message,
                               uint64_t patience)
 {
@@ -170,8 +168,8 @@ BENCH_INLINE bool bench_await(void *end, bench_try_receive_fn *try_receive, uint
 BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_send,
                              bench_try_receive_fn *try_receive, struct bench_bounce *bounce)
 {
-    uint64_t message[8] = {0};
-    uint64_t answer[8] = {0};
+    uint64_t message[BENCH_WORDS_MAX] = {0};
+    uint64_t answer[BENCH_WORDS_MAX] = {0};
     uint64_t now = bench_ticks();
     message[0] = now; /* a number that no earlier run used */
     while (bounce->count < bounce->limit && now < bounce->until) {
@@ -193,9 +191,79 @@ BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_sen
 BENCH_INLINE void bench_pong(void *there, void *back, bench_try_send_fn *try_send,
                              bench_try_receive_fn *try_receive, uint64_t patience)
 {
-    uint64_t message[8] = {0};
+    uint64_t message[BENCH_WORDS_MAX] = {0};
     while (bench_await(there, try_receive, message, patience) && message[0] != BENCH_STOP) {
         try_send(back, message, 1);
+    }
+}
+
+/* ---- blocking: one message at a time, either side may sleep; the last one is BENCH_STOP ---- */
+
+/* Both return when all n are sent or received, however long it takes. */
+typedef void bench_blocking_send_fn(void *end, const void *messages, size_t n);
+typedef void bench_blocking_receive_fn(void *end, void *messages, size_t n);
+
+BENCH_INLINE void bench_send_blocking(void *end, bench_blocking_send_fn *send,
+                                      struct bench_stream *stream)
+{
+    uint64_t sent = 0;
+    uint64_t stop = BENCH_STOP;
+    uint64_t now = bench_ticks();
+    do {
+        uint64_t before = now;
+        for (uint32_t i = 0; i < BENCH_CHUNK; i++, sent++) {
+            send(end, &sent, 1);
+        }
+        now = bench_ticks();
+        bench_record(stream, now - before);
+    } while (now < stream->until);
+    send(end, &stop, 1);
+    /* stream.end: pairs with stream.done; nothing but the count */
+    strait_word_store_release(&stream->total, (uintptr_t)sent);
+}
+
+BENCH_INLINE void bench_receive_blocking(void *end, bench_blocking_receive_fn *receive,
+                                         struct bench_stream *stream)
+{
+    uint64_t message;
+    uint64_t received = 0;
+    uint64_t sum = 0;
+    uint64_t disorder = 0;
+    for (receive(end, &message, 1); message != BENCH_STOP; receive(end, &message, 1)) {
+        disorder += message != received++;
+        sum += message;
+    }
+    stream->received = received;
+    stream->sum = sum;
+    stream->disorder = disorder;
+}
+
+BENCH_INLINE void bench_ping_blocking(void *there, void *back, bench_blocking_send_fn *send,
+                                      bench_blocking_receive_fn *receive,
+                                      struct bench_bounce *bounce)
+{
+    uint64_t answer;
+    uint64_t now = bench_ticks();
+    uint64_t message = now;
+    while (bounce->count < bounce->limit && now < bounce->until) {
+        uint64_t before = now;
+        message++;
+        send(there, &message, 1);
+        receive(back, &answer, 1);
+        now = bench_ticks();
+        bounce->ticks[bounce->count++] = bench_saturate(now - before);
+        bounce->disorder += answer != message;
+    }
+    message = BENCH_STOP;
+    send(there, &message, 1);
+}
+
+BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_send_fn *send,
+                                      bench_blocking_receive_fn *receive)
+{
+    uint64_t message;
+    for (receive(there, &message, 1); message != BENCH_STOP; receive(there, &message, 1)) {
+        send(back, &message, 1);
     }
 }
 
@@ -236,5 +304,27 @@ BENCH_INLINE void bench_pong(void *there, void *back, bench_try_send_fn *try_sen
     BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
     static const struct bench_loops NAME = {                                                       \
         NAME##_send_single, NAME##_receive_single, NULL, NULL, NAME##_ping, NAME##_pong};
+
+/* All loops of a queue that blocks, messages of 8 bytes. */
+#define BENCH_BLOCKING_LOOPS(NAME, SEND, RECEIVE)                                                  \
+    static void NAME##_send(void *end, struct bench_stream *stream)                                \
+    {                                                                                              \
+        bench_send_blocking(end, SEND, stream);                                                    \
+    }                                                                                              \
+    static void NAME##_receive(void *end, struct bench_stream *stream)                             \
+    {                                                                                              \
+        bench_receive_blocking(end, RECEIVE, stream);                                              \
+    }                                                                                              \
+    static void NAME##_ping(void *there, void *back, struct bench_bounce *bounce)                  \
+    {                                                                                              \
+        bench_ping_blocking(there, back, SEND, RECEIVE, bounce);                                   \
+    }                                                                                              \
+    static void NAME##_pong(void *there, void *back, uint64_t patience)                            \
+    {                                                                                              \
+        (void)patience;                                                                            \
+        bench_pong_blocking(there, back, SEND, RECEIVE);                                           \
+    }                                                                                              \
+    static const struct bench_blocking_loops NAME = {NAME##_send, NAME##_receive, NAME##_ping,     \
+                                                     NAME##_pong};
 
 #endif /* BENCH_LOOPS_H */

@@ -2,9 +2,10 @@
 /*
  * ring: what a queue has to offer to be a candidate; C11 and C++17.
  *
- * A candidate's file defines how to make a queue and how to try to send and to receive, lets
- * BENCH_LOOPS (loops.h) compile the workloads' loops around these two, so that they inline, and
- * ends with a struct bench_ring. One line in table.cpp makes it run.
+ * A candidate's file defines how to make a queue and how to try to send and to receive (and, where
+ * it can, how to block), lets BENCH_LOOPS and BENCH_BLOCKING_LOOPS (loops.h) compile the workloads'
+ * loops around these, so that they inline, and ends with a struct bench_ring. One line in table.cpp
+ * makes it run.
  */
 #ifndef BENCH_RING_H
 #define BENCH_RING_H
@@ -19,6 +20,8 @@ extern "C" {
 #endif
 
 #define BENCH_BATCH 32
+/* Of the largest message. */
+#define BENCH_WORDS_MAX 32
 /* Messages between two looks at the clock. */
 #define BENCH_CHUNK 1024
 
@@ -39,6 +42,9 @@ struct bench_stream {
     uint64_t give_up;  /* ticks: as long as patience */
 };
 #define BENCH_UNFINISHED UINTPTR_MAX
+
+/* A first word that no message has: the last one of a round trip, or of a blocking stream. */
+#define BENCH_STOP UINT64_MAX
 
 /* One message at a time there and back. */
 struct bench_bounce {
@@ -66,16 +72,32 @@ struct bench_loops {
     bench_pong_fn *pong;
 };
 
+/* The loops of a queue that blocks, messages of 8 bytes. They may sleep. */
+struct bench_blocking_loops {
+    bench_send_fn *send;
+    bench_receive_fn *receive;
+    bench_ping_fn *ping;
+    bench_pong_fn *pong;
+};
+
+#define BENCH_ONE_SENDER 1u
+#define BENCH_ANY_SENDERS UINT32_MAX
+
 struct bench_ring {
     const char *name;
+    const char *note;    /* where it promises less than a strait channel does; NULL: nowhere */
+    uint32_t senders;    /* that it can serve: BENCH_ONE_SENDER or BENCH_ANY_SENDERS */
     const void *context; /* the candidate's own */
-    void *(*create)(const struct bench_ring *self, size_t bytes, size_t capacity);
+    /* `senders` will be made with sender(), at most; it is within what the candidate can serve. */
+    void *(*create)(const struct bench_ring *self, size_t bytes, size_t capacity, uint32_t senders);
     void (*destroy)(const struct bench_ring *self, void *queue);
     /* What the loops get, made on the thread that will use it; NULL: the queue itself. */
     void *(*sender)(const struct bench_ring *self, void *queue);
     void *(*receiver)(const struct bench_ring *self, void *queue);
     const struct bench_loops *loops_8; /* messages of 8 bytes; NULL: none */
     const struct bench_loops *loops_64;
+    const struct bench_loops *loops_256;
+    const struct bench_blocking_loops *blocking; /* NULL: it does not block, or not well */
 };
 
 #ifdef __cplusplus

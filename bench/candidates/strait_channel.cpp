@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <mutex>
 
 #include "candidates/loops.h"
 #include "candidates/table.h"
@@ -14,20 +15,30 @@ namespace bench
 namespace
 {
 
-struct Channel {
-    strait_channel *channel = nullptr;
-    alignas(STRAIT_LINE) strait_sender sender = {};
-    alignas(STRAIT_LINE) strait_receiver receiver = {};
+struct alignas(STRAIT_LINE) Sender {
+    strait_sender handle = {};
 };
 
+struct Channel {
+    strait_channel *channel = nullptr;
+    alignas(STRAIT_LINE) strait_receiver receiver = {};
+    std::mutex opening;
+    std::deque<Sender> senders; // does not move what it holds
+};
+
+const strait_variant *variant_of(const bench_ring *self)
+{
+    return static_cast<const strait_variant *>(self->context);
+}
+
 // In memory that has been touched, as every candidate's.
-void *create(const bench_ring *self, size_t bytes, size_t capacity)
+void *create(const bench_ring *self, size_t bytes, size_t capacity, uint32_t senders)
 {
     strait_channel_options options = {};
-    options.variant = static_cast<const strait_variant *>(self->context)->name;
+    options.variant = variant_of(self)->name;
     options.capacity = capacity;
     options.message_size = bytes;
-    options.senders = 1;
+    options.senders = variant_of(self)->senders == STRAIT_SENDERS_REGISTERED ? senders : 0;
     size_t size = 0;
     void *memory = nullptr;
     if (strait_channel_size(&options, &size) != 0 ||
@@ -56,7 +67,9 @@ void destroy(const bench_ring *, void *queue)
 void *sender(const bench_ring *, void *queue)
 {
     auto *channel = static_cast<Channel *>(queue);
-    return strait_sender_open(&channel->sender, channel->channel) == 0 ? &channel->sender : nullptr;
+    std::lock_guard<std::mutex> lock(channel->opening);
+    strait_sender *sender = &channel->senders.emplace_back().handle;
+    return strait_sender_open(sender, channel->channel) == 0 ? sender : nullptr;
 }
 
 void *receiver(const bench_ring *, void *queue)
@@ -80,6 +93,7 @@ BENCH_INLINE size_t try_receive(void *end, void *messages, size_t n)
 
 BENCH_LOOPS(loops_8, try_send, try_receive, 1)
 BENCH_LOOPS(loops_64, try_send, try_receive, 8)
+BENCH_LOOPS(loops_256, try_send, try_receive, 32)
 
 } // namespace
 
@@ -89,8 +103,10 @@ void add_strait_channels(std::vector<const bench_ring *> &rings)
     static std::deque<bench_ring> channels;
     for (size_t i = 0; const strait_variant *variant = strait_variant_at(i); i++) {
         names.push_back(std::string("strait.") + variant->name);
-        channels.push_back({names.back().c_str(), variant, create, destroy, sender, receiver,
-                            &loops_8, &loops_64});
+        uint32_t senders =
+            variant->senders == STRAIT_SENDERS_ONE ? BENCH_ONE_SENDER : BENCH_ANY_SENDERS;
+        channels.push_back({names.back().c_str(), nullptr, senders, variant, create, destroy,
+                            sender, receiver, &loops_8, &loops_64, &loops_256, nullptr});
         rings.push_back(&channels.back());
     }
 }

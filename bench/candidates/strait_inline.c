@@ -5,10 +5,10 @@
 #include "candidates/loops.h"
 #include "strait.h"
 
-static void *create(const struct bench_ring *self, size_t bytes, size_t capacity)
+static void *create(const struct bench_ring *self, size_t bytes, size_t capacity, uint32_t senders)
 {
     const struct strait_variant *variant = self->context;
-    struct strait_shape shape = {capacity, bytes, 1};
+    struct strait_shape shape = {capacity, bytes, senders};
     void *ring = NULL;
     if (posix_memalign(&ring, STRAIT_LINE, variant->size(&shape)) != 0) {
         return NULL;
@@ -30,7 +30,7 @@ static void *sender(const struct bench_ring *self, void *ring)
     return variant->attach(ring);
 }
 
-#define INLINED(VARIANT)                                                                           \
+#define INLINED(VARIANT, SENDERS)                                                                  \
     BENCH_INLINE size_t VARIANT##_try_send(void *end, const void *messages, size_t n)              \
     {                                                                                              \
         return strait_##VARIANT##_try_send(end, messages, n);                                      \
@@ -41,15 +41,20 @@ static void *sender(const struct bench_ring *self, void *ring)
     }                                                                                              \
     BENCH_LOOPS(VARIANT##_8, VARIANT##_try_send, VARIANT##_try_receive, 1)                         \
     BENCH_LOOPS(VARIANT##_64, VARIANT##_try_send, VARIANT##_try_receive, 8)                        \
+    BENCH_LOOPS(VARIANT##_256, VARIANT##_try_send, VARIANT##_try_receive, 32)                      \
     const struct bench_ring bench_##VARIANT##_inline = {"strait." #VARIANT ".inline",              \
+                                                        NULL,                                      \
+                                                        SENDERS,                                   \
                                                         &strait_##VARIANT##_variant,               \
                                                         create,                                    \
                                                         destroy,                                   \
                                                         sender,                                    \
                                                         NULL,                                      \
                                                         &VARIANT##_8,                              \
-                                                        &VARIANT##_64}
+                                                        &VARIANT##_64,                             \
+                                                        &VARIANT##_256,                            \
+                                                        NULL}
 
-INLINED(spsc);
-INLINED(lanes);
-INLINED(cells);
+INLINED(spsc, BENCH_ONE_SENDER);
+INLINED(lanes, BENCH_ANY_SENDERS);
+INLINED(cells, BENCH_ANY_SENDERS);

@@ -13,7 +13,7 @@ class Queue
 {
   public:
     Queue(const bench_ring &ring, size_t bytes, size_t capacity)
-        : ring_(ring), queue_(ring.create(&ring, bytes, capacity))
+        : ring_(ring), queue_(ring.create(&ring, bytes, capacity, 1))
     {
     }
 

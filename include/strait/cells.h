@@ -33,6 +33,7 @@
 #ifndef STRAIT_CELLS_H
 #define STRAIT_CELLS_H
 
+#include "strait/distance.h"
 #include "strait/variant.h"
 
 struct strait_cells {
@@ -49,6 +50,7 @@ struct strait_cells {
     /* line 3: receiver writes */
     STRAIT_LINE_ALIGNED uintptr_t index;
     size_t known;
+    struct strait_distance distance;
 };
 
 STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, mask) == 0 * STRAIT_LINE, "line 0");
@@ -86,6 +88,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->head = first;
     ring->index = first;
     ring->known = 0;
+    strait_distance_init(&ring->distance, shape->capacity);
     for (uintptr_t i = first; i - first <= ring->mask; i++) {
         *strait_cells_stamp(ring, i) = (uint32_t)(i - ring->mask); /* the lap before */
     }
@@ -139,6 +142,9 @@ static inline size_t strait_cells_run(struct strait_cells *ring, uintptr_t index
     span->messages = (char *)(ring + 1) + ring->messages + slot * ring->message_size;
     span->message_size = ring->message_size;
     span->position = index;
+    if (n == 1) { /* always fits: said for the compiler */
+        to_end = 1;
+    }
     span->count = strait_min(n, to_end);
     span->more = n > to_end;
     return span->count;
@@ -167,16 +173,44 @@ static inline void strait_cells_commit(struct strait_cells *ring, const struct s
     }
 }
 
-static inline size_t strait_cells_peek(struct strait_cells *ring, size_t n,
-                                       struct strait_span *span)
+/* Looks for messages behind those that are known, up to n in all; how many there are now. */
+static inline size_t strait_cells_look(struct strait_cells *ring, size_t n)
 {
-    while (ring->known < n) {
-        uintptr_t next = ring->index + ring->known;
+    size_t known = ring->known;
+    for (; known < n; known++) {
+        uintptr_t next = ring->index + known;
         /* cells.peek: pairs with cells.commit; the bytes of message `next` */
         if (strait_load_acquire(strait_cells_stamp(ring, next)) != (uint32_t)(next + 1)) {
             break;
         }
-        ring->known++;
+    }
+    ring->known = known;
+    return known;
+}
+
+/* Where n are not known: looks for n, and for as many more as keep the receiver at a distance. */
+static __attribute__((noinline, unused)) void strait_cells_gather(struct strait_cells *ring,
+                                                                  size_t n)
+{
+    struct strait_distance *distance = &ring->distance;
+    size_t enough = n > distance->enough ? n : distance->enough;
+    size_t known = strait_cells_look(ring, enough);
+    for (int look = 0; look < STRAIT_DISTANCE_LOOKS && known > 0 && known < distance->enough;
+         look++) {
+        if (!strait_distance_wait(distance)) {
+            break;
+        }
+        size_t before = known;
+        known = strait_cells_look(ring, enough);
+        strait_distance_learn(distance, known - before);
+    }
+}
+
+static inline size_t strait_cells_peek(struct strait_cells *ring, size_t n,
+                                       struct strait_span *span)
+{
+    if (STRAIT_UNLIKELY(ring->known < n)) {
+        strait_cells_gather(ring, n);
     }
     return strait_cells_run(ring, ring->index, strait_min(n, ring->known), span);
 }

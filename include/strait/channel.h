@@ -91,6 +91,7 @@ struct strait_handle {
     const struct strait_variant *variant;
     const uint32_t *cancel; /* a flag that ends every wait, or NULL */
     uint32_t fenced;
+    uint32_t inlined; /* the end, or the ring, is a strait_spsc: copies need no indirect call */
     uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought */
     int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle */
 };
@@ -264,7 +265,9 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
     if (STRAIT_UNLIKELY(strait_signal_closed(&handle->channel->receiver))) {
         return -EPIPE;
     }
-    size_t sent = handle->variant->try_send(sender->end, messages, n);
+    size_t sent = handle->inlined
+                      ? strait_spsc_try_send((struct strait_spsc *)sender->end, messages, n)
+                      : handle->variant->try_send(sender->end, messages, n);
     if (STRAIT_UNLIKELY(sent == 0)) {
         return n ? -EAGAIN : 0;
     }
@@ -282,7 +285,9 @@ static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, voi
 {
     struct strait_handle *handle = &receiver->handle;
     strait_check_owner(handle, "a receiver handle is used by one thread at a time");
-    size_t received = handle->variant->try_receive(receiver->ring, messages, n);
+    size_t received =
+        handle->inlined ? strait_spsc_try_receive((struct strait_spsc *)receiver->ring, messages, n)
+                        : handle->variant->try_receive(receiver->ring, messages, n);
     if (STRAIT_UNLIKELY(received == 0)) {
         return n ? strait_receive_nothing(receiver) : 0;
     }

@@ -2,11 +2,12 @@
 /*
  * lanes: many registered senders, one receiver.
  *
- * Algorithm: one spsc ring (spsc.h), a lane, for each sender that is attached; the receiver takes
- * what one lane has, at most its capacity in a row, then turns to the next. Senders share nothing,
- * so that none of them can hold up another, and a sender costs what an spsc sender costs.
+ * Algorithm: one spsc ring (spsc.h), a lane, for each sender that is attached. The receiver takes
+ * what it found in one lane, at most its capacity, then looks at the others in turn; of many, at a
+ * few between two looks at the one that was busy last. Senders share nothing, so that none of them
+ * can hold up another, and a sender costs what an spsc sender costs.
  *
- *   line 0  rotation   lane to look at next, geometry    receiver writes
+ *   line 0  rotation   the current lane, geometry        receiver writes
  *   line 1  reached    lanes ever attached               senders write, when they attach
  *   then    the lanes, each a strait_spsc
  *
@@ -17,19 +18,22 @@
  *
  * Who may call what at the same time: per lane as in spsc.h; attach may run beside everything.
  *
- * Progress: attach is lock-free, every other operation wait-free (peek looks at each lane once).
- * A stopped sender holds up its own uncommitted messages, and nothing of anybody else's.
+ * Progress: attach is lock-free, every other operation wait-free (peek looks at each lane once, at
+ * one of them twice). A stopped sender holds up its own uncommitted messages, and nothing of
+ * anybody else's. A lane with messages is served after reached / STRAIT_LANES_GLANCE turns at most.
  */
 #ifndef STRAIT_LANES_H
 #define STRAIT_LANES_H
 
 #include "strait/spsc.h"
 
+/* Lanes that the receiver looks at before it comes back to the current one. */
+#define STRAIT_LANES_GLANCE 16u
+
 struct strait_lanes {
-    /* line 0: receiver writes `current` and `quota`; the rest is set once, by init */
-    STRAIT_LINE_ALIGNED uint32_t current;
-    uint32_t quota; /* messages that the current lane may still yield in a row */
-    uint32_t capacity;
+    /* line 0: receiver writes `current` and `cursor`; the rest is set once, by init */
+    STRAIT_LINE_ALIGNED uint32_t current; /* the lane whose messages are being taken */
+    uint32_t cursor;                      /* the lane that was looked at last, in turn */
     uint32_t senders;
     size_t lane_size;
     /* line 1: senders write when they attach; the receiver reads */
@@ -53,8 +57,7 @@ static inline struct strait_spsc *strait_lanes_lane(struct strait_lanes *ring, u
 static inline void strait_lanes_init(struct strait_lanes *ring, const struct strait_shape *shape)
 {
     ring->current = 0;
-    ring->capacity = (uint32_t)shape->capacity;
-    ring->quota = ring->capacity;
+    ring->cursor = 0;
     ring->senders = shape->senders;
     ring->lane_size = strait_spsc_size(shape);
     ring->reached = 0;
@@ -105,46 +108,60 @@ static inline void strait_lanes_commit(struct strait_spsc *lane, const struct st
     strait_spsc_commit(lane, span);
 }
 
-static inline void strait_lanes_turn(struct strait_lanes *ring)
+/* Makes it the current lane if there is anything in it; how many messages. */
+static inline uint32_t strait_lanes_look(struct strait_lanes *ring, uint32_t lane)
 {
-    ring->current++;
-    ring->quota = ring->capacity;
+    uint32_t there = strait_spsc_look(strait_lanes_lane(ring, lane));
+    if (there > 0 && lane == ring->current) { /* no other had any: it has the receiver to itself */
+        there = strait_spsc_linger(strait_lanes_lane(ring, lane), there);
+    }
+    ring->current = there > 0 ? lane : ring->current;
+    return there;
 }
 
-/* From the first lane, counted from the current one, that has anything. */
-static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
-                                       struct strait_span *span)
+/* The same for the next n lanes in turn, up to the first that has any. */
+static inline uint32_t strait_lanes_look_round(struct strait_lanes *ring, uint32_t reached,
+                                               uint32_t n)
+{
+    uint32_t there = 0;
+    for (uint32_t i = 0; there == 0 && i < n; i++) {
+        ring->cursor = ring->cursor + 1 < reached ? ring->cursor + 1 : 0;
+        there = strait_lanes_look(ring, ring->cursor);
+    }
+    return there;
+}
+
+/* Finds a lane with messages for an empty current one; how many. 0: all lanes were seen empty. */
+static __attribute__((noinline, unused)) uint32_t strait_lanes_turn(struct strait_lanes *ring)
 {
     /* senders alone write it; a lane that is seen late has been seen empty */
     uint32_t reached = strait_load_relaxed(&ring->reached);
-    for (uint32_t i = 0; n > 0 && i < reached; i++) {
-        if (ring->current >= reached) {
-            ring->current = 0;
-        }
-        struct strait_spsc *lane = strait_lanes_lane(ring, ring->current);
-        if (strait_spsc_peek(lane, strait_min(n, ring->quota), span)) {
-            span->more = span->count < n;
-            return span->count;
-        }
-        strait_lanes_turn(ring);
+    uint32_t few = reached < STRAIT_LANES_GLANCE ? reached : STRAIT_LANES_GLANCE;
+    uint32_t there = strait_lanes_look_round(ring, reached, few);
+    if (there == 0 && few < reached) {
+        there = strait_lanes_look(ring, ring->current);
     }
-    span->count = 0;
-    span->more = false;
-    return 0;
+    return there ? there : strait_lanes_look_round(ring, reached, reached - few);
 }
 
-/* Of the current lane; turns to the next when this one is empty or has had its share. */
-static inline void strait_lanes_release(struct strait_lanes *ring, const struct strait_span *span)
+static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
+                                       struct strait_span *span)
 {
     struct strait_spsc *lane = strait_lanes_lane(ring, ring->current);
-    if (STRAIT_UNLIKELY(span->count == 0)) {
-        return; /* it may be no lane's */
+    uint32_t there = lane->receiver.other - lane->receiver.index;
+    if (STRAIT_UNLIKELY(there == 0)) {
+        there = strait_lanes_turn(ring);
+        lane = strait_lanes_lane(ring, ring->current);
     }
-    strait_spsc_release(lane, span);
-    ring->quota -= (uint32_t)span->count;
-    if (ring->quota == 0 || lane->receiver.index == lane->receiver.other) {
-        strait_lanes_turn(ring);
-    }
+    strait_spsc_run(lane, &lane->receiver, n, there, span);
+    span->more = there > 0 && span->count < n; /* another lane may have the rest */
+    return span->count;
+}
+
+/* Of the current lane: nothing but a peek that found it empty turns to another. */
+static inline void strait_lanes_release(struct strait_lanes *ring, const struct strait_span *span)
+{
+    strait_spsc_release(strait_lanes_lane(ring, ring->current), span);
 }
 
 STRAIT_DEFINE_TRY(strait_lanes, struct strait_spsc, struct strait_lanes)

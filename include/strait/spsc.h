@@ -6,7 +6,10 @@
  * a copy of the other side's index and looking again only when the copy says full or empty (Lee,
  * Bu, Chandranmenon, "A lock-free, cache-efficient shared ring buffer", 2010), and with each index
  * alone on its line: a published line holds nothing that its owner loads, so that the other side's
- * polling never takes away what the next operation needs.
+ * polling never takes away what the next operation needs. Each side asks for the lines of the slots
+ * that it will come to next (strait_spsc_prefetch), and the receiver stays some way behind a sender
+ * in full flow (strait_spsc_linger): whoever follows closely takes the tail's line and the
+ * messages' lines away while they are being written.
  *
  *   line 0  sender's own     index, copy of head, geometry      sender writes
  *   line 1  tail             messages committed                 sender writes, receiver polls
@@ -33,6 +36,7 @@
 #ifndef STRAIT_SPSC_H
 #define STRAIT_SPSC_H
 
+#include "strait/distance.h"
 #include "strait/variant.h"
 
 /* What one side works with; nobody else loads it. */
@@ -42,8 +46,15 @@ struct strait_spsc_side {
     uint32_t capacity; /* the rest is set once, by init */
     uint32_t mask;
     size_t message_size;
+    uint32_t line;     /* bits of an index that change from line to line of the slots */
+    uint32_t ahead;    /* slots from here to those to be prefetched */
     uint32_t attached; /* sender's side only: 1 while a sender has this end */
+    struct strait_distance distance; /* receiver's side only */
 };
+
+/* How far ahead a side prefetches, in bytes, and the size of the lines that it prefetches. */
+#define STRAIT_SPSC_AHEAD 1024
+#define STRAIT_SPSC_FETCH 64
 
 struct strait_spsc {
     STRAIT_LINE_ALIGNED struct strait_spsc_side sender;   /* line 0: sender writes */
@@ -64,6 +75,19 @@ static inline size_t strait_spsc_size(const struct strait_shape *shape)
     return sizeof(struct strait_spsc) + strait_round_up(slots * shape->message_size, STRAIT_LINE);
 }
 
+/* A mask of all bits but the lowest k, where 2^k messages fill a line; of all where none do. */
+static inline uint32_t strait_spsc_line(size_t message_size)
+{
+    uint32_t in_line = STRAIT_SPSC_FETCH / (uint32_t)strait_min(message_size, STRAIT_SPSC_FETCH);
+    return in_line * message_size == STRAIT_SPSC_FETCH ? ~(in_line - 1) : ~(uint32_t)0;
+}
+
+static inline uint32_t strait_spsc_ahead(const struct strait_shape *shape)
+{
+    size_t messages = strait_round_up(STRAIT_SPSC_AHEAD, shape->message_size) / shape->message_size;
+    return (uint32_t)strait_min(messages, shape->capacity / 4 + 1);
+}
+
 static inline void strait_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape)
 {
     struct strait_spsc_side side;
@@ -72,7 +96,10 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
     side.capacity = (uint32_t)shape->capacity;
     side.mask = strait_slots(shape->capacity) - 1;
     side.message_size = shape->message_size;
+    side.line = strait_spsc_line(shape->message_size);
+    side.ahead = strait_spsc_ahead(shape);
     side.attached = 0;
+    strait_distance_init(&side.distance, shape->capacity);
     ring->sender = side;
     ring->receiver = side;
     ring->tail = STRAIT_FIRST_INDEX;
@@ -92,20 +119,52 @@ static inline void strait_spsc_detach(struct strait_spsc *ring)
     strait_store_release(&ring->sender.attached, 0);
 }
 
+static inline char *strait_spsc_slot(struct strait_spsc *ring, const struct strait_spsc_side *side,
+                                     uint32_t index)
+{
+    return (char *)(ring + 1) + (index & side->mask) * side->message_size;
+}
+
 /* The run that starts at a side's index: at most n, at most `free`, and not past the end of the
  * memory. */
 static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct strait_spsc_side *side,
                                      size_t n, uint32_t free, struct strait_span *span)
 {
-    uint32_t slot = side->index & side->mask;
     size_t wanted = strait_min(n, free);
-    size_t to_end = (size_t)side->mask + 1 - slot;
-    span->messages = (char *)(ring + 1) + slot * side->message_size;
+    size_t to_end = (size_t)side->mask + 1 - (side->index & side->mask);
+    span->messages = strait_spsc_slot(ring, side, side->index);
     span->message_size = side->message_size;
     span->position = side->index;
+    if (n == 1) { /* always fits: said for the compiler */
+        to_end = 1;
+    }
     span->count = strait_min(wanted, to_end);
     span->more = wanted > to_end;
     return span->count;
+}
+
+/* `known` slots, from the span on, belong to this side. Asks for the lines some way ahead of it,
+ * once for each line that the span ends or fills, and for none that the other side may be using. */
+static inline void strait_spsc_prefetch(struct strait_spsc *ring,
+                                        const struct strait_spsc_side *side,
+                                        const struct strait_span *span, uint32_t known, bool write)
+{
+    uint32_t position = (uint32_t)span->position;
+    uint32_t count = (uint32_t)span->count;
+    if (STRAIT_LIKELY(((position ^ (position + count)) & side->line) == 0) ||
+        count + side->ahead > known) {
+        return;
+    }
+    uint32_t skip = count > side->ahead ? count : side->ahead;
+    const char *lines = strait_spsc_slot(ring, side, position + skip);
+    for (size_t i = 0; i < count * side->message_size && i < STRAIT_SPSC_AHEAD;
+         i += STRAIT_SPSC_FETCH) {
+        if (write) {
+            strait_prefetch_write(lines + i);
+        } else {
+            strait_prefetch_read(lines + i);
+        }
+    }
 }
 
 /* Free slots: exact if the answer is 0, else a lower bound. */
@@ -134,28 +193,62 @@ static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
 
 static inline void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
 {
-    uint32_t tail = (uint32_t)(span->position + span->count);
-    ring->sender.index = tail;
+    struct strait_spsc_side *own = &ring->sender;
+    uint32_t position = (uint32_t)span->position;
+    uint32_t tail = position + (uint32_t)span->count;
+    own->index = tail;
     /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail */
     strait_store_release(&ring->tail, tail);
+    strait_spsc_prefetch(ring, own, span, own->capacity - (position - own->other), true);
+}
+
+/* Looks for messages that have come since the last look; how many there are. */
+static inline uint32_t strait_spsc_look(struct strait_spsc *ring)
+{
+    struct strait_spsc_side *own = &ring->receiver;
+    /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
+    own->other = strait_load_acquire(&ring->tail);
+    return own->other - own->index;
+}
+
+/* The same after a look that found a few: waits for more where that is worth it (distance.h). */
+static __attribute__((noinline, unused)) uint32_t strait_spsc_linger(struct strait_spsc *ring,
+                                                                     uint32_t there)
+{
+    struct strait_distance *distance = &ring->receiver.distance;
+    for (int look = 0; look < STRAIT_DISTANCE_LOOKS && there < distance->enough; look++) {
+        if (!strait_distance_wait(distance)) {
+            break;
+        }
+        uint32_t before = there;
+        there = strait_spsc_look(ring);
+        strait_distance_learn(distance, there - before);
+    }
+    return there;
 }
 
 static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->receiver;
-    if (STRAIT_UNLIKELY(own->other - own->index < n)) {
-        /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
-        own->other = strait_load_acquire(&ring->tail);
+    uint32_t there = own->other - own->index;
+    if (STRAIT_UNLIKELY(there < n)) {
+        there = strait_spsc_look(ring);
+        if (there > 0) {
+            there = strait_spsc_linger(ring, there);
+        }
     }
-    return strait_spsc_run(ring, own, n, own->other - own->index, span);
+    return strait_spsc_run(ring, own, n, there, span);
 }
 
 static inline void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
 {
-    uint32_t head = (uint32_t)(span->position + span->count);
-    ring->receiver.index = head;
+    struct strait_spsc_side *own = &ring->receiver;
+    uint32_t position = (uint32_t)span->position;
+    uint32_t head = position + (uint32_t)span->count;
+    own->index = head;
     /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head */
     strait_store_release(&ring->head, head);
+    strait_spsc_prefetch(ring, own, span, own->other - position, false);
 }
 
 STRAIT_DEFINE_TRY(strait_spsc, struct strait_spsc, struct strait_spsc)

@@ -148,5 +148,23 @@ static inline void strait_pause(void)
     ck_pr_stall();
 }
 
+/* Asks for a line that is soon to be read, or to be written: without waiting, without effect on
+ * what any thread sees, and for any address. */
+static inline void strait_prefetch_read(const void *line)
+{
+    __builtin_prefetch(line, 0);
+}
+
+static inline void strait_prefetch_write(const void *line)
+{
+#if defined(__x86_64__)
+    /* The builtin gives this one only to compilers told that the machine has it. Those that do not
+     * have it take it for a nop. */
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)line));
+#else
+    __builtin_prefetch(line, 1);
+#endif
+}
+
 #endif /* STRAIT_SYNC_HEADER */
 #endif /* STRAIT_SYNC_H */

@@ -101,16 +101,26 @@ static inline uint32_t strait_slots(size_t capacity)
     return slots;
 }
 
-/* memcpy, with the common sizes of one message told to the compiler. */
+#define STRAIT_COPY_WORDS_MAX 64
+
+/* memcpy; of a small message word by word: the caller has often just written it so, and a wider
+ * load would wait until those words have left the store buffer. */
 static inline void strait_copy(void *to, const void *from, size_t bytes)
 {
-    if (bytes == 8) {
-        memcpy(to, from, 8);
-    } else if (bytes == 64) {
-        memcpy(to, from, 64);
-    } else {
+    /* Hides what the addresses belong to, and so the sizes that cannot occur there. */
+    __asm__("" : "+r"(to), "+r"(from));
+    if (bytes > STRAIT_COPY_WORDS_MAX || bytes % sizeof(uint64_t) != 0) {
         memcpy(to, from, bytes);
+        return;
     }
+    size_t at = 0;
+    do {
+        uint64_t word;
+        memcpy(&word, (const char *)from + at, sizeof(word));
+        __asm__("" : "+r"(word)); /* or the compiler joins two of them */
+        memcpy((char *)to + at, &word, sizeof(word));
+        at += sizeof(word);
+    } while (at < bytes);
 }
 
 /* The copying operations, written once for every variant. A second round is worth its load of the

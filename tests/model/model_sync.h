@@ -28,5 +28,7 @@
 #define strait_full_fence() model_full_fence(MODEL_HERE)
 #define strait_light_barrier() model_light_barrier(MODEL_HERE)
 #define strait_pause() model_pause()
+#define strait_prefetch_read(line) ((void)(line))
+#define strait_prefetch_write(line) ((void)(line))
 
 #endif /* MODEL_SYNC_H */

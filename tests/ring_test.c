@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* What the rings promise beyond the variants' common contract: turns, distance, odd shapes. */
+#include "support.h"
+
+#include "strait.h"
+
+#define LANES 100
+#define CAPACITY 8
+
+/* ---- distance.h ---- */
+
+static void waits_less_and_less_while_it_brings_nothing(void **state)
+{
+    struct strait_distance distance;
+    (void)state;
+    strait_distance_init(&distance, 1024);
+    for (uint32_t passed = 1; passed < STRAIT_DISTANCE_SKIPPED_MAX; passed = 2 * passed + 1) {
+        assert_true(strait_distance_wait(&distance));
+        strait_distance_learn(&distance, STRAIT_DISTANCE_GAIN - 1);
+        for (uint32_t i = 0; i < passed; i++) {
+            assert_false(strait_distance_wait(&distance));
+        }
+    }
+    assert_true(strait_distance_wait(&distance));
+    strait_distance_learn(&distance, 0);
+    assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
+    strait_distance_learn(&distance, 0);
+    assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
+}
+
+static void waits_again_once_it_was_worth_it(void **state)
+{
+    struct strait_distance distance;
+    (void)state;
+    strait_distance_init(&distance, 1024);
+    strait_distance_learn(&distance, 0);
+    assert_false(strait_distance_wait(&distance));
+    assert_true(strait_distance_wait(&distance));
+    strait_distance_learn(&distance, STRAIT_DISTANCE_GAIN);
+    assert_true(strait_distance_wait(&distance));
+}
+
+static void never_waits_in_a_small_ring(void **state)
+{
+    struct strait_distance distance;
+    (void)state;
+    strait_distance_init(&distance, 7);
+    assert_int_equal(distance.enough, 0);
+    strait_distance_init(&distance, STRAIT_CAPACITY_MAX);
+    assert_int_equal(distance.enough, STRAIT_DISTANCE_ENOUGH);
+}
+
+/* ---- lanes ---- */
+
+struct lanes {
+    struct strait_lanes *ring;
+    struct strait_spsc *ends[LANES];
+};
+
+static void lanes_open(struct lanes *lanes)
+{
+    struct strait_shape shape = {CAPACITY, sizeof(uint64_t), LANES};
+    lanes->ring = aligned_alloc(STRAIT_LINE, strait_lanes_size(&shape));
+    assert_non_null(lanes->ring);
+    strait_lanes_init(lanes->ring, &shape);
+    for (int i = 0; i < LANES; i++) {
+        lanes->ends[i] = strait_lanes_attach(lanes->ring);
+        assert_non_null(lanes->ends[i]);
+    }
+}
+
+static void send_number(struct lanes *lanes, int lane)
+{
+    uint64_t number = (uint64_t)lane;
+    strait_lanes_try_send(lanes->ends[lane], &number, 1);
+}
+
+static uint64_t receive_number(struct lanes *lanes)
+{
+    uint64_t number = UINT64_MAX;
+    strait_lanes_try_receive(lanes->ring, &number, 1);
+    return number;
+}
+
+/* A lane that is never empty does not keep the receiver from any other. */
+static void a_full_lane_keeps_nobody_waiting(void **state)
+{
+    struct lanes lanes;
+    (void)state;
+    lanes_open(&lanes);
+    for (int quiet = 1; quiet < LANES; quiet++) {
+        int turns = 0;
+        send_number(&lanes, quiet);
+        do {
+            for (int i = 0; i < CAPACITY; i++) {
+                send_number(&lanes, 0);
+            }
+            turns++;
+        } while (receive_number(&lanes) != (uint64_t)quiet);
+        /* what was known of lane 0 comes first, then so many lanes between two looks at it */
+        assert_true(turns <= CAPACITY * (LANES / (int)STRAIT_LANES_GLANCE + 2));
+    }
+    free(lanes.ring);
+}
+
+/* Whichever it is, the one lane that has a message is found by one call. */
+static void nothing_is_overlooked(void **state)
+{
+    struct lanes lanes;
+    (void)state;
+    lanes_open(&lanes);
+    for (int lane = 0; lane < LANES; lane++) {
+        for (int next = 0; next < LANES; next++) {
+            send_number(&lanes, lane);
+            assert_int_equal(receive_number(&lanes), lane);
+            send_number(&lanes, next);
+            assert_int_equal(receive_number(&lanes), next);
+        }
+    }
+    assert_int_equal(receive_number(&lanes), UINT64_MAX);
+    free(lanes.ring);
+}
+
+/* All lanes are full: each gets its turn before any gets a second one. */
+static void turns_are_fair(void **state)
+{
+    struct lanes lanes;
+    (void)state;
+    lanes_open(&lanes);
+    for (int lane = 0; lane < LANES; lane++) {
+        for (int i = 0; i < CAPACITY; i++) {
+            send_number(&lanes, lane);
+        }
+    }
+    int turns[LANES] = {0};
+    for (int turn = 0; turn < LANES; turn++) {
+        uint64_t first = receive_number(&lanes);
+        send_number(&lanes, (int)first); /* is not taken in this turn */
+        for (int i = 1; i < CAPACITY; i++) {
+            assert_int_equal(receive_number(&lanes), first);
+        }
+        turns[first]++;
+    }
+    for (int lane = 0; lane < LANES; lane++) {
+        assert_int_equal(turns[lane], 1);
+    }
+    free(lanes.ring);
+}
+
+/* ---- spsc: what is prefetched is bounded by what is there ---- */
+
+static void lines_are_told_apart(void **state)
+{
+    (void)state;
+    assert_int_equal(strait_spsc_line(8), (uint32_t)~7u);
+    assert_int_equal(strait_spsc_line(32), (uint32_t)~1u);
+    assert_int_equal(strait_spsc_line(64), UINT32_MAX);
+    assert_int_equal(strait_spsc_line(1), (uint32_t)~63u);
+    assert_int_equal(strait_spsc_line(24), UINT32_MAX);
+    assert_int_equal(strait_spsc_line(STRAIT_MESSAGE_SIZE_MAX), UINT32_MAX);
+}
+
+static void a_side_looks_ahead_within_its_ring(void **state)
+{
+    struct strait_shape one = {1, 8, 1};
+    struct strait_shape usual = {1024, 64, 1};
+    struct strait_shape large = {1024, 4096, 1};
+    (void)state;
+    assert_int_equal(strait_spsc_ahead(&one), 1);
+    assert_int_equal(strait_spsc_ahead(&usual), STRAIT_SPSC_AHEAD / 64);
+    assert_int_equal(strait_spsc_ahead(&large), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(waits_less_and_less_while_it_brings_nothing),
+        cmocka_unit_test(waits_again_once_it_was_worth_it),
+        cmocka_unit_test(never_waits_in_a_small_ring),
+        cmocka_unit_test(a_full_lane_keeps_nobody_waiting),
+        cmocka_unit_test(nothing_is_overlooked),
+        cmocka_unit_test(turns_are_fair),
+        cmocka_unit_test(lines_are_told_apart),
+        cmocka_unit_test(a_side_looks_ahead_within_its_ring),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -253,9 +253,14 @@ static bool receiver_ready(void *side)
 }
 
 /* The part that is alike for both sides. */
-static struct strait_waiter handle_waiter(struct strait_handle *handle)
+static struct strait_waiter handle_waiter(struct strait_handle *handle, void *side,
+                                          struct strait_signal *own,
+                                          const struct strait_signal *peer)
 {
     struct strait_waiter waiter = {
+        .own = own,
+        .peer = peer,
+        .side = side,
         .cancel = handle->cancel,
         .spin_ns = &handle->spin_ns,
         .fenced = handle->fenced,
@@ -266,26 +271,24 @@ static struct strait_waiter handle_waiter(struct strait_handle *handle)
 
 static struct strait_waiter sender_waiter(struct strait_sender *sender)
 {
-    struct strait_channel *channel = sender->handle.channel;
-    struct strait_waiter waiter = handle_waiter(&sender->handle);
-    waiter.own = &channel->sender;
-    waiter.peer = &channel->receiver;
+    struct strait_handle *handle = &sender->handle;
+    struct strait_channel *channel = handle->channel;
+    struct strait_waiter waiter =
+        handle_waiter(handle, sender, &channel->sender, &channel->receiver);
     waiter.ready = sender_ready;
-    waiter.side = sender;
     waiter.mode = (enum strait_wait)channel->sender_wait;
     waiter.fd = channel->sender_fd;
-    waiter.sole = sender->handle.variant->senders == STRAIT_SENDERS_ONE;
+    waiter.sole = handle->variant->senders == STRAIT_SENDERS_ONE;
     return waiter;
 }
 
 static struct strait_waiter receiver_waiter(struct strait_receiver *receiver)
 {
-    struct strait_channel *channel = receiver->handle.channel;
-    struct strait_waiter waiter = handle_waiter(&receiver->handle);
-    waiter.own = &channel->receiver;
-    waiter.peer = &channel->sender;
+    struct strait_handle *handle = &receiver->handle;
+    struct strait_channel *channel = handle->channel;
+    struct strait_waiter waiter =
+        handle_waiter(handle, receiver, &channel->receiver, &channel->sender);
     waiter.ready = receiver_ready;
-    waiter.side = receiver;
     waiter.mode = (enum strait_wait)channel->receiver_wait;
     waiter.fd = channel->receiver_fd;
     waiter.sole = true;

@@ -147,28 +147,55 @@ static void turns_are_fair(void **state)
     free(lanes.ring);
 }
 
-/* ---- spsc: what is prefetched is bounded by what is there ---- */
+/* ---- prefetch.h ---- */
 
 static void lines_are_told_apart(void **state)
 {
     (void)state;
-    assert_int_equal(strait_spsc_line(8), (uint32_t)~7u);
-    assert_int_equal(strait_spsc_line(32), (uint32_t)~1u);
-    assert_int_equal(strait_spsc_line(64), UINT32_MAX);
-    assert_int_equal(strait_spsc_line(1), (uint32_t)~63u);
-    assert_int_equal(strait_spsc_line(24), UINT32_MAX);
-    assert_int_equal(strait_spsc_line(STRAIT_MESSAGE_SIZE_MAX), UINT32_MAX);
+    assert_int_equal(strait_prefetch_line(8), (uint32_t)~7u);
+    assert_int_equal(strait_prefetch_line(32), (uint32_t)~1u);
+    assert_int_equal(strait_prefetch_line(64), UINT32_MAX);
+    assert_int_equal(strait_prefetch_line(1), (uint32_t)~63u);
+    assert_int_equal(strait_prefetch_line(24), UINT32_MAX);
+    assert_int_equal(strait_prefetch_line(STRAIT_MESSAGE_SIZE_MAX), UINT32_MAX);
+}
+
+static uint32_t ahead_of(size_t capacity, size_t message_size)
+{
+    struct strait_shape shape = {capacity, message_size, 1};
+    struct strait_prefetch prefetch;
+    strait_prefetch_init(&prefetch, &shape);
+    return prefetch.ahead;
 }
 
 static void a_side_looks_ahead_within_its_ring(void **state)
 {
-    struct strait_shape one = {1, 8, 1};
-    struct strait_shape usual = {1024, 64, 1};
-    struct strait_shape large = {1024, 4096, 1};
     (void)state;
-    assert_int_equal(strait_spsc_ahead(&one), 1);
-    assert_int_equal(strait_spsc_ahead(&usual), STRAIT_SPSC_AHEAD / 64);
-    assert_int_equal(strait_spsc_ahead(&large), 1);
+    assert_int_equal(ahead_of(1, 8), 1);
+    assert_int_equal(ahead_of(64, 8), 17);
+    assert_int_equal(ahead_of(1024, 64), STRAIT_PREFETCH_AHEAD / 64);
+    assert_int_equal(ahead_of(1024, 4096), 1);
+}
+
+static void a_line_is_asked_for_once_and_only_among_own_slots(void **state)
+{
+    struct strait_shape shape = {1024, 8, 1};
+    struct strait_prefetch prefetch;
+    unsigned due = 0;
+    (void)state;
+    strait_prefetch_init(&prefetch, &shape);
+    for (uintptr_t i = STRAIT_FIRST_INDEX; i < (uintptr_t)STRAIT_FIRST_INDEX + 1024; i++) {
+        struct strait_span span = {.count = 1, .message_size = 8, .position = i};
+        due += strait_prefetch_due(&prefetch, &span);
+    }
+    assert_int_equal(due, 1024 / 8);
+    struct strait_span one = {.count = 1, .message_size = 8, .position = 0};
+    struct strait_span most = {.count = 512, .message_size = 8, .position = 0};
+    assert_int_equal(strait_prefetch_from(&prefetch, &one), prefetch.ahead);
+    assert_int_equal(strait_prefetch_from(&prefetch, &most), 512);
+    assert_true(strait_prefetch_known(&prefetch, &one, prefetch.ahead + 1));
+    assert_false(strait_prefetch_known(&prefetch, &one, prefetch.ahead));
+    assert_false(strait_prefetch_known(&prefetch, &most, 512));
 }
 
 int main(void)
@@ -182,6 +209,7 @@ int main(void)
         cmocka_unit_test(turns_are_fair),
         cmocka_unit_test(lines_are_told_apart),
         cmocka_unit_test(a_side_looks_ahead_within_its_ring),
+        cmocka_unit_test(a_line_is_asked_for_once_and_only_among_own_slots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,13 +34,14 @@
 #define STRAIT_CELLS_H
 
 #include "strait/distance.h"
-#include "strait/variant.h"
+#include "strait/prefetch.h"
 
 struct strait_cells {
     /* line 0: set once, by init */
     STRAIT_LINE_ALIGNED uint32_t mask;
     uint32_t capacity;
     size_t message_size;
+    struct strait_prefetch prefetch;
     size_t messages; /* offset of the messages from the end of this struct */
     /* line 1: senders write */
     STRAIT_LINE_ALIGNED uintptr_t tail;
@@ -82,6 +83,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->mask = strait_slots(shape->capacity) - 1;
     ring->capacity = (uint32_t)shape->capacity;
     ring->message_size = shape->message_size;
+    strait_prefetch_init(&ring->prefetch, shape);
     ring->messages = strait_cells_stamps_size(shape);
     ring->tail = first;
     ring->seen = first;
@@ -133,13 +135,17 @@ static inline bool strait_cells_has_room(struct strait_cells *ring)
     return strait_cells_room(ring, 1, &tail) > 0;
 }
 
+static inline char *strait_cells_slot(struct strait_cells *ring, uintptr_t index)
+{
+    return (char *)(ring + 1) + ring->messages + (index & ring->mask) * ring->message_size;
+}
+
 /* The run of n messages from an index, cut where the memory ends. */
 static inline size_t strait_cells_run(struct strait_cells *ring, uintptr_t index, size_t n,
                                       struct strait_span *span)
 {
-    size_t slot = index & ring->mask;
-    size_t to_end = (size_t)ring->mask + 1 - slot;
-    span->messages = (char *)(ring + 1) + ring->messages + slot * ring->message_size;
+    size_t to_end = (size_t)ring->mask + 1 - (index & ring->mask);
+    span->messages = strait_cells_slot(ring, index);
     span->message_size = ring->message_size;
     span->position = index;
     if (n == 1) { /* always fits: said for the compiler */
@@ -165,12 +171,30 @@ static inline size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
     return span->count;
 }
 
+/* For whichever sender comes to these slots: with several, the line may go to the wrong one, but
+ * comes from another sender then and not from the receiver. */
+static inline void strait_cells_prefetch(struct strait_cells *ring, const struct strait_span *span)
+{
+    const struct strait_prefetch *prefetch = &ring->prefetch;
+    if (STRAIT_LIKELY(!strait_prefetch_due(prefetch, span))) {
+        return;
+    }
+    /* senders write it; a hint here: which slots are free */
+    size_t known = ring->capacity - (span->position - strait_word_load_relaxed(&ring->seen));
+    if (strait_prefetch_known(prefetch, span, known)) {
+        uintptr_t from = span->position + strait_prefetch_from(prefetch, span);
+        strait_prefetch_write(strait_cells_stamp(ring, from));
+        strait_prefetch_slots(strait_cells_slot(ring, from), span, true);
+    }
+}
+
 static inline void strait_cells_commit(struct strait_cells *ring, const struct strait_span *span)
 {
     for (uintptr_t i = span->position; i != span->position + span->count; i++) {
         /* cells.commit: pairs with cells.peek; the bytes of message i */
         strait_store_release(strait_cells_stamp(ring, i), (uint32_t)(i + 1));
     }
+    strait_cells_prefetch(ring, span);
 }
 
 /* Looks for messages behind those that are known, up to n in all; how many there are now. */

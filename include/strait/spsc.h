@@ -6,10 +6,8 @@
  * a copy of the other side's index and looking again only when the copy says full or empty (Lee,
  * Bu, Chandranmenon, "A lock-free, cache-efficient shared ring buffer", 2010), and with each index
  * alone on its line: a published line holds nothing that its owner loads, so that the other side's
- * polling never takes away what the next operation needs. Each side asks for the lines of the slots
- * that it will come to next (strait_spsc_prefetch), and the receiver stays some way behind a sender
- * in full flow (strait_spsc_linger): whoever follows closely takes the tail's line and the
- * messages' lines away while they are being written.
+ * polling never takes away what the next operation needs. Both sides prefetch (prefetch.h), and the
+ * receiver keeps its distance (distance.h).
  *
  *   line 0  sender's own     index, copy of head, geometry      sender writes
  *   line 1  tail             messages committed                 sender writes, receiver polls
@@ -37,7 +35,7 @@
 #define STRAIT_SPSC_H
 
 #include "strait/distance.h"
-#include "strait/variant.h"
+#include "strait/prefetch.h"
 
 /* What one side works with; nobody else loads it. */
 struct strait_spsc_side {
@@ -46,15 +44,10 @@ struct strait_spsc_side {
     uint32_t capacity; /* the rest is set once, by init */
     uint32_t mask;
     size_t message_size;
-    uint32_t line;     /* bits of an index that change from line to line of the slots */
-    uint32_t ahead;    /* slots from here to those to be prefetched */
-    uint32_t attached; /* sender's side only: 1 while a sender has this end */
+    struct strait_prefetch prefetch;
+    uint32_t attached;               /* sender's side only: 1 while a sender has this end */
     struct strait_distance distance; /* receiver's side only */
 };
-
-/* How far ahead a side prefetches, in bytes, and the size of the lines that it prefetches. */
-#define STRAIT_SPSC_AHEAD 1024
-#define STRAIT_SPSC_FETCH 64
 
 struct strait_spsc {
     STRAIT_LINE_ALIGNED struct strait_spsc_side sender;   /* line 0: sender writes */
@@ -75,19 +68,6 @@ static inline size_t strait_spsc_size(const struct strait_shape *shape)
     return sizeof(struct strait_spsc) + strait_round_up(slots * shape->message_size, STRAIT_LINE);
 }
 
-/* A mask of all bits but the lowest k, where 2^k messages fill a line; of all where none do. */
-static inline uint32_t strait_spsc_line(size_t message_size)
-{
-    uint32_t in_line = STRAIT_SPSC_FETCH / (uint32_t)strait_min(message_size, STRAIT_SPSC_FETCH);
-    return in_line * message_size == STRAIT_SPSC_FETCH ? ~(in_line - 1) : ~(uint32_t)0;
-}
-
-static inline uint32_t strait_spsc_ahead(const struct strait_shape *shape)
-{
-    size_t messages = strait_round_up(STRAIT_SPSC_AHEAD, shape->message_size) / shape->message_size;
-    return (uint32_t)strait_min(messages, shape->capacity / 4 + 1);
-}
-
 static inline void strait_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape)
 {
     struct strait_spsc_side side;
@@ -96,8 +76,7 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
     side.capacity = (uint32_t)shape->capacity;
     side.mask = strait_slots(shape->capacity) - 1;
     side.message_size = shape->message_size;
-    side.line = strait_spsc_line(shape->message_size);
-    side.ahead = strait_spsc_ahead(shape);
+    strait_prefetch_init(&side.prefetch, shape);
     side.attached = 0;
     strait_distance_init(&side.distance, shape->capacity);
     ring->sender = side;
@@ -143,27 +122,16 @@ static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct stra
     return span->count;
 }
 
-/* `known` slots, from the span on, belong to this side. Asks for the lines some way ahead of it,
- * once for each line that the span ends or fills, and for none that the other side may be using. */
+/* `known` slots, from the span on, belong to this side. */
 static inline void strait_spsc_prefetch(struct strait_spsc *ring,
                                         const struct strait_spsc_side *side,
                                         const struct strait_span *span, uint32_t known, bool write)
 {
-    uint32_t position = (uint32_t)span->position;
-    uint32_t count = (uint32_t)span->count;
-    if (STRAIT_LIKELY(((position ^ (position + count)) & side->line) == 0) ||
-        count + side->ahead > known) {
-        return;
-    }
-    uint32_t skip = count > side->ahead ? count : side->ahead;
-    const char *lines = strait_spsc_slot(ring, side, position + skip);
-    for (size_t i = 0; i < count * side->message_size && i < STRAIT_SPSC_AHEAD;
-         i += STRAIT_SPSC_FETCH) {
-        if (write) {
-            strait_prefetch_write(lines + i);
-        } else {
-            strait_prefetch_read(lines + i);
-        }
+    const struct strait_prefetch *prefetch = &side->prefetch;
+    if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
+        strait_prefetch_known(prefetch, span, known)) {
+        size_t from = span->position + strait_prefetch_from(prefetch, span);
+        strait_prefetch_slots(strait_spsc_slot(ring, side, (uint32_t)from), span, write);
     }
 }
 

@@ -2,6 +2,7 @@
 // tune: sweeps what can be chosen for a channel on this machine, and recommends. See
 // bench/README.md.
 #include <algorithm>
+#include <csignal>
 #include <numeric>
 #include <random>
 #include <unistd.h>
@@ -19,6 +20,24 @@ using tuner::Request;
 constexpr double kWarmUpSeconds = 0.3;
 // Times the best.
 constexpr double kHopeless = 2;
+
+volatile std::sig_atomic_t interrupted;
+
+void interrupt(int)
+{
+    interrupted = 1;
+}
+
+// The first signal ends the sweep, with its report; the second one the program.
+void catch_signals()
+{
+    struct sigaction action = {};
+    action.sa_handler = interrupt;
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+        sigaction(signal, &action, nullptr);
+    }
+}
 
 void show_progress(double seconds, size_t samples, bool last)
 {
@@ -60,11 +79,16 @@ class Sweep
         return static_cast<double>(bench_nanoseconds() - start_) / 1e9;
     }
 
+    bool goes_on(double end) const
+    {
+        return !interrupted && seconds() < end;
+    }
+
     void run_until(double end, std::vector<size_t> &order)
     {
-        while (seconds() < end) {
+        while (goes_on(end)) {
             std::shuffle(order.begin(), order.end(), random_);
-            for (size_t i = 0; i < order.size() && seconds() < end; i++) {
+            for (size_t i = 0; i < order.size() && goes_on(end); i++) {
                 sample(order[i]);
             }
         }
@@ -136,6 +160,7 @@ int main(int argc, char **argv)
         std::fputs(tuner::usage, stdout);
         return 0;
     }
+    catch_signals();
     bench::tick_ns();
     std::vector<Candidate> candidates = tuner::candidates(request);
     std::fprintf(stderr, "%zu settings, %.0f seconds\n", candidates.size(), request.seconds);
@@ -143,5 +168,8 @@ int main(int argc, char **argv)
     const tuner::Scores &scores = sweep.run();
     print_errors(scores, candidates);
     bool found = tuner::print_report(stdout, scores, request);
+    if (interrupted) {
+        return 130;
+    }
     return found && scores.errors().empty() ? 0 : 1;
 }

@@ -6,7 +6,7 @@ namespace tuner
 namespace
 {
 
-constexpr size_t kRows = 15;
+constexpr size_t kRows = 10; // of those that park, and of those that spin
 // Fewer say little.
 constexpr size_t kSamplesLeast = 5;
 constexpr uint64_t kMessagesLeast = 1000;
@@ -74,9 +74,10 @@ void print_table(std::FILE *out, const std::vector<Score> &ranked, const Score *
     }
     std::fprintf(out, " %8s %8s\n", "B's CPU%", "samples");
     size_t left_out = 0;
-    for (size_t i = 0; i < ranked.size(); i++) {
-        const Score &score = ranked[i];
-        if (i >= kRows && !request.all && &score != choice && &score != best(ranked, false)) {
+    size_t rows[2] = {};
+    for (const Score &score : ranked) {
+        size_t &row = rows[score.candidate->wait == STRAIT_WAIT_SPIN];
+        if (row++ >= kRows && !request.all && &score != choice) {
             left_out++;
             continue;
         }
@@ -100,15 +101,16 @@ void print_table(std::FILE *out, const std::vector<Score> &ranked, const Score *
 void print_spinning(std::FILE *out, const std::vector<Score> &ranked, const Score &choice)
 {
     const Score *spinner = best(ranked, true);
-    if (!spinner || choice.candidate->wait == STRAIT_WAIT_SPIN ||
-        spinner->figure.median >= choice.figure.median) {
+    if (!spinner || choice.candidate->wait == STRAIT_WAIT_SPIN || spinner->shaky ||
+        spinner->figure.median * kMargin >= choice.figure.median) {
         return;
     }
-    std::fprintf(out,
-                 "Spinning (%s, capacity %zu, batch %zu) takes %.0f %% of that time, but a whole "
-                 "core for as long as nothing comes: --spin-ok allows it.\n",
-                 spinner->candidate->variant->name, spinner->candidate->capacity,
-                 spinner->candidate->batch, 100 * spinner->figure.median / choice.figure.median);
+    std::fprintf(
+        out,
+        "Spinning (%s, capacity %zu, batch %zu) brings that down to %.0f %%, but takes a whole "
+        "core for as long as nothing comes: --spin-ok allows it.\n",
+        spinner->candidate->variant->name, spinner->candidate->capacity, spinner->candidate->batch,
+        100 * spinner->figure.median / choice.figure.median);
 }
 
 void print_doubts(std::FILE *out, const Score &choice, bool at_rate)
@@ -133,12 +135,10 @@ bool print_report(std::FILE *out, const Scores &scores, const Request &request)
                      request.rate > 0 ? "keeps that rate" : "was measured");
         return false;
     }
-    if (request.rate > 0) {
-        std::fprintf(out,
-                     "recommended (*): the lowest p99, and within 5 %% of it the least memory\n");
-    } else {
-        std::fprintf(out, "recommended (*): the fastest, and within 5 %% of it the least memory\n");
-    }
+    std::fprintf(out,
+                 "recommended (*): %s, and of those within 5 %% or the quartiles of it the least "
+                 "memory\n",
+                 request.rate > 0 ? "the lowest p99" : "the fastest");
     print_spinning(out, ranked, *choice);
     print_doubts(out, *choice, request.rate > 0);
     std::fprintf(out, "\n");

@@ -12,7 +12,8 @@ namespace tuner
 const char usage[] =
     "usage: bench/tune [option]...\n"
     "  --bytes N      of a message, 1 to 65536 (default: 8)\n"
-    "  --rate N       messages per second, of all senders together (default: as many as possible)\n"
+    "  --rate N       messages per second, 10 to 1000000000, of all senders together\n"
+    "                 (default: as fast as possible)\n"
     "  --senders N    1 to 64 threads (default: 1)\n"
     "  --cpus A,B     of the senders and of the receiver (default: the first two allowed)\n"
     "  --seconds N    to measure, 1 to 3600 (default: 30)\n"
@@ -52,7 +53,7 @@ bool set(const std::string &option, const std::string &value, Request &request)
     double number = 0;
     if (option == "--bytes" && parse_number(option, value, 1, 65536, true, number)) {
         request.bytes = static_cast<size_t>(number);
-    } else if (option == "--rate" && parse_number(option, value, 1, 1e9, false, number)) {
+    } else if (option == "--rate" && parse_number(option, value, 10, 1e9, false, number)) {
         request.rate = number;
     } else if (option == "--senders" && parse_number(option, value, 1, 64, true, number)) {
         request.senders = static_cast<unsigned>(number);

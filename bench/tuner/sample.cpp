@@ -25,7 +25,8 @@ constexpr size_t kChunk = 1024;             // messages between two looks at the
 double length_ns(const Request &request)
 {
     if (request.rate > 0) {
-        return std::min(std::max(200e9 / request.rate, 10e6), 100e6);
+        double ns = 1e9 / request.rate;
+        return std::max(2.5 * ns, std::min(std::max(200 * ns, 10e6), 100e6));
     }
     return std::min(4e6 + 6e6 * (request.senders - 1), 60e6);
 }
@@ -272,7 +273,7 @@ class Flow
     // When a message should be sent, whatever became of those before it.
     uint64_t due_ns(unsigned sender, uint64_t number) const
     {
-        double turn = static_cast<double>(number) * request_.senders + sender;
+        double turn = static_cast<double>(number) * request_.senders + sender + 1;
         return start_ns_ + static_cast<uint64_t>(turn * 1e9 / request_.rate);
     }
 
@@ -354,7 +355,7 @@ Sample run_sample(bench::Pair &pair, const Candidate &candidate, const Request &
     }
     pair.run([&] { flow.send_all(); }, [&] { flow.receive_all(); });
     Sample sample = flow.result();
-    sample.preempted = pair.preemptions() > 0;
+    sample.preempted = !bench_one_cpu && pair.preemptions() > 0;
     return sample;
 }
 

@@ -18,7 +18,7 @@ struct Sample {
     double typical_ns = 0;      // of a message, in a block that nothing disturbed
     double receiver_cpu = 0;    // share of a core
     bool behind = false;        // at a rate: it cannot be kept
-    bool preempted = false;     // another program had one of the CPUs for a while
+    bool preempted = false;     // another program had one of two CPUs for a while
     bench::Histogram latencies; // at a rate, ns from when a message was due until it was received
     std::string error;          // order broken, messages lost
 };

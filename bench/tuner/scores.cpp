@@ -8,8 +8,6 @@ namespace tuner
 namespace
 {
 
-// Closer than this is the same.
-constexpr double kMargin = 1.05;
 // Undisturbed ones, that a score can be relied on.
 constexpr size_t kSamplesLeast = 3;
 
@@ -36,6 +34,13 @@ bool is_cheaper(const Score &a, const Score &b)
         return std::make_tuple(score.candidate->memory, spins(score), score.candidate->batch);
     };
     return cost(a) < cost(b);
+}
+
+// No telling it from the best.
+bool is_close(const Score &score, const Score &best)
+{
+    double limit = std::max(kMargin * best.figure.median, best.figure.high);
+    return score.shaky == best.shaky && score.figure.median <= limit;
 }
 
 } // namespace
@@ -149,9 +154,7 @@ const Score *recommended(const std::vector<Score> &ranked, bool spin_ok)
             continue;
         }
         first = first ? first : &score;
-        bool close =
-            score.shaky == first->shaky && score.figure.median <= kMargin * first->figure.median;
-        if (close && (!choice || is_cheaper(score, *choice))) {
+        if (is_close(score, *first) && (!choice || is_cheaper(score, *choice))) {
             choice = &score;
         }
     }

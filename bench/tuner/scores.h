@@ -77,8 +77,11 @@ class Scores
     std::map<size_t, std::string> errors_;
 };
 
+// Times the best: closer is the same.
+constexpr double kMargin = 1.05;
+
 // The one to recommend, of scores ranked: keeps the rate, does not spin unless it may, and takes
-// the least memory of those that are within 5 % of the best. Null: none.
+// the least memory of those within 5 % of the best, or within its quartiles. Null: none.
 const Score *recommended(const std::vector<Score> &ranked, bool spin_ok);
 
 // The best that spins, or that does not. Null: none.

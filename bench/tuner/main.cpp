@@ -151,14 +151,9 @@ void print_errors(const tuner::Scores &scores, const std::vector<Candidate> &can
 int main(int argc, char **argv)
 {
     Request request;
-    bool help = false;
-    if (!tuner::parse(argc, argv, request, help)) {
-        std::fputs(tuner::usage, stderr);
+    if (!tuner::parse(argc, argv, request)) {
+        std::fputs("bench/tune --help says what there is\n", stderr);
         return 2;
-    }
-    if (help) {
-        std::fputs(tuner::usage, stdout);
-        return 0;
     }
     catch_signals();
     bench::tick_ns();

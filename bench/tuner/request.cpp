@@ -9,19 +9,6 @@
 namespace tuner
 {
 
-const char usage[] =
-    "usage: bench/tune [option]...\n"
-    "  --bytes N      of a message, 1 to 65536 (default: 8)\n"
-    "  --rate N       messages per second, 10 to 1000000000, of all senders together\n"
-    "                 (default: as fast as possible)\n"
-    "  --senders N    1 to 64 threads (default: 1)\n"
-    "  --cpus A,B     of the senders and of the receiver (default: the first two allowed)\n"
-    "  --seconds N    to measure, 1 to 3600 (default: 30)\n"
-    "  --spin-ok      may recommend STRAIT_WAIT_SPIN, which burns a core while nothing happens\n"
-    "  --all          every setting in the table, not the best ones\n"
-    "  --cuts NS,NS   line round trips that part smt from l3 from across\n"
-    "  --help\n";
-
 namespace
 {
 
@@ -79,14 +66,13 @@ bool takes_value(const std::string &option)
 
 } // namespace
 
-bool parse(int argc, char **argv, Request &request, bool &help)
+bool parse(int argc, char **argv, Request &request)
 {
+    bool help = false;
     bench::parse(1, argv, request.machine, help); // the first two CPUs allowed
     for (int i = 1; i < argc; i++) {
         std::string option = argv[i];
-        if (option == "--help") {
-            help = true;
-        } else if (option == "--spin-ok") {
+        if (option == "--spin-ok") {
             request.spin_ok = true;
         } else if (option == "--all") {
             request.all = true;

@@ -20,10 +20,8 @@ struct Request {
     bench::Settings machine; // its CPUs and cuts
 };
 
-extern const char usage[];
-
 // False: complain on stderr and exit with 2.
-bool parse(int argc, char **argv, Request &request, bool &help);
+bool parse(int argc, char **argv, Request &request);
 
 } // namespace tuner
 

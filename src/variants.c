@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of variants. A new one: its header (see strait/variant.h) and one line here. */
-#include "strait/cells.h"
-#include "strait/lanes.h"
-#include "strait/spsc.h"
+/* The table of variants, looked up at run time. */
+#include "strait/variants.h"
 
-static const struct strait_variant *const variants[] = {
-    &strait_spsc_variant,
-    &strait_lanes_variant,
-    &strait_cells_variant,
-};
+#define ENTRY(VARIANT) &strait_##VARIANT##_variant,
+
+static const struct strait_variant *const variants[] = {STRAIT_VARIANTS(ENTRY)};
 
 const struct strait_variant *strait_variant_at(size_t i)
 {

@@ -100,6 +100,9 @@ struct bench_ring {
     const struct bench_blocking_loops *blocking; /* NULL: it does not block, or not well */
 };
 
+/* The i-th ring of strait's own table, inlined; NULL past the last. */
+const struct bench_ring *bench_strait_inline_at(size_t i);
+
 #ifdef __cplusplus
 }
 #endif

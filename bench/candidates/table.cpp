@@ -5,9 +5,6 @@
 extern "C" {
 extern const bench_ring bench_line;
 extern const bench_ring bench_ck_ring;
-extern const bench_ring bench_spsc_inline;
-extern const bench_ring bench_lanes_inline;
-extern const bench_ring bench_cells_inline;
 }
 
 namespace bench
@@ -16,8 +13,12 @@ namespace bench
 std::vector<const bench_ring *> rings()
 {
     std::vector<const bench_ring *> all = {
-        &bench_line, &bench_ck_ring, &bench_spsc_inline, &bench_lanes_inline, &bench_cells_inline,
+        &bench_line,
+        &bench_ck_ring,
     };
+    for (size_t i = 0; const bench_ring *ring = bench_strait_inline_at(i); i++) {
+        all.push_back(ring);
+    }
     add_strait_channels(all);
     return all;
 }

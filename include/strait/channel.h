@@ -29,10 +29,7 @@
 #ifndef STRAIT_CHANNEL_H
 #define STRAIT_CHANNEL_H
 
-#include "strait/cells.h"
-#include "strait/lanes.h"
-#include "strait/spsc.h"
-#include "strait/variant.h"
+#include "strait/variants.h"
 #include "strait/wait.h"
 
 #ifdef __cplusplus

@@ -20,7 +20,7 @@
  *                                                 the same by copy: STRAIT_DEFINE_TRY writes both
  *
  * ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one line of the table
- * in src/variants.c. Called by name the operations inline into the caller.
+ * in strait/variants.h. Called by name the operations inline into the caller.
  */
 #ifndef STRAIT_VARIANT_H
 #define STRAIT_VARIANT_H

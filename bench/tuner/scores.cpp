@@ -40,7 +40,7 @@ bool is_cheaper(const Score &a, const Score &b)
 bool is_close(const Score &score, const Score &best)
 {
     double limit = std::max(kMargin * best.figure.median, best.figure.high);
-    return score.shaky == best.shaky && score.figure.median <= limit;
+    return score.samples >= kSamplesLeast && score.figure.median <= limit;
 }
 
 } // namespace
@@ -139,8 +139,8 @@ std::vector<Score> Scores::ranked(bench::Place place) const
         }
     }
     std::sort(all.begin(), all.end(), [](const Score &a, const Score &b) {
-        return std::make_tuple(a.behind, a.shaky, a.figure.median) <
-               std::make_tuple(b.behind, b.shaky, b.figure.median);
+        return std::make_tuple(a.behind, a.samples < kSamplesLeast, a.figure.median) <
+               std::make_tuple(b.behind, b.samples < kSamplesLeast, b.figure.median);
     });
     return all;
 }

@@ -43,7 +43,7 @@ class Scores
     double line_rt_ns(bench::Place place) const;
 
     // The candidates with samples of that place, best first: those that keep the rate before those
-    // that do not, the shaky ones last. One that broke order is not there.
+    // that do not, those with next to no samples last. One that broke order is not there.
     std::vector<Score> ranked(bench::Place place) const;
 
     // Broken samples, the first of each candidate.

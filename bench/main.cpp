@@ -78,7 +78,7 @@ int main(int argc, char **argv)
     bench::tick_ns();
     bench::Harness harness(settings);
     bench::add_context(settings);
-    bench::add_streams(harness);
+    bench::add_throughputs(harness);
     bench::add_round_trips(harness);
     bench::add_wake_ups(harness);
     bench::add_tasks(harness);

@@ -8,7 +8,7 @@
 namespace bench
 {
 
-void add_streams(Harness &harness);
+void add_throughputs(Harness &harness);
 void add_round_trips(Harness &harness);
 void add_wake_ups(Harness &harness);
 void add_tasks(Harness &harness);

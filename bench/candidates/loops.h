@@ -11,18 +11,11 @@
 
 #include <stdbool.h>
 
+#include "candidates/fan_in.h"
+#include "candidates/operations.h"
 #include "candidates/ring.h"
 #include "harness/clock.h"
 #include "harness/relax.h"
-
-#define BENCH_INLINE static inline __attribute__((always_inline, unused))
-
-/* How many of n messages were sent or received: 0 if the queue is full or empty. */
-typedef size_t bench_try_send_fn(void *end, const void *messages, size_t n);
-typedef size_t bench_try_receive_fn(void *end, void *messages, size_t n);
-
-/* Idle looks between two looks at the clock. */
-#define BENCH_IDLE 256
 
 /* ---- a stream ---- */
 
@@ -289,21 +282,34 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
         bench_pong(there, back, TRY_SEND, TRY_RECEIVE, patience);                                  \
     }
 
+#define BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, BATCH)                              \
+    static void NAME##_fan_in_send(void *end, struct bench_fan_in *fan_in, uint32_t sender)        \
+    {                                                                                              \
+        bench_fan_in_send(end, TRY_SEND, fan_in, sender, WORDS);                                   \
+    }                                                                                              \
+    static void NAME##_fan_in_receive(void *end, struct bench_fan_in *fan_in)                      \
+    {                                                                                              \
+        bench_fan_in_receive(end, TRY_RECEIVE, fan_in, WORDS, BATCH);                              \
+    }
+
 /* All loops for messages of WORDS 8-byte words. */
 #define BENCH_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                            \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, batch, BENCH_BATCH)                     \
     BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
-    static const struct bench_loops NAME = {NAME##_send_single, NAME##_receive_single,             \
-                                            NAME##_send_batch,  NAME##_receive_batch,              \
-                                            NAME##_ping,        NAME##_pong};
+    BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, BENCH_BATCH)                            \
+    static const struct bench_loops NAME = {                                                       \
+        NAME##_send_single, NAME##_receive_single, NAME##_send_batch,  NAME##_receive_batch,       \
+        NAME##_ping,        NAME##_pong,           NAME##_fan_in_send, NAME##_fan_in_receive};
 
 /* The same for a queue that has no batches. */
 #define BENCH_LOOPS_SINGLE(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                     \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
     BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
+    BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, 1)                                      \
     static const struct bench_loops NAME = {                                                       \
-        NAME##_send_single, NAME##_receive_single, NULL, NULL, NAME##_ping, NAME##_pong};
+        NAME##_send_single, NAME##_receive_single, NULL, NULL, NAME##_ping, NAME##_pong,           \
+        NAME##_fan_in_send, NAME##_fan_in_receive};
 
 /* All loops of a queue that blocks, messages of 8 bytes. */
 #define BENCH_BLOCKING_LOOPS(NAME, SEND, RECEIVE)                                                  \

@@ -81,6 +81,7 @@ int main(int argc, char **argv)
     bench::add_throughputs(harness);
     bench::add_fan_ins(harness);
     bench::add_round_trips(harness);
+    bench::add_one_ways(harness);
     bench::add_wake_ups(harness);
     bench::add_tasks(harness);
     bench::Reporter reporter(harness);

@@ -57,6 +57,24 @@ struct bench_bounce {
     uint64_t lost;
 };
 
+/* Messages sent at times fixed before. Each is the tick when it was due, so that a sender that
+ * falls behind does not hide it: latency counts from there. */
+struct bench_pace {
+    uint64_t period; /* 1/65536 ticks */
+    uint64_t count;  /* of messages */
+    uint64_t patience;
+    /* sender's */
+    STRAIT_LINE_ALIGNED uint64_t start; /* ticks */
+    uint64_t sent;
+    uint64_t sum_sent; /* of all messages */
+    /* receiver's */
+    STRAIT_LINE_ALIGNED uint32_t *ticks; /* from due to received, of each message */
+    uint64_t received;
+    uint64_t sum;
+    uint64_t disorder; /* messages that were not due after the one before */
+    uint64_t early;    /* received before they were due: the CPUs' clocks disagree */
+};
+
 #define BENCH_SENDERS_MAX 16
 /* A message of a fan-in: its sender's number above this, its own number below. */
 #define BENCH_SENDER_SHIFT 56
@@ -83,6 +101,8 @@ typedef void bench_ping_fn(void *there, void *back, struct bench_bounce *bounce)
 typedef void bench_pong_fn(void *there, void *back, uint64_t patience);
 typedef void bench_fan_in_send_fn(void *end, struct bench_fan_in *fan_in, uint32_t sender);
 typedef void bench_fan_in_receive_fn(void *end, struct bench_fan_in *fan_in);
+typedef void bench_paced_send_fn(void *end, struct bench_pace *pace);
+typedef void bench_paced_receive_fn(void *end, struct bench_pace *pace);
 
 /* The loops at one message size; NULL: the candidate does not do that. */
 struct bench_loops {
@@ -94,6 +114,8 @@ struct bench_loops {
     bench_pong_fn *pong;
     bench_fan_in_send_fn *fan_in_send;
     bench_fan_in_receive_fn *fan_in_receive;
+    bench_paced_send_fn *paced_send;
+    bench_paced_receive_fn *paced_receive;
 };
 
 /* The loops of a queue that blocks, messages of 8 bytes. They may sleep. */

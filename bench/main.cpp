@@ -79,6 +79,7 @@ int main(int argc, char **argv)
     bench::Harness harness(settings);
     bench::add_context(settings);
     bench::add_throughputs(harness);
+    bench::add_blocking(harness);
     bench::add_fan_ins(harness);
     bench::add_round_trips(harness);
     bench::add_one_ways(harness);

@@ -84,6 +84,7 @@ int main(int argc, char **argv)
     bench::add_round_trips(harness);
     bench::add_one_ways(harness);
     bench::add_wake_ups(harness);
+    bench::add_bursts(harness);
     bench::add_tasks(harness);
     bench::Reporter reporter(harness);
     if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0) {

@@ -14,6 +14,7 @@ void add_fan_ins(Harness &harness);
 void add_round_trips(Harness &harness);
 void add_one_ways(Harness &harness);
 void add_wake_ups(Harness &harness);
+void add_bursts(Harness &harness);
 void add_tasks(Harness &harness);
 
 } // namespace bench

@@ -85,6 +85,7 @@ int main(int argc, char **argv)
     bench::add_one_ways(harness);
     bench::add_wake_ups(harness);
     bench::add_bursts(harness);
+    bench::add_many_channels(harness);
     bench::add_tasks(harness);
     bench::Reporter reporter(harness);
     if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0) {

@@ -15,6 +15,7 @@ void add_round_trips(Harness &harness);
 void add_one_ways(Harness &harness);
 void add_wake_ups(Harness &harness);
 void add_bursts(Harness &harness);
+void add_many_channels(Harness &harness);
 void add_tasks(Harness &harness);
 
 } // namespace bench

@@ -78,9 +78,14 @@ int main(int argc, char **argv)
     bench::tick_ns();
     bench::Harness harness(settings);
     bench::add_context(settings);
-    bench::add_streams(harness);
+    bench::add_throughputs(harness);
+    bench::add_blocking(harness);
+    bench::add_fan_ins(harness);
     bench::add_round_trips(harness);
+    bench::add_one_ways(harness);
     bench::add_wake_ups(harness);
+    bench::add_bursts(harness);
+    bench::add_many_channels(harness);
     bench::add_tasks(harness);
     bench::Reporter reporter(harness);
     if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0) {

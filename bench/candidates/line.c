@@ -54,7 +54,7 @@ BENCH_INLINE size_t try_receive(void *end, void *message, size_t n)
 
 BENCH_BOUNCE_LOOPS(line, try_send, try_receive)
 
-static const struct bench_loops loops = {NULL, NULL, NULL, NULL, line_ping, line_pong};
+static const struct bench_loops loops = {.ping = line_ping, .pong = line_pong};
 
 const struct bench_ring bench_line = {"floor.line",
                                       "no queue: one message at a time",

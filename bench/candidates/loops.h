@@ -11,18 +11,12 @@
 
 #include <stdbool.h>
 
+#include "candidates/fan_in.h"
+#include "candidates/operations.h"
+#include "candidates/paced.h"
 #include "candidates/ring.h"
 #include "harness/clock.h"
 #include "harness/relax.h"
-
-#define BENCH_INLINE static inline __attribute__((always_inline, unused))
-
-/* How many of n messages were sent or received: 0 if the queue is full or empty. */
-typedef size_t bench_try_send_fn(void *end, const void *messages, size_t n);
-typedef size_t bench_try_receive_fn(void *end, void *messages, size_t n);
-
-/* Idle looks between two looks at the clock. */
-#define BENCH_IDLE 256
 
 /* ---- a stream ---- */
 
@@ -36,26 +30,6 @@ BENCH_INLINE void bench_fill(uint64_t *messages, uint64_t first, size_t n, size_
     }
 }
 
-/* False: the receiver seems to have stopped. */
-BENCH_INLINE bool bench_send_all(void *end, bench_try_send_fn *try_send, const uint64_t *messages,
-                                 size_t n, size_t words, uint64_t patience)
-{
-    size_t sent = try_send(end, messages, n);
-    uint64_t give_up = 0;
-    for (uint32_t idle = 0; STRAIT_UNLIKELY(sent < n); idle++) {
-        bench_relax();
-        sent += try_send(end, messages + sent * words, n - sent);
-        if (idle % BENCH_IDLE == 0) {
-            uint64_t now = bench_ticks();
-            give_up = give_up ? give_up : now + patience;
-            if (now > give_up) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
 BENCH_INLINE bool bench_send_chunk(void *end, bench_try_send_fn *try_send, uint64_t first,
                                    size_t words, size_t batch, uint64_t patience)
 {
@@ -67,11 +41,6 @@ BENCH_INLINE bool bench_send_chunk(void *end, bench_try_send_fn *try_send, uint6
         }
     }
     return true;
-}
-
-BENCH_INLINE uint32_t bench_saturate(uint64_t ticks)
-{
-    return ticks < UINT32_MAX ? (uint32_t)ticks : UINT32_MAX;
 }
 
 BENCH_INLINE void bench_record(struct bench_stream *stream, uint64_t ticks)
@@ -147,23 +116,6 @@ BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
 }
 
 /* ---- a round trip ---- */
-
-BENCH_INLINE bool bench_await(void *end, bench_try_receive_fn *try_receive, uint64_t *message,
-                              uint64_t patience)
-{
-    uint64_t give_up = 0;
-    for (uint32_t idle = 1; !try_receive(end, message, 1); idle++) {
-        bench_relax();
-        if (idle % (16 * BENCH_IDLE) == 0) {
-            uint64_t now = bench_ticks();
-            give_up = give_up ? give_up : now + patience;
-            if (now > give_up) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
 
 BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_send,
                              bench_try_receive_fn *try_receive, struct bench_bounce *bounce)
@@ -289,21 +241,54 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
         bench_pong(there, back, TRY_SEND, TRY_RECEIVE, patience);                                  \
     }
 
+#define BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, BATCH)                              \
+    static void NAME##_fan_in_send(void *end, struct bench_fan_in *fan_in, uint32_t sender)        \
+    {                                                                                              \
+        bench_fan_in_send(end, TRY_SEND, fan_in, sender, WORDS);                                   \
+    }                                                                                              \
+    static void NAME##_fan_in_receive(void *end, struct bench_fan_in *fan_in)                      \
+    {                                                                                              \
+        bench_fan_in_receive(end, TRY_RECEIVE, fan_in, WORDS, BATCH);                              \
+    }
+
+#define BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                             \
+    static void NAME##_paced_send(void *end, struct bench_pace *pace)                              \
+    {                                                                                              \
+        bench_paced_send(end, TRY_SEND, pace);                                                     \
+    }                                                                                              \
+    static void NAME##_paced_receive(void *end, struct bench_pace *pace)                           \
+    {                                                                                              \
+        bench_paced_receive(end, TRY_RECEIVE, pace);                                               \
+    }
+
 /* All loops for messages of WORDS 8-byte words. */
 #define BENCH_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                            \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, batch, BENCH_BATCH)                     \
     BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
-    static const struct bench_loops NAME = {NAME##_send_single, NAME##_receive_single,             \
-                                            NAME##_send_batch,  NAME##_receive_batch,              \
-                                            NAME##_ping,        NAME##_pong};
+    BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, BENCH_BATCH)                            \
+    BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                 \
+    static const struct bench_loops NAME = {                                                       \
+        NAME##_send_single, NAME##_receive_single, NAME##_send_batch,  NAME##_receive_batch,       \
+        NAME##_ping,        NAME##_pong,           NAME##_fan_in_send, NAME##_fan_in_receive,      \
+        NAME##_paced_send,  NAME##_paced_receive};
 
 /* The same for a queue that has no batches. */
 #define BENCH_LOOPS_SINGLE(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                     \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
     BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
-    static const struct bench_loops NAME = {                                                       \
-        NAME##_send_single, NAME##_receive_single, NULL, NULL, NAME##_ping, NAME##_pong};
+    BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, 1)                                      \
+    BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                 \
+    static const struct bench_loops NAME = {NAME##_send_single,                                    \
+                                            NAME##_receive_single,                                 \
+                                            NULL,                                                  \
+                                            NULL,                                                  \
+                                            NAME##_ping,                                           \
+                                            NAME##_pong,                                           \
+                                            NAME##_fan_in_send,                                    \
+                                            NAME##_fan_in_receive,                                 \
+                                            NAME##_paced_send,                                     \
+                                            NAME##_paced_receive};
 
 /* All loops of a queue that blocks, messages of 8 bytes. */
 #define BENCH_BLOCKING_LOOPS(NAME, SEND, RECEIVE)                                                  \

@@ -57,10 +57,52 @@ struct bench_bounce {
     uint64_t lost;
 };
 
+/* Messages sent at times fixed before. Each is the tick when it was due, so that a sender that
+ * falls behind does not hide it: latency counts from there. */
+struct bench_pace {
+    uint64_t period; /* 1/65536 ticks */
+    uint64_t count;  /* of messages */
+    uint64_t patience;
+    /* sender's */
+    STRAIT_LINE_ALIGNED uint64_t start; /* ticks */
+    uint64_t sent;
+    uint64_t sum_sent; /* of all messages */
+    /* receiver's */
+    STRAIT_LINE_ALIGNED uint32_t *ticks; /* from due to received, of each message */
+    uint64_t received;
+    uint64_t sum;
+    uint64_t disorder; /* messages that were not due after the one before */
+    uint64_t early;    /* received before they were due: the CPUs' clocks disagree */
+};
+
+#define BENCH_SENDERS_MAX 16
+/* A message of a fan-in: its sender's number above this, its own number below. */
+#define BENCH_SENDER_SHIFT 56
+
+/* Several senders, one receiver, more threads than CPUs: whoever is stuck yields. */
+struct bench_fan_in {
+    uint64_t until;    /* ticks; senders stop */
+    uint64_t patience; /* ticks without a message after which the receiver gives up */
+    /* senders write, when they stop */
+    STRAIT_LINE_ALIGNED uintptr_t running;
+    uint64_t sent[BENCH_SENDERS_MAX];
+    /* receiver's */
+    STRAIT_LINE_ALIGNED uint64_t received;
+    uint64_t sum;                     /* of all messages */
+    uint64_t disorder;                /* messages that were not their sender's next one */
+    uint64_t next[BENCH_SENDERS_MAX]; /* of each sender */
+    uint64_t last;                    /* ticks when messages last came; 0: never */
+    uint64_t longest_gap;             /* ticks between two receives */
+};
+
 typedef void bench_send_fn(void *end, struct bench_stream *stream);
 typedef void bench_receive_fn(void *end, struct bench_stream *stream);
 typedef void bench_ping_fn(void *there, void *back, struct bench_bounce *bounce);
 typedef void bench_pong_fn(void *there, void *back, uint64_t patience);
+typedef void bench_fan_in_send_fn(void *end, struct bench_fan_in *fan_in, uint32_t sender);
+typedef void bench_fan_in_receive_fn(void *end, struct bench_fan_in *fan_in);
+typedef void bench_paced_send_fn(void *end, struct bench_pace *pace);
+typedef void bench_paced_receive_fn(void *end, struct bench_pace *pace);
 
 /* The loops at one message size; NULL: the candidate does not do that. */
 struct bench_loops {
@@ -70,6 +112,10 @@ struct bench_loops {
     bench_receive_fn *receive_batch;
     bench_ping_fn *ping;
     bench_pong_fn *pong;
+    bench_fan_in_send_fn *fan_in_send;
+    bench_fan_in_receive_fn *fan_in_receive;
+    bench_paced_send_fn *paced_send;
+    bench_paced_receive_fn *paced_receive;
 };
 
 /* The loops of a queue that blocks, messages of 8 bytes. They may sleep. */

@@ -11,10 +11,13 @@
 namespace bench
 {
 
-// Numbers from 1 on go from A to B, one at a time.
+// Numbers from 1 on go from A to B, in order, kInFlight of them at most on their way. A candidate
+// may leave numbers out where a later one has come.
 class Sleeper
 {
   public:
+    static constexpr uint64_t kInFlight = 512;
+
     virtual ~Sleeper() = default;
     // Each on the thread that will use it, before anything else; false: cannot be had here.
     virtual bool open_sender()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // strait's channels, the variant chosen at run time: an indirect call, the closed flag and the look
-// for a sleeper on top of the ring.
+// for a sleeper on top of the ring. "strait.<variant>" never blocks; ".park" and ".spin" do, each
+// side in that mode. These also show what a send costs for a receiver that is awake but might park.
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -26,19 +27,29 @@ struct Channel {
     std::deque<Sender> senders; // does not move what it holds
 };
 
-const strait_variant *variant_of(const bench_ring *self)
+// A candidate's context.
+struct Kind {
+    std::string name;
+    const strait_variant *variant;
+    strait_wait mode; // of both sides
+};
+
+const Kind &kind_of(const bench_ring *self)
 {
-    return static_cast<const strait_variant *>(self->context);
+    return *static_cast<const Kind *>(self->context);
 }
 
 // In memory that has been touched, as every candidate's.
 void *create(const bench_ring *self, size_t bytes, size_t capacity, uint32_t senders)
 {
+    const Kind &kind = kind_of(self);
     strait_channel_options options = {};
-    options.variant = variant_of(self)->name;
+    options.variant = kind.variant->name;
     options.capacity = capacity;
     options.message_size = bytes;
-    options.senders = variant_of(self)->senders == STRAIT_SENDERS_REGISTERED ? senders : 0;
+    options.senders = kind.variant->senders == STRAIT_SENDERS_REGISTERED ? senders : 0;
+    options.sender = kind.mode;
+    options.receiver = kind.mode;
     size_t size = 0;
     void *memory = nullptr;
     if (strait_channel_size(&options, &size) != 0 ||
@@ -91,23 +102,85 @@ BENCH_INLINE size_t try_receive(void *end, void *messages, size_t n)
     return received > 0 ? static_cast<size_t>(received) : 0;
 }
 
+BENCH_INLINE void send(void *end, const void *messages, size_t n)
+{
+    strait_send(static_cast<strait_sender *>(end), messages, n, STRAIT_FOREVER);
+}
+
+BENCH_INLINE void receive(void *end, void *messages, size_t n)
+{
+    auto *to = static_cast<uint64_t *>(messages);
+    for (size_t received = 0; received < n;) {
+        ptrdiff_t some = strait_receive(static_cast<strait_receiver *>(end), to + received,
+                                        n - received, STRAIT_FOREVER);
+        received += some > 0 ? static_cast<size_t>(some) : 0;
+    }
+}
+
 BENCH_LOOPS(loops_8, try_send, try_receive, 1)
 BENCH_LOOPS(loops_64, try_send, try_receive, 8)
 BENCH_LOOPS(loops_256, try_send, try_receive, 32)
+BENCH_BLOCKING_LOOPS(blocking_loops, send, receive)
+
+// Of ".park" and ".spin": the one column in which a send's price shows best.
+const bench_loops loops_awake = [] {
+    bench_loops loops = {};
+    loops.send_single = loops_8.send_single;
+    loops.receive_single = loops_8.receive_single;
+    return loops;
+}();
+
+bench_ring make_ring(const Kind &kind)
+{
+    bench_ring ring = {};
+    ring.name = kind.name.c_str();
+    ring.senders =
+        kind.variant->senders == STRAIT_SENDERS_ONE ? BENCH_ONE_SENDER : BENCH_ANY_SENDERS;
+    ring.context = &kind;
+    ring.create = create;
+    ring.destroy = destroy;
+    ring.sender = sender;
+    ring.receiver = receiver;
+    if (kind.mode == STRAIT_WAIT_DEFAULT) {
+        ring.loops_8 = &loops_8;
+        ring.loops_64 = &loops_64;
+        ring.loops_256 = &loops_256;
+    } else {
+        ring.loops_8 = &loops_awake;
+        ring.blocking = &blocking_loops;
+    }
+    return ring;
+}
+
+// Neither container moves what it holds.
+struct Channels {
+    std::deque<Kind> kinds;
+    std::deque<bench_ring> rings;
+
+    Channels()
+    {
+        for (size_t i = 0; const strait_variant *variant = strait_variant_at(i); i++) {
+            std::string name = std::string("strait.") + variant->name;
+            add({name, variant, STRAIT_WAIT_DEFAULT});
+            add({name + ".park", variant, STRAIT_WAIT_PARK});
+            add({name + ".spin", variant, STRAIT_WAIT_SPIN});
+        }
+    }
+
+    void add(const Kind &kind)
+    {
+        kinds.push_back(kind);
+        rings.push_back(make_ring(kinds.back()));
+    }
+};
 
 } // namespace
 
 void add_strait_channels(std::vector<const bench_ring *> &rings)
 {
-    static std::deque<std::string> names; // neither container moves what it holds
-    static std::deque<bench_ring> channels;
-    for (size_t i = 0; const strait_variant *variant = strait_variant_at(i); i++) {
-        names.push_back(std::string("strait.") + variant->name);
-        uint32_t senders =
-            variant->senders == STRAIT_SENDERS_ONE ? BENCH_ONE_SENDER : BENCH_ANY_SENDERS;
-        channels.push_back({names.back().c_str(), nullptr, senders, variant, create, destroy,
-                            sender, receiver, &loops_8, &loops_64, &loops_256, nullptr});
-        rings.push_back(&channels.back());
+    static const Channels channels;
+    for (const bench_ring &ring : channels.rings) {
+        rings.push_back(&ring);
     }
 }
 

@@ -22,6 +22,8 @@ struct Workload {
     double unit_ns;                   // of latencies in the table
     const char *unit;                 // its name
     std::vector<std::string> columns; // of throughput; empty: latencies
+    bool gaps = false;                // the longest gap of each column has a table of its own
+    bool oversubscribed = false;      // preemptions are part of it: they disturb no sample
 };
 
 struct Throughput {

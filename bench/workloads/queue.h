@@ -12,8 +12,8 @@ namespace bench
 class Queue
 {
   public:
-    Queue(const bench_ring &ring, size_t bytes, size_t capacity)
-        : ring_(ring), queue_(ring.create(&ring, bytes, capacity, 1))
+    Queue(const bench_ring &ring, size_t bytes, size_t capacity, uint32_t senders = 1)
+        : ring_(ring), queue_(ring.create(&ring, bytes, capacity, senders))
     {
     }
 
@@ -27,10 +27,22 @@ class Queue
     Queue(const Queue &) = delete;
     Queue &operator=(const Queue &) = delete;
 
-    // Each on the thread that will use the end.
+    // Opens one sender on A and the receiver on B; false: not to be had.
+    bool open(Pair &pair)
+    {
+        pair.run([this] { open_sender(); }, [this] { open_receiver(); });
+        return sender_ && receiver_;
+    }
+
+    // Each on the thread that will use the end. A sender more than the first is the caller's.
+    void *another_sender()
+    {
+        return queue_ && ring_.sender ? ring_.sender(&ring_, queue_) : queue_;
+    }
+
     void open_sender()
     {
-        sender_ = queue_ && ring_.sender ? ring_.sender(&ring_, queue_) : queue_;
+        sender_ = another_sender();
     }
 
     void open_receiver()

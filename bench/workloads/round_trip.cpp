@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Latency: one message of 8 bytes from A to B and back, both polling, each round trip timed by A.
+// Latency: one message from A to B and back, both polling or both blocking, each round trip timed
+// by A.
 #include "candidates/table.h"
 #include "harness/ticks.h"
 #include "workloads/queue.h"
@@ -14,7 +15,38 @@ constexpr int64_t kCapacity = 1024;
 // More than fit into a sample at the speed of the fastest line; its memory is touched once.
 constexpr size_t kLimit = 1 << 18;
 
-const Workload workload{"round trip, 8 B", 1, "ns", {}};
+struct Loops {
+    bench_ping_fn *ping = nullptr;
+    bench_pong_fn *pong = nullptr;
+};
+
+Loops loops_8(const bench_ring &ring)
+{
+    return ring.loops_8 ? Loops{ring.loops_8->ping, ring.loops_8->pong} : Loops{};
+}
+
+Loops loops_64(const bench_ring &ring)
+{
+    return ring.loops_64 ? Loops{ring.loops_64->ping, ring.loops_64->pong} : Loops{};
+}
+
+Loops blocking_loops(const bench_ring &ring)
+{
+    return ring.blocking ? Loops{ring.blocking->ping, ring.blocking->pong} : Loops{};
+}
+
+struct Trip {
+    const char *name;
+    size_t bytes;
+    Loops (*loops_of)(const bench_ring &ring);
+    Workload workload;
+};
+
+const Trip trips[] = {
+    {"round_trip/", 8, loops_8, {"round trip, 8 B", 1, "ns", {}}},
+    {"round_trip/", 64, loops_64, {"round trip, 64 B", 1, "ns", {}}},
+    {"round_trip_blocking/", 8, blocking_loops, {"round trip, 8 B, blocking", 1, "ns", {}}},
+};
 
 std::string check(const bench_bounce &bounce)
 {
@@ -37,7 +69,7 @@ Outcome summarize(const bench_bounce &bounce, double seconds)
     return outcome;
 }
 
-Outcome bounce(Pair &pair, const bench_loops &loops, Queue &there, Queue &back, double ms)
+Outcome bounce(Pair &pair, const Loops &loops, Queue &there, Queue &back, double ms)
 {
     static std::vector<uint32_t> ticks(kLimit, 1);
     bench_bounce bounce = {};
@@ -55,10 +87,10 @@ Outcome bounce(Pair &pair, const bench_loops &loops, Queue &there, Queue &back, 
     return summarize(bounce, seconds);
 }
 
-void round_trip(benchmark::State &state, Harness &harness, const bench_ring &ring)
+void round_trip(benchmark::State &state, Harness &harness, const Trip &trip, const bench_ring &ring)
 {
-    Queue there(ring, 8, kCapacity);
-    Queue back(ring, 8, kCapacity);
+    Queue there(ring, trip.bytes, kCapacity);
+    Queue back(ring, trip.bytes, kCapacity);
     auto open = [](Queue &sends, Queue &receives) {
         sends.open_sender();
         receives.open_receiver();
@@ -68,9 +100,9 @@ void round_trip(benchmark::State &state, Harness &harness, const bench_ring &rin
         state.SkipWithError("cannot be created");
         return;
     }
-    sample(state, harness, workload, ring.name, 0, [&](bool warm_up) {
+    sample(state, harness, trip.workload, ring.name, 0, [&](bool warm_up) {
         double ms = harness.settings.sample_ms * (warm_up ? 0.25 : 1);
-        return bounce(harness.pair, *ring.loops_8, there, back, ms);
+        return bounce(harness.pair, trip.loops_of(ring), there, back, ms);
     });
 }
 
@@ -78,14 +110,19 @@ void round_trip(benchmark::State &state, Harness &harness, const bench_ring &rin
 
 void add_round_trips(Harness &harness)
 {
-    harness.results.declare(workload);
-    for (const bench_ring *ring : rings()) {
-        if (!ring->loops_8 || !ring->loops_8->ping) {
-            continue;
+    const std::vector<const bench_ring *> all = rings();
+    for (const Trip &trip : trips) {
+        harness.results.declare(trip.workload);
+        for (const bench_ring *ring : all) {
+            if (!trip.loops_of(*ring).ping) {
+                continue;
+            }
+            add_benchmark(harness, std::string(trip.name) + ring->name, {"bytes", "capacity"},
+                          {static_cast<int64_t>(trip.bytes), kCapacity},
+                          [&harness, &trip, ring](benchmark::State &state) {
+                              round_trip(state, harness, trip, *ring);
+                          });
         }
-        add_benchmark(
-            harness, std::string("round_trip/") + ring->name, {"bytes", "capacity"}, {8, kCapacity},
-            [&harness, ring](benchmark::State &state) { round_trip(state, harness, *ring); });
     }
 }
 

@@ -8,9 +8,14 @@
 namespace bench
 {
 
-void add_streams(Harness &harness);
+void add_throughputs(Harness &harness);
+void add_blocking(Harness &harness);
+void add_fan_ins(Harness &harness);
 void add_round_trips(Harness &harness);
+void add_one_ways(Harness &harness);
 void add_wake_ups(Harness &harness);
+void add_bursts(Harness &harness);
+void add_many_channels(Harness &harness);
 void add_tasks(Harness &harness);
 
 } // namespace bench

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// Blocking throughput: A sends one message after the other, B receives them, either may sleep when
+// it cannot go on.
+#include "candidates/table.h"
+#include "workloads/stream.h"
+#include "workloads/workloads.h"
+
+namespace bench
+{
+namespace
+{
+
+constexpr int64_t kCapacity = 1024;
+// Some hundreds of sleeps and wake-ups for those who sleep.
+constexpr double kSampleMs = 10;
+constexpr double kWarmUpMs = 1;
+
+const Workload workload{"throughput, blocking, capacity 1024", 1, "ns", {"8 B"}};
+
+void blocking(benchmark::State &state, Harness &harness, const bench_ring &ring)
+{
+    Queue queue(ring, 8, kCapacity);
+    if (!queue.open(harness.pair)) {
+        state.SkipWithError("cannot be created");
+        return;
+    }
+    StreamLoops loops = {ring.blocking->send, ring.blocking->receive};
+    sample(state, harness, workload, ring.name, 0, [&](bool warm_up) {
+        return run_stream(harness.pair, queue.sender(), queue.receiver(), loops,
+                          warm_up ? kWarmUpMs : kSampleMs, 1);
+    });
+}
+
+} // namespace
+
+void add_blocking(Harness &harness)
+{
+    harness.results.declare(workload);
+    for (const bench_ring *ring : rings()) {
+        if (ring->blocking && ring->blocking->send) {
+            add_benchmark(harness, std::string("blocking/") + ring->name, {"bytes", "capacity"},
+                          {8, kCapacity}, [&harness, ring](benchmark::State &state) {
+                              blocking(state, harness, *ring);
+                          });
+        }
+    }
+}
+
+} // namespace bench

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+// Fan-in: 1 to 16 senders as fast as they can, one receiver, on two CPUs or as many as there are;
+// whoever is stuck yields. A is the first sender, B the receiver.
+#include <atomic>
+#include <cstdlib>
+#include <sstream>
+
+#include "candidates/table.h"
+#include "harness/context.h"
+#include "harness/ticks.h"
+#include "workloads/crew.h"
+#include "workloads/stream.h"
+#include "workloads/workloads.h"
+
+namespace bench
+{
+namespace
+{
+
+constexpr double kSampleMs = 25;
+constexpr double kWarmUpMs = 3;
+constexpr int64_t kCapacity = 1024;
+
+// The columns of both tables.
+constexpr uint32_t kSenders[] = {1, 2, 4, 8, BENCH_SENDERS_MAX};
+
+// All that the process may use, be it confined to two or not.
+std::vector<int> all_cpus(const Settings &settings)
+{
+    if (settings.cpu_a == settings.cpu_b) {
+        return {settings.cpu_a};
+    }
+    const char *before = getenv(kAllowedBefore);
+    if (!before) {
+        return allowed_cpus();
+    }
+    std::vector<int> cpus;
+    std::istringstream in(before);
+    for (std::string cpu; std::getline(in, cpu, ',');) {
+        cpus.push_back(std::atoi(cpu.c_str()));
+    }
+    return cpus;
+}
+
+// Who may run where.
+struct Layout {
+    const char *name;
+    Workload workload;
+    bool free;
+
+    std::vector<int> senders(const Settings &settings) const
+    {
+        return free ? all_cpus(settings) : std::vector<int>{settings.cpu_a};
+    }
+
+    std::vector<int> receiver(const Settings &settings) const
+    {
+        return free ? all_cpus(settings) : std::vector<int>{settings.cpu_b};
+    }
+};
+
+Workload make_workload(const char *title)
+{
+    Workload workload{title, 1, "ns", {}};
+    for (uint32_t senders : kSenders) {
+        workload.columns.push_back(std::to_string(senders) +
+                                   (senders == 1 ? " sender" : " senders"));
+    }
+    workload.gaps = true;
+    workload.oversubscribed = true;
+    return workload;
+}
+
+class FanIn
+{
+  public:
+    FanIn(Harness &harness, const Layout &layout, const bench_ring &ring, uint32_t senders)
+        : harness_(harness), layout_(layout), loops_(*ring.loops_8), senders_(senders),
+          queue_(ring, 8, kCapacity, senders), ends_(senders),
+          crew_(senders - 1, layout.senders(harness.settings))
+    {
+        run([this](size_t i) { ends_[i] = queue_.another_sender(); },
+            [this] { queue_.open_receiver(); });
+    }
+
+    bool usable() const
+    {
+        bool all = queue_.receiver() != nullptr;
+        for (const void *end : ends_) {
+            all = all && end;
+        }
+        return all;
+    }
+
+    Outcome run_sample(double ms)
+    {
+        bench_fan_in fan_in = {};
+        fan_in.running = senders_;
+        fan_in.patience = to_ticks(2e9);
+        start_ = 0;
+        ready_ = 0;
+        auto send = [&](size_t i) {
+            start_together(fan_in, ms);
+            loops_.fan_in_send(ends_[i], &fan_in, static_cast<uint32_t>(i));
+        };
+        auto receive = [&] {
+            await_start();
+            loops_.fan_in_receive(queue_.receiver(), &fan_in);
+        };
+        run(send, receive);
+        return summarize(fan_in);
+    }
+
+  private:
+    // The first sender is A, the others are the crew's.
+    void run(const Crew::Job &send, const Pair::Job &receive)
+    {
+        const Settings &settings = harness_.settings;
+        Crew::Job others = [&](size_t member) { send(member + 1); };
+        harness_.pair.run(
+            [&] {
+                pin(layout_.senders(settings));
+                crew_.start(others);
+                send(0);
+                crew_.finish();
+                pin({settings.cpu_a});
+            },
+            [&] {
+                pin(layout_.receiver(settings));
+                receive();
+                pin({settings.cpu_b});
+            });
+    }
+
+    // The last sender to come starts all.
+    void start_together(bench_fan_in &fan_in, double ms)
+    {
+        if (ready_.fetch_add(1, std::memory_order_acq_rel) + 1 == senders_) {
+            uint64_t now = bench_ticks();
+            fan_in.until = now + to_ticks(ms * 1e6);
+            start_.store(now, std::memory_order_release);
+        }
+        await_start();
+    }
+
+    void await_start() const
+    {
+        while (start_.load(std::memory_order_acquire) == 0) {
+            sched_yield();
+        }
+    }
+
+    // What stalls until the end of the sample has taken that long.
+    Outcome summarize(const bench_fan_in &fan_in) const
+    {
+        Outcome outcome;
+        outcome.seconds = to_ns(std::max(fan_in.until, fan_in.last) - start_) / 1e9;
+        outcome.items = fan_in.received;
+        outcome.longest_gap_ns = static_cast<uint64_t>(to_ns(fan_in.longest_gap));
+        outcome.typical_ns = outcome.seconds * 1e9 / static_cast<double>(fan_in.received);
+        outcome.error = check(fan_in);
+        return outcome;
+    }
+
+    std::string check(const bench_fan_in &fan_in) const
+    {
+        uint64_t sent = 0;
+        uint64_t sum = 0;
+        for (uint64_t i = 0; i < senders_; i++) {
+            sent += fan_in.sent[i];
+            sum += (i << BENCH_SENDER_SHIFT) * fan_in.sent[i] + sum_below(fan_in.sent[i]);
+        }
+        if (fan_in.disorder > 0) {
+            return std::to_string(fan_in.disorder) + " messages out of order of their sender";
+        }
+        if (fan_in.received != sent) {
+            return std::to_string(sent) + " messages sent, " + std::to_string(fan_in.received) +
+                   " received";
+        }
+        return fan_in.sum == sum ? "" : "wrong checksum";
+    }
+
+    Harness &harness_;
+    const Layout &layout_;
+    const bench_loops &loops_;
+    const uint32_t senders_;
+    Queue queue_;
+    std::vector<void *> ends_;
+    alignas(128) std::atomic<uint32_t> ready_{0};
+    alignas(128) std::atomic<uint64_t> start_{0};
+    Crew crew_;
+};
+
+void fan_in(benchmark::State &state, Harness &harness, const Layout &layout, const bench_ring &ring,
+            size_t column)
+{
+    FanIn run(harness, layout, ring, kSenders[column]);
+    if (!run.usable()) {
+        state.SkipWithError("cannot be created");
+        return;
+    }
+    sample(state, harness, layout.workload, ring.name, column,
+           [&](bool warm_up) { return run.run_sample(warm_up ? kWarmUpMs : kSampleMs); });
+}
+
+void add(Harness &harness, const Layout &layout, const bench_ring &ring)
+{
+    for (size_t column = 0; column < std::size(kSenders) && kSenders[column] <= ring.senders;
+         column++) {
+        add_benchmark(harness, std::string("fan_in/") + ring.name + "/" + layout.name,
+                      {"senders", "bytes", "capacity"}, {kSenders[column], 8, kCapacity},
+                      [&harness, &layout, &ring, column](benchmark::State &state) {
+                          fan_in(state, harness, layout, ring, column);
+                      });
+    }
+}
+
+} // namespace
+
+void add_fan_ins(Harness &harness)
+{
+    static const Layout layouts[] = {
+        {"apart", make_workload("fan-in, senders on one CPU, receiver on another"), false},
+        {"free", make_workload("fan-in, all threads on all CPUs"), true},
+    };
+    const std::vector<const bench_ring *> all = rings();
+    for (const Layout &layout : layouts) {
+        harness.results.declare(layout.workload);
+        for (const bench_ring *ring : all) {
+            if (ring->loops_8 && ring->loops_8->fan_in_send) {
+                add(harness, layout, *ring);
+            }
+        }
+    }
+}
+
+} // namespace bench

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// stream: one sample of a stream from A to B, checked.
+#ifndef BENCH_STREAM_H
+#define BENCH_STREAM_H
+
+#include "harness/harness.h"
+#include "workloads/queue.h"
+
+namespace bench
+{
+
+struct StreamLoops {
+    bench_send_fn *send = nullptr;
+    bench_receive_fn *receive = nullptr;
+};
+
+// A sends messages of so many words for the length of a sample, B receives them.
+Outcome run_stream(Pair &pair, void *sender, void *receiver, const StreamLoops &loops, double ms,
+                   uint64_t words);
+
+// Of the numbers 0 to n - 1, modulo 2^64.
+uint64_t sum_below(uint64_t n);
+
+} // namespace bench
+
+#endif // BENCH_STREAM_H

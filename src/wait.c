@@ -14,13 +14,13 @@
 
 #define NS_PER_S 1000000000
 
-/* Longest spin before a sleep: a sleep and its wake-up cost 6 to 50 us, so that spinning for
- * longer loses even if it succeeds in the end. */
-#define SPIN_MAX_NS STRAIT_SPIN_NS
 /* Below this a spin is not worth the clock it reads. */
 #define SPIN_MIN_NS 300u
-/* A sleep shorter than this would nearly have been saved by spinning: try it again. */
-#define SLEEP_SHORT_NS 60000
+/* A wait shorter than this, though slept through, would nearly have been over in a spin. */
+#define WAIT_SHORT_NS 90000
+/* A wait longer than this says nothing about the next one; to have spun in it cost next to nothing.
+ */
+#define WAIT_LONG_NS 1000000
 /* Looks at the other side between two looks at the clock. */
 #define LOOKS_PER_CLOCK 8
 /* Clock readings after which a spinning thread lets others have the CPU for once. */
@@ -296,29 +296,35 @@ static int sleep_on_fd(const struct strait_waiter *waiter, int64_t deadline)
     return result == -EAGAIN ? 0 : result;
 }
 
-/* Halves the spin when it brought nothing, takes it up again when the sleep was short. */
-static void adapt_spin(const struct strait_waiter *waiter, uint32_t spin_ns, int64_t slept_ns)
+/* After a wait that ended in a sleep. Waits that spinning would have covered: spin. Longer ones:
+ * spin for less and less, soon not at all. */
+static uint32_t next_spin(uint32_t spin_ns, int64_t waited_ns)
 {
-    uint32_t next = slept_ns < SLEEP_SHORT_NS ? SPIN_MAX_NS : spin_ns / 2;
-    /* whoever waits there writes it; a hint where several threads do */
-    strait_store_relaxed(waiter->spin_ns, next < SPIN_MIN_NS ? 0 : next);
+    if (waited_ns > WAIT_LONG_NS) {
+        return spin_ns;
+    }
+    if (spin_ns > 0) {
+        return spin_ns / 4 < SPIN_MIN_NS ? 0 : spin_ns / 4;
+    }
+    return waited_ns < WAIT_SHORT_NS ? STRAIT_SPIN_NS : 0;
 }
 
 static int park(const struct strait_waiter *waiter, int64_t deadline)
 {
     /* whoever waits there writes it; a hint where several threads do */
     uint32_t spin_ns = strait_load_relaxed(waiter->spin_ns);
+    int64_t start = strait_now();
     if (spin_ns > 0 && !one_cpu(waiter)) {
-        int result = spin(waiter, deadline, strait_now() + spin_ns);
+        int result = spin(waiter, deadline, start + spin_ns);
         if (result != -EAGAIN) {
             return result;
         }
     }
-    int64_t asleep = strait_now();
     strait_signal_place(waiter->own, waiter->sole);
     int result = waiter->mode == STRAIT_WAIT_FD ? sleep_on_fd(waiter, deadline)
                                                 : sleep_on_word(waiter, deadline);
-    adapt_spin(waiter, spin_ns, strait_now() - asleep);
+    /* whoever waits there writes it; a hint where several threads do */
+    strait_store_relaxed(waiter->spin_ns, next_spin(spin_ns, strait_now() - start));
     return result;
 }
 

@@ -32,8 +32,9 @@ struct strait_waiter {
     bool shared; /* sleeps in memory of several processes */
 };
 
-/* A thread's first spin_ns. */
-#define STRAIT_SPIN_NS 10000u
+/* The longest spin before a sleep, and a thread's first spin_ns: about what a sleep and its wake-up
+ * cost where the CPU falls asleep, too. */
+#define STRAIT_SPIN_NS 50000u
 
 /* 0 once ready; -ECANCELED; -ETIMEDOUT. */
 int strait_wait(const struct strait_waiter *waiter, int64_t deadline);

@@ -16,7 +16,7 @@ extern "C" {
 /* What a side does when it cannot go on: the sender on full, the receiver on empty. */
 enum strait_wait {
     STRAIT_WAIT_DEFAULT = 0, /* park, unless the noun that uses the channel says otherwise */
-    STRAIT_WAIT_PARK,        /* spin for a while (some microseconds, adaptive), then sleep */
+    STRAIT_WAIT_PARK,        /* spin for up to 50 us, less where that brings nothing; then sleep */
     STRAIT_WAIT_SPIN,        /* never sleep; yields the CPU now and then */
     STRAIT_WAIT_FD,          /* an eventfd of this side's becomes readable: for event loops */
 };

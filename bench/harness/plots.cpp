@@ -52,11 +52,12 @@ void write_bars(std::ostream &out, const Workload &workload, const Rows &rows)
             }
         }
         std::sort(order.begin(), order.end());
-        out << "\n\n\"" << workload.columns[column] << "\"\n";
+        out << (column > 0 ? "\n\n" : "");
         for (const auto &[speed, candidate] : order) {
             const Cell &cell = rows.at(candidate).columns[column];
             out << '"' << candidate << "\" " << speed << ' ' << million_per_second(cell, 0.75)
-                << ' ' << million_per_second(cell, 0.25) << ' ' << colour(candidate) << '\n';
+                << ' ' << million_per_second(cell, 0.25) << ' ' << colour(candidate) << " \""
+                << workload.columns[column] << "\"\n";
         }
     }
 }
@@ -65,11 +66,12 @@ void write_bars(std::ostream &out, const Workload &workload, const Rows &rows)
 void write_lines(std::ostream &out, const Workload &workload, const Rows &rows)
 {
     for (const auto &[candidate, row] : rows) {
-        out << "\n\n\"" << candidate << "\" " << colour(candidate) << '\n';
+        out << (candidate == rows.begin()->first ? "" : "\n\n");
         for (size_t column = 0; column < workload.columns.size(); column++) {
             double speed = million_per_second(row.columns[column], 0.5);
             if (speed > 0) {
-                out << std::atoi(workload.columns[column].c_str()) << ' ' << speed << '\n';
+                out << std::atoi(workload.columns[column].c_str()) << ' ' << speed << ' '
+                    << colour(candidate) << " \"" << candidate << "\"\n";
             }
         }
     }

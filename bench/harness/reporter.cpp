@@ -125,18 +125,28 @@ void Reporter::print_left_out() const
     }
 }
 
+void Reporter::print_completeness() const
+{
+    bool any = false;
+    for (Place place : kPlaces) {
+        if (harness_.results.census().count(place) > 0 && is_complete(harness_, place)) {
+            std::printf("  %s is complete: %zu samples of each benchmark\n", name(place),
+                        harness_.settings.samples);
+            any = true;
+        }
+    }
+    if (!any) {
+        std::printf("  none is complete: %zu samples of each benchmark were asked for\n",
+                    harness_.settings.samples);
+    }
+}
+
 void Reporter::print_report() const
 {
     const Settings &settings = harness_.settings;
     std::fprintf(stderr, "\n");
     print_tables(stdout, harness_.results, settings.cuts, settings.samples);
-    for (Place place : kPlaces) {
-        auto found = harness_.results.census().find(place);
-        if (found != harness_.results.census().end() && is_complete(harness_, place)) {
-            std::printf("  %s is complete: %zu samples of each benchmark\n", name(place),
-                        settings.samples);
-        }
-    }
+    print_completeness();
     print_left_out();
     print_errors();
     if (interrupted) {

@@ -30,6 +30,7 @@ class Reporter : public benchmark::BenchmarkReporter
   private:
     void print_errors() const;
     void print_left_out() const;
+    void print_completeness() const;
 
     const Harness &harness_;
     bool begun_ = false;

@@ -4,8 +4,11 @@
 #include <cstdlib>
 #include <unistd.h>
 
+#include "candidates/table.h"
 #include "harness/context.h"
+#include "harness/plots.h"
 #include "harness/reporter.h"
+#include "harness/rounds.h"
 #include "harness/ticks.h"
 #include "workloads/workloads.h"
 
@@ -33,12 +36,7 @@ void initialize_benchmark(const char *program, const bench::Settings &settings)
 {
     static std::vector<std::string> arguments; // the library keeps a pointer to the first
     arguments = {program, "--benchmark_enable_random_interleaving=true",
-                 "--benchmark_repetitions=" + std::to_string(settings.repetitions),
                  "--benchmark_filter=" + settings.filter};
-    if (!settings.json.empty()) {
-        arguments.push_back("--benchmark_out=" + settings.json);
-        arguments.push_back("--benchmark_out_format=json");
-    }
     arguments.insert(arguments.end(), settings.passed_on.begin(), settings.passed_on.end());
     std::vector<char *> argv;
     for (std::string &argument : arguments) {
@@ -56,6 +54,29 @@ void confine(char **argv, const bench::Settings &settings)
         setenv(bench::kAllowedBefore, bench::list(bench::allowed_cpus()).c_str(), 1);
         execv("/proc/self/exe", argv); // comes back only if it cannot
     }
+}
+
+void add_notes(bench::Harness &harness)
+{
+    for (const bench_ring *ring : bench::rings()) {
+        if (ring->note) {
+            harness.results.note(ring->name, ring->note);
+        }
+    }
+}
+
+bool write_files(const bench::Harness &harness, bench::Reporter &reporter)
+{
+    const bench::Settings &settings = harness.settings;
+    if (!settings.json.empty() && !reporter.write_json()) {
+        std::fprintf(stderr, "cannot write %s\n", settings.json.c_str());
+        return false;
+    }
+    if (!settings.plots.empty() && !bench::write_plot_data(harness.results, settings.plots)) {
+        std::fprintf(stderr, "cannot write into %s\n", settings.plots.c_str());
+        return false;
+    }
+    return true;
 }
 
 } // namespace
@@ -87,13 +108,18 @@ int main(int argc, char **argv)
     bench::add_bursts(harness);
     bench::add_many_channels(harness);
     bench::add_tasks(harness);
+    add_notes(harness);
     bench::Reporter reporter(harness);
-    if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0) {
+    if (bench::run_rounds(harness, reporter) == 0) {
         std::fprintf(stderr, "no benchmark matches %s\n", settings.filter.c_str());
+        return 2;
+    }
+    reporter.print_report();
+    if (!write_files(harness, reporter)) {
         return 2;
     }
     if (bench::interrupted) {
         return 130;
     }
-    return reporter.violations() > 0 ? 1 : 0;
+    return reporter.strait_failed() ? 1 : 0;
 }

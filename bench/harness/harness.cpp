@@ -1,35 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "harness/harness.h"
 
-#include <algorithm>
-#include <cstdio>
-#include <regex>
-#include <unistd.h>
-
-#include "harness/clock.h"
+#include "harness/rounds.h"
 
 namespace bench
 {
 
+const char kSkipped[] = "skipped";
 std::atomic<bool> interrupted{false};
 
 namespace
 {
-
-void show_progress(const Harness &harness)
-{
-    static const bool terminal = isatty(STDERR_FILENO) != 0;
-    static const uint64_t start = bench_nanoseconds();
-    static uint64_t last = 0;
-    uint64_t now = bench_nanoseconds();
-    if (now - last < (terminal ? 200000000u : 10000000000u)) {
-        return;
-    }
-    last = now;
-    std::fprintf(stderr, "%s%zu of %zu samples, %.0f s%s", terminal ? "\r" : "",
-                 harness.samples_done, harness.samples_planned,
-                 static_cast<double>(now - start) / 1e9, terminal ? " " : "\n");
-}
 
 void report(benchmark::State &state, const Outcome &outcome)
 {
@@ -60,17 +41,21 @@ Place place_of(double before_ns, double after_ns, const Cuts &cuts)
 }
 
 void file(Harness &harness, const Workload &workload, const std::string &candidate, size_t column,
-          Place place, const Outcome &outcome)
+          Place place, const Outcome &outcome, bool disturbed)
 {
     if (place == Place::mixed) {
         return;
     }
+    Benchmark::Count &count = harness.current->counts[place];
+    count.samples++;
+    count.undisturbed += disturbed ? 0 : 1;
     if (workload.columns.empty()) {
-        harness.results.add(workload, candidate, place, outcome.latencies);
+        harness.results.add(workload, candidate, place, outcome.latencies, disturbed);
     } else {
         harness.results.add(workload, candidate, place, column,
                             {outcome.seconds * 1e9 / static_cast<double>(outcome.items),
-                             outcome.typical_ns, outcome.preemptions > 0});
+                             outcome.typical_ns, static_cast<double>(outcome.longest_gap_ns) / 1e3},
+                            disturbed);
     }
 }
 
@@ -81,21 +66,12 @@ std::string full_name(std::string name, const std::vector<std::string> &names,
     for (size_t i = 0; i < names.size(); i++) {
         name += "/" + names[i] + ":" + std::to_string(values[i]);
     }
-    return name + "/iterations:1/manual_time";
-}
-
-// For the progress shown; what runs, google-benchmark decides.
-bool is_wanted(const Settings &settings, const std::string &name)
-{
-    try {
-        return std::regex_search(name, std::regex(settings.filter, std::regex::extended));
-    } catch (const std::regex_error &) {
-        return false;
-    }
+    return name;
 }
 
 } // namespace
 
+// Where one CPU is shared, every poll is a preemption.
 void sample(benchmark::State &state, Harness &harness, const Workload &workload,
             const std::string &candidate, size_t column,
             const std::function<Outcome(bool warm_up)> &body)
@@ -105,48 +81,56 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
     Outcome outcome = body(false);
     outcome.preemptions = harness.pair.preemptions();
     double after_ns = line_round_trip_ns(harness.pair);
-    Place place = place_of(before_ns, after_ns, harness.settings.cuts);
+    const Cuts &cuts = harness.settings.cuts;
+    Place place = place_of(before_ns, after_ns, cuts);
+    bool disturbed = outcome.preemptions > 0 && !workload.oversubscribed && place != Place::one_cpu;
     state.counters["line_rt_before_ns"] = before_ns;
     state.counters["line_rt_after_ns"] = after_ns;
     state.SetLabel(name(place));
-    harness.results.add_placement(place, before_ns, after_ns);
+    harness.place = classify(after_ns, cuts);
+    harness.samples++;
+    harness.current->sampled = true;
+    harness.results.add_placement(place, before_ns, after_ns, disturbed);
     const std::string &error = warm_up.error.empty() ? outcome.error : warm_up.error;
+    if (!error.empty()) {
+        harness.current->violations++;
+        harness.results.add_violation(workload, candidate, harness.place);
+    }
+    if (outcome.items > 0) {
+        report(state, outcome);
+        file(harness, workload, candidate, column, place, outcome, disturbed);
+    }
     if (!error.empty() || outcome.items == 0) {
         state.SkipWithError(error.empty() ? "nothing was measured" : error.c_str());
-        return;
     }
-    report(state, outcome);
-    file(harness, workload, candidate, column, place, outcome);
 }
 
 void add_benchmark(Harness &harness, const std::string &name, const std::vector<std::string> &names,
                    const std::vector<int64_t> &values,
-                   const std::function<void(benchmark::State &)> &body)
+                   const std::function<void(benchmark::State &)> &body, bool quick)
 {
-    auto run = [&harness, body](benchmark::State &state) {
+    Benchmark &mine = harness.benchmarks.emplace_back();
+    mine.name = full_name(name, names, values);
+    mine.quick = quick;
+    auto run = [&harness, &mine, body](benchmark::State &state) {
+        harness.current = &mine;
+        mine.matches = true;
         while (state.KeepRunning()) {
-            if (interrupted) {
-                state.SkipWithError("interrupted");
+            if (!is_needed(harness, mine)) {
+                state.SkipWithError(kSkipped);
                 return;
             }
             body(state);
-            harness.samples_done++;
+            mine.failed = !mine.sampled;
             show_progress(harness);
         }
     };
-    auto min = [](const std::vector<double> &v) { return *std::min_element(v.begin(), v.end()); };
-    auto max = [](const std::vector<double> &v) { return *std::max_element(v.begin(), v.end()); };
     benchmark::RegisterBenchmark(name.c_str(), run)
         ->ArgNames(names)
         ->Args(values)
         ->Iterations(1)
         ->UseManualTime()
-        ->Unit(benchmark::kMicrosecond)
-        ->ComputeStatistics("min", min)
-        ->ComputeStatistics("max", max);
-    if (is_wanted(harness.settings, full_name(name, names, values))) {
-        harness.samples_planned += static_cast<size_t>(harness.settings.repetitions);
-    }
+        ->Unit(benchmark::kMicrosecond);
 }
 
 } // namespace bench

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// harness: one benchmark of google-benchmark's, repeated, is one workload on one candidate; one
-// repetition is one sample of some milliseconds with the placement measured on both sides of it.
+// harness: one benchmark of google-benchmark's is one workload on one candidate; each run of it is
+// one sample of some milliseconds with the placement measured on both sides of it.
 #ifndef BENCH_HARNESS_H
 #define BENCH_HARNESS_H
 
 #include <atomic>
 #include <benchmark/benchmark.h>
+#include <list>
 #include <string>
 
 #include "harness/results.h"
@@ -26,6 +27,22 @@ struct Outcome {
     std::string error;                      // order or checksum broken, messages lost
 };
 
+// What is known of one benchmark so far.
+struct Benchmark {
+    struct Count {
+        size_t samples = 0;
+        size_t undisturbed = 0;
+    };
+
+    std::string name;
+    bool quick = true;     // part of a quick run
+    bool matches = false;  // the filter
+    bool sampled = false;  // at least once
+    bool failed = false;   // nothing could be measured
+    size_t violations = 0; // of order, checksum or delivery
+    std::map<Place, Count> counts;
+};
+
 struct Harness {
     Harness(Settings given) : settings(std::move(given)), pair(settings.cpu_a, settings.cpu_b)
     {
@@ -34,8 +51,10 @@ struct Harness {
     Settings settings;
     Pair pair;
     Results results;
-    size_t samples_planned = 0;
-    size_t samples_done = 0;
+    std::list<Benchmark> benchmarks;
+    Benchmark *current = nullptr; // the one that ran last
+    Place place = Place::mixed;   // where it ended; mixed: before the first one
+    size_t samples = 0;
 };
 
 // A sample: warm-up (body(true)), line round trip, body(false), line round trip. `column` is the
@@ -44,10 +63,13 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
             const std::string &candidate, size_t column,
             const std::function<Outcome(bool warm_up)> &body);
 
-// Registers a benchmark of samples, with arguments named `names`.
+// Registers a benchmark of samples, with arguments named `names`; quick: also for a quick run.
 void add_benchmark(Harness &harness, const std::string &name, const std::vector<std::string> &names,
                    const std::vector<int64_t> &values,
-                   const std::function<void(benchmark::State &)> &body);
+                   const std::function<void(benchmark::State &)> &body, bool quick = true);
+
+// The message of a run in which no sample was taken, for there was no need.
+extern const char kSkipped[];
 
 // Set by the first Ctrl-C: what is left is skipped.
 extern std::atomic<bool> interrupted;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// reporter: instead of google-benchmark's thousands of lines, the errors and one table.
+// reporter: instead of google-benchmark's thousands of lines, one report at the end of all rounds,
+// and its JSON with the medians of each placement.
 #ifndef BENCH_REPORTER_H
 #define BENCH_REPORTER_H
 
@@ -15,19 +16,26 @@ class Reporter : public benchmark::BenchmarkReporter
     {
     }
 
+    // Of a round.
     bool ReportContext(const Context &context) override;
     void ReportRuns(const std::vector<Run> &runs) override;
-    void Finalize() override;
 
-    // Samples that broke order, lost messages or failed otherwise.
-    size_t violations() const
-    {
-        return violations_;
-    }
+    // Of all of them.
+    void print_report() const;
+    bool write_json();
+
+    // One of strait's own broke a promise or could not be measured.
+    bool strait_failed() const;
 
   private:
+    void print_errors() const;
+    void print_left_out() const;
+    void print_completeness() const;
+
     const Harness &harness_;
-    size_t violations_ = 0;
+    bool begun_ = false;
+    std::map<std::string, std::vector<Run>> runs_;                 // by benchmark
+    std::map<std::pair<std::string, std::string>, size_t> errors_; // by benchmark and message
 };
 
 } // namespace bench

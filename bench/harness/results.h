@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
-// results: all samples of a run, filed under their placement, and the table made of them.
+// results: all samples of a run, filed under their placement. Tables and plots are made of them.
 #ifndef BENCH_RESULTS_H
 #define BENCH_RESULTS_H
 
-#include <array>
-#include <cstdio>
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "harness/histogram.h"
@@ -26,56 +23,113 @@ struct Workload {
     bool oversubscribed = false;      // preemptions are part of it: they disturb no sample
 };
 
+// 0 for no values.
+double quantile(std::vector<double> values, double fraction);
+
 struct Throughput {
     double ns_per_message; // of the whole sample
     double typical_ns;     // of a block of messages that nothing disturbed
-    bool preempted;
+    double longest_gap_us;
 };
+
+// The samples of one throughput. Where another program had a CPU for a while, it is that one that
+// was measured: only samples in which nobody was preempted count. Where there are none, a typical
+// block has to do, marked.
+struct Cell {
+    std::vector<double> undisturbed; // ns per message
+    std::vector<double> typical;     // of the disturbed ones
+    std::vector<double> gaps_us;     // of all
+
+    bool disturbed() const
+    {
+        return undisturbed.empty();
+    }
+
+    const std::vector<double> &values() const
+    {
+        return disturbed() ? typical : undisturbed;
+    }
+};
+
+struct Latencies {
+    std::vector<double> p50s;  // of each sample, ns
+    std::vector<double> means; // likewise, of the fastest 99 in 100
+    Histogram all;             // of all samples
+};
+
+// What one candidate did in one workload and placement.
+struct Row {
+    std::vector<Cell> columns; // throughput
+    Latencies undisturbed;     // or latencies
+    Latencies preempted;
+    size_t violations = 0;
+
+    bool disturbed() const
+    {
+        return undisturbed.p50s.empty();
+    }
+
+    const Latencies &latencies() const
+    {
+        return disturbed() ? preempted : undisturbed;
+    }
+};
+
+enum class Kind { strait, floor, peer };
+Kind kind_of(const std::string &candidate);
 
 class Results
 {
   public:
-    // Tables are printed in the order of this.
-    void declare(const Workload &workload);
-
-    // The line round trips beside a sample, whatever became of it.
-    void add_placement(Place place, double before_ns, double after_ns);
-
-    void add(const Workload &workload, const std::string &candidate, Place place, size_t column,
-             const Throughput &throughput);
-    void add(const Workload &workload, const std::string &candidate, Place place,
-             const Histogram &latencies);
-
-    // By workload, placement and candidate. What was `mixed` is counted and left out.
-    void print(std::FILE *out, const Cuts &cuts) const;
-
-  private:
-    struct Column {
-        std::vector<double> undisturbed;
-        std::vector<double> typical; // of the preempted ones
-    };
-    struct Row {
-        std::vector<Column> columns;
-        std::vector<double> means; // of each sample
-        Histogram latencies;       // of all samples
-    };
     using Rows = std::map<std::string, Row>; // by candidate
     struct Table {
         const Workload *workload;
         std::map<Place, Rows> places;
     };
+    // Samples taken in one placement.
+    struct Census {
+        size_t samples = 0;
+        size_t preempted = 0;
+        std::vector<double> line_rt_ns;
+    };
 
+    // Tables are printed in the order of this.
+    void declare(const Workload &workload);
+
+    // Where a candidate promises less than the others do: shown below the tables it appears in.
+    void note(const std::string &candidate, const std::string &text);
+
+    // The line round trips beside a sample, whatever became of it.
+    void add_placement(Place place, double before_ns, double after_ns, bool preempted);
+
+    void add(const Workload &workload, const std::string &candidate, Place place, size_t column,
+             const Throughput &throughput, bool disturbed);
+    void add(const Workload &workload, const std::string &candidate, Place place,
+             const Histogram &latencies, bool disturbed);
+    void add_violation(const Workload &workload, const std::string &candidate, Place place);
+
+    const std::vector<Table> &tables() const
+    {
+        return tables_;
+    }
+
+    const std::map<std::string, std::string> &notes() const
+    {
+        return notes_;
+    }
+
+    // `mixed` is among them: those were thrown away.
+    const std::map<Place, Census> &census() const
+    {
+        return census_;
+    }
+
+  private:
     Row &row(const Workload &workload, const std::string &candidate, Place place);
-    void print_placement(std::FILE *out, const Cuts &cuts) const;
-    static void print_figure(std::FILE *out, const Column &column);
-    static void print_throughput(std::FILE *out, const Workload &workload, Place place,
-                                 const Rows &rows);
-    static void print_latencies(std::FILE *out, const Workload &workload, Place place,
-                                const Rows &rows);
 
     std::vector<Table> tables_;
-    std::map<Place, size_t> samples_;
-    std::map<Place, std::vector<double>> line_rt_ns_;
+    std::map<std::string, std::string> notes_;
+    std::map<Place, Census> census_;
 };
 
 } // namespace bench

@@ -7,16 +7,19 @@
 namespace bench
 {
 
-const char usage[] = "usage: strait_bench [option]...\n"
-                     "  --quick           fewer samples, under a minute\n"
-                     "  --json FILE       write google-benchmark's JSON\n"
-                     "  --filter REGEX    only the benchmarks whose names match\n"
-                     "  --cpus A,B        sender and receiver (default: the first two allowed)\n"
-                     "  --cuts NS,NS      line round trips that part smt from l3 from across\n"
-                     "  --samples N       samples of each benchmark\n"
-                     "  --commit ID       for the JSON's context\n"
-                     "  --benchmark_...   passed on to google-benchmark\n"
-                     "  --help\n";
+const char usage[] =
+    "usage: strait_bench [option]...\n"
+    "  --quick           fewer samples, at most 110 s\n"
+    "  --json FILE       write google-benchmark's JSON\n"
+    "  --filter REGEX    only the benchmarks whose names match\n"
+    "  --cpus A,B        sender and receiver (default: the first two allowed)\n"
+    "  --cuts NS,NS      line round trips that part smt from l3 from across\n"
+    "  --samples N       of each benchmark in one placement (default: 15, quick: 9)\n"
+    "  --seconds N       time limit (default: 1080, quick: 110)\n"
+    "  --plots DIR       write data for plots there\n"
+    "  --commit ID       for the JSON's context\n"
+    "  --benchmark_...   passed on to google-benchmark\n"
+    "  --help\n";
 
 namespace
 {
@@ -44,10 +47,16 @@ bool parse_cuts(const std::string &text, Cuts &cuts)
            cuts.smt_ns <= cuts.l3_ns;
 }
 
-bool parse_count(const std::string &text, int &count)
+bool parse_count(const std::string &text, size_t &count)
 {
     char rest;
-    return std::sscanf(text.c_str(), "%d%c", &count, &rest) == 1 && count > 0;
+    return text[0] != '-' && std::sscanf(text.c_str(), "%zu%c", &count, &rest) == 1 && count > 0;
+}
+
+bool parse_seconds(const std::string &text, double &seconds)
+{
+    char rest;
+    return std::sscanf(text.c_str(), "%lf%c", &seconds, &rest) == 1 && seconds > 0;
 }
 
 // An option with a value; false: unknown, or the value is no good.
@@ -64,7 +73,11 @@ bool set(const std::string &option, const std::string &value, Settings &settings
     } else if (option == "--cuts") {
         return parse_cuts(value, settings.cuts);
     } else if (option == "--samples") {
-        return parse_count(value, settings.repetitions);
+        return parse_count(value, settings.samples);
+    } else if (option == "--seconds") {
+        return parse_seconds(value, settings.seconds);
+    } else if (option == "--plots") {
+        settings.plots = value;
     } else {
         return false;
     }
@@ -83,7 +96,7 @@ bool parse(int argc, char **argv, Settings &settings, bool &help)
         if (option == "--help") {
             help = true;
         } else if (option == "--quick") {
-            settings.repetitions = 15;
+            settings.quick = true;
         } else if (option.compare(0, 12, "--benchmark_") == 0) {
             settings.passed_on.push_back(option);
         } else if (i + 1 >= argc || !set(option, argv[i + 1], settings)) {
@@ -92,6 +105,12 @@ bool parse(int argc, char **argv, Settings &settings, bool &help)
         } else {
             i++;
         }
+    }
+    if (settings.samples == 0) {
+        settings.samples = settings.quick ? 9 : 15;
+    }
+    if (settings.seconds == 0) {
+        settings.seconds = settings.quick ? 110 : 18 * 60;
     }
     return true;
 }

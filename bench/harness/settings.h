@@ -15,9 +15,12 @@ struct Settings {
     int cpu_a = 0; // sender
     int cpu_b = 0; // receiver
     Cuts cuts;
-    int repetitions = 250; // samples of each benchmark
-    double sample_ms = 4;  // short, so that the placement rarely changes within one
+    bool quick = false;
+    size_t samples = 0;   // of each benchmark in one placement; 0: not said
+    double seconds = 0;   // that all of it may take; 0: not said
+    double sample_ms = 4; // short, so that the placement rarely changes within one
     std::string json;
+    std::string plots; // folder
     std::string filter = ".";
     std::string commit = "unknown";
     std::vector<std::string> passed_on; // --benchmark_...

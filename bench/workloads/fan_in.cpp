@@ -7,6 +7,7 @@
 
 #include "candidates/table.h"
 #include "harness/context.h"
+#include "harness/relax.h"
 #include "harness/ticks.h"
 #include "workloads/crew.h"
 #include "workloads/stream.h"
@@ -25,11 +26,8 @@ constexpr int64_t kCapacity = 1024;
 constexpr uint32_t kSenders[] = {1, 2, 4, 8, BENCH_SENDERS_MAX};
 
 // All that the process may use, be it confined to two or not.
-std::vector<int> all_cpus(const Settings &settings)
+std::vector<int> all_cpus()
 {
-    if (settings.cpu_a == settings.cpu_b) {
-        return {settings.cpu_a};
-    }
     const char *before = getenv(kAllowedBefore);
     if (!before) {
         return allowed_cpus();
@@ -50,12 +48,12 @@ struct Layout {
 
     std::vector<int> senders(const Settings &settings) const
     {
-        return free ? all_cpus(settings) : std::vector<int>{settings.cpu_a};
+        return free ? all_cpus() : std::vector<int>{settings.cpu_a};
     }
 
     std::vector<int> receiver(const Settings &settings) const
     {
-        return free ? all_cpus(settings) : std::vector<int>{settings.cpu_b};
+        return free ? all_cpus() : std::vector<int>{settings.cpu_b};
     }
 };
 
@@ -225,6 +223,9 @@ void add_fan_ins(Harness &harness)
     };
     const std::vector<const bench_ring *> all = rings();
     for (const Layout &layout : layouts) {
+        if (layout.free && bench_one_cpu) {
+            continue; // it is the same
+        }
         harness.results.declare(layout.workload);
         for (const bench_ring *ring : all) {
             if (ring->loops_8 && ring->loops_8->fan_in_send) {

@@ -91,7 +91,7 @@ struct bench_fan_in {
     uint64_t sum;                     /* of all messages */
     uint64_t disorder;                /* messages that came after a later one of their sender */
     uint64_t next[BENCH_SENDERS_MAX]; /* past the last one of each sender */
-    uint64_t last;                    /* ticks when messages last came; 0: never */
+    uint64_t last;                    /* ticks when messages last came; at first, the start */
     uint64_t longest_gap;             /* ticks between two receives */
 };
 

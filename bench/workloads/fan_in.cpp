@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Fan-in: 1 to 16 senders as fast as they can, one receiver, on two CPUs or as many as there are;
 // whoever is stuck yields. A is the first sender, B the receiver.
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <sstream>
@@ -103,6 +104,7 @@ class FanIn
         };
         auto receive = [&] {
             await_start();
+            fan_in.last = start_;
             loops_.fan_in_receive(queue_.receiver(), &fan_in);
         };
         run(send, receive);
@@ -148,13 +150,15 @@ class FanIn
         }
     }
 
-    // What stalls until the end of the sample has taken that long.
+    // What stalls until the end of the sample has taken that long, and that is a gap, too.
     Outcome summarize(const bench_fan_in &fan_in) const
     {
         Outcome outcome;
-        outcome.seconds = to_ns(std::max(fan_in.until, fan_in.last) - start_) / 1e9;
+        uint64_t end = std::max(fan_in.until, fan_in.last);
+        outcome.seconds = to_ns(end - start_) / 1e9;
         outcome.items = fan_in.received;
-        outcome.longest_gap_ns = static_cast<uint64_t>(to_ns(fan_in.longest_gap));
+        outcome.longest_gap_ns =
+            static_cast<uint64_t>(to_ns(std::max(fan_in.longest_gap, end - fan_in.last)));
         outcome.typical_ns = outcome.seconds * 1e9 / static_cast<double>(fan_in.received);
         outcome.error = check(fan_in);
         return outcome;

@@ -35,8 +35,8 @@ BENCH_INLINE void bench_fan_in_check(struct bench_fan_in *fan_in, uint64_t messa
 {
     uint64_t *next = &fan_in->next[message >> BENCH_SENDER_SHIFT & (BENCH_SENDERS_MAX - 1)];
     uint64_t number = message & (((uint64_t)1 << BENCH_SENDER_SHIFT) - 1);
-    fan_in->disorder += number != *next;
-    *next = number + 1;
+    fan_in->disorder += number < *next;
+    *next = number < *next ? *next : number + 1;
     fan_in->sum += message;
 }
 
@@ -44,7 +44,7 @@ BENCH_INLINE void bench_fan_in_check(struct bench_fan_in *fan_in, uint64_t messa
 BENCH_INLINE void bench_fan_in_mark(struct bench_fan_in *fan_in)
 {
     uint64_t now = bench_ticks();
-    uint64_t gap = fan_in->last ? now - fan_in->last : 0;
+    uint64_t gap = now - fan_in->last;
     fan_in->longest_gap = gap > fan_in->longest_gap ? gap : fan_in->longest_gap;
     fan_in->last = now;
 }

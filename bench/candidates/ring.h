@@ -82,16 +82,16 @@ struct bench_pace {
 /* Several senders, one receiver, more threads than CPUs: whoever is stuck yields. */
 struct bench_fan_in {
     uint64_t until;    /* ticks; senders stop */
-    uint64_t patience; /* ticks without a message after which the receiver gives up */
+    uint64_t patience; /* ticks after that until the receiver gives up */
     /* senders write, when they stop */
     STRAIT_LINE_ALIGNED uintptr_t running;
     uint64_t sent[BENCH_SENDERS_MAX];
     /* receiver's */
     STRAIT_LINE_ALIGNED uint64_t received;
     uint64_t sum;                     /* of all messages */
-    uint64_t disorder;                /* messages that were not their sender's next one */
-    uint64_t next[BENCH_SENDERS_MAX]; /* of each sender */
-    uint64_t last;                    /* ticks when messages last came; 0: never */
+    uint64_t disorder;                /* messages that came after a later one of their sender */
+    uint64_t next[BENCH_SENDERS_MAX]; /* past the last one of each sender */
+    uint64_t last;                    /* ticks when messages last came; at first, the start */
     uint64_t longest_gap;             /* ticks between two receives */
 };
 

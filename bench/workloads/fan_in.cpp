@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Fan-in: 1 to 16 senders as fast as they can, one receiver, on two CPUs or as many as there are;
 // whoever is stuck yields. A is the first sender, B the receiver.
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <sstream>
 
 #include "candidates/table.h"
 #include "harness/context.h"
+#include "harness/relax.h"
 #include "harness/ticks.h"
 #include "workloads/crew.h"
 #include "workloads/stream.h"
@@ -25,11 +27,8 @@ constexpr int64_t kCapacity = 1024;
 constexpr uint32_t kSenders[] = {1, 2, 4, 8, BENCH_SENDERS_MAX};
 
 // All that the process may use, be it confined to two or not.
-std::vector<int> all_cpus(const Settings &settings)
+std::vector<int> all_cpus()
 {
-    if (settings.cpu_a == settings.cpu_b) {
-        return {settings.cpu_a};
-    }
     const char *before = getenv(kAllowedBefore);
     if (!before) {
         return allowed_cpus();
@@ -50,12 +49,12 @@ struct Layout {
 
     std::vector<int> senders(const Settings &settings) const
     {
-        return free ? all_cpus(settings) : std::vector<int>{settings.cpu_a};
+        return free ? all_cpus() : std::vector<int>{settings.cpu_a};
     }
 
     std::vector<int> receiver(const Settings &settings) const
     {
-        return free ? all_cpus(settings) : std::vector<int>{settings.cpu_b};
+        return free ? all_cpus() : std::vector<int>{settings.cpu_b};
     }
 };
 
@@ -105,6 +104,7 @@ class FanIn
         };
         auto receive = [&] {
             await_start();
+            fan_in.last = start_;
             loops_.fan_in_receive(queue_.receiver(), &fan_in);
         };
         run(send, receive);
@@ -150,13 +150,15 @@ class FanIn
         }
     }
 
-    // What stalls until the end of the sample has taken that long.
+    // What stalls until the end of the sample has taken that long, and that is a gap, too.
     Outcome summarize(const bench_fan_in &fan_in) const
     {
         Outcome outcome;
-        outcome.seconds = to_ns(std::max(fan_in.until, fan_in.last) - start_) / 1e9;
+        uint64_t end = std::max(fan_in.until, fan_in.last);
+        outcome.seconds = to_ns(end - start_) / 1e9;
         outcome.items = fan_in.received;
-        outcome.longest_gap_ns = static_cast<uint64_t>(to_ns(fan_in.longest_gap));
+        outcome.longest_gap_ns =
+            static_cast<uint64_t>(to_ns(std::max(fan_in.longest_gap, end - fan_in.last)));
         outcome.typical_ns = outcome.seconds * 1e9 / static_cast<double>(fan_in.received);
         outcome.error = check(fan_in);
         return outcome;
@@ -225,6 +227,9 @@ void add_fan_ins(Harness &harness)
     };
     const std::vector<const bench_ring *> all = rings();
     for (const Layout &layout : layouts) {
+        if (layout.free && bench_one_cpu) {
+            continue; // it is the same
+        }
         harness.results.declare(layout.workload);
         for (const bench_ring *ring : all) {
             if (ring->loops_8 && ring->loops_8->fan_in_send) {

@@ -40,6 +40,17 @@ Place place_of(double before_ns, double after_ns, const Cuts &cuts)
     return before == classify(after_ns, cuts) ? before : Place::mixed;
 }
 
+// Of a column: the time of an item, or where each was timed, the median.
+Throughput figure(const Workload &workload, const Outcome &outcome)
+{
+    double ns = outcome.seconds * 1e9 / static_cast<double>(outcome.items);
+    double typical_ns = outcome.typical_ns;
+    if (outcome.latencies.count() > 0) {
+        ns = typical_ns = outcome.latencies.percentile(0.5);
+    }
+    return {ns / workload.unit_ns, typical_ns / workload.unit_ns, outcome.aside};
+}
+
 void file(Harness &harness, const Workload &workload, const std::string &candidate, size_t column,
           Place place, const Outcome &outcome, bool disturbed)
 {
@@ -52,9 +63,7 @@ void file(Harness &harness, const Workload &workload, const std::string &candida
     if (workload.columns.empty()) {
         harness.results.add(workload, candidate, place, outcome.latencies, disturbed);
     } else {
-        harness.results.add(workload, candidate, place, column,
-                            {outcome.seconds * 1e9 / static_cast<double>(outcome.items),
-                             outcome.typical_ns, static_cast<double>(outcome.longest_gap_ns) / 1e3},
+        harness.results.add(workload, candidate, place, column, figure(workload, outcome),
                             disturbed);
     }
 }

@@ -21,6 +21,7 @@ struct Outcome {
     uint64_t items = 0;
     uint64_t longest_gap_ns = 0;
     double typical_ns = 0; // throughput: per item, in a block that nothing disturbed
+    double aside = 0;      // what the workload's aside says
     long preemptions = 0;  // of A and B; filled in by sample()
     Histogram latencies;   // ns; empty: throughput
     std::map<std::string, double> counters; // more of the workload's own

@@ -102,6 +102,12 @@ bool is_curve(const Workload &workload)
     });
 }
 
+// Latencies and speeds are.
+bool is_drawn(const Workload &workload)
+{
+    return workload.columns.empty() || workload.unit_ns == 1;
+}
+
 bool write(const std::string &folder, const Workload &workload, Place place, const Rows &rows)
 {
     bool latencies = workload.columns.empty();
@@ -127,6 +133,9 @@ bool write_plot_data(const Results &results, const std::string &folder)
 {
     bool good = true;
     for (const Results::Table &table : results.tables()) {
+        if (!is_drawn(*table.workload)) {
+            continue;
+        }
         for (const auto &[place, rows] : table.places) {
             good = write(folder, *table.workload, place, rows) && good;
         }

@@ -61,7 +61,7 @@ void Results::add(const Workload &workload, const std::string &candidate, Place 
     } else {
         cell.undisturbed.push_back(throughput.ns_per_message);
     }
-    cell.gaps_us.push_back(throughput.longest_gap_us);
+    cell.asides.push_back(throughput.aside);
 }
 
 void Results::add(const Workload &workload, const std::string &candidate, Place place,

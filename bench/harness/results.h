@@ -16,10 +16,10 @@ namespace bench
 // How a workload's figures are shown.
 struct Workload {
     std::string title;
-    double unit_ns;                   // of latencies in the table
+    double unit_ns;                   // of the figures in the table
     const char *unit;                 // its name
-    std::vector<std::string> columns; // of throughput; empty: latencies
-    bool gaps = false;                // the longest gap of each column has a table of its own
+    std::vector<std::string> columns; // one figure each; empty: latencies
+    const char *aside = nullptr;      // what else a sample of columns says, in a table of its own
     bool oversubscribed = false;      // preemptions are part of it: they disturb no sample
 };
 
@@ -29,7 +29,7 @@ double quantile(std::vector<double> values, double fraction);
 struct Throughput {
     double ns_per_message; // of the whole sample
     double typical_ns;     // of a block of messages that nothing disturbed
-    double longest_gap_us;
+    double aside;
 };
 
 // The samples of one throughput. Where another program had a CPU for a while, it is that one that
@@ -38,7 +38,7 @@ struct Throughput {
 struct Cell {
     std::vector<double> undisturbed; // ns per message
     std::vector<double> typical;     // of the disturbed ones
-    std::vector<double> gaps_us;     // of all
+    std::vector<double> asides;      // of all
 
     bool disturbed() const
     {

@@ -119,8 +119,8 @@ class Printer
     void print_notes();
     void print_throughputs(const Workload &workload, Place place, const Rows &rows);
     void print_columns(const Workload &workload, const Rows &rows, size_t from, Print print);
-    void print_speed(const Cell &cell, double best_peer);
-    void print_gap(const Cell &cell, double best_peer);
+    void print_figure(const Cell &cell, double best_peer);
+    void print_aside(const Cell &cell, double best_peer);
     void print_latencies(const Workload &workload, Place place, const Rows &rows);
     void print_ratio(double value, double to);
 
@@ -158,7 +158,7 @@ void Printer::print_notes()
     }
 }
 
-void Printer::print_speed(const Cell &cell, double best_peer)
+void Printer::print_figure(const Cell &cell, double best_peer)
 {
     const std::vector<double> &values = cell.values();
     if (values.empty()) {
@@ -171,13 +171,13 @@ void Printer::print_speed(const Cell &cell, double best_peer)
                  spread(values, 1).c_str(), ratio.c_str(), few(values.size()).c_str());
 }
 
-void Printer::print_gap(const Cell &cell, double)
+void Printer::print_aside(const Cell &cell, double)
 {
-    if (cell.gaps_us.empty()) {
+    if (cell.asides.empty()) {
         std::fprintf(out_, " %13s%16s", "-", "");
     } else {
-        std::fprintf(out_, " %13s %10s %4s", digits(quantile(cell.gaps_us, 0.5)).c_str(),
-                     digits(quantile(cell.gaps_us, 1)).c_str(), few(cell.gaps_us.size()).c_str());
+        std::fprintf(out_, " %13s %10s %4s", digits(quantile(cell.asides, 0.5)).c_str(),
+                     digits(quantile(cell.asides, 1)).c_str(), few(cell.asides.size()).c_str());
     }
 }
 
@@ -210,17 +210,17 @@ void Printer::print_columns(const Workload &workload, const Rows &rows, size_t f
 
 void Printer::print_throughputs(const Workload &workload, Place place, const Rows &rows)
 {
-    std::fprintf(out_, "\n%s, %s: ns per message\n", workload.title.c_str(), name(place));
+    std::fprintf(out_, "\n%s, %s: %s\n", workload.title.c_str(), name(place), workload.unit);
     for (size_t from = 0; from < workload.columns.size(); from += kColumnsAbreast) {
-        print_columns(workload, rows, from, &Printer::print_speed);
+        print_columns(workload, rows, from, &Printer::print_figure);
     }
-    if (!workload.gaps) {
+    if (!workload.aside) {
         return;
     }
-    std::fprintf(out_, "\n%s, %s: longest gap in a sample, us: median, worst\n",
-                 workload.title.c_str(), name(place));
+    std::fprintf(out_, "\n%s, %s: %s: median, most\n", workload.title.c_str(), name(place),
+                 workload.aside);
     for (size_t from = 0; from < workload.columns.size(); from += kColumnsAbreast) {
-        print_columns(workload, rows, from, &Printer::print_gap);
+        print_columns(workload, rows, from, &Printer::print_aside);
     }
 }
 

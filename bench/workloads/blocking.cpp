@@ -15,7 +15,7 @@ constexpr int64_t kCapacity = 1024;
 constexpr double kSampleMs = 10;
 constexpr double kWarmUpMs = 1;
 
-const Workload workload{"throughput, blocking, capacity 1024", 1, "ns", {"8 B"}};
+const Workload workload{"throughput, blocking, capacity 1024", 1, "ns per message", {"8 B"}};
 
 void blocking(benchmark::State &state, Harness &harness, const bench_ring &ring)
 {

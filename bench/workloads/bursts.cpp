@@ -29,8 +29,8 @@ constexpr size_t kLimit = 1 << 17;
 // No answer by then: a message is lost.
 constexpr double kPatienceNs = 2e9;
 
+// One table: a column for each gap.
 struct Shape {
-    int64_t gap_us;
     uint64_t messages; // of a burst
     bool one_cpu;
     Workload workload;
@@ -41,12 +41,16 @@ std::vector<Shape> make_shapes()
     std::vector<Shape> shapes;
     for (bool one_cpu : {false, true}) {
         for (uint64_t messages : kMessages) {
-            for (int64_t gap : kGapsUs) {
-                std::string title =
-                    (messages == 1 ? "single messages" : "bursts of " + std::to_string(messages)) +
-                    " every " + std::to_string(gap) + " us" + (one_cpu ? ", both on one CPU" : "");
-                shapes.push_back({gap, messages, one_cpu, {title, 1000, "us", {}}});
+            std::string title =
+                std::string("gaps between ") +
+                (messages == 1 ? "single messages" : "bursts of " + std::to_string(messages)) +
+                (one_cpu ? ", both on one CPU" : "");
+            Workload workload{title, 1000, "us from send to receive, p50 of a sample", {}};
+            for (int64_t gap_us : kGapsUs) {
+                workload.columns.push_back(std::to_string(gap_us) + " us");
             }
+            workload.aside = "share of a CPU that the receiver takes, %";
+            shapes.push_back({messages, one_cpu, workload});
         }
     }
     return shapes;
@@ -64,9 +68,9 @@ class Bursts
 {
   public:
     // B writes `ticks` within its capacity: from send to receive, of each message.
-    Bursts(Sleeper &sleeper, const Shape &shape, uint64_t first, double ms,
+    Bursts(Sleeper &sleeper, const Shape &shape, int64_t gap_us, uint64_t first, double ms,
            std::vector<uint32_t> &ticks)
-        : sleeper_(sleeper), shape_(shape), first_(first), ms_(ms), next_(first),
+        : sleeper_(sleeper), shape_(shape), gap_us_(gap_us), first_(first), ms_(ms), next_(first),
           known_seen_(first - 1), seen_(first - 1), ticks_(ticks)
     {
     }
@@ -74,7 +78,7 @@ class Bursts
     // A: until the end of the sample; the last number says so.
     void send()
     {
-        uint64_t gap = to_ticks(static_cast<double>(shape_.gap_us) * 1e3);
+        uint64_t gap = to_ticks(static_cast<double>(gap_us_) * 1e3);
         uint64_t due = bench_ticks();
         uint64_t until = due + to_ticks(ms_ * 1e6);
         while (!failed_.load(std::memory_order_acquire) && due < until) {
@@ -122,6 +126,7 @@ class Bursts
         }
         outcome.longest_gap_ns = outcome.latencies.max();
         outcome.counters["cpu_share"] = cpu_share_;
+        outcome.aside = cpu_share_ * 100;
         outcome.counters["early"] = static_cast<double>(early_);
         outcome.error = failed_ ? "a message was lost, or came out of order" : "";
         return outcome;
@@ -174,6 +179,7 @@ class Bursts
 
     Sleeper &sleeper_;
     const Shape &shape_;
+    const int64_t gap_us_;
     const uint64_t first_;
     const double ms_;
     // A writes
@@ -189,9 +195,9 @@ class Bursts
     double cpu_share_ = 0;
 };
 
-double sample_ms(const Shape &shape)
+double sample_ms(int64_t gap_us)
 {
-    double ms = static_cast<double>(kBursts) * static_cast<double>(shape.gap_us) / 1e3;
+    double ms = static_cast<double>(kBursts) * static_cast<double>(gap_us) / 1e3;
     return std::min(std::max(ms, kMinMs), kMaxMs);
 }
 
@@ -205,12 +211,12 @@ Pair::Job placed(const Settings &settings, const Shape &shape, const Pair::Job &
     };
 }
 
-Outcome run_bursts(Harness &harness, Sleeper &sleeper, const Shape &shape, uint64_t &number,
-                   double ms)
+Outcome run_bursts(Harness &harness, Sleeper &sleeper, const Shape &shape, int64_t gap_us,
+                   uint64_t &number, double ms)
 {
     static std::vector<uint32_t> ticks(kLimit, 1);
     ticks.clear();
-    Bursts bursts(sleeper, shape, number, ms, ticks);
+    Bursts bursts(sleeper, shape, gap_us, number, ms, ticks);
     uint64_t start = bench_ticks();
     harness.pair.run([&] { bursts.send(); },
                      placed(harness.settings, shape, [&] { bursts.receive(); }));
@@ -218,8 +224,10 @@ Outcome run_bursts(Harness &harness, Sleeper &sleeper, const Shape &shape, uint6
     return bursts.outcome(to_ns(bench_ticks() - start) / 1e9);
 }
 
-void burst(benchmark::State &state, Harness &harness, const SleeperMaker &maker, const Shape &shape)
+void burst(benchmark::State &state, Harness &harness, const SleeperMaker &maker, const Shape &shape,
+           size_t column)
 {
+    const int64_t gap_us = kGapsUs[column];
     std::unique_ptr<Sleeper> sleeper = maker.make();
     bool sends = false;
     bool receives = false;
@@ -233,9 +241,9 @@ void burst(benchmark::State &state, Harness &harness, const SleeperMaker &maker,
         return;
     }
     uint64_t number = 1;
-    sample(state, harness, shape.workload, maker.name, 0, [&](bool warm_up) {
-        double ms = sample_ms(shape) * (warm_up ? kWarmUp : 1);
-        return run_bursts(harness, *sleeper, shape, number, ms);
+    sample(state, harness, shape.workload, maker.name, column, [&](bool warm_up) {
+        double ms = sample_ms(gap_us) * (warm_up ? kWarmUp : 1);
+        return run_bursts(harness, *sleeper, shape, gap_us, number, ms);
     });
 }
 
@@ -265,13 +273,17 @@ void add_bursts(Harness &harness)
             continue; // all of them are
         }
         harness.results.declare(shape.workload);
+        bool quick = shape.messages == 1 && !shape.one_cpu;
         for (const SleeperMaker &maker : makers) {
-            add_benchmark(harness, "bursts/" + maker.name + (shape.one_cpu ? "/one_cpu" : ""),
-                          {"messages", "gap_us"},
-                          {static_cast<int64_t>(shape.messages), shape.gap_us},
-                          [&harness, maker, &shape](benchmark::State &state) {
-                              burst(state, harness, maker, shape);
-                          });
+            for (size_t column = 0; column < std::size(kGapsUs); column++) {
+                add_benchmark(
+                    harness, "bursts/" + maker.name + (shape.one_cpu ? "/one_cpu" : ""),
+                    {"messages", "gap_us"}, {static_cast<int64_t>(shape.messages), kGapsUs[column]},
+                    [&harness, maker, &shape, column](benchmark::State &state) {
+                        burst(state, harness, maker, shape, column);
+                    },
+                    quick && kGapsUs[column] % 10 == 0);
+            }
         }
     }
 }

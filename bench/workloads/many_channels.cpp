@@ -62,7 +62,7 @@ void receive_loop(void *end, bench_stream *stream)
 
 Workload make_workload()
 {
-    Workload workload{"one busy channel of many, 8 B, capacity 1024", 1, "ns", {}};
+    Workload workload{"one busy channel of many, 8 B, capacity 1024", 1, "ns per message", {}};
     for (size_t channels : kChannels) {
         workload.columns.push_back(std::to_string(channels));
     }

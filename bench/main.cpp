@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <unistd.h>
 
+#include "candidates/table.h"
 #include "harness/context.h"
 #include "harness/reporter.h"
 #include "harness/ticks.h"
@@ -58,6 +59,13 @@ void confine(char **argv, const bench::Settings &settings)
     }
 }
 
+void report_missing()
+{
+    for (const bench::MissingPeer &peer : bench::missing_peers()) {
+        std::fprintf(stderr, "skipped: %s (%s not found)\n", peer.name, peer.package);
+    }
+}
+
 } // namespace
 
 int main(int argc, char **argv)
@@ -75,6 +83,7 @@ int main(int argc, char **argv)
     confine(argv, settings);
     initialize_benchmark(argv[0], settings);
     catch_signals();
+    report_missing();
     bench::tick_ns();
     bench::Harness harness(settings);
     bench::add_context(settings);

@@ -61,6 +61,8 @@ typedef void bench_send_fn(void *end, struct bench_stream *stream);
 typedef void bench_receive_fn(void *end, struct bench_stream *stream);
 typedef void bench_ping_fn(void *there, void *back, struct bench_bounce *bounce);
 typedef void bench_pong_fn(void *there, void *back, uint64_t patience);
+typedef void bench_send_one_fn(void *end, uint64_t message);
+typedef uint64_t bench_receive_one_fn(void *end);
 
 /* The loops at one message size; NULL: the candidate does not do that. */
 struct bench_loops {
@@ -78,6 +80,8 @@ struct bench_blocking_loops {
     bench_receive_fn *receive;
     bench_ping_fn *ping;
     bench_pong_fn *pong;
+    bench_send_one_fn *send_one; /* the bare operations */
+    bench_receive_one_fn *receive_one;
 };
 
 #define BENCH_ONE_SENDER 1u

@@ -79,6 +79,13 @@ bool write_files(const bench::Harness &harness, bench::Reporter &reporter)
     return true;
 }
 
+void report_missing()
+{
+    for (const bench::MissingPeer &peer : bench::missing_peers()) {
+        std::fprintf(stderr, "skipped: %s (%s not found)\n", peer.name, peer.package);
+    }
+}
+
 } // namespace
 
 int main(int argc, char **argv)
@@ -96,6 +103,7 @@ int main(int argc, char **argv)
     confine(argv, settings);
     initialize_benchmark(argv[0], settings);
     catch_signals();
+    report_missing();
     bench::tick_ns();
     bench::Harness harness(settings);
     bench::add_context(settings);

@@ -177,7 +177,7 @@ BENCH_INLINE void bench_send_blocking(void *end, bench_blocking_send_fn *send,
 BENCH_INLINE void bench_receive_blocking(void *end, bench_blocking_receive_fn *receive,
                                          struct bench_stream *stream)
 {
-    uint64_t message;
+    uint64_t message = 0;
     uint64_t received = 0;
     uint64_t sum = 0;
     uint64_t disorder = 0;
@@ -194,7 +194,7 @@ BENCH_INLINE void bench_ping_blocking(void *there, void *back, bench_blocking_se
                                       bench_blocking_receive_fn *receive,
                                       struct bench_bounce *bounce)
 {
-    uint64_t answer;
+    uint64_t answer = 0;
     uint64_t now = bench_ticks();
     uint64_t message = now;
     while (bounce->count < bounce->limit && now < bounce->until) {
@@ -213,7 +213,7 @@ BENCH_INLINE void bench_ping_blocking(void *there, void *back, bench_blocking_se
 BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_send_fn *send,
                                       bench_blocking_receive_fn *receive)
 {
-    uint64_t message;
+    uint64_t message = 0;
     for (receive(there, &message, 1); message != BENCH_STOP; receive(there, &message, 1)) {
         send(back, &message, 1);
     }
@@ -309,7 +309,18 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
         (void)patience;                                                                            \
         bench_pong_blocking(there, back, SEND, RECEIVE);                                           \
     }                                                                                              \
-    static const struct bench_blocking_loops NAME = {NAME##_send, NAME##_receive, NAME##_ping,     \
-                                                     NAME##_pong};
+    static void NAME##_send_one(void *end, uint64_t message)                                       \
+    {                                                                                              \
+        SEND(end, &message, 1);                                                                    \
+    }                                                                                              \
+    static uint64_t NAME##_receive_one(void *end)                                                  \
+    {                                                                                              \
+        uint64_t message = 0;                                                                      \
+        RECEIVE(end, &message, 1);                                                                 \
+        return message;                                                                            \
+    }                                                                                              \
+    static const struct bench_blocking_loops NAME = {NAME##_send,     NAME##_receive,              \
+                                                     NAME##_ping,     NAME##_pong,                 \
+                                                     NAME##_send_one, NAME##_receive_one};
 
 #endif /* BENCH_LOOPS_H */

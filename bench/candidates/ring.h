@@ -103,6 +103,8 @@ typedef void bench_fan_in_send_fn(void *end, struct bench_fan_in *fan_in, uint32
 typedef void bench_fan_in_receive_fn(void *end, struct bench_fan_in *fan_in);
 typedef void bench_paced_send_fn(void *end, struct bench_pace *pace);
 typedef void bench_paced_receive_fn(void *end, struct bench_pace *pace);
+typedef void bench_send_one_fn(void *end, uint64_t message);
+typedef uint64_t bench_receive_one_fn(void *end);
 
 /* The loops at one message size; NULL: the candidate does not do that. */
 struct bench_loops {
@@ -124,6 +126,8 @@ struct bench_blocking_loops {
     bench_receive_fn *receive;
     bench_ping_fn *ping;
     bench_pong_fn *pong;
+    bench_send_one_fn *send_one; /* the bare operations */
+    bench_receive_one_fn *receive_one;
 };
 
 #define BENCH_ONE_SENDER 1u

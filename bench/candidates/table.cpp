@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The table of candidates: one line each.
 #include "candidates/table.h"
+#include "peers.h"
 
 extern "C" {
 extern const bench_ring bench_line;
@@ -9,6 +10,10 @@ extern const bench_ring bench_ck_ring;
 
 namespace bench
 {
+
+// One function for each family that is there: peers.h, from CMakeLists.txt.
+#define DECLARE(FAMILY) void add_##FAMILY(std::vector<const bench_ring *> &rings);
+BENCH_PEERS(DECLARE)
 
 std::vector<const bench_ring *> rings()
 {
@@ -20,7 +25,15 @@ std::vector<const bench_ring *> rings()
         all.push_back(ring);
     }
     add_strait_channels(all);
+#define ADD(FAMILY) add_##FAMILY(all);
+    BENCH_PEERS(ADD)
     return all;
+}
+
+std::vector<MissingPeer> missing_peers()
+{
+#define MISSING(NAME, PACKAGE) {NAME, PACKAGE},
+    return {BENCH_PEERS_MISSING(MISSING)};
 }
 
 std::vector<SleeperMaker> sleepers()
@@ -30,6 +43,7 @@ std::vector<SleeperMaker> sleepers()
         {"floor.eventfd", make_eventfd_sleeper},
     };
     add_strait_sleepers(all);
+    add_ring_sleepers(all);
     return all;
 }
 

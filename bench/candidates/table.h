@@ -17,6 +17,13 @@ namespace bench
 // Streams and round trips.
 std::vector<const bench_ring *> rings();
 
+// Peers that are not among them, for want of a Debian package.
+struct MissingPeer {
+    const char *name;
+    const char *package;
+};
+std::vector<MissingPeer> missing_peers();
+
 // Wake-ups.
 std::vector<SleeperMaker> sleepers();
 
@@ -26,6 +33,9 @@ std::vector<RunnerMaker> runners();
 // One for each variant in strait's own table; one for each variant and wait mode.
 void add_strait_channels(std::vector<const bench_ring *> &rings);
 void add_strait_sleepers(std::vector<SleeperMaker> &sleepers);
+
+// One for each ring that blocks.
+void add_ring_sleepers(std::vector<SleeperMaker> &sleepers);
 
 std::unique_ptr<Sleeper> make_futex_sleeper();
 std::unique_ptr<Sleeper> make_eventfd_sleeper();

@@ -83,8 +83,9 @@ template <class Queue> Peer *make_peer(size_t capacity, uint32_t senders)
     }
 }
 
+// Static: gcc 12 gives instances for templates of an unnamed namespace the same name in all files.
 template <template <size_t> class Queue>
-void *create_peer(const bench_ring *, size_t bytes, size_t capacity, uint32_t senders)
+static void *create_peer(const bench_ring *, size_t bytes, size_t capacity, uint32_t senders)
 {
     switch (bytes) {
     case 8:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Boost.Lockfree: the queue of any senders and receivers.
+// Boost.Lockfree: the wait-free ring of one sender and one receiver, and the queue of any.
 #include <boost/lockfree/queue.hpp>
+#include <boost/lockfree/spsc_queue.hpp>
 
 #include "candidates/peer.h"
 #include "candidates/table.h"
@@ -9,6 +10,32 @@ namespace bench
 {
 namespace
 {
+
+template <size_t Words> class Ring : public Peer
+{
+  public:
+    using Item = Message<Words>;
+
+    Ring(size_t capacity, uint32_t) : ring_(capacity)
+    {
+    }
+
+    BENCH_PEER_INLINE size_t try_send(const Item *messages, size_t n)
+    {
+        return n == 1 ? ring_.push(*messages) : ring_.push(messages, n);
+    }
+
+    BENCH_PEER_INLINE size_t try_receive(Item *messages, size_t n)
+    {
+        return n == 1 ? ring_.pop(*messages) : ring_.pop(messages, n);
+    }
+
+  private:
+    using Allocator = boost::lockfree::allocator<LineAllocator<Item>>;
+    alignas(STRAIT_LINE) boost::lockfree::spsc_queue<Item, Allocator> ring_;
+};
+
+BENCH_PEER_LOOPS(ring, Ring, Ring)
 
 // Its nodes have 16-bit numbers; one is a dummy, one number says none.
 constexpr size_t kNodesMax = 65534;
@@ -45,6 +72,11 @@ void *create_queue(const bench_ring *self, size_t bytes, size_t capacity, uint32
     return capacity < kNodesMax ? create_peer<Queue>(self, bytes, capacity, senders) : nullptr;
 }
 
+const bench_ring boost_ring = {
+    "boost.spsc_queue", nullptr,          BENCH_ONE_SENDER,   nullptr, create_peer<Ring>,
+    destroy_peer,       open_peer_sender, open_peer_receiver, &ring_8, &ring_64,
+    &ring_256,          nullptr};
+
 const bench_ring boost_queue = {"boost.queue",     "no batches; a capacity of 65533 at most",
                                 BENCH_ANY_SENDERS, nullptr,
                                 create_queue,      destroy_peer,
@@ -56,7 +88,7 @@ const bench_ring boost_queue = {"boost.queue",     "no batches; a capacity of 65
 
 void add_boost(std::vector<const bench_ring *> &rings)
 {
-    rings.push_back(&boost_queue);
+    rings.insert(rings.end(), {&boost_ring, &boost_queue});
 }
 
 } // namespace bench

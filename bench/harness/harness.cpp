@@ -7,6 +7,7 @@ namespace bench
 {
 
 const char kSkipped[] = "skipped";
+const char kNotCreated[] = "cannot be created";
 std::atomic<bool> interrupted{false};
 
 namespace

@@ -72,6 +72,9 @@ void add_benchmark(Harness &harness, const std::string &name, const std::vector<
 // The message of a run in which no sample was taken, for there was no need.
 extern const char kSkipped[];
 
+// The message of a benchmark whose candidate does not come in this size.
+extern const char kNotCreated[];
+
 // Set by the first Ctrl-C: what is left is skipped.
 extern std::atomic<bool> interrupted;
 

@@ -109,7 +109,17 @@ void Reporter::print_errors() const
     }
     std::printf("\nviolations of order, checksum or delivery: %zu\n", violations);
     for (const auto &[error, count] : errors_) {
-        std::printf("  %s: %s (%zu times)\n", error.first.c_str(), error.second.c_str(), count);
+        if (error.second != kNotCreated) {
+            std::printf("  %s: %s (%zu times)\n", error.first.c_str(), error.second.c_str(), count);
+        }
+    }
+    bool first = true;
+    for (const auto &entry : errors_) {
+        if (entry.first.second == kNotCreated) {
+            std::printf("%s  %s\n", first ? "\nskipped, for they cannot be created:\n" : "",
+                        entry.first.first.c_str());
+            first = false;
+        }
     }
 }
 

@@ -19,6 +19,9 @@ constexpr size_t kViolations = 3;
 // One that is always preempted will be the tenth time, too: samples for each that is wanted.
 constexpr size_t kTries = 10;
 
+// Of all samples, in a placement that is to be completed.
+constexpr size_t kUsualPercent = 5;
+
 double elapsed()
 {
     static const uint64_t start = bench_nanoseconds();
@@ -47,10 +50,19 @@ bool is_over(const Harness &harness)
     return interrupted || elapsed() >= harness.settings.seconds;
 }
 
-bool is_complete_anywhere(const Harness &harness)
+// Placements that come up now and then are no reason to go on.
+bool is_complete_wherever_usual(const Harness &harness)
 {
-    return std::any_of(std::begin(kPlaces), std::end(kPlaces),
-                       [&](Place place) { return is_complete(harness, place); });
+    size_t complete = 0;
+    for (const auto &[place, census] : harness.results.census()) {
+        if (place != Place::mixed && 100 * census.samples >= kUsualPercent * harness.samples) {
+            if (!is_complete(harness, place)) {
+                return false;
+            }
+            complete++;
+        }
+    }
+    return complete > 0;
 }
 
 // The share of all wanted samples that the placement with the most of them has.
@@ -114,7 +126,7 @@ size_t run_rounds(Harness &harness, benchmark::BenchmarkReporter &reporter)
     size_t matching = 0;
     do {
         matching = benchmark::RunSpecifiedBenchmarks(&reporter);
-    } while (matching > 0 && !is_over(harness) && !is_complete_anywhere(harness));
+    } while (matching > 0 && !is_over(harness) && !is_complete_wherever_usual(harness));
     return matching;
 }
 

@@ -21,7 +21,7 @@ void blocking(benchmark::State &state, Harness &harness, const bench_ring &ring)
 {
     Queue queue(ring, 8, kCapacity);
     if (!queue.open(harness.pair)) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     StreamLoops loops = {ring.blocking->send, ring.blocking->receive};

@@ -237,7 +237,7 @@ void burst(benchmark::State &state, Harness &harness, const SleeperMaker &maker,
             placed(harness.settings, shape, [&] { receives = sleeper->open_receiver(); }));
     }
     if (!sends || !receives) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     uint64_t number = 1;

@@ -199,7 +199,7 @@ void fan_in(benchmark::State &state, Harness &harness, const Layout &layout, con
 {
     FanIn run(harness, layout, ring, kSenders[column]);
     if (!run.usable()) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     sample(state, harness, layout.workload, ring.name, column,

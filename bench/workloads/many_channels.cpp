@@ -80,7 +80,7 @@ void many_channels(benchmark::State &state, Harness &harness, const Workload &wo
                          [&] { receives = parent->open_receiver(); });
     }
     if (!sends || !receives) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     Inbox inbox{*parent};

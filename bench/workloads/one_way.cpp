@@ -75,7 +75,7 @@ void one_way(benchmark::State &state, Harness &harness, const Rate &rate, const 
 {
     Queue queue(ring, 8, kCapacity);
     if (!queue.open(harness.pair)) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     sample(state, harness, rate.workload, ring.name, 0, [&](bool warm_up) {

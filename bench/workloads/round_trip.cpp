@@ -97,7 +97,7 @@ void round_trip(benchmark::State &state, Harness &harness, const Trip &trip, con
     };
     harness.pair.run([&] { open(there, back); }, [&] { open(back, there); });
     if (!there.sender() || !there.receiver() || !back.sender() || !back.receiver()) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     sample(state, harness, trip.workload, ring.name, 0, [&](bool warm_up) {

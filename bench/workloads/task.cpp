@@ -94,7 +94,7 @@ void tasks(benchmark::State &state, Harness &harness, const RunnerMaker &maker, 
 {
     Client client(maker, harness.settings.cpu_b, shape.outstanding);
     if (!client.usable()) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     sample(state, harness, shape.workload, maker.name, 0, [&](bool warm_up) {

@@ -54,7 +54,7 @@ void throughput(benchmark::State &state, Harness &harness, const Workload &workl
     const Shape &shape = kShapes[column];
     Queue queue(ring, shape.bytes, capacity);
     if (!queue.open(harness.pair)) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     sample(state, harness, workload, ring.name, column, [&](bool warm_up) {

@@ -128,7 +128,7 @@ void wake_up(benchmark::State &state, Harness &harness, const SleeperMaker &make
                          [&] { receives = sleeper->open_receiver(); });
     }
     if (!sends || !receives) {
-        state.SkipWithError("cannot be created");
+        state.SkipWithError(kNotCreated);
         return;
     }
     uint64_t number = 1;

@@ -77,21 +77,22 @@ static void handle_open(struct strait_handle *handle, struct strait_channel *cha
     handle->variant = strait_variant_at(channel->variant);
     handle->cancel = NULL;
     handle->fenced = channel->fenced;
-    handle->inlined = 0;
+    handle->direct = 0;
     handle->spin_ns = STRAIT_SPIN_NS;
     handle->owner = 0;
 }
 
-static bool is_variant(const struct strait_handle *handle, const char *name)
+/* Where the variant of that name is inlined. */
+static bool is_direct(const struct strait_handle *handle, const char *name)
 {
-    return strcmp(handle->variant->name, name) == 0;
+    return !handle->fenced && strcmp(handle->variant->name, name) == 0;
 }
 
 static void handle_close(struct strait_handle *handle)
 {
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
-    handle->inlined = 0;
+    handle->direct = 0;
     handle->owner = 0;
 }
 
@@ -145,8 +146,8 @@ int strait_sender_open(struct strait_sender *sender, struct strait_channel *chan
         handle_close(&sender->handle);
         return error;
     }
-    sender->handle.inlined =
-        is_variant(&sender->handle, "spsc") || is_variant(&sender->handle, "lanes");
+    sender->handle.direct =
+        is_direct(&sender->handle, "spsc") || is_direct(&sender->handle, "lanes");
     strait_sender_adopt(sender);
     sender->handle.owner = 0;
     return 0;
@@ -156,7 +157,7 @@ int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel
 {
     handle_open(&receiver->handle, channel);
     receiver->ring = strait_channel_ring(channel);
-    receiver->handle.inlined = is_variant(&receiver->handle, "spsc");
+    receiver->handle.direct = is_direct(&receiver->handle, "spsc");
     strait_receiver_adopt(receiver);
     receiver->handle.owner = 0;
     if (channel->receiver_fd >= 0) {

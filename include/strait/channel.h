@@ -88,7 +88,7 @@ struct strait_handle {
     const struct strait_variant *variant;
     const uint32_t *cancel; /* a flag that ends every wait, or NULL */
     uint32_t fenced;
-    uint32_t inlined; /* the end, or the ring, is a strait_spsc: copies need no indirect call */
+    uint32_t direct;  /* not fenced, and the end, or the ring, is a strait_spsc: is inlined */
     uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought */
     int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle */
 };
@@ -238,13 +238,19 @@ static inline bool strait_signal_closed(const struct strait_signal *signal)
     return (strait_load_relaxed(&signal->word) & STRAIT_CLOSED) != 0;
 }
 
-/* After something was published for the side that owns `signal`: wakes it if it sleeps. */
-static inline void strait_signal_notify(struct strait_handle *handle, struct strait_signal *signal)
+/* After something was published: what the sleeper's barrier needs of this side where it cannot be a
+ * membarrier. */
+static inline void strait_signal_fence(const struct strait_handle *handle)
 {
     if (STRAIT_UNLIKELY(handle->fenced)) {
         /* wait.fence: pairs with wait.sleep; what was published, or else the sleeper's WAITING */
         strait_full_fence();
     }
+}
+
+/* After that: wakes the side that owns `signal` if it sleeps. */
+static inline void strait_signal_look(struct strait_handle *handle, struct strait_signal *signal)
+{
     /* wait.notify: pairs with wait.sleep; what was published, or else the sleeper's WAITING */
     strait_light_barrier();
     /* the sleeper sets STRAIT_WAITING, its wakers clear it */
@@ -253,22 +259,33 @@ static inline void strait_signal_notify(struct strait_handle *handle, struct str
     }
 }
 
+static inline void strait_signal_notify(struct strait_handle *handle, struct strait_signal *signal)
+{
+    strait_signal_fence(handle);
+    strait_signal_look(handle, signal);
+}
+
 /* Sends up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: full; -EPIPE: closed. */
 static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
                                         size_t n)
 {
     struct strait_handle *handle = &sender->handle;
     strait_check_sender(sender);
-    if (STRAIT_UNLIKELY(strait_signal_closed(&handle->channel->receiver))) {
+    struct strait_signal *peer = &handle->channel->receiver;
+    if (STRAIT_UNLIKELY(strait_signal_closed(peer))) {
         return -EPIPE;
     }
-    size_t sent = handle->inlined
-                      ? strait_spsc_try_send((struct strait_spsc *)sender->end, messages, n)
-                      : handle->variant->try_send(sender->end, messages, n);
+    size_t sent;
+    if (STRAIT_LIKELY(handle->direct)) {
+        sent = strait_spsc_try_send((struct strait_spsc *)sender->end, messages, n);
+    } else {
+        sent = handle->variant->try_send(sender->end, messages, n);
+        strait_signal_fence(handle);
+    }
     if (STRAIT_UNLIKELY(sent == 0)) {
         return n ? -EAGAIN : 0;
     }
-    strait_signal_notify(handle, &handle->channel->receiver);
+    strait_signal_look(handle, peer);
     return (ptrdiff_t)sent;
 }
 
@@ -282,13 +299,17 @@ static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, voi
 {
     struct strait_handle *handle = &receiver->handle;
     strait_check_owner(handle, "a receiver handle is used by one thread at a time");
-    size_t received =
-        handle->inlined ? strait_spsc_try_receive((struct strait_spsc *)receiver->ring, messages, n)
-                        : handle->variant->try_receive(receiver->ring, messages, n);
+    size_t received;
+    if (STRAIT_LIKELY(handle->direct)) {
+        received = strait_spsc_try_receive((struct strait_spsc *)receiver->ring, messages, n);
+    } else {
+        received = handle->variant->try_receive(receiver->ring, messages, n);
+        strait_signal_fence(handle);
+    }
     if (STRAIT_UNLIKELY(received == 0)) {
         return n ? strait_receive_nothing(receiver) : 0;
     }
-    strait_signal_notify(handle, &handle->channel->sender);
+    strait_signal_look(handle, &handle->channel->sender);
     return (ptrdiff_t)received;
 }
 

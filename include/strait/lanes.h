@@ -109,13 +109,15 @@ static inline void strait_lanes_commit(struct strait_spsc *lane, const struct st
 }
 
 /* Makes it the current lane if there is anything in it; how many messages. */
-static inline uint32_t strait_lanes_look(struct strait_lanes *ring, uint32_t lane)
+static inline uint32_t strait_lanes_look(struct strait_lanes *ring, uint32_t number)
 {
-    uint32_t there = strait_spsc_look(strait_lanes_lane(ring, lane));
-    if (there > 0 && lane == ring->current) { /* no other had any: it has the receiver to itself */
-        there = strait_spsc_linger(strait_lanes_lane(ring, lane), there);
+    struct strait_spsc *lane = strait_lanes_lane(ring, number);
+    uint32_t there = strait_spsc_look(lane);
+    if (there > 0 &&
+        number == ring->current) { /* no other had any: it has the receiver to itself */
+        there = strait_spsc_linger(lane, &lane->receiver.distance, strait_spsc_look, there);
     }
-    ring->current = there > 0 ? lane : ring->current;
+    ring->current = there > 0 ? number : ring->current;
     return there;
 }
 

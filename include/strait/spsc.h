@@ -45,8 +45,8 @@ struct strait_spsc_side {
     uint32_t mask;
     size_t message_size;
     struct strait_prefetch prefetch;
-    uint32_t attached;               /* sender's side only: 1 while a sender has this end */
-    struct strait_distance distance; /* receiver's side only */
+    uint32_t attached; /* sender's side only: 1 while a sender has this end */
+    struct strait_distance distance;
 };
 
 struct strait_spsc {
@@ -135,28 +135,58 @@ static inline void strait_spsc_prefetch(struct strait_spsc *ring,
     }
 }
 
-/* Free slots: exact if the answer is 0, else a lower bound. */
-static inline uint32_t strait_spsc_room(struct strait_spsc *ring, size_t n)
+/* Each side's look at the other: slots that it has now. */
+
+static inline uint32_t strait_spsc_look_for_room(struct strait_spsc *ring)
 {
     struct strait_spsc_side *own = &ring->sender;
-    uint32_t room = own->capacity - (own->index - own->other);
-    if (STRAIT_UNLIKELY(room < n)) {
-        /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head */
-        own->other = strait_load_acquire(&ring->head);
-        room = own->capacity - (own->index - own->other);
+    /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head */
+    own->other = strait_load_acquire(&ring->head);
+    return own->capacity - (own->index - own->other);
+}
+
+static inline uint32_t strait_spsc_look(struct strait_spsc *ring)
+{
+    struct strait_spsc_side *own = &ring->receiver;
+    /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
+    own->other = strait_load_acquire(&ring->tail);
+    return own->other - own->index;
+}
+
+/* After a look that found a few: waits for more where that is worth it (distance.h). */
+static __attribute__((noinline, unused)) uint32_t
+strait_spsc_linger(struct strait_spsc *ring, struct strait_distance *distance,
+                   uint32_t (*look)(struct strait_spsc *ring), uint32_t few)
+{
+    for (int i = 0; i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
+        if (!strait_distance_wait(distance)) {
+            break;
+        }
+        uint32_t before = few;
+        few = look(ring);
+        strait_distance_learn(distance, few - before);
     }
-    return room;
+    return few;
 }
 
 static inline bool strait_spsc_has_room(struct strait_spsc *ring)
 {
-    return strait_spsc_room(ring, 1) > 0;
+    struct strait_spsc_side *own = &ring->sender;
+    return own->index - own->other < own->capacity || strait_spsc_look_for_room(ring) > 0;
 }
 
 static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
                                          struct strait_span *span)
 {
-    return strait_spsc_run(ring, &ring->sender, n, strait_spsc_room(ring, n), span);
+    struct strait_spsc_side *own = &ring->sender;
+    uint32_t room = own->capacity - (own->index - own->other);
+    if (STRAIT_UNLIKELY(room < n)) {
+        room = strait_spsc_look_for_room(ring);
+        if (room > 0) {
+            room = strait_spsc_linger(ring, &own->distance, strait_spsc_look_for_room, room);
+        }
+    }
+    return strait_spsc_run(ring, own, n, room, span);
 }
 
 static inline void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
@@ -170,31 +200,6 @@ static inline void strait_spsc_commit(struct strait_spsc *ring, const struct str
     strait_spsc_prefetch(ring, own, span, own->capacity - (position - own->other), true);
 }
 
-/* Looks for messages that have come since the last look; how many there are. */
-static inline uint32_t strait_spsc_look(struct strait_spsc *ring)
-{
-    struct strait_spsc_side *own = &ring->receiver;
-    /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
-    own->other = strait_load_acquire(&ring->tail);
-    return own->other - own->index;
-}
-
-/* The same after a look that found a few: waits for more where that is worth it (distance.h). */
-static __attribute__((noinline, unused)) uint32_t strait_spsc_linger(struct strait_spsc *ring,
-                                                                     uint32_t there)
-{
-    struct strait_distance *distance = &ring->receiver.distance;
-    for (int look = 0; look < STRAIT_DISTANCE_LOOKS && there < distance->enough; look++) {
-        if (!strait_distance_wait(distance)) {
-            break;
-        }
-        uint32_t before = there;
-        there = strait_spsc_look(ring);
-        strait_distance_learn(distance, there - before);
-    }
-    return there;
-}
-
 static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->receiver;
@@ -202,7 +207,7 @@ static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct
     if (STRAIT_UNLIKELY(there < n)) {
         there = strait_spsc_look(ring);
         if (there > 0) {
-            there = strait_spsc_linger(ring, there);
+            there = strait_spsc_linger(ring, &own->distance, strait_spsc_look, there);
         }
     }
     return strait_spsc_run(ring, own, n, there, span);

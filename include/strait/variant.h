@@ -109,6 +109,10 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
 {
     /* Hides what the addresses belong to, and so the sizes that cannot occur there. */
     __asm__("" : "+r"(to), "+r"(from));
+    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        memcpy(to, from, sizeof(uint64_t));
+        return;
+    }
     if (bytes > STRAIT_COPY_WORDS_MAX || bytes % sizeof(uint64_t) != 0) {
         memcpy(to, from, bytes);
         return;
@@ -159,7 +163,8 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
         return received;                                                                           \
     }
 
-/* The descriptor VARIANT##_variant: the typed operations behind void pointers. */
+/* The descriptor VARIANT##_variant: the typed operations behind void pointers. Single messages have
+ * copies of their own, without what several need. */
 #define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS)                                   \
     static inline void VARIANT##_v_init(void *ring, const struct strait_shape *shape)              \
     {                                                                                              \
@@ -187,7 +192,8 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
     }                                                                                              \
     static inline size_t VARIANT##_v_try_send(void *end, const void *messages, size_t n)           \
     {                                                                                              \
-        return VARIANT##_try_send((END *)end, messages, n);                                        \
+        return n == 1 ? VARIANT##_try_send((END *)end, messages, 1)                                \
+                      : VARIANT##_try_send((END *)end, messages, n);                               \
     }                                                                                              \
     static inline size_t VARIANT##_v_peek(void *ring, size_t n, struct strait_span *span)          \
     {                                                                                              \
@@ -199,7 +205,8 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
     }                                                                                              \
     static inline size_t VARIANT##_v_try_receive(void *ring, void *messages, size_t n)             \
     {                                                                                              \
-        return VARIANT##_try_receive((RING *)ring, messages, n);                                   \
+        return n == 1 ? VARIANT##_try_receive((RING *)ring, messages, 1)                           \
+                      : VARIANT##_try_receive((RING *)ring, messages, n);                          \
     }                                                                                              \
     static const struct strait_variant VARIANT##_variant                                           \
         __attribute__((unused)) = {NAME,                                                           \

@@ -123,15 +123,19 @@ void Reporter::print_errors() const
     }
 }
 
+// By workload: the names of all would fill pages.
 void Reporter::print_left_out() const
 {
-    bool first = true;
+    std::map<std::string, size_t> left_out;
     for (const Benchmark &benchmark : harness_.benchmarks) {
         if (benchmark.matches && !benchmark.quick && harness_.settings.quick) {
-            std::printf("%s  %s\n", first ? "\nleft out of a quick run:\n" : "",
-                        benchmark.name.c_str());
-            first = false;
+            left_out[benchmark.name.substr(0, benchmark.name.find('/'))]++;
         }
+    }
+    for (const auto &[workload, count] : left_out) {
+        std::printf("%s  %zu of %s\n",
+                    workload == left_out.begin()->first ? "\nleft out of a quick run:\n" : "",
+                    count, workload.c_str());
     }
 }
 

@@ -279,7 +279,7 @@ static void test_mixed_paths(void **state)
 static void test_paths(void **state)
 {
     for (int path = PATH_TRY; path <= PATH_MIXED; path++) {
-        struct flow flow = flow_of(state, 500000);
+        struct flow flow = flow_of(state, 2000000);
         flow.path = (enum path)path;
         flow.capacity = 1000;
         flow.send_batch = 17;

@@ -40,9 +40,10 @@ double million_per_second(const Cell &cell, double fraction)
     return ns > 0 ? 1e3 / ns : 0;
 }
 
-// One block for each column, the best last: gnuplot counts from below.
+// One block for each column that has figures, the best last: gnuplot counts from below.
 void write_bars(std::ostream &out, const Workload &workload, const Rows &rows)
 {
+    const char *gap = "";
     for (size_t column = 0; column < workload.columns.size(); column++) {
         std::vector<std::pair<double, std::string>> order;
         for (const auto &[candidate, row] : rows) {
@@ -51,8 +52,12 @@ void write_bars(std::ostream &out, const Workload &workload, const Rows &rows)
                 order.emplace_back(speed, candidate);
             }
         }
+        if (order.empty()) {
+            continue;
+        }
         std::sort(order.begin(), order.end());
-        out << (column > 0 ? "\n\n" : "");
+        out << gap;
+        gap = "\n\n";
         for (const auto &[speed, candidate] : order) {
             const Cell &cell = rows.at(candidate).columns[column];
             out << '"' << candidate << "\" " << speed << ' ' << million_per_second(cell, 0.75)
@@ -65,13 +70,16 @@ void write_bars(std::ostream &out, const Workload &workload, const Rows &rows)
 // One block for each candidate.
 void write_lines(std::ostream &out, const Workload &workload, const Rows &rows)
 {
+    const char *gap = "";
     for (const auto &[candidate, row] : rows) {
-        out << (candidate == rows.begin()->first ? "" : "\n\n");
+        out << gap;
+        gap = "";
         for (size_t column = 0; column < workload.columns.size(); column++) {
             double speed = million_per_second(row.columns[column], 0.5);
             if (speed > 0) {
                 out << std::atoi(workload.columns[column].c_str()) << ' ' << speed << ' '
                     << colour(candidate) << " \"" << candidate << "\"\n";
+                gap = "\n\n";
             }
         }
     }

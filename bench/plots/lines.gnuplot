@@ -12,7 +12,7 @@ do for [i = 1:curves] {
 }
 set terminal svg size 1000, (curves > 20 ? 130 + 20 * curves : 560) font "sans-serif,12" background "white"
 set output ARG2
-set title ARG3 . "   (thick, blue: strait; orange: peers)" noenhanced
+set title ARG3 . "\n(thick, blue: strait; orange: peers)" noenhanced
 set logscale xy 2
 set logscale y 10
 set format "%g"

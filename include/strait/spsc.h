@@ -122,16 +122,23 @@ static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct stra
     return span->count;
 }
 
-/* `known` slots, from the span on, belong to this side. */
+/* Slots that this side may use, as far as it knows, counted from the span's first. */
+static inline uint32_t strait_spsc_known(const struct strait_spsc_side *side, uint32_t position,
+                                         bool sender)
+{
+    return side->other - position + (sender ? side->capacity : 0);
+}
+
 static inline void strait_spsc_prefetch(struct strait_spsc *ring,
                                         const struct strait_spsc_side *side,
-                                        const struct strait_span *span, uint32_t known, bool write)
+                                        const struct strait_span *span, bool sender)
 {
     const struct strait_prefetch *prefetch = &side->prefetch;
+    uint32_t position = (uint32_t)span->position;
     if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
-        strait_prefetch_known(prefetch, span, known)) {
-        size_t from = span->position + strait_prefetch_from(prefetch, span);
-        strait_prefetch_slots(strait_spsc_slot(ring, side, (uint32_t)from), span, write);
+        strait_prefetch_known(prefetch, span, strait_spsc_known(side, position, sender))) {
+        size_t from = position + strait_prefetch_from(prefetch, span);
+        strait_prefetch_slots(strait_spsc_slot(ring, side, (uint32_t)from), span, sender);
     }
 }
 
@@ -192,12 +199,11 @@ static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
 static inline void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->sender;
-    uint32_t position = (uint32_t)span->position;
-    uint32_t tail = position + (uint32_t)span->count;
+    uint32_t tail = (uint32_t)(span->position + span->count);
     own->index = tail;
     /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail */
     strait_store_release(&ring->tail, tail);
-    strait_spsc_prefetch(ring, own, span, own->capacity - (position - own->other), true);
+    strait_spsc_prefetch(ring, own, span, true);
 }
 
 static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
@@ -216,12 +222,11 @@ static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct
 static inline void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->receiver;
-    uint32_t position = (uint32_t)span->position;
-    uint32_t head = position + (uint32_t)span->count;
+    uint32_t head = (uint32_t)(span->position + span->count);
     own->index = head;
     /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head */
     strait_store_release(&ring->head, head);
-    strait_spsc_prefetch(ring, own, span, own->other - position, false);
+    strait_spsc_prefetch(ring, own, span, false);
 }
 
 STRAIT_DEFINE_TRY(strait_spsc, struct strait_spsc, struct strait_spsc)

@@ -101,19 +101,16 @@ static inline uint32_t strait_slots(size_t capacity)
     return slots;
 }
 
-#define STRAIT_COPY_WORDS_MAX 64
-
-/* memcpy; of a small message word by word: the caller has often just written it so, and a wider
- * load would wait until those words have left the store buffer. */
-static inline void strait_copy(void *to, const void *from, size_t bytes)
+/* memcpy, word by word up to `words_max` bytes. The helper hides what the addresses belong to, and
+ * so the sizes that cannot occur there. */
+static inline void strait_copy(void *to, const void *from, size_t bytes, size_t words_max)
 {
-    /* Hides what the addresses belong to, and so the sizes that cannot occur there. */
     __asm__("" : "+r"(to), "+r"(from));
     if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         memcpy(to, from, sizeof(uint64_t));
         return;
     }
-    if (bytes > STRAIT_COPY_WORDS_MAX || bytes % sizeof(uint64_t) != 0) {
+    if (bytes > words_max || bytes % sizeof(uint64_t) != 0) {
         memcpy(to, from, bytes);
         return;
     }
@@ -121,10 +118,23 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
     do {
         uint64_t word;
         memcpy(&word, (const char *)from + at, sizeof(word));
-        __asm__("" : "+r"(word)); /* or the compiler joins two of them */
+        __asm__("" : "+r"(word)); /* or the compiler joins several of them */
         memcpy((char *)to + at, &word, sizeof(word));
         at += sizeof(word);
     } while (at < bytes);
+}
+
+/* From the sender: it has often just written its messages so, and a wider load would wait until
+ * those words have left the store buffer. */
+static inline void strait_copy_in(void *slots, const void *messages, size_t bytes)
+{
+    strait_copy(slots, messages, bytes, 512);
+}
+
+/* To the receiver: nothing to wait for, but small ones are not worth a call. */
+static inline void strait_copy_out(void *messages, const void *slots, size_t bytes)
+{
+    strait_copy(messages, slots, bytes, 64);
 }
 
 /* The copying operations, written once for every variant. A second round is worth its load of the
@@ -139,7 +149,7 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
             if (!VARIANT##_reserve(end, n - sent, &span)) {                                        \
                 break;                                                                             \
             }                                                                                      \
-            strait_copy(span.messages, from, span.count *span.message_size);                       \
+            strait_copy_in(span.messages, from, span.count *span.message_size);                    \
             VARIANT##_commit(end, &span);                                                          \
             from += span.count * span.message_size;                                                \
             sent += span.count;                                                                    \
@@ -155,7 +165,7 @@ static inline void strait_copy(void *to, const void *from, size_t bytes)
             if (!VARIANT##_peek(ring, n - received, &span)) {                                      \
                 break;                                                                             \
             }                                                                                      \
-            strait_copy(to, span.messages, span.count *span.message_size);                         \
+            strait_copy_out(to, span.messages, span.count *span.message_size);                     \
             VARIANT##_release(ring, &span);                                                        \
             to += span.count * span.message_size;                                                  \
             received += span.count;                                                                \

@@ -22,7 +22,7 @@ set multiplot layout down, across title ARG3 . "   (median, quartiles; blue: str
 set logscale x
 set format x "%g"
 set grid xtics noytics
-set lmargin 28
+set lmargin 36
 set rmargin 4
 unset key
 do for [i = 1:panels] {

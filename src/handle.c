@@ -77,7 +77,6 @@ static void handle_open(struct strait_handle *handle, struct strait_channel *cha
     handle->variant = strait_variant_at(channel->variant);
     handle->cancel = NULL;
     handle->fenced = channel->fenced;
-    handle->direct = 0;
     handle->spin_ns = STRAIT_SPIN_NS;
     handle->owner = 0;
 }
@@ -92,7 +91,6 @@ static void handle_close(struct strait_handle *handle)
 {
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
-    handle->direct = 0;
     handle->owner = 0;
 }
 
@@ -135,6 +133,7 @@ static bool uncount_sender(struct strait_channel *channel)
 int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel)
 {
     handle_open(&sender->handle, channel);
+    sender->direct = NULL;
     sender->end = sender->handle.variant->attach(strait_channel_ring(channel));
     if (!sender->end) {
         handle_close(&sender->handle);
@@ -146,8 +145,8 @@ int strait_sender_open(struct strait_sender *sender, struct strait_channel *chan
         handle_close(&sender->handle);
         return error;
     }
-    sender->handle.direct =
-        is_direct(&sender->handle, "spsc") || is_direct(&sender->handle, "lanes");
+    bool direct = is_direct(&sender->handle, "spsc") || is_direct(&sender->handle, "lanes");
+    sender->direct = direct ? sender->end : NULL;
     strait_sender_adopt(sender);
     sender->handle.owner = 0;
     return 0;
@@ -157,7 +156,7 @@ int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel
 {
     handle_open(&receiver->handle, channel);
     receiver->ring = strait_channel_ring(channel);
-    receiver->handle.direct = is_direct(&receiver->handle, "spsc");
+    receiver->direct = is_direct(&receiver->handle, "spsc") ? receiver->ring : NULL;
     strait_receiver_adopt(receiver);
     receiver->handle.owner = 0;
     if (channel->receiver_fd >= 0) {
@@ -174,6 +173,7 @@ void strait_sender_close(struct strait_sender *sender)
     }
     handle.variant->detach(sender->end);
     handle_close(&sender->handle);
+    sender->direct = NULL;
     if (uncount_sender(handle.channel)) {
         strait_signal_close(&handle.channel->sender);
         strait_signal_notify(&handle, &handle.channel->receiver);
@@ -187,6 +187,7 @@ void strait_receiver_close(struct strait_receiver *receiver)
         return;
     }
     handle_close(&receiver->handle);
+    receiver->direct = NULL;
     strait_signal_close(&handle.channel->receiver);
     strait_signal_notify(&handle, &handle.channel->sender);
 }

@@ -5,6 +5,7 @@
 
 extern "C" {
 extern const bench_ring bench_line;
+extern const bench_ring bench_lines;
 extern const bench_ring bench_ck_ring;
 }
 
@@ -19,6 +20,7 @@ std::vector<const bench_ring *> rings()
 {
     std::vector<const bench_ring *> all = {
         &bench_line,
+        &bench_lines,
         &bench_ck_ring,
     };
     for (size_t i = 0; const bench_ring *ring = bench_strait_inline_at(i); i++) {

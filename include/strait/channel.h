@@ -88,7 +88,6 @@ struct strait_handle {
     const struct strait_variant *variant;
     const uint32_t *cancel; /* a flag that ends every wait, or NULL */
     uint32_t fenced;
-    uint32_t direct;  /* not fenced, and the end, or the ring, is a strait_spsc: is inlined */
     uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought */
     int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle */
 };
@@ -97,12 +96,14 @@ struct strait_handle {
 struct strait_sender {
     struct strait_handle handle;
     void *end;
+    struct strait_spsc *direct; /* the same where it is inlined, for it is one and not fenced */
 };
 
 /* The receiving side's handle. */
 struct strait_receiver {
     struct strait_handle handle;
     void *ring;
+    struct strait_spsc *direct; /* likewise */
 };
 
 /* ---- open and close: cold calls, 0 or -errno ---- */
@@ -276,8 +277,9 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
         return -EPIPE;
     }
     size_t sent;
-    if (STRAIT_LIKELY(handle->direct)) {
-        sent = strait_spsc_try_send((struct strait_spsc *)sender->end, messages, n);
+    struct strait_spsc *direct = sender->direct;
+    if (STRAIT_LIKELY(direct)) {
+        sent = strait_spsc_try_send(direct, messages, n);
     } else {
         sent = handle->variant->try_send(sender->end, messages, n);
         strait_signal_fence(handle);
@@ -300,8 +302,9 @@ static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, voi
     struct strait_handle *handle = &receiver->handle;
     strait_check_owner(handle, "a receiver handle is used by one thread at a time");
     size_t received;
-    if (STRAIT_LIKELY(handle->direct)) {
-        received = strait_spsc_try_receive((struct strait_spsc *)receiver->ring, messages, n);
+    struct strait_spsc *direct = receiver->direct;
+    if (STRAIT_LIKELY(direct)) {
+        received = strait_spsc_try_receive(direct, messages, n);
     } else {
         received = handle->variant->try_receive(receiver->ring, messages, n);
         strait_signal_fence(handle);

@@ -214,20 +214,16 @@ static void open_channel(const char *variant, size_t capacity, int senders, uint
     spy(&receiver.handle);
 }
 
-static void use_fence(struct strait_handle *handle)
-{
-    handle->fenced = 1;
-    handle->direct = 0;
-}
-
 /* As if the channel had been opened where there is no membarrier. */
 static void use_fences(void)
 {
     channel->fenced = 1;
     for (int i = 0; i < SENDERS; i++) {
-        use_fence(&sender[i].handle);
+        sender[i].handle.fenced = 1;
+        sender[i].direct = NULL;
     }
-    use_fence(&receiver.handle);
+    receiver.handle.fenced = 1;
+    receiver.direct = NULL;
 }
 
 static uint64_t message(int from, uint32_t i)

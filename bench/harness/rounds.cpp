@@ -125,8 +125,13 @@ size_t run_rounds(Harness &harness, benchmark::BenchmarkReporter &reporter)
     elapsed(); // starts the clock
     size_t matching = 0;
     do {
+        size_t before = harness.samples;
         matching = benchmark::RunSpecifiedBenchmarks(&reporter);
-    } while (matching > 0 && !is_over(harness) && !is_complete_wherever_usual(harness));
+        if (harness.samples == before) {
+            harness.place = Place::mixed; // all complete where it was: one sample tells where it is
+        }
+    } while (matching > 0 && harness.samples > 0 && !is_over(harness) &&
+             !is_complete_wherever_usual(harness));
     return matching;
 }
 

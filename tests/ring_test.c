@@ -15,16 +15,17 @@ static void waits_less_and_less_while_it_brings_nothing(void **state)
     (void)state;
     strait_distance_init(&distance, 1024);
     for (uint32_t passed = 1; passed < STRAIT_DISTANCE_SKIPPED_MAX; passed = 2 * passed + 1) {
-        assert_true(strait_distance_wait(&distance));
-        strait_distance_learn(&distance, STRAIT_DISTANCE_GAIN - 1);
+        assert_false(strait_distance_skip(&distance));
+        assert_false(strait_distance_learn(
+            &distance, STRAIT_DISTANCE_PAUSES / STRAIT_DISTANCE_PAUSES_A_SLOT - 1));
         for (uint32_t i = 0; i < passed; i++) {
-            assert_false(strait_distance_wait(&distance));
+            assert_true(strait_distance_skip(&distance));
         }
     }
-    assert_true(strait_distance_wait(&distance));
-    strait_distance_learn(&distance, 0);
+    assert_false(strait_distance_skip(&distance));
+    assert_false(strait_distance_learn(&distance, 0));
     assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
-    strait_distance_learn(&distance, 0);
+    assert_false(strait_distance_learn(&distance, 0));
     assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
 }
 
@@ -33,11 +34,37 @@ static void waits_again_once_it_was_worth_it(void **state)
     struct strait_distance distance;
     (void)state;
     strait_distance_init(&distance, 1024);
-    strait_distance_learn(&distance, 0);
-    assert_false(strait_distance_wait(&distance));
-    assert_true(strait_distance_wait(&distance));
-    strait_distance_learn(&distance, STRAIT_DISTANCE_GAIN);
-    assert_true(strait_distance_wait(&distance));
+    assert_false(strait_distance_learn(&distance, 0));
+    assert_true(strait_distance_skip(&distance));
+    assert_false(strait_distance_skip(&distance));
+    assert_true(
+        strait_distance_learn(&distance, STRAIT_DISTANCE_PAUSES / STRAIT_DISTANCE_PAUSES_A_SLOT));
+    assert_false(strait_distance_skip(&distance));
+}
+
+static void waits_as_long_as_it_takes_to_have_enough(void **state)
+{
+    struct strait_distance distance;
+    (void)state;
+    strait_distance_init(&distance, 1024);
+    while (distance.pauses < STRAIT_DISTANCE_PAUSES_MAX) {
+        uint32_t before = distance.pauses;
+        assert_true(strait_distance_learn(&distance, distance.enough / 2 - 1));
+        assert_int_equal(distance.pauses, 2 * before);
+    }
+    assert_true(strait_distance_learn(&distance, distance.enough / 2 - 1));
+    assert_int_equal(distance.pauses, STRAIT_DISTANCE_PAUSES_MAX);
+    assert_true(strait_distance_learn(&distance, distance.enough));
+    assert_int_equal(distance.pauses, STRAIT_DISTANCE_PAUSES_MAX);
+    while (distance.pauses > 1) {
+        uint32_t before = distance.pauses;
+        assert_true(strait_distance_learn(&distance, distance.enough + 1));
+        assert_int_equal(distance.pauses, before / 2);
+    }
+    assert_true(strait_distance_learn(&distance, distance.enough + 1));
+    assert_int_equal(distance.pauses, 1);
+    assert_false(strait_distance_learn(&distance, 0));
+    assert_int_equal(distance.pauses, STRAIT_DISTANCE_PAUSES);
 }
 
 static void never_waits_in_a_small_ring(void **state)
@@ -203,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waits_less_and_less_while_it_brings_nothing),
         cmocka_unit_test(waits_again_once_it_was_worth_it),
+        cmocka_unit_test(waits_as_long_as_it_takes_to_have_enough),
         cmocka_unit_test(never_waits_in_a_small_ring),
         cmocka_unit_test(a_full_lane_keeps_nobody_waiting),
         cmocka_unit_test(nothing_is_overlooked),

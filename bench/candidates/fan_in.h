@@ -13,10 +13,9 @@
 #define BENCH_FAN_IN_LOOK 64
 
 BENCH_INLINE void bench_fan_in_send(void *end, bench_try_send_fn *try_send,
-                                    struct bench_fan_in *fan_in, uint32_t sender, size_t words)
+                                    struct bench_fan_in *fan_in, uint32_t sender, uint64_t *message)
 {
-    uint64_t message[BENCH_WORDS_MAX] = {(uint64_t)sender << BENCH_SENDER_SHIFT};
-    (void)words;
+    message[0] = (uint64_t)sender << BENCH_SENDER_SHIFT;
     while (bench_ticks() < fan_in->until) {
         for (uint32_t i = 0; i < BENCH_FAN_IN_LOOK; i++) {
             if (!try_send(end, message, 1)) {
@@ -66,9 +65,9 @@ BENCH_INLINE bool bench_fan_in_done(const struct bench_fan_in *fan_in, uint64_t 
 /* The clock is read after an idle look and now and then: a receiver that was kept from running
  * finds its gap at the next look. */
 BENCH_INLINE void bench_fan_in_receive(void *end, bench_try_receive_fn *try_receive,
-                                       struct bench_fan_in *fan_in, size_t words, size_t batch)
+                                       struct bench_fan_in *fan_in, uint64_t *messages,
+                                       size_t words, size_t batch)
 {
-    uint64_t messages[BENCH_BATCH * BENCH_WORDS_MAX];
     uint64_t give_up = fan_in->until + fan_in->patience;
     for (size_t unmarked = BENCH_FAN_IN_LOOK;;) {
         size_t n = try_receive(end, messages, batch);

@@ -52,7 +52,7 @@ BENCH_INLINE size_t try_receive(void *end, void *message, size_t n)
     return n;
 }
 
-BENCH_BOUNCE_LOOPS(line, try_send, try_receive)
+BENCH_BOUNCE_LOOPS(line, try_send, try_receive, 1)
 
 static const struct bench_loops loops = {.ping = line_ping, .pong = line_pong};
 

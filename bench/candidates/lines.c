@@ -62,7 +62,7 @@ BENCH_INLINE size_t receive_bytes(struct lines *lines, void *message, size_t byt
         (void)n;                                                                                   \
         return receive_bytes(end, message, BYTES);                                                 \
     }                                                                                              \
-    BENCH_BOUNCE_LOOPS(lines_##BYTES, try_send_##BYTES, try_receive_##BYTES)                       \
+    BENCH_BOUNCE_LOOPS(lines_##BYTES, try_send_##BYTES, try_receive_##BYTES, (BYTES) / 8)          \
     static const struct bench_loops loops_##BYTES = {.ping = lines_##BYTES##_ping,                 \
                                                      .pong = lines_##BYTES##_pong};
 

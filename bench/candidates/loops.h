@@ -30,10 +30,9 @@ BENCH_INLINE void bench_fill(uint64_t *messages, uint64_t first, size_t n, size_
     }
 }
 
-BENCH_INLINE bool bench_send_chunk(void *end, bench_try_send_fn *try_send, uint64_t first,
-                                   size_t words, size_t batch, uint64_t patience)
+BENCH_INLINE bool bench_send_chunk(void *end, bench_try_send_fn *try_send, uint64_t *messages,
+                                   uint64_t first, size_t words, size_t batch, uint64_t patience)
 {
-    uint64_t messages[BENCH_BATCH * BENCH_WORDS_MAX];
     for (uint64_t i = 0; i < BENCH_CHUNK; i += batch) {
         bench_fill(messages, first + i, batch, words);
         if (!bench_send_all(end, try_send, messages, batch, words, patience)) {
@@ -50,14 +49,16 @@ BENCH_INLINE void bench_record(struct bench_stream *stream, uint64_t ticks)
     }
 }
 
+/* `messages` has room for one batch, here and below, and no more: so the compiler sees how long a
+ * single message is. */
 BENCH_INLINE void bench_send(void *end, bench_try_send_fn *try_send, struct bench_stream *stream,
-                             size_t words, size_t batch)
+                             uint64_t *messages, size_t words, size_t batch)
 {
     uint64_t sent = 0;
     uint64_t now = bench_ticks();
     do {
         uint64_t before = now;
-        if (!bench_send_chunk(end, try_send, sent, words, batch, stream->patience)) {
+        if (!bench_send_chunk(end, try_send, messages, sent, words, batch, stream->patience)) {
             break; /* what went out of this chunk shows up as messages too many: an error either way
                     */
         }
@@ -86,9 +87,9 @@ BENCH_INLINE bool bench_stream_done(struct bench_stream *stream, uint64_t receiv
 }
 
 BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
-                                struct bench_stream *stream, size_t words, size_t batch)
+                                struct bench_stream *stream, uint64_t *messages, size_t words,
+                                size_t batch)
 {
-    uint64_t messages[BENCH_BATCH * BENCH_WORDS_MAX];
     uint64_t received = 0;
     uint64_t sum = 0;
     uint64_t disorder = 0;
@@ -118,10 +119,9 @@ BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
 /* ---- a round trip ---- */
 
 BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_send,
-                             bench_try_receive_fn *try_receive, struct bench_bounce *bounce)
+                             bench_try_receive_fn *try_receive, uint64_t *message, uint64_t *answer,
+                             struct bench_bounce *bounce)
 {
-    uint64_t message[BENCH_WORDS_MAX] = {0};
-    uint64_t answer[BENCH_WORDS_MAX] = {0};
     uint64_t now = bench_ticks();
     message[0] = now; /* a number that no earlier run used */
     while (bounce->count < bounce->limit && now < bounce->until) {
@@ -141,9 +141,9 @@ BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_sen
 }
 
 BENCH_INLINE void bench_pong(void *there, void *back, bench_try_send_fn *try_send,
-                             bench_try_receive_fn *try_receive, uint64_t patience)
+                             bench_try_receive_fn *try_receive, uint64_t *message,
+                             uint64_t patience)
 {
-    uint64_t message[BENCH_WORDS_MAX] = {0};
     while (bench_await(there, try_receive, message, patience) && message[0] != BENCH_STOP) {
         try_send(back, message, 1);
     }
@@ -224,31 +224,38 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
 #define BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, KIND, BATCH)                        \
     static void NAME##_send_##KIND(void *end, struct bench_stream *stream)                         \
     {                                                                                              \
-        bench_send(end, TRY_SEND, stream, WORDS, BATCH);                                           \
+        uint64_t messages[(WORDS) * (BATCH)];                                                      \
+        bench_send(end, TRY_SEND, stream, messages, WORDS, BATCH);                                 \
     }                                                                                              \
     static void NAME##_receive_##KIND(void *end, struct bench_stream *stream)                      \
     {                                                                                              \
-        bench_receive(end, TRY_RECEIVE, stream, WORDS, BATCH);                                     \
+        uint64_t messages[(WORDS) * (BATCH)];                                                      \
+        bench_receive(end, TRY_RECEIVE, stream, messages, WORDS, BATCH);                           \
     }
 
-#define BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                            \
+#define BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                     \
     static void NAME##_ping(void *there, void *back, struct bench_bounce *bounce)                  \
     {                                                                                              \
-        bench_ping(there, back, TRY_SEND, TRY_RECEIVE, bounce);                                    \
+        uint64_t message[WORDS] = {0};                                                             \
+        uint64_t answer[WORDS] = {0};                                                              \
+        bench_ping(there, back, TRY_SEND, TRY_RECEIVE, message, answer, bounce);                   \
     }                                                                                              \
     static void NAME##_pong(void *there, void *back, uint64_t patience)                            \
     {                                                                                              \
-        bench_pong(there, back, TRY_SEND, TRY_RECEIVE, patience);                                  \
+        uint64_t message[WORDS] = {0};                                                             \
+        bench_pong(there, back, TRY_SEND, TRY_RECEIVE, message, patience);                         \
     }
 
 #define BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, BATCH)                              \
     static void NAME##_fan_in_send(void *end, struct bench_fan_in *fan_in, uint32_t sender)        \
     {                                                                                              \
-        bench_fan_in_send(end, TRY_SEND, fan_in, sender, WORDS);                                   \
+        uint64_t message[WORDS] = {0};                                                             \
+        bench_fan_in_send(end, TRY_SEND, fan_in, sender, message);                                 \
     }                                                                                              \
     static void NAME##_fan_in_receive(void *end, struct bench_fan_in *fan_in)                      \
     {                                                                                              \
-        bench_fan_in_receive(end, TRY_RECEIVE, fan_in, WORDS, BATCH);                              \
+        uint64_t messages[(WORDS) * (BATCH)];                                                      \
+        bench_fan_in_receive(end, TRY_RECEIVE, fan_in, messages, WORDS, BATCH);                    \
     }
 
 #define BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                             \
@@ -265,7 +272,7 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
 #define BENCH_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                            \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, batch, BENCH_BATCH)                     \
-    BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
+    BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                         \
     BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, BENCH_BATCH)                            \
     BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                 \
     static const struct bench_loops NAME = {                                                       \
@@ -276,7 +283,7 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
 /* The same for a queue that has no batches. */
 #define BENCH_LOOPS_SINGLE(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                     \
     BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
-    BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                \
+    BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                         \
     BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, 1)                                      \
     BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                 \
     static const struct bench_loops NAME = {NAME##_send_single,                                    \

@@ -151,7 +151,7 @@ template <size_t Words> BENCH_INLINE size_t optimist_try_receive(void *end, void
 }
 
 #define OPTIMIST(NAME, WORDS)                                                                      \
-    BENCH_BOUNCE_LOOPS(NAME, optimist_try_send<WORDS>, optimist_try_receive<WORDS>)                \
+    BENCH_BOUNCE_LOOPS(NAME, optimist_try_send<WORDS>, optimist_try_receive<WORDS>, WORDS)         \
     const bench_loops NAME = {optimist_send<WORDS>,                                                \
                               optimist_receive<WORDS>,                                             \
                               nullptr,                                                             \

@@ -184,7 +184,8 @@ static inline void strait_cells_prefetch(struct strait_cells *ring, const struct
     if (strait_prefetch_known(prefetch, span, known)) {
         uintptr_t from = span->position + strait_prefetch_from(prefetch, span);
         strait_prefetch_write(strait_cells_stamp(ring, from));
-        strait_prefetch_slots(strait_cells_slot(ring, from), span, true);
+        strait_prefetch_slots(strait_cells_slot(ring, from), span->count * span->message_size,
+                              true);
     }
 }
 
@@ -219,14 +220,16 @@ static __attribute__((noinline, unused)) void strait_cells_gather(struct strait_
     struct strait_distance *distance = &ring->distance;
     size_t enough = n > distance->enough ? n : distance->enough;
     size_t known = strait_cells_look(ring, enough);
-    for (int look = 0; look < STRAIT_DISTANCE_LOOKS && known > 0 && known < distance->enough;
-         look++) {
-        if (!strait_distance_wait(distance)) {
-            break;
-        }
+    if (known == 0 || known >= distance->enough || strait_distance_skip(distance)) {
+        return;
+    }
+    for (int look = 0; look < STRAIT_DISTANCE_LOOKS && known < distance->enough; look++) {
+        strait_distance_wait(distance);
         size_t before = known;
         known = strait_cells_look(ring, enough);
-        strait_distance_learn(distance, known - before);
+        if (!strait_distance_learn(distance, known - before)) {
+            return;
+        }
     }
 }
 

@@ -108,56 +108,55 @@ static inline void strait_lanes_commit(struct strait_spsc *lane, const struct st
     strait_spsc_commit(lane, span);
 }
 
-/* Makes it the current lane if there is anything in it; how many messages. */
-static inline uint32_t strait_lanes_look(struct strait_lanes *ring, uint32_t number)
+/* Makes it the current lane if there is anything in it. */
+static inline bool strait_lanes_look(struct strait_lanes *ring, uint32_t number)
 {
     struct strait_spsc *lane = strait_lanes_lane(ring, number);
-    uint32_t there = strait_spsc_look(lane);
-    if (there > 0 &&
-        number == ring->current) { /* no other had any: it has the receiver to itself */
-        there = strait_spsc_linger(lane, &lane->receiver.distance, strait_spsc_look, there);
-    }
-    ring->current = there > 0 ? number : ring->current;
-    return there;
+    /* the current one again: no other had any, so it has the receiver to itself and may wait */
+    bool found = number == ring->current ? strait_spsc_await(lane) : strait_spsc_look(lane) > 0;
+    ring->current = found ? number : ring->current;
+    return found;
 }
 
 /* The same for the next n lanes in turn, up to the first that has any. */
-static inline uint32_t strait_lanes_look_round(struct strait_lanes *ring, uint32_t reached,
-                                               uint32_t n)
+static inline bool strait_lanes_look_round(struct strait_lanes *ring, uint32_t reached, uint32_t n)
 {
-    uint32_t there = 0;
-    for (uint32_t i = 0; there == 0 && i < n; i++) {
+    bool found = false;
+    for (uint32_t i = 0; !found && i < n; i++) {
         ring->cursor = ring->cursor + 1 < reached ? ring->cursor + 1 : 0;
-        there = strait_lanes_look(ring, ring->cursor);
+        found = strait_lanes_look(ring, ring->cursor);
     }
-    return there;
+    return found;
 }
 
-/* Finds a lane with messages for an empty current one; how many. 0: all lanes were seen empty. */
-static __attribute__((noinline, unused)) uint32_t strait_lanes_turn(struct strait_lanes *ring)
+/* Finds a lane with messages for an empty current one. False: all lanes were seen empty. */
+static __attribute__((noinline, unused)) bool strait_lanes_turn(struct strait_lanes *ring)
 {
     /* senders alone write it; a lane that is seen late has been seen empty */
     uint32_t reached = strait_load_relaxed(&ring->reached);
     uint32_t few = reached < STRAIT_LANES_GLANCE ? reached : STRAIT_LANES_GLANCE;
-    uint32_t there = strait_lanes_look_round(ring, reached, few);
-    if (there == 0 && few < reached) {
-        there = strait_lanes_look(ring, ring->current);
+    return strait_lanes_look_round(ring, reached, few) ||
+           (few < reached && strait_lanes_look(ring, ring->current)) ||
+           strait_lanes_look_round(ring, reached, reached - few);
+}
+
+/* A lane with messages, if there is one. */
+static inline struct strait_spsc *strait_lanes_busy(struct strait_lanes *ring)
+{
+    struct strait_spsc *lane = strait_lanes_lane(ring, ring->current);
+    if (STRAIT_UNLIKELY(strait_spsc_known(&lane->receiver) == 0) && strait_lanes_turn(ring)) {
+        return strait_lanes_lane(ring, ring->current);
     }
-    return there ? there : strait_lanes_look_round(ring, reached, reached - few);
+    return lane;
 }
 
 static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
                                        struct strait_span *span)
 {
-    struct strait_spsc *lane = strait_lanes_lane(ring, ring->current);
-    uint32_t there = lane->receiver.other - lane->receiver.index;
-    if (STRAIT_UNLIKELY(there == 0)) {
-        there = strait_lanes_turn(ring);
-        lane = strait_lanes_lane(ring, ring->current);
-    }
-    strait_spsc_run(lane, &lane->receiver, n, there, span);
-    span->more = there > 0 && span->count < n; /* another lane may have the rest */
-    return span->count;
+    struct strait_spsc *lane = strait_lanes_busy(ring);
+    size_t count = strait_spsc_run(lane, &lane->receiver, n, span);
+    span->more = count > 0 && count < n; /* another lane may have the rest */
+    return count;
 }
 
 /* Of the current lane: nothing but a peek that found it empty turns to another. */
@@ -166,7 +165,27 @@ static inline void strait_lanes_release(struct strait_lanes *ring, const struct 
     strait_spsc_release(strait_lanes_lane(ring, ring->current), span);
 }
 
-STRAIT_DEFINE_TRY(strait_lanes, struct strait_spsc, struct strait_lanes)
+STRAIT_DEFINE_TRY_AS(strait_lanes, struct strait_spsc, struct strait_lanes, strait_lanes_send_run,
+                     strait_lanes_receive_run)
+
+static inline size_t strait_lanes_try_send(struct strait_spsc *lane, const void *messages, size_t n)
+{
+    return strait_spsc_try_send(lane, messages, n);
+}
+
+static inline size_t strait_lanes_try_receive(struct strait_lanes *ring, void *messages, size_t n)
+{
+    if (n != 1) {
+        return strait_lanes_receive_run(ring, messages, n);
+    }
+    struct strait_spsc *lane = strait_lanes_busy(ring);
+    if (strait_spsc_known(&lane->receiver) == 0) {
+        return 0;
+    }
+    strait_spsc_take(lane, messages, STRAIT_SEEN_SIZE(messages));
+    return 1;
+}
+
 STRAIT_DEFINE_VARIANT(strait_lanes, struct strait_spsc, struct strait_lanes, "lanes",
                       STRAIT_SENDERS_REGISTERED);
 

@@ -62,19 +62,20 @@ static inline bool strait_prefetch_known(const struct strait_prefetch *prefetch,
     return span->count + prefetch->ahead <= known;
 }
 
-/* Of as many slots as the span has, from this one on, those lines that are not too far ahead. It
- * may reach past the end of the memory, which does nothing. */
-static inline void strait_prefetch_slots(const char *slot, const struct strait_span *span,
-                                         bool write)
+/* The lines of so many bytes, but of those that are too far ahead. They may reach past the end of
+ * the memory, which does nothing. */
+static inline void strait_prefetch_slots(const char *slot, size_t bytes, bool write)
 {
-    size_t bytes = strait_min(span->count * span->message_size, STRAIT_PREFETCH_AHEAD);
-    for (size_t i = 0; i < bytes; i += STRAIT_PREFETCH_LINE) {
+    size_t most = strait_min(bytes, STRAIT_PREFETCH_AHEAD);
+    size_t i = 0;
+    do {
         if (write) {
             strait_prefetch_write(slot + i);
         } else {
             strait_prefetch_read(slot + i);
         }
-    }
+        i += STRAIT_PREFETCH_LINE;
+    } while (i < most);
 }
 
 #endif /* STRAIT_PREFETCH_H */

@@ -3,23 +3,23 @@
  * spsc: one sender, one receiver.
  *
  * Algorithm: Lamport's ring ("Specifying Concurrent Program Modules", 1983) with each side keeping
- * a copy of the other side's index and looking again only when the copy says full or empty (Lee,
+ * what it knows of the other side's index and looking again only when that says full or empty (Lee,
  * Bu, Chandranmenon, "A lock-free, cache-efficient shared ring buffer", 2010), and with each index
  * alone on its line: a published line holds nothing that its owner loads, so that the other side's
  * polling never takes away what the next operation needs. Both sides prefetch (prefetch.h), and the
  * receiver keeps its distance (distance.h).
  *
- *   line 0  sender's own     index, copy of head, geometry      sender writes
+ *   line 0  sender's own     index, end, geometry               sender writes
  *   line 1  tail             messages committed                 sender writes, receiver polls
  *   line 2  head             messages released                  receiver writes, sender polls
- *   line 3  receiver's own   index, copy of tail, geometry      receiver writes
+ *   line 3  receiver's own   index, end, geometry               receiver writes
  *   then    the slots
  *
  * Invariants, in free-running 32-bit indices:
  *   tail - head <= capacity <= slots <= 2^30
  *   sender.index == tail, receiver.index == head between operations
- *   sender.other is a head of the past:   tail - sender.other is an upper bound of what is queued
- *   receiver.other is a tail of the past: receiver.other - head is a lower bound
+ *   sender.end is a head of the past plus the capacity: the sender has at least end - index slots
+ *   receiver.end is a tail of the past: the receiver has at least end - index messages
  *
  * Who may call what at the same time (x: needs the caller's exclusion)
  *                              reserve commit has_room | peek release | attach
@@ -40,7 +40,7 @@
 /* What one side works with; nobody else loads it. */
 struct strait_spsc_side {
     uint32_t index;    /* next to reserve, or to peek */
-    uint32_t other;    /* the other side's index when last looked at */
+    uint32_t end;      /* the first slot that is not this side's, as far as it knows */
     uint32_t capacity; /* the rest is set once, by init */
     uint32_t mask;
     size_t message_size;
@@ -72,15 +72,16 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
 {
     struct strait_spsc_side side;
     side.index = STRAIT_FIRST_INDEX;
-    side.other = STRAIT_FIRST_INDEX;
+    side.end = STRAIT_FIRST_INDEX;
     side.capacity = (uint32_t)shape->capacity;
     side.mask = strait_slots(shape->capacity) - 1;
     side.message_size = shape->message_size;
     strait_prefetch_init(&side.prefetch, shape);
     side.attached = 0;
     strait_distance_init(&side.distance, shape->capacity);
-    ring->sender = side;
     ring->receiver = side;
+    side.end += side.capacity;
+    ring->sender = side;
     ring->tail = STRAIT_FIRST_INDEX;
     ring->head = STRAIT_FIRST_INDEX;
 }
@@ -98,18 +99,85 @@ static inline void strait_spsc_detach(struct strait_spsc *ring)
     strait_store_release(&ring->sender.attached, 0);
 }
 
+static inline char *strait_spsc_slots(struct strait_spsc *ring)
+{
+    return (char *)(ring + 1);
+}
+
 static inline char *strait_spsc_slot(struct strait_spsc *ring, const struct strait_spsc_side *side,
                                      uint32_t index)
 {
-    return (char *)(ring + 1) + (index & side->mask) * side->message_size;
+    return strait_spsc_slots(ring) + (index & side->mask) * side->message_size;
 }
 
-/* The run that starts at a side's index: at most n, at most `free`, and not past the end of the
- * memory. */
-static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct strait_spsc_side *side,
-                                     size_t n, uint32_t free, struct strait_span *span)
+/* Slots that are this side's, as far as it knows. */
+static inline uint32_t strait_spsc_known(const struct strait_spsc_side *side)
 {
-    size_t wanted = strait_min(n, free);
+    return side->end - side->index;
+}
+
+/* ---- each side's look at the other: slots that it has now ---- */
+
+static inline uint32_t strait_spsc_look_for_room(struct strait_spsc *ring)
+{
+    struct strait_spsc_side *own = &ring->sender;
+    /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head */
+    own->end = strait_load_acquire(&ring->head) + own->capacity;
+    return strait_spsc_known(own);
+}
+
+static inline uint32_t strait_spsc_look(struct strait_spsc *ring)
+{
+    struct strait_spsc_side *own = &ring->receiver;
+    /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
+    own->end = strait_load_acquire(&ring->tail);
+    return strait_spsc_known(own);
+}
+
+/* Waits for more than a few (distance.h), and learns from what it brought. */
+static __attribute__((noinline, unused)) void
+strait_spsc_linger(struct strait_spsc *ring, struct strait_distance *distance,
+                   uint32_t (*look)(struct strait_spsc *ring), uint32_t few)
+{
+    bool worth = true;
+    for (int i = 0; worth && i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
+        uint32_t before = few;
+        strait_distance_wait(distance);
+        few = look(ring);
+        worth = strait_distance_learn(distance, few - before);
+    }
+}
+
+/* A look, and a wait for more where that is worth it. Is there anything? */
+
+static inline bool strait_spsc_await_room(struct strait_spsc *ring)
+{
+    struct strait_distance *distance = &ring->sender.distance;
+    uint32_t room = strait_spsc_look_for_room(ring);
+    if (room > 0 && room < distance->enough && !strait_distance_skip(distance)) {
+        strait_spsc_linger(ring, distance, strait_spsc_look_for_room, room);
+    }
+    return room > 0;
+}
+
+static inline bool strait_spsc_await(struct strait_spsc *ring)
+{
+    struct strait_distance *distance = &ring->receiver.distance;
+    uint32_t there = strait_spsc_look(ring);
+    if (there > 0 && there < distance->enough && !strait_distance_skip(distance)) {
+        strait_spsc_linger(ring, distance, strait_spsc_look, there);
+    }
+    return there > 0;
+}
+
+/* ---- several messages, in place ---- */
+
+/* The run that starts at a side's index: at most n, at most what is known, and not past the end of
+ * the memory. */
+static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct strait_spsc_side *side,
+                                     size_t n, struct strait_span *span)
+{
+    size_t wanted = strait_min(n, strait_spsc_known(side));
     size_t to_end = (size_t)side->mask + 1 - (side->index & side->mask);
     span->messages = strait_spsc_slot(ring, side, side->index);
     span->message_size = side->message_size;
@@ -122,13 +190,6 @@ static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct stra
     return span->count;
 }
 
-/* Slots that this side may use, as far as it knows, counted from the span's first. */
-static inline uint32_t strait_spsc_known(const struct strait_spsc_side *side, uint32_t position,
-                                         bool sender)
-{
-    return side->other - position + (sender ? side->capacity : 0);
-}
-
 static inline void strait_spsc_prefetch(struct strait_spsc *ring,
                                         const struct strait_spsc_side *side,
                                         const struct strait_span *span, bool sender)
@@ -136,100 +197,124 @@ static inline void strait_spsc_prefetch(struct strait_spsc *ring,
     const struct strait_prefetch *prefetch = &side->prefetch;
     uint32_t position = (uint32_t)span->position;
     if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
-        strait_prefetch_known(prefetch, span, strait_spsc_known(side, position, sender))) {
+        strait_prefetch_known(prefetch, span, side->end - position)) {
         size_t from = position + strait_prefetch_from(prefetch, span);
-        strait_prefetch_slots(strait_spsc_slot(ring, side, (uint32_t)from), span, sender);
+        strait_prefetch_slots(strait_spsc_slot(ring, side, (uint32_t)from),
+                              span->count * span->message_size, sender);
     }
-}
-
-/* Each side's look at the other: slots that it has now. */
-
-static inline uint32_t strait_spsc_look_for_room(struct strait_spsc *ring)
-{
-    struct strait_spsc_side *own = &ring->sender;
-    /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head */
-    own->other = strait_load_acquire(&ring->head);
-    return own->capacity - (own->index - own->other);
-}
-
-static inline uint32_t strait_spsc_look(struct strait_spsc *ring)
-{
-    struct strait_spsc_side *own = &ring->receiver;
-    /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
-    own->other = strait_load_acquire(&ring->tail);
-    return own->other - own->index;
-}
-
-/* After a look that found a few: waits for more where that is worth it (distance.h). */
-static __attribute__((noinline, unused)) uint32_t
-strait_spsc_linger(struct strait_spsc *ring, struct strait_distance *distance,
-                   uint32_t (*look)(struct strait_spsc *ring), uint32_t few)
-{
-    for (int i = 0; i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
-        if (!strait_distance_wait(distance)) {
-            break;
-        }
-        uint32_t before = few;
-        few = look(ring);
-        strait_distance_learn(distance, few - before);
-    }
-    return few;
 }
 
 static inline bool strait_spsc_has_room(struct strait_spsc *ring)
 {
-    struct strait_spsc_side *own = &ring->sender;
-    return own->index - own->other < own->capacity || strait_spsc_look_for_room(ring) > 0;
+    return strait_spsc_known(&ring->sender) > 0 || strait_spsc_look_for_room(ring) > 0;
 }
 
 static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
                                          struct strait_span *span)
 {
-    struct strait_spsc_side *own = &ring->sender;
-    uint32_t room = own->capacity - (own->index - own->other);
-    if (STRAIT_UNLIKELY(room < n)) {
-        room = strait_spsc_look_for_room(ring);
-        if (room > 0) {
-            room = strait_spsc_linger(ring, &own->distance, strait_spsc_look_for_room, room);
-        }
+    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->sender) < n)) {
+        strait_spsc_await_room(ring);
     }
-    return strait_spsc_run(ring, own, n, room, span);
+    return strait_spsc_run(ring, &ring->sender, n, span);
+}
+
+static inline void strait_spsc_publish(struct strait_spsc *ring, uint32_t tail)
+{
+    ring->sender.index = tail;
+    /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail */
+    strait_store_release(&ring->tail, tail);
 }
 
 static inline void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
 {
-    struct strait_spsc_side *own = &ring->sender;
-    uint32_t tail = (uint32_t)(span->position + span->count);
-    own->index = tail;
-    /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail */
-    strait_store_release(&ring->tail, tail);
-    strait_spsc_prefetch(ring, own, span, true);
+    strait_spsc_publish(ring, (uint32_t)(span->position + span->count));
+    strait_spsc_prefetch(ring, &ring->sender, span, true);
 }
 
 static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
 {
-    struct strait_spsc_side *own = &ring->receiver;
-    uint32_t there = own->other - own->index;
-    if (STRAIT_UNLIKELY(there < n)) {
-        there = strait_spsc_look(ring);
-        if (there > 0) {
-            there = strait_spsc_linger(ring, &own->distance, strait_spsc_look, there);
-        }
+    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->receiver) < n)) {
+        strait_spsc_await(ring);
     }
-    return strait_spsc_run(ring, own, n, there, span);
+    return strait_spsc_run(ring, &ring->receiver, n, span);
+}
+
+static inline void strait_spsc_give_back(struct strait_spsc *ring, uint32_t head)
+{
+    ring->receiver.index = head;
+    /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head */
+    strait_store_release(&ring->head, head);
 }
 
 static inline void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
 {
-    struct strait_spsc_side *own = &ring->receiver;
-    uint32_t head = (uint32_t)(span->position + span->count);
-    own->index = head;
-    /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head */
-    strait_store_release(&ring->head, head);
-    strait_spsc_prefetch(ring, own, span, false);
+    strait_spsc_give_back(ring, (uint32_t)(span->position + span->count));
+    strait_spsc_prefetch(ring, &ring->receiver, span, false);
 }
 
-STRAIT_DEFINE_TRY(strait_spsc, struct strait_spsc, struct strait_spsc)
+/* ---- one message by copy: the same without a span ---- */
+
+static inline void strait_spsc_prefetch_one(struct strait_spsc *ring,
+                                            const struct strait_spsc_side *side, uint32_t index,
+                                            bool sender)
+{
+    const struct strait_prefetch *prefetch = &side->prefetch;
+    if (STRAIT_UNLIKELY(((index ^ (index + 1)) & prefetch->line) != 0) &&
+        side->end - index > prefetch->ahead) {
+        strait_prefetch_slots(strait_spsc_slot(ring, side, index + prefetch->ahead),
+                              side->message_size, sender);
+    }
+}
+
+/* For a sender that has a slot. */
+static inline void strait_spsc_put(struct strait_spsc *ring, const void *message, size_t seen)
+{
+    const struct strait_spsc_side *own = &ring->sender;
+    uint32_t index = own->index;
+    strait_copy_one_in(strait_spsc_slots(ring), index & own->mask, message, own->message_size,
+                       seen);
+    strait_spsc_publish(ring, index + 1);
+    strait_spsc_prefetch_one(ring, own, index, true);
+}
+
+/* For a receiver that has a message. */
+static inline void strait_spsc_take(struct strait_spsc *ring, void *message, size_t seen)
+{
+    const struct strait_spsc_side *own = &ring->receiver;
+    uint32_t index = own->index;
+    strait_copy_one_out(message, strait_spsc_slots(ring), index & own->mask, own->message_size,
+                        seen);
+    strait_spsc_give_back(ring, index + 1);
+    strait_spsc_prefetch_one(ring, own, index, false);
+}
+
+STRAIT_DEFINE_TRY_AS(strait_spsc, struct strait_spsc, struct strait_spsc, strait_spsc_send_run,
+                     strait_spsc_receive_run)
+
+static inline size_t strait_spsc_try_send(struct strait_spsc *ring, const void *messages, size_t n)
+{
+    if (n != 1) {
+        return strait_spsc_send_run(ring, messages, n);
+    }
+    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->sender) == 0) && !strait_spsc_await_room(ring)) {
+        return 0;
+    }
+    strait_spsc_put(ring, messages, STRAIT_SEEN_SIZE(messages));
+    return 1;
+}
+
+static inline size_t strait_spsc_try_receive(struct strait_spsc *ring, void *messages, size_t n)
+{
+    if (n != 1) {
+        return strait_spsc_receive_run(ring, messages, n);
+    }
+    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->receiver) == 0) && !strait_spsc_await(ring)) {
+        return 0;
+    }
+    strait_spsc_take(ring, messages, STRAIT_SEEN_SIZE(messages));
+    return 1;
+}
+
 STRAIT_DEFINE_VARIANT(strait_spsc, struct strait_spsc, struct strait_spsc, "spsc",
                       STRAIT_SENDERS_ONE);
 

@@ -101,46 +101,92 @@ static inline uint32_t strait_slots(size_t capacity)
     return slots;
 }
 
-/* memcpy, word by word up to `words_max` bytes. The helper hides what the addresses belong to, and
- * so the sizes that cannot occur there. */
-static inline void strait_copy(void *to, const void *from, size_t bytes, size_t words_max)
+/* The bytes of the object at `p`, where the compiler sees it; if not, or if it is too big to be a
+ * message that is copied inline, no message's size. */
+#define STRAIT_SEEN_SIZE(p)                                                                        \
+    (__builtin_object_size(p, 0) <= STRAIT_COPY_INLINE ? __builtin_object_size(p, 0) : 0)
+
+/* Messages up to so many bytes are copied without a call. */
+#define STRAIT_COPY_INLINE 512
+
+/* Word by word, as the sender has often just written its messages: a wider load would wait until
+ * those words have left the store buffer. */
+static inline void strait_copy_words(void *to, const void *from, size_t bytes)
 {
-    __asm__("" : "+r"(to), "+r"(from));
-    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
-        memcpy(to, from, sizeof(uint64_t));
-        return;
-    }
-    if (bytes > words_max || bytes % sizeof(uint64_t) != 0) {
-        memcpy(to, from, bytes);
-        return;
-    }
-    size_t at = 0;
-    do {
+    for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
         uint64_t word;
         memcpy(&word, (const char *)from + at, sizeof(word));
         __asm__("" : "+r"(word)); /* or the compiler joins several of them */
         memcpy((char *)to + at, &word, sizeof(word));
-        at += sizeof(word);
-    } while (at < bytes);
+    }
 }
 
-/* From the sender: it has often just written its messages so, and a wider load would wait until
- * those words have left the store buffer. */
+/* As wide as may be: the receiver will load words of it at once, or more than a word. */
+static inline void strait_copy_wide(void *to, const void *from, size_t bytes)
+{
+    enum { WIDE = 2 * sizeof(uint64_t) };
+    for (size_t at = 0; at < bytes; at += WIDE) {
+        memcpy((char *)to + at, (const char *)from + at, WIDE);
+        __asm__("" : "+r"(at)); /* or the compiler makes a call of the loop */
+    }
+}
+
+/* From the sender. The first assembly hides what the addresses belong to, and so the sizes that
+ * cannot occur there. */
 static inline void strait_copy_in(void *slots, const void *messages, size_t bytes)
 {
-    strait_copy(slots, messages, bytes, 512);
+    __asm__("" : "+r"(slots), "+r"(messages));
+    if (bytes <= STRAIT_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
+        strait_copy_words(slots, messages, bytes);
+    } else {
+        memcpy(slots, messages, bytes);
+    }
 }
 
-/* To the receiver: nothing to wait for, but small ones are not worth a call. */
+/* To the receiver. */
 static inline void strait_copy_out(void *messages, const void *slots, size_t bytes)
 {
-    strait_copy(messages, slots, bytes, 64);
+    __asm__("" : "+r"(messages), "+r"(slots));
+    if (bytes <= STRAIT_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
+        strait_copy_wide(messages, slots, bytes);
+    } else if (bytes == sizeof(uint64_t)) {
+        memcpy(messages, slots, sizeof(uint64_t));
+    } else {
+        memcpy(messages, slots, bytes);
+    }
+}
+
+/* One message, into slot `i` or out of it. Its size is most likely the one that the compiler has
+ * seen: then a constant, for the address too. */
+
+static inline void strait_copy_one_in(char *slots, size_t i, const void *message, size_t bytes,
+                                      size_t seen)
+{
+    if (STRAIT_LIKELY(bytes == seen) && seen % sizeof(uint64_t) == 0) {
+        strait_copy_words(slots + i * seen, message, seen);
+    } else {
+        strait_copy_in(slots + i * bytes, message, bytes);
+    }
+}
+
+static inline void strait_copy_one_out(void *message, const char *slots, size_t i, size_t bytes,
+                                       size_t seen)
+{
+    if (STRAIT_LIKELY(bytes == seen)) {
+        memcpy(message, slots + i * seen, seen);
+    } else {
+        strait_copy_out(message, slots + i * bytes, bytes);
+    }
 }
 
 /* The copying operations, written once for every variant. A second round is worth its load of the
  * other side's index only where the first one ended at the end of the memory. */
 #define STRAIT_DEFINE_TRY(VARIANT, END, RING)                                                      \
-    static inline size_t VARIANT##_try_send(END *end, const void *messages, size_t n)              \
+    STRAIT_DEFINE_TRY_AS(VARIANT, END, RING, VARIANT##_try_send, VARIANT##_try_receive)
+
+/* The same under other names, for a variant that has a shorter way for some cases. */
+#define STRAIT_DEFINE_TRY_AS(VARIANT, END, RING, TRY_SEND, TRY_RECEIVE)                            \
+    static inline size_t TRY_SEND(END *end, const void *messages, size_t n)                        \
     {                                                                                              \
         struct strait_span span;                                                                   \
         const char *from = (const char *)messages;                                                 \
@@ -156,7 +202,7 @@ static inline void strait_copy_out(void *messages, const void *slots, size_t byt
         } while (STRAIT_UNLIKELY(span.more) && sent < n);                                          \
         return sent;                                                                               \
     }                                                                                              \
-    static inline size_t VARIANT##_try_receive(RING *ring, void *messages, size_t n)               \
+    static inline size_t TRY_RECEIVE(RING *ring, void *messages, size_t n)                         \
     {                                                                                              \
         struct strait_span span;                                                                   \
         char *to = (char *)messages;                                                               \

@@ -48,6 +48,8 @@ struct strait_worker {
     enum strait_exit_reason reason;
     /* line 3: whoever stops the worker writes, the worker polls */
     STRAIT_LINE_ALIGNED uint32_t stop;
+    /* the worker writes when it goes to sleep, whoever stops it locks it */
+    STRAIT_LINE_ALIGNED struct strait_berth berth;
     /* line 4: the worker writes, spawn and join sleep on it */
     STRAIT_LINE_ALIGNED uint32_t life;
 };
@@ -144,11 +146,13 @@ static void *thread_main(void *argument)
         return NULL;
     }
     strait_port_adopt(&worker->port);
+    strait_berth_enter(&worker->berth);
     live(worker, ONLINE);
     worker->code = run_entry(worker);
     worker->reason = exit_reason(isolate, worker->code);
     strait_isolate_release(isolate);
     strait_isolate_enter(NULL);
+    strait_berth_enter(NULL);
     live(worker, ENDED);
     strait_channel_wake(worker->to_parent); /* the entry may have closed its port long before */
     strait_port_close(&worker->port);
@@ -282,6 +286,7 @@ static int worker_alloc(struct strait_worker **worker)
 static int spawn(struct strait_worker *worker)
 {
     strait_isolate_init(&worker->isolate, &worker->port, &worker->stop, worker->options.heap_limit);
+    strait_berth_init(&worker->berth, &worker->stop);
     int error = open_ports(worker);
     if (error) {
         return error;
@@ -485,6 +490,7 @@ void strait_worker_stop(struct strait_worker *worker)
 {
     /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before */
     strait_store_release(&worker->stop, 1);
+    strait_berth_wake(&worker->berth);
     strait_port_wake(&worker->parent);
 }
 

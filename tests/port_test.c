@@ -490,6 +490,43 @@ static void two_workers_can_share_a_pair(void **state)
     assert_no_faults();
 }
 
+/* ---- a worker that is asked to stop, in a wait on something that its parent cannot see ---- */
+
+static struct gate about_to_wait;
+
+/* The channel goes away with the wait, while the parent is about to ring it. */
+static int wait_in_passing(struct strait_isolate *isolate)
+{
+    (void)isolate;
+    ptrdiff_t result;
+    do {
+        struct strait_channel *channel;
+        struct strait_receiver receiver;
+        void *message;
+        EXPECT(strait_channel_create(&channel, NULL) == 0);
+        EXPECT(strait_receiver_open(&receiver, channel) == 0);
+        result = strait_receive(&receiver, &message, 1, strait_deadline(60000));
+        strait_channel_destroy(channel, NULL, NULL);
+        atomic_fetch_add(&about_to_wait.arrived, 1);
+    } while (result == -ETIMEDOUT);
+    return (int)result;
+}
+
+static void stop_ends_waits_on_a_channel_of_the_workers_own(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < scaled(200); i++) {
+        struct strait_worker_options options = {.entry = wait_in_passing};
+        about_to_wait.arrived = 0;
+        struct strait_worker *worker = spawn(&options);
+        gate_await(&about_to_wait, 1 + (unsigned)(i % 3));
+        dawdle(i * 37 % 20000);
+        strait_worker_stop(worker);
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +546,7 @@ int main(void)
         life_test(an_end_can_be_handed_over),
         life_test(an_end_can_be_lent),
         life_test(two_workers_can_share_a_pair),
+        life_test(stop_ends_waits_on_a_channel_of_the_workers_own),
     };
     watchdog_start();
     return cmocka_run_group_tests_name("port", tests, NULL, NULL);

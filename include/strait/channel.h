@@ -172,7 +172,8 @@ STRAIT_API void strait_channel_wake(struct strait_channel *channel);
 
 /* Sends all n messages, waiting for room. Returns how many were sent: fewer than n if the channel
  * closed, the deadline passed or the wait was cancelled in between. If not even one was: -EPIPE,
- * -ETIMEDOUT, -ECANCELED. */
+ * -ETIMEDOUT, -ECANCELED. A worker's waits, whatever the handle, are cancelled when it is asked to
+ * stop. */
 STRAIT_API ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
                                  int64_t deadline);
 

@@ -190,6 +190,7 @@ static int open_ports(struct strait_worker *worker)
     int error = strait_port_pair(&worker->parent, &worker->port, &port);
     if (!error) {
         worker->to_parent = worker->parent.receiver.handle.channel;
+        strait_port_give(&worker->port);
         strait_sender_cancel_on(&worker->port.sender, &worker->stop);
         strait_receiver_cancel_on(&worker->port.receiver, &worker->stop);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* port: two-way links, their halves, their hand-over and what becomes of what nobody received. */
+/* port: two-way links, their halves, their hand-over, what becomes of what nobody received, and
+ * what says -EDEADLK. */
 #include "life.h"
 
 struct parcels {
@@ -303,6 +304,7 @@ static void close_while_blocked(void *(*body)(void *), unsigned expected_drops)
         struct strait_port_options options = parcel_options(&parcels, 4);
         pthread_t thread;
         assert_returns(strait_port_pair(&a, &errand.port, &options), 0);
+        strait_port_give(&errand.port);
         thread_start(&thread, body, &errand);
         gate_await(&errand.gate, 1);
         dawdle(i % 4 * 10000);
@@ -351,6 +353,7 @@ static void racing_closes_drop_once(void **state)
         pthread_t thread;
         assert_returns(strait_port_pair(&a, &errand.port, &options), 0);
         send_numbers(&a, 10, 5);
+        strait_port_give(&errand.port);
         thread_start(&thread, close_at_once, &errand);
         gate_pass(&errand.gate.arrived, 2);
         strait_port_close(&a);
@@ -374,6 +377,7 @@ static void *echo(void *context)
         EXPECT(number == errand->count++);
         EXPECT(strait_send(&errand->port.sender, &number, 1, STRAIT_FOREVER) == 1);
     }
+    strait_port_give(&errand->port);
     return NULL;
 }
 
@@ -385,6 +389,7 @@ static void an_end_can_be_handed_over(void **state)
     struct errand errand = {.result = 0};
     uint64_t number = 0;
     assert_returns(strait_port_pair(&a, &errand.port, NULL), 0);
+    strait_port_give(&errand.port);
     for (int round = 0; round < 5; round++) {
         pthread_t thread;
         thread_start(&thread, echo, &errand);
@@ -412,6 +417,7 @@ static void *borrow(void *context)
     EXPECT(number == 2);
     number = 12;
     EXPECT(strait_try_send(&errand->port.sender, &number, 1) == 1);
+    strait_port_give(&errand->port);
     return NULL;
 }
 
@@ -425,6 +431,7 @@ static void an_end_can_be_lent(void **state)
     send_numbers(&a, 1, 3);
     expect_number(&errand.port, 1);
     send_numbers(&errand.port, 11, 1);
+    strait_port_give(&errand.port);
     thread_start(&thread, borrow, &errand);
     thread_join(thread);
     strait_port_adopt(&errand.port);
@@ -481,6 +488,8 @@ static void two_workers_can_share_a_pair(void **state)
     struct strait_port a;
     struct strait_port b;
     assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    strait_port_give(&a);
+    strait_port_give(&b);
     struct strait_worker_options source = {.entry = relay_source, .data = &a};
     struct strait_worker_options sink = {.entry = relay_sink, .data = &b};
     struct strait_worker *first = spawn(&source);
@@ -490,9 +499,292 @@ static void two_workers_can_share_a_pair(void **state)
     assert_no_faults();
 }
 
+/* ---- hand-over ---- */
+
+/* Moved about as memory is, its old places overwritten. */
+static void an_end_can_be_moved(void **state)
+{
+    (void)state;
+    struct strait_port places[2];
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 4);
+    assert_returns(strait_port_pair(&places[0], &b, &options), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        struct strait_port *a = &places[i % 2];
+        send_numbers(a, i, 1);
+        expect_number(&b, i);
+        send_numbers(&b, i, 1);
+        expect_number(a, i);
+        memcpy(&places[(i + 1) % 2], a, sizeof(*a));
+        memset(a, 0xa5, sizeof(*a));
+    }
+    strait_port_close(&places[0]);
+    strait_port_close(&b);
+    assert_int_equal(parcels.forth + parcels.back, 0);
+}
+
+static struct strait_channel_options port_messages(size_t capacity)
+{
+    struct strait_channel_options options = {
+        .capacity = capacity,
+        .message_size = sizeof(struct strait_port),
+    };
+    return options;
+}
+
+/* A worker whose messages are ports. */
+static struct strait_worker *spawn_for_ports(strait_entry_fn *entry, void *data)
+{
+    struct strait_worker_options options = {
+        .entry = entry,
+        .data = data,
+        .to_worker = port_messages(4),
+        .drop_to_worker = strait_port_drop,
+    };
+    return spawn(&options);
+}
+
+static void give_to(struct strait_worker *worker, struct strait_port *port)
+{
+    strait_port_give(port);
+    assert_returns(strait_try_send(&strait_worker_port(worker)->sender, port, 1), 1);
+    memset(port, 0xa5, sizeof(*port));
+}
+
+static struct strait_port take_port(struct strait_isolate *isolate)
+{
+    struct strait_port port = {.link = NULL};
+    struct strait_port *parent = strait_isolate_port(isolate);
+    EXPECT(strait_receive(&parent->receiver, &port, 1, STRAIT_FOREVER) == 1);
+    strait_port_adopt(&port);
+    return port;
+}
+
+#define TALKED 3000
+
+static int talk_first(struct strait_isolate *isolate)
+{
+    struct strait_port port = take_port(isolate);
+    for (uint64_t i = 0; i < TALKED; i++) {
+        EXPECT(strait_send(&port.sender, &i, 1, STRAIT_FOREVER) == 1);
+    }
+    strait_sender_close(&port.sender);
+    uint64_t sum = 0;
+    EXPECT(strait_receive(&port.receiver, &sum, 1, STRAIT_FOREVER) == 1);
+    EXPECT(sum == (uint64_t)TALKED * (TALKED - 1) / 2);
+    EXPECT(strait_receive(&port.receiver, &sum, 1, STRAIT_FOREVER) == -EPIPE);
+    strait_port_close(&port);
+    return 0;
+}
+
+static int talk_second(struct strait_isolate *isolate)
+{
+    struct strait_port port = take_port(isolate);
+    uint64_t number;
+    uint64_t sum = 0;
+    uint64_t expected = 0;
+    while (strait_receive(&port.receiver, &number, 1, STRAIT_FOREVER) == 1) {
+        EXPECT(number == expected++);
+        sum += number;
+    }
+    EXPECT(strait_send(&port.sender, &sum, 1, STRAIT_FOREVER) == 1);
+    strait_port_close(&port);
+    return 0;
+}
+
+/* Both ends leave their maker in messages; full and empty channels block, and the close arrives. */
+static void two_workers_talk_through_ends_they_were_sent(void **state)
+{
+    (void)state;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 8);
+    struct strait_port a;
+    struct strait_port b;
+    struct strait_worker *first = spawn_for_ports(talk_first, NULL);
+    struct strait_worker *second = spawn_for_ports(talk_second, NULL);
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    give_to(first, &a);
+    give_to(second, &b);
+    join_and_destroy(first);
+    join_and_destroy(second);
+    assert_no_faults();
+    assert_int_equal(parcels.forth + parcels.back, 0);
+}
+
+static int take_nothing(struct strait_isolate *isolate)
+{
+    (void)isolate;
+    return 0;
+}
+
+static void an_end_that_nobody_takes_is_closed(void **state)
+{
+    (void)state;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 8);
+    struct strait_port a;
+    struct strait_port b;
+    uint64_t number = 0;
+    struct strait_worker *worker = spawn_for_ports(take_nothing, NULL);
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    send_numbers(&a, 1, 3);
+    send_numbers(&b, 7, 2);
+    strait_port_give(&b);
+    ptrdiff_t sent = strait_try_send(&strait_worker_port(worker)->sender, &b, 1);
+    if (sent != 1) { /* the worker was faster, and its end is closed */
+        assert_int_equal(sent, -EPIPE);
+        strait_port_close(&b);
+    }
+    join_and_destroy(worker);
+    expect_number(&a, 7);
+    expect_number(&a, 8);
+    assert_returns(strait_try_receive(&a.receiver, &number, 1), -EPIPE);
+    assert_returns(strait_try_send(&a.sender, &number, 1), -EPIPE);
+    strait_port_close(&a);
+    assert_int_equal(parcels.forth_sum, 1 + 2 + 3);
+    assert_int_equal(parcels.back, 0);
+}
+
+static void an_end_in_a_channel_is_closed_with_it(void **state)
+{
+    (void)state;
+    struct strait_channel_options options = port_messages(2);
+    struct strait_channel *channel;
+    struct strait_sender sender;
+    struct strait_port a;
+    struct strait_port b;
+    void *message = NULL;
+    assert_returns(strait_channel_create(&channel, &options), 0);
+    assert_returns(strait_sender_open(&sender, channel), 0);
+    assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    strait_port_give(&b);
+    assert_returns(strait_try_send(&sender, &b, 1), 1);
+    assert_returns(strait_try_receive(&a.receiver, &message, 1), -EAGAIN);
+    strait_channel_destroy(channel, strait_port_drop, NULL);
+    assert_returns(strait_try_receive(&a.receiver, &message, 1), -EPIPE);
+    strait_port_close(&a);
+}
+
+static void an_end_given_in_vain_can_be_taken_back(void **state)
+{
+    (void)state;
+    struct strait_port carrier[2];
+    struct strait_port a;
+    struct strait_port b;
+    struct strait_port_options options = {.forth = port_messages(1)};
+    struct parcels parcels = {0};
+    struct strait_port_options cargo = parcel_options(&parcels, 8);
+    assert_returns(strait_port_pair(&carrier[0], &carrier[1], &options), 0);
+    assert_returns(strait_port_pair(&a, &b, &cargo), 0);
+    strait_port_close(&carrier[1]);
+    strait_port_give(&b);
+    assert_returns(strait_try_send(&carrier[0].sender, &b, 1), -EPIPE);
+    strait_port_adopt(&b);
+    send_numbers(&b, 5, 1);
+    expect_number(&a, 5);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    strait_port_close(&carrier[0]);
+}
+
+static void giving_forgets_the_cancel_flag(void **state)
+{
+    (void)state;
+    const uint32_t cancel = 1;
+    struct strait_port a;
+    struct strait_port b;
+    void *messages[1024] = {NULL};
+    assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    assert_returns(strait_try_send(&a.sender, messages, 1024), 1024);
+    strait_port_give(&b); /* else it would be a deadlock */
+    strait_sender_cancel_on(&a.sender, &cancel);
+    strait_receiver_cancel_on(&a.receiver, &cancel);
+    assert_returns(strait_send(&a.sender, messages, 1, STRAIT_FOREVER), -ECANCELED);
+    assert_returns(strait_receive(&a.receiver, messages, 1, STRAIT_FOREVER), -ECANCELED);
+    strait_port_give(&a);
+    strait_port_adopt(&a);
+    assert_returns(strait_send(&a.sender, messages, 1, strait_deadline(1000)), -ETIMEDOUT);
+    assert_returns(strait_receive(&a.receiver, messages, 1, strait_deadline(1000)), -ETIMEDOUT);
+    strait_port_close(&a);
+    strait_port_close(&b);
+}
+
 /* ---- a worker that is asked to stop, in a wait on something that its parent cannot see ---- */
 
 static struct gate about_to_wait;
+
+static int wait_to_receive(struct strait_isolate *isolate)
+{
+    struct strait_port port = take_port(isolate);
+    uint64_t number;
+    atomic_fetch_add(&about_to_wait.arrived, 1);
+    ptrdiff_t result = strait_receive(&port.receiver, &number, 1, STRAIT_FOREVER);
+    strait_port_close(&port);
+    return (int)result;
+}
+
+static int wait_to_send(struct strait_isolate *isolate)
+{
+    struct strait_port port = take_port(isolate);
+    const uint64_t numbers[4] = {0};
+    EXPECT(strait_try_send(&port.sender, numbers, 4) == 4);
+    atomic_fetch_add(&about_to_wait.arrived, 1);
+    ptrdiff_t result = strait_send(&port.sender, numbers, 1, STRAIT_FOREVER);
+    strait_port_close(&port);
+    return (int)result;
+}
+
+static void note_exit(struct strait_worker *worker, const struct strait_event *event, void *context)
+{
+    (void)worker;
+    if (event->type == STRAIT_EXIT) {
+        *(struct strait_event *)context = *event;
+    }
+}
+
+static void stop_in_a_wait(strait_entry_fn *entry, enum strait_wait mode, size_t pause)
+{
+    struct strait_event exit = {.type = STRAIT_ONLINE};
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 4);
+    struct strait_worker_options worker_options = {
+        .entry = entry,
+        .to_worker = port_messages(1),
+        .drop_to_worker = strait_port_drop,
+        .event = note_exit,
+        .context = &exit,
+    };
+    struct strait_port a;
+    struct strait_port b;
+    options.forth.receiver = options.back.sender = mode;
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    struct strait_worker *worker = spawn(&worker_options);
+    about_to_wait.arrived = 0;
+    give_to(worker, &b);
+    gate_await(&about_to_wait, 1);
+    dawdle(pause);
+    strait_worker_stop(worker);
+    dispatch_to_exit(worker);
+    assert_int_equal(exit.type, STRAIT_EXIT);
+    assert_int_equal(exit.code, -ECANCELED);
+    assert_int_equal(exit.reason, STRAIT_EXIT_STOPPED);
+    join_and_destroy(worker);
+    strait_port_close(&a);
+    assert_no_faults();
+}
+
+/* Some rounds find the worker before its wait, spinning, or asleep. */
+static void stop_ends_waits_on_an_adopted_end(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < scaled(60); i++) {
+        for (int mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_FD; mode++) {
+            stop_in_a_wait(wait_to_receive, (enum strait_wait)mode, i % 6 * 40000);
+            stop_in_a_wait(wait_to_send, (enum strait_wait)mode, i % 6 * 40000);
+        }
+    }
+}
 
 /* The channel goes away with the wait, while the parent is about to ring it. */
 static int wait_in_passing(struct strait_isolate *isolate)
@@ -527,6 +819,89 @@ static void stop_ends_waits_on_a_channel_of_the_workers_own(void **state)
     assert_no_faults();
 }
 
+/* ---- nobody waits for himself ---- */
+
+static void expect_deadlocks(struct strait_port *port)
+{
+    uint64_t number = 0;
+    assert_returns(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER), -EDEADLK);
+    assert_returns(strait_receive_wait(&port->receiver, strait_deadline(1000000000)), -EDEADLK);
+    assert_returns(strait_receive(&port->receiver, &number, 1, 0), -ETIMEDOUT);
+    assert_returns(strait_try_receive(&port->receiver, &number, 1), -EAGAIN);
+    uint64_t numbers[6] = {0, 1, 2, 3, 4, 5};
+    assert_returns(strait_send(&port->sender, numbers, 6, STRAIT_FOREVER), 4);
+    assert_returns(strait_send(&port->sender, numbers, 1, STRAIT_FOREVER), -EDEADLK);
+    assert_returns(strait_send_wait(&port->sender, strait_deadline(1000000000)), -EDEADLK);
+    assert_returns(strait_send(&port->sender, numbers, 1, 0), -ETIMEDOUT);
+    assert_returns(strait_try_send(&port->sender, numbers, 1), -EAGAIN);
+}
+
+static void both_ends_on_one_thread_do_not_wait_for_each_other(void **state)
+{
+    (void)state;
+    for (int mode = STRAIT_WAIT_DEFAULT; mode <= STRAIT_WAIT_FD; mode++) {
+        struct parcels parcels = {0};
+        struct strait_port_options options = parcel_options(&parcels, 4);
+        struct strait_port a;
+        struct strait_port b;
+        uint64_t number = 9;
+        options.forth.sender = options.forth.receiver = (enum strait_wait)mode;
+        options.back.sender = options.back.receiver = (enum strait_wait)mode;
+        assert_returns(strait_port_pair(&a, &b, &options), 0);
+        expect_deadlocks(&a);
+        for (uint64_t i = 0; i < 4; i++) {
+            expect_number(&b, i);
+        }
+        expect_deadlocks(&b);
+        expect_number(&a, 0);
+        assert_returns(strait_send(&b.sender, &number, 1, STRAIT_FOREVER), 1);
+        strait_receiver_close(&a.receiver);
+        assert_returns(strait_send(&b.sender, &number, 1, STRAIT_FOREVER), -EPIPE);
+        strait_port_close(&a);
+        assert_returns(strait_receive(&b.receiver, &number, 1, STRAIT_FOREVER), -EPIPE);
+        strait_port_close(&b);
+    }
+}
+
+/* Once the other end is given away, somebody else may help. */
+static void an_end_given_away_is_waited_for(void **state)
+{
+    (void)state;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 1);
+    struct strait_port a;
+    struct strait_port b;
+    uint64_t number = 0;
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    strait_port_give(&b);
+    send_numbers(&a, 0, 1);
+    assert_returns(strait_send(&a.sender, &number, 1, strait_deadline(1000)), -ETIMEDOUT);
+    assert_returns(strait_receive(&a.receiver, &number, 1, strait_deadline(1000)), -ETIMEDOUT);
+    strait_port_adopt(&b);
+    assert_returns(strait_send(&a.sender, &number, 1, STRAIT_FOREVER), -EDEADLK);
+    assert_returns(strait_receive(&a.receiver, &number, 1, STRAIT_FOREVER), -EDEADLK);
+    strait_port_close(&a);
+    strait_port_close(&b);
+}
+
+/* Where a channel may have more senders than the end's, they may send. */
+static void a_channel_of_many_senders_is_waited_for(void **state)
+{
+    (void)state;
+    struct strait_port_options options = {
+        .forth = {.variant = "lanes", .senders = 2},
+        .back = {.variant = "cells"},
+    };
+    struct strait_port a;
+    struct strait_port b;
+    void *message;
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    assert_returns(strait_receive(&a.receiver, &message, 1, strait_deadline(1000)), -ETIMEDOUT);
+    assert_returns(strait_receive(&b.receiver, &message, 1, strait_deadline(1000)), -ETIMEDOUT);
+    strait_port_close(&a);
+    strait_port_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,7 +921,17 @@ int main(void)
         life_test(an_end_can_be_handed_over),
         life_test(an_end_can_be_lent),
         life_test(two_workers_can_share_a_pair),
+        life_test(an_end_can_be_moved),
+        life_test(two_workers_talk_through_ends_they_were_sent),
+        life_test(an_end_that_nobody_takes_is_closed),
+        life_test(an_end_in_a_channel_is_closed_with_it),
+        life_test(an_end_given_in_vain_can_be_taken_back),
+        life_test(giving_forgets_the_cancel_flag),
+        life_test(stop_ends_waits_on_an_adopted_end),
         life_test(stop_ends_waits_on_a_channel_of_the_workers_own),
+        life_test(both_ends_on_one_thread_do_not_wait_for_each_other),
+        life_test(an_end_given_away_is_waited_for),
+        life_test(a_channel_of_many_senders_is_waited_for),
     };
     watchdog_start();
     return cmocka_run_group_tests_name("port", tests, NULL, NULL);

@@ -218,6 +218,119 @@ static void the_peer_reads_what_was_sent_before_the_close(void **state)
     assert_int_equal(parcels.forth + parcels.back, 0);
 }
 
+/* ---- half-close ---- */
+
+#define BATCH 3
+
+/* One direction, as a test expects it to be. */
+struct direction {
+    struct strait_sender *sender;
+    struct strait_receiver *receiver;
+    bool sending;
+    bool receiving;
+    uint64_t next;    /* of the messages sent */
+    uint64_t queued;  /* of them, not received */
+    uint64_t dropped; /* of them, never to be received */
+};
+
+static void expect_answers(struct direction *way)
+{
+    uint64_t number = 0;
+    struct strait_span span;
+    ptrdiff_t sent = strait_try_send(way->sender, &way->next, 1);
+    assert_int_equal(sent, way->sending && way->receiving ? 1 : -EPIPE);
+    way->next += sent == 1;
+    way->queued += sent == 1;
+    if (!way->receiving) {
+        assert_int_equal(strait_try_receive(way->receiver, &number, 1), -EPIPE);
+        assert_int_equal(strait_send(way->sender, &number, 1, STRAIT_FOREVER), -EPIPE);
+        return;
+    }
+    if (way->queued) {
+        assert_int_equal(strait_receive(way->receiver, &number, 1, STRAIT_FOREVER), 1);
+        assert_int_equal(number, way->next - way->queued);
+        way->queued--;
+    }
+    if (!way->sending) {
+        ptrdiff_t end = way->queued ? 1 : -EPIPE;
+        assert_int_equal(strait_peek(way->receiver, 1, &span), end);
+    }
+}
+
+static void close_half(struct direction *ways, unsigned half)
+{
+    struct direction *way = &ways[half / 2];
+    if (half % 2) {
+        strait_sender_close(way->sender);
+        way->sending = false;
+    } else {
+        strait_receiver_close(way->receiver);
+        way->receiving = false;
+        way->dropped = way->queued;
+    }
+}
+
+static void close_in_order(const unsigned *order)
+{
+    struct strait_port a;
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 16);
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    struct direction ways[2] = {
+        {.sender = &a.sender, .receiver = &b.receiver, .sending = true, .receiving = true},
+        {.sender = &b.sender, .receiver = &a.receiver, .sending = true, .receiving = true},
+    };
+    for (int i = 0; i < 2; i++) {
+        for (; ways[i].next < BATCH; ways[i].next++, ways[i].queued++) {
+            assert_returns(strait_try_send(ways[i].sender, &ways[i].next, 1), 1);
+        }
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        close_half(ways, order[i]);
+        expect_answers(&ways[0]);
+        expect_answers(&ways[1]);
+    }
+    assert_int_equal(parcels.forth + parcels.back, 0);
+    strait_port_close(order[0] % 2 ? &a : &b);
+    strait_port_close(order[0] % 2 ? &b : &a);
+    assert_int_equal(parcels.forth, ways[0].dropped);
+    assert_int_equal(parcels.back, ways[1].dropped);
+}
+
+static void halves_close_in_every_order(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 256; i++) {
+        const unsigned order[4] = {i & 3, i >> 2 & 3, i >> 4 & 3, i >> 6 & 3};
+        if ((1u << order[0] | 1u << order[1] | 1u << order[2] | 1u << order[3]) == 15) {
+            close_in_order(order);
+        }
+    }
+}
+
+static void what_was_not_sent_stays_the_senders(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 4);
+    const uint64_t numbers[6] = {1, 2, 3, 4, 5, 6};
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    strait_port_give(&b); /* else nobody could make room */
+    assert_returns(strait_send(&a.sender, numbers, 6, strait_deadline(1000000)), 4);
+    assert_returns(strait_send(&a.sender, numbers + 4, 2, strait_deadline(1000000)), -ETIMEDOUT);
+    assert_returns(strait_try_send(&a.sender, numbers + 4, 2), -EAGAIN);
+    strait_port_adopt(&b);
+    strait_receiver_close(&b.receiver);
+    assert_returns(strait_send(&a.sender, numbers + 4, 2, STRAIT_FOREVER), -EPIPE);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    assert_int_equal(parcels.forth, 4);
+    assert_int_equal(parcels.forth_sum, 1 + 2 + 3 + 4);
+}
+
 static void a_closed_port_answers_epipe(void **state)
 {
     (void)state;
@@ -328,6 +441,203 @@ static void close_ends_a_blocked_send(void **state)
 {
     (void)state;
     close_while_blocked(blocked_send, 4);
+}
+
+static void close_half_while_blocked(void *(*body)(void *), bool sender, unsigned expected_drops)
+{
+    for (size_t i = 0; i < scaled(200); i++) {
+        struct strait_port a;
+        struct errand errand = {.result = 0};
+        struct parcels parcels = {0};
+        struct strait_port_options options = parcel_options(&parcels, 4);
+        uint64_t number = 0;
+        pthread_t thread;
+        assert_returns(strait_port_pair(&a, &errand.port, &options), 0);
+        strait_port_give(&errand.port);
+        thread_start(&thread, body, &errand);
+        gate_await(&errand.gate, 1);
+        dawdle(i % 4 * 10000);
+        if (sender) {
+            strait_sender_close(&a.sender);
+        } else {
+            strait_receiver_close(&a.receiver);
+        }
+        thread_join(thread);
+        assert_int_equal(errand.result, -EPIPE);
+        if (sender) { /* and the other direction is as it was */
+            assert_int_equal(strait_try_receive(&a.receiver, &number, 1), -EAGAIN);
+        } else {
+            assert_int_equal(strait_try_send(&a.sender, &number, 1), 1);
+        }
+        strait_port_close(i % 2 ? &a : &errand.port);
+        strait_port_close(i % 2 ? &errand.port : &a);
+        assert_int_equal(parcels.back, expected_drops);
+        assert_int_equal(parcels.forth, sender ? 0 : 1);
+        progress_made();
+    }
+    assert_no_faults();
+}
+
+static void closing_the_sending_half_ends_a_blocked_receive(void **state)
+{
+    (void)state;
+    close_half_while_blocked(blocked_receive, true, 0);
+}
+
+static void closing_the_receiving_half_ends_a_blocked_send(void **state)
+{
+    (void)state;
+    close_half_while_blocked(blocked_send, false, 4);
+}
+
+/* ---- every message has one fate, whoever closes what and when ---- */
+
+#define FATES 512
+#define FATE_BATCH 5
+
+/* What became of each message of one direction. */
+struct fates {
+    unsigned char accepted[FATES]; /* the sender writes */
+    unsigned char received[FATES]; /* the receiver writes */
+    unsigned char dropped[FATES];  /* whoever closes last writes */
+};
+
+struct traffic {
+    struct strait_port port;
+    struct fates *out;
+    struct fates *in;
+    uint64_t seed;
+    uint64_t next;
+    _Atomic unsigned *gate;
+};
+
+static void drop_fate(struct fates *fates, void *message)
+{
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    EXPECT(number < FATES);
+    fates->dropped[number % FATES]++;
+}
+
+static void drop_forth_fate(void *message, void *context)
+{
+    drop_fate(&((struct fates *)context)[0], message);
+}
+
+static void drop_back_fate(void *message, void *context)
+{
+    drop_fate(&((struct fates *)context)[1], message);
+}
+
+static int64_t some_deadline(struct traffic *self)
+{
+    return draw_below(&self->seed, 2) ? strait_deadline((int64_t)draw_below(&self->seed, 60000))
+                                      : 0;
+}
+
+/* Each number is offered once: those that a cut batch leaves over are never sent again. */
+static void offer_some(struct traffic *self)
+{
+    uint64_t numbers[FATE_BATCH];
+    size_t n = 1 + draw_below(&self->seed, FATE_BATCH);
+    for (size_t i = 0; i < n; i++) {
+        numbers[i] = self->next + i;
+    }
+    ptrdiff_t sent = strait_send(&self->port.sender, numbers, n, some_deadline(self));
+    EXPECT(sent > 0 || sent == -EPIPE || sent == -ETIMEDOUT);
+    for (ptrdiff_t i = 0; i < sent; i++) {
+        self->out->accepted[numbers[i]]++;
+    }
+    self->next += n;
+}
+
+static void take_some(struct traffic *self)
+{
+    uint64_t numbers[FATE_BATCH];
+    size_t n = 1 + draw_below(&self->seed, FATE_BATCH);
+    ptrdiff_t count = strait_receive(&self->port.receiver, numbers, n, some_deadline(self));
+    EXPECT(count > 0 || count == -EPIPE || count == -ETIMEDOUT);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        self->in->received[numbers[i] % FATES]++;
+    }
+}
+
+static void some_traffic(struct traffic *self, size_t most)
+{
+    for (size_t steps = draw_below(&self->seed, most); steps > 0; steps--) {
+        if (draw_below(&self->seed, 2)) {
+            offer_some(self);
+        } else {
+            take_some(self);
+        }
+    }
+}
+
+/* Sends and receives, closes one half, goes on with the other, closes the rest. */
+static void *traffic_body(void *context)
+{
+    struct traffic *self = context;
+    strait_port_adopt(&self->port);
+    gate_pass(self->gate, 2);
+    some_traffic(self, 60);
+    switch (draw_below(&self->seed, 3)) {
+    case 0:
+        strait_sender_close(&self->port.sender);
+        break;
+    case 1:
+        strait_receiver_close(&self->port.receiver);
+        break;
+    default:
+        break;
+    }
+    some_traffic(self, 30);
+    strait_port_close(&self->port);
+    return NULL;
+}
+
+static void expect_fates(const struct fates *fates)
+{
+    for (size_t i = 0; i < FATES; i++) {
+        EXPECT(fates->accepted[i] <= 1);
+        EXPECT(fates->received[i] + fates->dropped[i] == fates->accepted[i]);
+    }
+}
+
+static void accepted_is_received_or_dropped(void **state)
+{
+    (void)state;
+    static const char *const variants[] = {"spsc", "lanes", "cells"};
+    uint64_t seed = first_seed(7);
+    for (size_t i = 0; i < scaled(2000); i++) {
+        struct fates fates[2] = {0};
+        _Atomic unsigned gate = 0;
+        struct traffic ends[2] = {
+            {.out = &fates[0], .in = &fates[1], .seed = draw(&seed), .gate = &gate},
+            {.out = &fates[1], .in = &fates[0], .seed = draw(&seed), .gate = &gate},
+        };
+        struct strait_channel_options channel = {
+            .variant = variants[i % 3],
+            .capacity = 1 + draw_below(&seed, 6),
+            .message_size = sizeof(uint64_t),
+        };
+        struct strait_port_options options = {
+            .forth = channel,
+            .back = channel,
+            .drop_forth = drop_forth_fate,
+            .drop_back = drop_back_fate,
+            .context = fates,
+        };
+        pthread_t thread;
+        assert_returns(strait_port_pair(&ends[0].port, &ends[1].port, &options), 0);
+        strait_port_give(&ends[1].port);
+        thread_start(&thread, traffic_body, &ends[1]);
+        traffic_body(&ends[0]);
+        thread_join(thread);
+        expect_fates(&fates[0]);
+        expect_fates(&fates[1]);
+        progress_made();
+    }
+    assert_no_faults();
 }
 
 static void *close_at_once(void *context)
@@ -921,6 +1231,11 @@ int main(void)
         life_test(an_end_can_be_handed_over),
         life_test(an_end_can_be_lent),
         life_test(two_workers_can_share_a_pair),
+        life_test(halves_close_in_every_order),
+        life_test(what_was_not_sent_stays_the_senders),
+        life_test(closing_the_sending_half_ends_a_blocked_receive),
+        life_test(closing_the_receiving_half_ends_a_blocked_send),
+        life_test(accepted_is_received_or_dropped),
         life_test(an_end_can_be_moved),
         life_test(two_workers_talk_through_ends_they_were_sent),
         life_test(an_end_that_nobody_takes_is_closed),

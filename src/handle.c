@@ -71,6 +71,16 @@ static const struct strait_variant closed_variant = {
     .try_receive = closed_receive,
 };
 
+/* What a receiver points to while a loop holds it: nothing to be had, and its channel as it is, so
+ * that it can be closed. */
+static const struct strait_variant held_variant = {
+    .name = "held",
+    .senders = STRAIT_SENDERS_ANY,
+    .peek = closed_span,
+    .release = closed_done,
+    .try_receive = closed_receive,
+};
+
 static void handle_open(struct strait_handle *handle, struct strait_channel *channel)
 {
     handle->channel = channel;
@@ -307,6 +317,24 @@ void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t 
     receiver->handle.cancel = flag;
 }
 
+void strait_receiver_hold(struct strait_receiver *receiver, struct strait_receiver *held)
+{
+    *held = *receiver;
+    if (!handle_closed(&receiver->handle)) {
+        receiver->handle.variant = &held_variant;
+        receiver->direct = NULL;
+    }
+}
+
+void strait_receiver_resume(struct strait_receiver *receiver, const struct strait_receiver *held)
+{
+    if (receiver->handle.variant == &held_variant) {
+        receiver->handle.variant = held->handle.variant;
+        receiver->handle.spin_ns = held->handle.spin_ns;
+        receiver->direct = held->direct;
+    }
+}
+
 /* ---- waiting sides ---- */
 
 static bool sender_ready(void *side)
@@ -383,6 +411,9 @@ ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver)
 {
     const struct strait_handle *handle = &receiver->handle;
     struct strait_span span;
+    if (handle->variant == &held_variant) {
+        return -EDEADLK;
+    }
     /* signal.closed: pairs with signal.update; every message of the senders that closed */
     if (!(strait_load_acquire(&handle->channel->sender.word) & STRAIT_CLOSED)) {
         return -EAGAIN;
@@ -470,5 +501,8 @@ int strait_sender_arm(struct strait_sender *sender)
 int strait_receiver_arm(struct strait_receiver *receiver)
 {
     struct strait_waiter waiter = receiver_waiter(receiver);
+    if (receiver->handle.variant == &held_variant) {
+        return -EDEADLK;
+    }
     return waiter.fd >= 0 ? strait_arm(&waiter) : -EINVAL;
 }

@@ -354,18 +354,20 @@ static ptrdiff_t tell_online(struct strait_worker *worker)
 }
 
 /* The callback may close the receiver: what it was told is received all the same, the rest is not.
- */
+ * It may not receive by itself. */
 static ptrdiff_t tell_messages(struct strait_worker *worker, struct strait_span *span)
 {
-    struct strait_receiver receiver = worker->parent.receiver;
+    struct strait_receiver receiver;
     struct strait_event event = {.type = STRAIT_MESSAGE};
     size_t told = 0;
+    strait_receiver_hold(&worker->parent.receiver, &receiver);
     while (told < span->count &&
            worker->parent.receiver.handle.channel == receiver.handle.channel) {
         event.message = (const char *)span->messages + told * span->message_size;
         told++;
         tell(worker, &event);
     }
+    strait_receiver_resume(&worker->parent.receiver, &receiver);
     span->count = told;
     strait_release(&receiver, span);
     return (ptrdiff_t)told;

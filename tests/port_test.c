@@ -1212,6 +1212,171 @@ static void a_channel_of_many_senders_is_waited_for(void **state)
     strait_port_close(&b);
 }
 
+/* ---- a handler does not take what its loop is to take ---- */
+
+static void expect_held(struct strait_receiver *receiver)
+{
+    uint64_t number;
+    struct strait_span span;
+    errno = ERRNO_MARK;
+    EXPECT(strait_try_receive(receiver, &number, 1) == -EDEADLK);
+    EXPECT(strait_receive(receiver, &number, 1, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_receive(receiver, &number, 1, 0) == -EDEADLK);
+    EXPECT(strait_receive_wait(receiver, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_peek(receiver, 1, &span) == -EDEADLK);
+    EXPECT(errno_kept());
+}
+
+#define HANDLED 5
+
+struct handled {
+    uint64_t expected;
+    unsigned microtasks;
+};
+
+static void greedy_microtask(struct strait_isolate *isolate, void *argument)
+{
+    struct handled *handled = argument;
+    expect_held(&strait_isolate_port(isolate)->receiver);
+    handled->microtasks++;
+}
+
+static int greedy_handler(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct handled *handled = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    EXPECT(number == handled->expected++);
+    expect_held(&strait_isolate_port(isolate)->receiver);
+    EXPECT(strait_microtask(isolate, greedy_microtask, handled) == 0);
+    return handled->expected % HANDLED == 0;
+}
+
+/* The loop ends in the middle; the port is then the entry's again. */
+static int greedy_entry(struct strait_isolate *isolate)
+{
+    struct strait_receiver *receiver = &strait_isolate_port(isolate)->receiver;
+    struct handled handled = {0};
+    uint64_t number = 0;
+    EXPECT(strait_isolate_run(isolate, greedy_handler, &handled) == 1);
+    EXPECT(handled.microtasks == HANDLED);
+    EXPECT(strait_receive(receiver, &number, 1, STRAIT_FOREVER) == 1);
+    EXPECT(number == handled.expected++);
+    EXPECT(strait_isolate_run(isolate, greedy_handler, &handled) == 1);
+    EXPECT(strait_receive(receiver, &number, 1, STRAIT_FOREVER) == -EPIPE);
+    return 0;
+}
+
+static void a_handler_cannot_receive(void **state)
+{
+    (void)state;
+    static const char *const variants[] = {"spsc", "lanes", "cells"};
+    for (int i = 0; i < 3; i++) {
+        struct strait_worker_options options = {
+            .entry = greedy_entry,
+            .to_worker = {.variant = variants[i], .message_size = sizeof(uint64_t)},
+        };
+        struct strait_worker *worker = spawn(&options);
+        send_numbers(strait_worker_port(worker), 0, 2 * HANDLED);
+        strait_sender_close(&strait_worker_port(worker)->sender);
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
+static int closing_handler(struct strait_isolate *isolate, const void *message, void *context)
+{
+    (void)message;
+    (void)context;
+    strait_receiver_close(&strait_isolate_port(isolate)->receiver);
+    return 0;
+}
+
+/* The message that a handler has seen is received, though it closes the port: it is not dropped. */
+static void a_handler_that_closes_has_received(void **state)
+{
+    (void)state;
+    struct parcels parcels = {0};
+    struct strait_worker_options options = {
+        .message = closing_handler,
+        .to_worker = {.message_size = sizeof(uint64_t)},
+        .drop_to_worker = drop_forth,
+        .context = &parcels,
+    };
+    const uint64_t numbers[3] = {1, 2, 4};
+    struct strait_worker *worker = spawn(&options);
+    assert_returns(strait_try_send(&strait_worker_port(worker)->sender, numbers, 3), 3);
+    join_and_destroy(worker);
+    assert_int_equal(parcels.forth, 2);
+    assert_int_equal(parcels.forth_sum, 2 + 4);
+}
+
+static int send_five(struct strait_isolate *isolate)
+{
+    const uint64_t numbers[HANDLED] = {0, 1, 2, 3, 4};
+    EXPECT(strait_send(&strait_isolate_port(isolate)->sender, numbers, HANDLED, STRAIT_FOREVER) ==
+           HANDLED);
+    return 0;
+}
+
+static void greedy_event(struct strait_worker *worker, const struct strait_event *event,
+                         void *context)
+{
+    struct strait_receiver *receiver = &strait_worker_port(worker)->receiver;
+    if (event->type == STRAIT_MESSAGE) {
+        expect_held(receiver);
+        errno = ERRNO_MARK;
+        EXPECT(strait_receiver_arm(receiver) == -EDEADLK);
+        EXPECT(strait_receiver_fd(receiver) == strait_worker_fd(worker));
+    }
+    log_event(worker, event, context);
+}
+
+static void an_event_callback_cannot_receive(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = {
+        .entry = send_five,
+        .to_parent = {.message_size = sizeof(uint64_t)},
+        .event = greedy_event,
+        .context = &log,
+    };
+    struct strait_worker *worker = spawn(&options);
+    dispatch_to_exit(worker);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.messages, HANDLED);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static void a_held_receiver_can_be_closed(void **state)
+{
+    (void)state;
+    struct parcels parcels = {0};
+    struct strait_port_options options = parcel_options(&parcels, 4);
+    struct strait_port a;
+    struct strait_port b;
+    struct strait_receiver held;
+    struct strait_span span;
+    uint64_t number = 0;
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    send_numbers(&a, 1, 3);
+    strait_receiver_hold(&b.receiver, &held);
+    assert_returns(strait_peek(&held, 1, &span), 1);
+    strait_receiver_close(&b.receiver);
+    assert_returns(strait_try_receive(&b.receiver, &number, 1), -EPIPE);
+    strait_release(&held, &span);
+    strait_receiver_resume(&b.receiver, &held);
+    assert_returns(strait_try_receive(&b.receiver, &number, 1), -EPIPE);
+    strait_receiver_hold(&b.receiver, &held);
+    assert_returns(strait_peek(&held, 1, &span), -EPIPE);
+    strait_receiver_resume(&b.receiver, &held);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    assert_int_equal(parcels.forth_sum, 2 + 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1247,6 +1412,10 @@ int main(void)
         life_test(both_ends_on_one_thread_do_not_wait_for_each_other),
         life_test(an_end_given_away_is_waited_for),
         life_test(a_channel_of_many_senders_is_waited_for),
+        life_test(a_handler_cannot_receive),
+        life_test(a_handler_that_closes_has_received),
+        life_test(an_event_callback_cannot_receive),
+        life_test(a_held_receiver_can_be_closed),
     };
     watchdog_start();
     return cmocka_run_group_tests_name("port", tests, NULL, NULL);

@@ -197,7 +197,8 @@ STRAIT_API ptrdiff_t strait_send(struct strait_sender *sender, const void *messa
                                  int64_t deadline);
 
 /* Receives 1 to n messages, waiting for the first. -EPIPE: closed and nothing left; -ETIMEDOUT;
- * -ECANCELED; -EDEADLK: it would wait for itself to send, through the other end of the port. */
+ * -ECANCELED; -EDEADLK: it would wait for itself to send, through the other end of the port; or a
+ * loop holds the receiver (see strait_receiver_hold). */
 STRAIT_API ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages, size_t n,
                                     int64_t deadline);
 
@@ -222,6 +223,19 @@ STRAIT_API int strait_sender_fd(const struct strait_sender *sender);
  * stays readable. -EINVAL: another mode. Costs a system call or two; does not block. */
 STRAIT_API int strait_receiver_arm(struct strait_receiver *receiver);
 STRAIT_API int strait_sender_arm(struct strait_sender *sender);
+
+/* For a loop that hands messages to handlers as they lie in the channel. Moves the right to receive
+ * to *held, which is the loop's own; whoever receives, peeks, waits or arms through `receiver`, as
+ * a handler might, gets -EDEADLK, and no handler can take away the message that another is looking
+ * at. The receiver may be closed meanwhile: then *held still releases what it has peeked, but is
+ * not to be peeked again. A closed receiver stays as it is. The owner's thread; does not block. */
+STRAIT_API void strait_receiver_hold(struct strait_receiver *receiver,
+                                     struct strait_receiver *held);
+
+/* Gives it back; a receiver that was closed meanwhile stays so. The owner's thread; does not block.
+ */
+STRAIT_API void strait_receiver_resume(struct strait_receiver *receiver,
+                                       const struct strait_receiver *held);
 
 /* ---- the hot path: inline, no system call unless a sleeper must be woken ---- */
 
@@ -311,11 +325,12 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
     return (ptrdiff_t)sent;
 }
 
-/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EAGAIN if not. */
+/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EDEADLK if a loop holds
+ * the receiver, -EAGAIN if not. */
 STRAIT_API ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver);
 
 /* Receives up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: empty; -EPIPE: closed
- * and nothing left. */
+ * and nothing left; -EDEADLK: called from a handler of the receiver's own loop. */
 static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
                                            size_t n)
 {
@@ -359,7 +374,7 @@ static inline void strait_commit(struct strait_sender *sender, const struct stra
 }
 
 /* Up to n messages in place, without taking them: span->count, next to each other. How many;
- * -EAGAIN; -EPIPE. They stay valid until they are released. */
+ * -EAGAIN; -EPIPE; -EDEADLK. They stay valid until they are released. */
 static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
                                     struct strait_span *span)
 {

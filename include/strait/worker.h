@@ -57,6 +57,8 @@ struct strait_event {
 };
 
 typedef int strait_entry_fn(struct strait_isolate *isolate);
+/* Called by strait_worker_dispatch. In a message event, to receive from the worker's port by
+ * oneself says -EDEADLK. */
 typedef void strait_event_fn(struct strait_worker *worker, const struct strait_event *event,
                              void *context);
 

@@ -129,6 +129,10 @@ static void a_deadline_ends_the_wait(void **state)
     assert_int_equal(audience.results[2], 1);
     assert_int_equal(say(&audience, 7, 1), 1); /* long past */
     assert_int_equal(audience.results[1], -ETIMEDOUT);
+    strait_port_adopt(&audience.far[1]);
+    expect_heard(&audience, 1, 999);
+    assert_int_equal(say(&audience, 7, deadline), 2); /* past, but there is room */
+    expect_heard(&audience, 1, 7);
     audience_close(&audience);
 }
 

@@ -1350,6 +1350,62 @@ static void an_event_callback_cannot_receive(void **state)
     assert_no_faults();
 }
 
+static void *new_parent(void *context)
+{
+    struct strait_worker *worker = context;
+    ptrdiff_t told = 0;
+    strait_port_adopt(strait_worker_port(worker));
+    do {
+        EXPECT(told || readable(strait_worker_fd(worker), -1));
+        told = strait_worker_dispatch(worker, 2);
+    } while (told >= 0);
+    EXPECT(told == -EPIPE);
+    EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
+    strait_port_give(strait_worker_port(worker));
+    return NULL;
+}
+
+static void another_thread_can_become_the_parent(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = {
+        .entry = send_five,
+        .to_parent = {.message_size = sizeof(uint64_t)},
+        .event = log_event,
+        .context = &log,
+    };
+    struct strait_worker *worker = spawn(&options);
+    pthread_t thread;
+    assert_returns(strait_worker_dispatch(worker, 1), 1);
+    strait_port_give(strait_worker_port(worker));
+    thread_start(&thread, new_parent, worker);
+    thread_join(thread);
+    strait_port_adopt(strait_worker_port(worker));
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.messages, HANDLED);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* To the last byte: what is inlined is found again, too. */
+static void a_resumed_receiver_is_as_before(void **state)
+{
+    (void)state;
+    struct strait_port a;
+    struct strait_port b;
+    struct strait_receiver held;
+    struct strait_receiver before;
+    assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    memcpy(&before, &b.receiver, sizeof(before));
+    strait_receiver_hold(&b.receiver, &held);
+    assert_memory_not_equal(&before, &b.receiver, sizeof(before));
+    strait_receiver_resume(&b.receiver, &held);
+    assert_memory_equal(&before, &b.receiver, sizeof(before));
+    strait_port_close(&a);
+    strait_port_close(&b);
+}
+
 static void a_held_receiver_can_be_closed(void **state)
 {
     (void)state;
@@ -1415,6 +1471,8 @@ int main(void)
         life_test(a_handler_cannot_receive),
         life_test(a_handler_that_closes_has_received),
         life_test(an_event_callback_cannot_receive),
+        life_test(another_thread_can_become_the_parent),
+        life_test(a_resumed_receiver_is_as_before),
         life_test(a_held_receiver_can_be_closed),
     };
     watchdog_start();

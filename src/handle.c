@@ -71,6 +71,16 @@ static const struct strait_variant closed_variant = {
     .try_receive = closed_receive,
 };
 
+/* What a receiver points to while a loop holds it: nothing to be had, and its channel as it is, so
+ * that it can be closed. */
+static const struct strait_variant held_variant = {
+    .name = "held",
+    .senders = STRAIT_SENDERS_ANY,
+    .peek = closed_span,
+    .release = closed_done,
+    .try_receive = closed_receive,
+};
+
 static void handle_open(struct strait_handle *handle, struct strait_channel *channel)
 {
     handle->channel = channel;
@@ -79,6 +89,7 @@ static void handle_open(struct strait_handle *handle, struct strait_channel *cha
     handle->fenced = channel->fenced;
     handle->spin_ns = STRAIT_SPIN_NS;
     handle->owner = 0;
+    handle->threads = NULL;
 }
 
 /* Where the variant of that name is inlined. */
@@ -92,6 +103,7 @@ static void handle_close(struct strait_handle *handle)
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
     handle->owner = 0;
+    handle->threads = NULL;
 }
 
 /* Or never opened: all zero. */
@@ -192,6 +204,8 @@ void strait_receiver_close(struct strait_receiver *receiver)
     strait_signal_notify(&handle, &handle.channel->sender);
 }
 
+/* ---- hand-over ---- */
+
 static int32_t thread_id(void)
 {
     static __thread int32_t id;
@@ -201,17 +215,13 @@ static int32_t thread_id(void)
     return id;
 }
 
-void strait_sender_adopt(struct strait_sender *sender)
+static void misused(const struct strait_handle *handle, const char *rule, const char *how)
 {
-    struct strait_handle *handle = &sender->handle;
-    handle->owner = thread_id();
-    strait_signal_place(&handle->channel->sender, handle->variant->senders == STRAIT_SENDERS_ONE);
-}
-
-void strait_receiver_adopt(struct strait_receiver *receiver)
-{
-    receiver->handle.owner = thread_id();
-    strait_signal_place(&receiver->handle.channel->receiver, true);
+    int owner = (int)handle->owner;
+    fprintf(stderr, "strait: %s: handle %p of channel %p %s thread %d, %s by %d\n", rule,
+            (const void *)handle, (const void *)handle->channel,
+            owner < 0 ? "was given away by" : "belongs to", abs(owner), how, (int)thread_id());
+    abort();
 }
 
 void strait_checked_owner(struct strait_handle *handle, const char *rule)
@@ -220,11 +230,81 @@ void strait_checked_owner(struct strait_handle *handle, const char *rule)
         handle->owner = thread_id();
     }
     if (handle->owner != thread_id()) {
-        fprintf(stderr, "strait: %s: handle %p of channel %p belongs to thread %d, used by %d\n",
-                rule, (void *)handle, (void *)handle->channel, (int)handle->owner,
-                (int)thread_id());
-        abort();
+        misused(handle, rule, "used");
     }
+}
+
+static void handle_give(struct strait_handle *handle, uint32_t *thread)
+{
+    handle->owner = -thread_id();
+    handle->cancel = NULL;
+    if (thread) {
+        /* whoever has the end writes it; means something only to the thread whose number it is */
+        strait_store_relaxed(thread, 0);
+    }
+}
+
+/* `thread`: of a port, whose ends have an owner from the first. */
+static void handle_adopt(struct strait_handle *handle, uint32_t *thread, const char *rule)
+{
+#ifdef STRAIT_CHECKED
+    if (thread && handle->owner > 0 && handle->owner != thread_id()) {
+        misused(handle, rule, "adopted");
+    }
+#else
+    (void)rule;
+#endif
+    handle->owner = thread_id();
+    if (thread) {
+        /* whoever has the end writes it; means something only to the thread whose number it is */
+        strait_store_relaxed(thread, (uint32_t)thread_id());
+    }
+}
+
+static uint32_t *sending_thread(const struct strait_handle *handle)
+{
+    return handle->threads ? &handle->threads->sender : NULL;
+}
+
+static uint32_t *receiving_thread(const struct strait_handle *handle)
+{
+    return handle->threads ? &handle->threads->receiver : NULL;
+}
+
+void strait_sender_give(struct strait_sender *sender)
+{
+    if (!handle_closed(&sender->handle)) {
+        strait_check_sender(sender);
+        handle_give(&sender->handle, sending_thread(&sender->handle));
+    }
+}
+
+void strait_receiver_give(struct strait_receiver *receiver)
+{
+    struct strait_handle *handle = &receiver->handle;
+    if (!handle_closed(handle)) {
+        strait_check_owner(handle, "a receiver handle is used by one thread at a time");
+        handle_give(handle, receiving_thread(handle));
+    }
+}
+
+void strait_sender_adopt(struct strait_sender *sender)
+{
+    struct strait_handle *handle = &sender->handle;
+    if (handle->variant->senders == STRAIT_SENDERS_ANY) {
+        handle->owner = 0; /* anybody's */
+    }
+    handle_adopt(handle, sending_thread(handle),
+                 "a port's sender handle is given away before another thread adopts it");
+    strait_signal_place(&handle->channel->sender, handle->variant->senders == STRAIT_SENDERS_ONE);
+}
+
+void strait_receiver_adopt(struct strait_receiver *receiver)
+{
+    struct strait_handle *handle = &receiver->handle;
+    handle_adopt(handle, receiving_thread(handle),
+                 "a port's receiver handle is given away before another thread adopts it");
+    strait_signal_place(&handle->channel->receiver, true);
 }
 
 void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag)
@@ -235,6 +315,24 @@ void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag)
 void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t *flag)
 {
     receiver->handle.cancel = flag;
+}
+
+void strait_receiver_hold(struct strait_receiver *receiver, struct strait_receiver *held)
+{
+    *held = *receiver;
+    if (!handle_closed(&receiver->handle)) {
+        receiver->handle.variant = &held_variant;
+        receiver->direct = NULL;
+    }
+}
+
+void strait_receiver_resume(struct strait_receiver *receiver, const struct strait_receiver *held)
+{
+    if (receiver->handle.variant == &held_variant) {
+        receiver->handle.variant = held->handle.variant;
+        receiver->handle.spin_ns = held->handle.spin_ns;
+        receiver->direct = held->direct;
+    }
 }
 
 /* ---- waiting sides ---- */
@@ -297,10 +395,25 @@ static struct strait_waiter receiver_waiter(struct strait_receiver *receiver)
     return waiter;
 }
 
+/* Waits, unless the thread that could end the wait is the calling one. */
+static int wait_for(const struct strait_waiter *waiter, const uint32_t *thread, int64_t deadline)
+{
+    /* whoever has that end writes it: it is our number only while the end is ours */
+    if (!thread || strait_load_relaxed(thread) != (uint32_t)thread_id() ||
+        strait_now() >= deadline) {
+        return strait_wait(waiter, deadline);
+    }
+    int result = strait_wait(waiter, 0);
+    return result == -ETIMEDOUT ? -EDEADLK : result;
+}
+
 ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver)
 {
     const struct strait_handle *handle = &receiver->handle;
     struct strait_span span;
+    if (handle->variant == &held_variant) {
+        return -EDEADLK;
+    }
     /* signal.closed: pairs with signal.update; every message of the senders that closed */
     if (!(strait_load_acquire(&handle->channel->sender.word) & STRAIT_CLOSED)) {
         return -EAGAIN;
@@ -311,7 +424,7 @@ ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver)
 int strait_send_wait(struct strait_sender *sender, int64_t deadline)
 {
     struct strait_waiter waiter = sender_waiter(sender);
-    int error = strait_wait(&waiter, deadline);
+    int error = wait_for(&waiter, receiving_thread(&sender->handle), deadline);
     return !error && strait_signal_closed(&sender->handle.channel->receiver) ? -EPIPE : error;
 }
 
@@ -319,12 +432,14 @@ int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline)
 {
     struct strait_waiter waiter = receiver_waiter(receiver);
     struct strait_span span;
+    bool sole = receiver->handle.variant->senders == STRAIT_SENDERS_ONE;
+    const uint32_t *thread = sole ? sending_thread(&receiver->handle) : NULL;
     for (;;) {
         ptrdiff_t seen = strait_peek(receiver, 1, &span);
         if (seen != -EAGAIN) {
             return seen > 0 ? 0 : (int)seen;
         }
-        int error = strait_wait(&waiter, deadline);
+        int error = wait_for(&waiter, thread, deadline);
         if (error) {
             return error;
         }
@@ -386,5 +501,8 @@ int strait_sender_arm(struct strait_sender *sender)
 int strait_receiver_arm(struct strait_receiver *receiver)
 {
     struct strait_waiter waiter = receiver_waiter(receiver);
+    if (receiver->handle.variant == &held_variant) {
+        return -EDEADLK;
+    }
     return waiter.fd >= 0 ? strait_arm(&waiter) : -EINVAL;
 }

@@ -156,9 +156,9 @@ void strait_isolate_settle(struct strait_isolate *isolate)
 
 /* ---- messages ---- */
 
-static int handle_next(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
+static int handle_next(struct strait_isolate *isolate, struct strait_receiver *receiver,
+                       strait_message_fn *handle, void *context)
 {
-    struct strait_receiver *receiver = &isolate->port->receiver;
     struct strait_span span;
     if (strait_peek(receiver, 1, &span) != 1) {
         return 0;
@@ -171,20 +171,39 @@ static int handle_next(struct strait_isolate *isolate, strait_message_fn *handle
     return result;
 }
 
+/* A handler has closed the port that the loop receives from. */
+static bool closed_meanwhile(const struct strait_isolate *isolate,
+                             const struct strait_receiver *receiver)
+{
+    return isolate->port->receiver.handle.channel != receiver->handle.channel;
+}
+
+static int run_loop(struct strait_isolate *isolate, struct strait_receiver *receiver,
+                    strait_message_fn *handle, void *context)
+{
+    strait_isolate_settle(isolate);
+    int result = 0;
+    while (result == 0 && !strait_isolate_stopping(isolate)) {
+        int waited = closed_meanwhile(isolate, receiver)
+                         ? -EPIPE
+                         : strait_receive_wait(receiver, STRAIT_FOREVER);
+        if (waited) {
+            return waited == -EPIPE ? 0 : waited;
+        }
+        result = handle_next(isolate, receiver, handle, context);
+    }
+    return result ? result : -ECANCELED;
+}
+
 int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
 {
     check_owner(isolate);
     if (isolate->busy) {
         return -EDEADLK;
     }
-    strait_isolate_settle(isolate);
-    int result = 0;
-    while (result == 0 && !strait_isolate_stopping(isolate)) {
-        int waited = strait_receive_wait(&isolate->port->receiver, STRAIT_FOREVER);
-        if (waited) {
-            return waited == -EPIPE ? 0 : waited;
-        }
-        result = handle_next(isolate, handle, context);
-    }
-    return result ? result : -ECANCELED;
+    struct strait_receiver receiver;
+    strait_receiver_hold(&isolate->port->receiver, &receiver);
+    int result = run_loop(isolate, &receiver, handle, context);
+    strait_receiver_resume(&isolate->port->receiver, &receiver);
+    return result;
 }

@@ -6,13 +6,22 @@
 #include "options.h"
 
 struct strait_link {
-    struct strait_channel *forth;
+    /* line 0: set once, by the pair's maker */
+    STRAIT_LINE_ALIGNED struct strait_channel *forth;
     struct strait_channel *back;
     strait_drop_fn *drop_forth;
     strait_drop_fn *drop_back;
     void *context;
-    uint32_t ends; /* still open; both ends write it, when they close */
+    /* line 1: whoever has an end writes, when it closes it, gives it away or adopts it; each reads
+     * it before it waits */
+    STRAIT_LINE_ALIGNED uint32_t ends; /* still open */
+    struct strait_threads forth_threads;
+    struct strait_threads back_threads;
 };
+
+STRAIT_STATIC_ASSERT(offsetof(struct strait_link, forth) == 0 * STRAIT_LINE, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_link, ends) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(sizeof(struct strait_link) == 2 * STRAIT_LINE, "no more lines");
 
 static void link_free(struct strait_link *link)
 {
@@ -44,13 +53,16 @@ static int link_create(struct strait_link **out, const struct strait_port_option
     return 0;
 }
 
-/* Cannot fail: both channels are new, and nobody else has them. */
-static void port_open(struct strait_port *port, struct strait_link *link,
-                      struct strait_channel *out, struct strait_channel *in)
+/* Cannot fail: both channels are new, and nobody else has them. The link knows who uses the ends,
+ * so that nobody waits for himself: the calling thread, until it gives them away. */
+static void port_open(struct strait_port *port, struct strait_link *link, bool forth)
 {
     port->link = link;
-    strait_sender_open(&port->sender, out);
-    strait_receiver_open(&port->receiver, in);
+    strait_sender_open(&port->sender, forth ? link->forth : link->back);
+    strait_receiver_open(&port->receiver, forth ? link->back : link->forth);
+    port->sender.handle.threads = forth ? &link->forth_threads : &link->back_threads;
+    port->receiver.handle.threads = forth ? &link->back_threads : &link->forth_threads;
+    strait_port_adopt(port);
 }
 
 int strait_port_pair(struct strait_port *a, struct strait_port *b,
@@ -65,9 +77,15 @@ int strait_port_pair(struct strait_port *a, struct strait_port *b,
     if (error) {
         return error;
     }
-    port_open(a, link, link->forth, link->back);
-    port_open(b, link, link->back, link->forth);
+    port_open(a, link, true);
+    port_open(b, link, false);
     return 0;
+}
+
+void strait_port_give(struct strait_port *port)
+{
+    strait_sender_give(&port->sender);
+    strait_receiver_give(&port->receiver);
 }
 
 void strait_port_adopt(struct strait_port *port)
@@ -89,6 +107,14 @@ void strait_port_close(struct strait_port *port)
     if (strait_add_acq_rel(&link->ends, (uint32_t)-1) == 1) {
         link_free(link);
     }
+}
+
+void strait_port_drop(void *message, void *context)
+{
+    struct strait_port port;
+    (void)context;
+    memcpy(&port, message, sizeof(port));
+    strait_port_close(&port);
 }
 
 void strait_port_wake(struct strait_port *port)

@@ -17,6 +17,8 @@
 #include "channel.c"
 #include "handle.c"
 
+#include "broadcast.c"
+
 #include "port.c"
 
 #include "heap.c"

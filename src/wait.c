@@ -217,12 +217,54 @@ void strait_signal_kick(struct strait_signal *signal, int fd, bool shared)
     signal_ring(signal, fd, shared);
 }
 
+/* ---- berths ---- */
+
+static __thread struct strait_berth *berth;
+
+void strait_berth_init(struct strait_berth *new, const uint32_t *cancel)
+{
+    memset(new, 0, sizeof(*new));
+    pthread_mutex_init(&new->lock, NULL);
+    new->cancel = cancel;
+}
+
+void strait_berth_enter(struct strait_berth *own)
+{
+    berth = own;
+}
+
+/* Before a sleep on the signal; NULL: after it. */
+static void berth_note(struct strait_signal *signal, int fd, bool shared)
+{
+    if (berth) {
+        pthread_mutex_lock(&berth->lock);
+        berth->signal = signal;
+        berth->fd = fd;
+        berth->shared = shared;
+        pthread_mutex_unlock(&berth->lock);
+    }
+}
+
+void strait_berth_wake(struct strait_berth *of)
+{
+    pthread_mutex_lock(&of->lock);
+    if (of->signal) {
+        strait_signal_kick(of->signal, of->fd, of->shared);
+    }
+    pthread_mutex_unlock(&of->lock);
+}
+
 /* ---- waiting ---- */
+
+static bool is_set(const uint32_t *flag)
+{
+    /* wait.cancelled: pairs with worker.stop; all that the thread that cancels did before */
+    return flag && strait_load_acquire(flag);
+}
 
 static bool cancelled(const struct strait_waiter *waiter)
 {
-    /* wait.cancelled: pairs with worker.stop; all that the thread that cancels did before */
-    return waiter->cancel && strait_load_acquire(waiter->cancel);
+    return is_set(waiter->cancel) || (berth && is_set(berth->cancel));
 }
 
 /* 0 ready, -ECANCELED, -ETIMEDOUT, -EAGAIN: wait on. Reads the clock only if it matters. */
@@ -321,8 +363,10 @@ static int park(const struct strait_waiter *waiter, int64_t deadline)
         }
     }
     strait_signal_place(waiter->own, waiter->sole);
+    berth_note(waiter->own, waiter->fd, waiter->shared);
     int result = waiter->mode == STRAIT_WAIT_FD ? sleep_on_fd(waiter, deadline)
                                                 : sleep_on_word(waiter, deadline);
+    berth_note(NULL, -1, false);
     /* whoever waits there writes it; a hint where several threads do */
     strait_store_relaxed(waiter->spin_ns, next_spin(spin_ns, strait_now() - start));
     return result;

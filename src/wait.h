@@ -15,6 +15,8 @@
 #ifndef STRAIT_WAIT_PRIVATE_H
 #define STRAIT_WAIT_PRIVATE_H
 
+#include <pthread.h>
+
 #include "strait/wait.h"
 
 /* Somebody who is about to wait: a side of a channel, an idle worker of a pool. */
@@ -56,6 +58,24 @@ void strait_signal_kick(struct strait_signal *signal, int fd, bool shared);
 /* 1 + the only CPU that the calling thread may run on, or this. */
 #define STRAIT_SEVERAL_CPUS UINT32_MAX
 uint32_t strait_only_cpu(void);
+
+/* A thread whose waits another can end, whatever it waits for: a worker. The lock keeps the signal
+ * alive while it is rung: its owner cannot go away, and destroy the channel, in the middle. */
+struct strait_berth {
+    const uint32_t *cancel; /* set once; while the flag is set, the thread does not wait */
+    pthread_mutex_t lock;   /* of all that follows: the thread writes, whoever wakes it reads */
+    struct strait_signal *signal; /* where it sleeps; NULL: awake */
+    int fd;
+    bool shared;
+};
+
+void strait_berth_init(struct strait_berth *berth, const uint32_t *cancel);
+
+/* Makes it the calling thread's; NULL: it has none any more. */
+void strait_berth_enter(struct strait_berth *berth);
+
+/* Wakes the thread if it sleeps, to look at its flag. Any thread. */
+void strait_berth_wake(struct strait_berth *berth);
 
 /* Tells the other side where the calling thread can run. `sole`: it has the side for itself. */
 void strait_signal_place(struct strait_signal *own, bool sole);

@@ -48,6 +48,8 @@ struct strait_worker {
     enum strait_exit_reason reason;
     /* line 3: whoever stops the worker writes, the worker polls */
     STRAIT_LINE_ALIGNED uint32_t stop;
+    /* the worker writes when it goes to sleep, whoever stops it locks it */
+    STRAIT_LINE_ALIGNED struct strait_berth berth;
     /* line 4: the worker writes, spawn and join sleep on it */
     STRAIT_LINE_ALIGNED uint32_t life;
 };
@@ -144,11 +146,13 @@ static void *thread_main(void *argument)
         return NULL;
     }
     strait_port_adopt(&worker->port);
+    strait_berth_enter(&worker->berth);
     live(worker, ONLINE);
     worker->code = run_entry(worker);
     worker->reason = exit_reason(isolate, worker->code);
     strait_isolate_release(isolate);
     strait_isolate_enter(NULL);
+    strait_berth_enter(NULL);
     live(worker, ENDED);
     strait_channel_wake(worker->to_parent); /* the entry may have closed its port long before */
     strait_port_close(&worker->port);
@@ -186,6 +190,7 @@ static int open_ports(struct strait_worker *worker)
     int error = strait_port_pair(&worker->parent, &worker->port, &port);
     if (!error) {
         worker->to_parent = worker->parent.receiver.handle.channel;
+        strait_port_give(&worker->port);
         strait_sender_cancel_on(&worker->port.sender, &worker->stop);
         strait_receiver_cancel_on(&worker->port.receiver, &worker->stop);
     }
@@ -282,6 +287,7 @@ static int worker_alloc(struct strait_worker **worker)
 static int spawn(struct strait_worker *worker)
 {
     strait_isolate_init(&worker->isolate, &worker->port, &worker->stop, worker->options.heap_limit);
+    strait_berth_init(&worker->berth, &worker->stop);
     int error = open_ports(worker);
     if (error) {
         return error;
@@ -348,18 +354,20 @@ static ptrdiff_t tell_online(struct strait_worker *worker)
 }
 
 /* The callback may close the receiver: what it was told is received all the same, the rest is not.
- */
+ * It may not receive by itself. */
 static ptrdiff_t tell_messages(struct strait_worker *worker, struct strait_span *span)
 {
-    struct strait_receiver receiver = worker->parent.receiver;
+    struct strait_receiver receiver;
     struct strait_event event = {.type = STRAIT_MESSAGE};
     size_t told = 0;
+    strait_receiver_hold(&worker->parent.receiver, &receiver);
     while (told < span->count &&
            worker->parent.receiver.handle.channel == receiver.handle.channel) {
         event.message = (const char *)span->messages + told * span->message_size;
         told++;
         tell(worker, &event);
     }
+    strait_receiver_resume(&worker->parent.receiver, &receiver);
     span->count = told;
     strait_release(&receiver, span);
     return (ptrdiff_t)told;
@@ -485,6 +493,7 @@ void strait_worker_stop(struct strait_worker *worker)
 {
     /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before */
     strait_store_release(&worker->stop, 1);
+    strait_berth_wake(&worker->berth);
     strait_port_wake(&worker->parent);
 }
 

@@ -15,6 +15,7 @@ enum use {
     USE_TRY,
     USE_BLOCK,
     USE_PLACE,
+    USE_GIVEN,       /* what the first has given away, without adopting it */
     USE_ADOPT_FIRST, /* what a hand-over looks like */
     USES,
 };
@@ -93,6 +94,10 @@ static void commit_crime(struct crime *crime)
     use_sender(&crime->sender, USE_TRY);
     use_sender(&crime->sender, USE_TRY);
     use_receiver(&crime->end, USE_TRY);
+    if (crime->use == USE_GIVEN) {
+        strait_sender_give(&crime->sender);
+        strait_receiver_give(&crime->end);
+    }
     if (pthread_create(&thread, NULL, second_thread, crime) || pthread_join(thread, NULL)) {
         _exit(1);
     }
@@ -138,7 +143,8 @@ static void expect_crime(const struct test_case *test, bool receiver, enum use u
     assert_non_null(strstr(said, "strait: "));
     assert_non_null(strstr(said, receiver ? "receiver handle" : "sender handle"));
     assert_non_null(strstr(said, "one thread at a time"));
-    assert_non_null(strstr(said, "belongs to thread"));
+    assert_non_null(
+        strstr(said, use == USE_GIVEN ? "was given away by thread" : "belongs to thread"));
 }
 
 static void test_second_thread(void **state)

@@ -24,7 +24,7 @@
  *
  * Who may call what at the same time: through one handle, one thread; a sender handle of "cells"
  * may be used by any number of threads. Handles of different sides or senders never exclude each
- * other. strait_sender_adopt and strait_receiver_adopt move a handle to another thread.
+ * other. To move a handle to another thread, see strait_sender_give.
  */
 #ifndef STRAIT_CHANNEL_H
 #define STRAIT_CHANNEL_H
@@ -82,6 +82,12 @@ static inline void *strait_channel_ring(struct strait_channel *channel)
     return channel + 1;
 }
 
+/* Which thread is at either end, 0: none; private. */
+struct strait_threads {
+    uint32_t sender;
+    uint32_t receiver;
+};
+
 /* What both kinds of handle hold; private. */
 struct strait_handle {
     struct strait_channel *channel;
@@ -89,10 +95,13 @@ struct strait_handle {
     const uint32_t *cancel; /* a flag that ends every wait, or NULL */
     uint32_t fenced;
     uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought */
-    int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle */
+    int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle; 0: the first that does;
+                         -t: given away by t */
+    struct strait_threads *threads; /* of a port's channel; NULL: not known */
 };
 
-/* A sending side's handle. Copy nothing out of it, and do not move it while a call uses it. */
+/* A sending side's handle. It holds no pointer into itself: it may be moved, as by sending it in a
+ * message, while no call uses it. Of two copies, one is to be used. */
 struct strait_sender {
     struct strait_handle handle;
     void *end;
@@ -155,8 +164,17 @@ STRAIT_API void strait_sender_close(struct strait_sender *sender);
  * waits for strait_channel_destroy. Otherwise as strait_sender_close. */
 STRAIT_API void strait_receiver_close(struct strait_receiver *receiver);
 
-/* Makes the calling thread the handle's owner. To hand a handle over, the old owner stops using it,
- * the two threads synchronise by whatever means, and the new owner adopts it. */
+/* Hands a handle over: its owner gives it away; the two threads synchronise by whatever means (a
+ * message that holds the handle itself will do); the new owner adopts it. In between it is
+ * nobody's: it may be moved, closed or destroyed with the message it lies in, but not used. Whoever
+ * gave it may take it back by adopting it, as when the message could not be sent. Giving forgets
+ * the cancel flag, which was the old owner's. To keep the flag, adopt without giving: the handle of
+ * a plain channel allows that, an end of a port does not. Neither call blocks. STRAIT_CHECKED: who
+ * uses or gives what another owns or what is nobody's, or adopts another's end of a port, ends the
+ * program.
+ */
+STRAIT_API void strait_sender_give(struct strait_sender *sender);
+STRAIT_API void strait_receiver_give(struct strait_receiver *receiver);
 STRAIT_API void strait_sender_adopt(struct strait_sender *sender);
 STRAIT_API void strait_receiver_adopt(struct strait_receiver *receiver);
 
@@ -170,14 +188,17 @@ STRAIT_API void strait_channel_wake(struct strait_channel *channel);
 
 /* ---- wait: cold calls that block until the deadline at most ---- */
 
-/* Sends all n messages, waiting for room. Returns how many were sent: fewer than n if the channel
- * closed, the deadline passed or the wait was cancelled in between. If not even one was: -EPIPE,
- * -ETIMEDOUT, -ECANCELED. */
+/* Sends all n messages, waiting for room. Returns how many were sent, the first ones: fewer than n
+ * if the channel closed, the deadline passed or the wait was cancelled in between. If not even one
+ * was: -EPIPE, -ETIMEDOUT, -ECANCELED; -EDEADLK if it would wait for room that only the calling
+ * thread could make, which has the other end of the port. What was not sent stays the caller's. A
+ * worker's waits, whatever the handle, are cancelled when it is asked to stop. */
 STRAIT_API ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
                                  int64_t deadline);
 
 /* Receives 1 to n messages, waiting for the first. -EPIPE: closed and nothing left; -ETIMEDOUT;
- * -ECANCELED. */
+ * -ECANCELED; -EDEADLK: it would wait for itself to send, through the other end of the port; or a
+ * loop holds the receiver (see strait_receiver_hold). */
 STRAIT_API ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages, size_t n,
                                     int64_t deadline);
 
@@ -202,6 +223,19 @@ STRAIT_API int strait_sender_fd(const struct strait_sender *sender);
  * stays readable. -EINVAL: another mode. Costs a system call or two; does not block. */
 STRAIT_API int strait_receiver_arm(struct strait_receiver *receiver);
 STRAIT_API int strait_sender_arm(struct strait_sender *sender);
+
+/* For a loop that hands messages to handlers as they lie in the channel. Moves the right to receive
+ * to *held, which is the loop's own; whoever receives, peeks, waits or arms through `receiver`, as
+ * a handler might, gets -EDEADLK, and no handler can take away the message that another is looking
+ * at. The receiver may be closed meanwhile: then *held still releases what it has peeked, but is
+ * not to be peeked again. A closed receiver stays as it is. The owner's thread; does not block. */
+STRAIT_API void strait_receiver_hold(struct strait_receiver *receiver,
+                                     struct strait_receiver *held);
+
+/* Gives it back; a receiver that was closed meanwhile stays so. The owner's thread; does not block.
+ */
+STRAIT_API void strait_receiver_resume(struct strait_receiver *receiver,
+                                       const struct strait_receiver *held);
 
 /* ---- the hot path: inline, no system call unless a sleeper must be woken ---- */
 
@@ -291,11 +325,12 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
     return (ptrdiff_t)sent;
 }
 
-/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EAGAIN if not. */
+/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EDEADLK if a loop holds
+ * the receiver, -EAGAIN if not. */
 STRAIT_API ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver);
 
 /* Receives up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: empty; -EPIPE: closed
- * and nothing left. */
+ * and nothing left; -EDEADLK: called from a handler of the receiver's own loop. */
 static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
                                            size_t n)
 {
@@ -339,7 +374,7 @@ static inline void strait_commit(struct strait_sender *sender, const struct stra
 }
 
 /* Up to n messages in place, without taking them: span->count, next to each other. How many;
- * -EAGAIN; -EPIPE. They stay valid until they are released. */
+ * -EAGAIN; -EPIPE; -EDEADLK. They stay valid until they are released. */
 static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
                                     struct strait_span *span)
 {

@@ -57,7 +57,9 @@ STRAIT_API int strait_microtask(struct strait_isolate *isolate, strait_microtask
 
 /* ---- messages ---- */
 
-/* Handles one message. It lies in the channel: copy what you keep. Not 0: ends the loop. */
+/* Handles one message. It lies in the channel: copy what you keep. Not 0: ends the loop. While the
+ * loop runs, the port's receiver is the loop's: to receive from it says -EDEADLK, to close it ends
+ * the loop. */
 typedef int strait_message_fn(struct strait_isolate *isolate, const void *message, void *context);
 
 /* The isolate's loop: takes a message, handles it, runs the microtasks, and again; sleeps when

@@ -3,7 +3,29 @@
  * port: one end of a two-way link, a sender and a receiver.
  *
  * The two halves are plain handles: send through &port->sender, receive through &port->receiver,
- * close one of them to half-close the port. Each end belongs to one thread at a time.
+ * close one of them to half-close the port.
+ *
+ *   strait_sender_close(&port->sender)      the peer receives all that was sent, then -EPIPE; the
+ *                                           other direction goes on
+ *   strait_receiver_close(&port->receiver)  the peer's next send says -EPIPE, also one that waits;
+ *                                           what is queued goes to the drop callback, once each,
+ *                                           when both ends are closed
+ *
+ * A message that was not sent, of a batch that was cut short, too, stays the sender's.
+ *
+ * Each end belongs to one thread at a time: both of a new pair to the thread that made them, until
+ * it gives one away and another thread adopts it. An end is a value. It may be moved, in memory or
+ * in a message, while no call uses it:
+ *
+ *   strait_port_give(&b);                             the maker of the pair gives one end away,
+ *   if (strait_try_send(&port->sender, &b, 1) != 1)   in a message of sizeof(struct strait_port)
+ *       strait_port_adopt(&b);                        or keeps it;
+ *   strait_receive(&port->receiver, &b, 1, deadline)  the receiver of the message takes it over,
+ *   strait_port_adopt(&b);                            and talks to the other end directly
+ *
+ * With strait_port_drop as the drop callback, an end that nobody received is closed. Do not send an
+ * end through its own link: a link lives until both ends are closed, and what is queued in it is
+ * dropped only then.
  */
 #ifndef STRAIT_PORT_H
 #define STRAIT_PORT_H
@@ -31,13 +53,25 @@ struct strait_port_options {
     void *context; /* passed to both */
 };
 
-/* Makes two ends of a link. NULL options: spsc channels of 1024 pointers, both ends park. The
- * errors are those of strait_channel_create and strait_sender_open; on error nothing is left. */
+/* Makes two ends of a link, both the calling thread's. NULL options: spsc channels of 1024
+ * pointers, both ends park. The errors are those of strait_channel_create and strait_sender_open;
+ * on error nothing is left. */
 STRAIT_API int strait_port_pair(struct strait_port *a, struct strait_port *b,
                                 const struct strait_port_options *options);
 
-/* Makes the calling thread the owner of both halves. See strait_sender_adopt for the hand-over. */
+/* The owner gives up both halves. Nobody owns them until a thread adopts them: they may be moved
+ * and closed meanwhile, but not used. Their cancel flags are forgotten. Not from inside a handler
+ * of the port's own loop. Does not block. STRAIT_CHECKED: only the owner may give. */
+STRAIT_API void strait_port_give(struct strait_port *port);
+
+/* Makes the calling thread the owner of both halves. The two threads synchronise in between, as by
+ * the message that carries the port. A worker that adopts a port needs no cancel flag: all its
+ * waits end with -ECANCELED when it is asked to stop. Does not block. STRAIT_CHECKED: the port must
+ * have been given away, or be the thread's own. */
 STRAIT_API void strait_port_adopt(struct strait_port *port);
+
+/* A strait_drop_fn for channels whose messages are ports: closes the port. */
+STRAIT_API void strait_port_drop(void *message, void *context);
 
 /* Closes both halves. The peer still reads what was sent, then gets -EPIPE. When both ends are
  * closed, the second call hands what is left to the drop callbacks and frees the link: it does so

@@ -57,6 +57,8 @@ struct strait_event {
 };
 
 typedef int strait_entry_fn(struct strait_isolate *isolate);
+/* Called by strait_worker_dispatch. In a message event, to receive from the worker's port by
+ * oneself says -EDEADLK. */
 typedef void strait_event_fn(struct strait_worker *worker, const struct strait_event *event,
                              void *context);
 
@@ -89,7 +91,8 @@ STRAIT_API int strait_worker_spawn(struct strait_worker **worker,
                                    const struct strait_worker_options *options);
 
 /* The parent's end of the link. Its halves may be closed, but not the port, which is the worker's.
- * Parent only. */
+ * For another thread to become the parent, the old one gives this port away and the new one adopts
+ * it, in place. Parent only. */
 STRAIT_API struct strait_port *strait_worker_port(struct strait_worker *worker);
 
 /* Readable when strait_worker_dispatch has something to do: watch it level-triggered until the exit

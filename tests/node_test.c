@@ -30,9 +30,10 @@ static void post_range(struct strait_port *port, uint64_t from, uint64_t to)
     }
 }
 
-static void post_pointer(struct strait_port *port, void *pointer)
+/* Sends one end of a pair to whoever listens at `to`, which takes it over. */
+static void post_port(struct strait_port *to, struct strait_port *end)
 {
-    EXPECT(strait_send(&port->sender, &pointer, 1, STRAIT_FOREVER) == 1);
+    EXPECT(strait_send(&to->sender, &end, 1, STRAIT_FOREVER) == 1);
 }
 
 /* The parent has nothing more to say: what an unref of its port is for a worker. */
@@ -826,13 +827,29 @@ struct witness {
     uint64_t number;
 };
 
+static char letter_of(enum strait_event_type type)
+{
+    switch (type) {
+    case STRAIT_ONLINE:
+        return 'o';
+    case STRAIT_MESSAGE:
+        return 'm';
+    case STRAIT_ERROR:
+        return 'e';
+    case STRAIT_EXIT:
+        return 'x';
+    default:
+        return '?';
+    }
+}
+
 static void witness_event(struct strait_worker *worker, const struct strait_event *event,
                           void *context)
 {
     struct witness *witness = context;
     (void)worker;
     EXPECT(witness->count < sizeof(witness->events) - 1);
-    witness->events[witness->count++] = "omex"[event->type];
+    witness->events[witness->count++] = letter_of(event->type);
     if (event->type == STRAIT_MESSAGE) {
         witness->number = number_of(event->message);
     }
@@ -1005,7 +1022,7 @@ static void a_transferred_port_brings_its_messages(void **state)
     struct strait_worker *worker = spawn(&options);
     assert_returns(strait_port_pair(&a, &b, NULL), 0);
     post_range(&a, 0, MESSAGES / 2);
-    post_pointer(strait_worker_port(worker), &b);
+    post_port(strait_worker_port(worker), &b);
     post_range(&a, MESSAGES / 2, MESSAGES);
     strait_port_close(&a);
     say_no_more(worker);
@@ -1043,8 +1060,8 @@ static void two_workers_talk_past_their_parent(void **state)
     struct strait_worker *listener = spawn(&listens);
     struct strait_worker *talker = spawn(&talks);
     assert_returns(strait_port_pair(&a, &b, NULL), 0);
-    post_pointer(strait_worker_port(listener), &a);
-    post_pointer(strait_worker_port(talker), &b);
+    post_port(strait_worker_port(listener), &a);
+    post_port(strait_worker_port(talker), &b);
     say_no_more(talker);
     say_no_more(listener);
     see_to_exit(listener);
@@ -1078,7 +1095,7 @@ static void a_port_that_did_not_arrive_is_closed(void **state)
     uint64_t number = 1;
     struct strait_worker *worker = spawn(&options);
     assert_returns(strait_port_pair(&a, &b, NULL), 0);
-    post_pointer(strait_worker_port(worker), &b);
+    post_port(strait_worker_port(worker), &b);
     assert_returns(strait_try_send(&a.sender, &number, 1), 1);
     strait_worker_stop(worker);
     gate_open(&start.gate);

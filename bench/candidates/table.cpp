@@ -58,4 +58,15 @@ std::vector<RunnerMaker> runners()
     };
 }
 
+std::vector<SpawnerMaker> spawners()
+{
+    return {
+        {"floor.pthread", make_thread_spawner},
+        {"floor.pthread.pinned", make_pinned_thread_spawner},
+        {"strait.worker", make_worker_spawner},
+        {"strait.worker.unpinned", make_unpinned_worker_spawner},
+        {"strait.worker.pinned", make_pinned_worker_spawner},
+    };
+}
+
 } // namespace bench

@@ -10,6 +10,7 @@
 #include "candidates/ring.h"
 #include "candidates/runner.h"
 #include "candidates/sleeper.h"
+#include "candidates/spawner.h"
 
 namespace bench
 {
@@ -30,6 +31,9 @@ std::vector<SleeperMaker> sleepers();
 // Tasks.
 std::vector<RunnerMaker> runners();
 
+// Spawns.
+std::vector<SpawnerMaker> spawners();
+
 // One for each variant in strait's own table; one for each variant and wait mode.
 void add_strait_channels(std::vector<const bench_ring *> &rings);
 void add_strait_sleepers(std::vector<SleeperMaker> &sleepers);
@@ -43,6 +47,12 @@ std::unique_ptr<Sleeper> make_eventfd_sleeper();
 std::unique_ptr<Runner> make_mutex_runner(int cpu, Runner::Done done);
 std::unique_ptr<Runner> make_parked_pool_runner(int cpu, Runner::Done done);
 std::unique_ptr<Runner> make_spinning_pool_runner(int cpu, Runner::Done done);
+
+std::unique_ptr<Spawner> make_thread_spawner(int cpu);
+std::unique_ptr<Spawner> make_pinned_thread_spawner(int cpu);
+std::unique_ptr<Spawner> make_worker_spawner(int cpu);
+std::unique_ptr<Spawner> make_unpinned_worker_spawner(int cpu);
+std::unique_ptr<Spawner> make_pinned_worker_spawner(int cpu);
 
 } // namespace bench
 

@@ -33,6 +33,7 @@ static void post_range(struct strait_port *port, uint64_t from, uint64_t to)
 /* Sends one end of a pair to whoever listens at `to`, which takes it over. */
 static void post_port(struct strait_port *to, struct strait_port *end)
 {
+    strait_port_give(end);
     EXPECT(strait_send(&to->sender, &end, 1, STRAIT_FOREVER) == 1);
 }
 

@@ -136,7 +136,9 @@ static inline void strait_copy_wide(void *to, const void *from, size_t bytes)
 static inline void strait_copy_in(void *slots, const void *messages, size_t bytes)
 {
     __asm__("" : "+r"(slots), "+r"(messages));
-    if (bytes <= STRAIT_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
+    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        memcpy(slots, messages, sizeof(uint64_t));
+    } else if (bytes <= STRAIT_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
         strait_copy_words(slots, messages, bytes);
     } else {
         memcpy(slots, messages, bytes);
@@ -147,16 +149,16 @@ static inline void strait_copy_in(void *slots, const void *messages, size_t byte
 static inline void strait_copy_out(void *messages, const void *slots, size_t bytes)
 {
     __asm__("" : "+r"(messages), "+r"(slots));
-    if (bytes <= STRAIT_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
-        strait_copy_wide(messages, slots, bytes);
-    } else if (bytes == sizeof(uint64_t)) {
+    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         memcpy(messages, slots, sizeof(uint64_t));
+    } else if (bytes <= STRAIT_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
+        strait_copy_wide(messages, slots, bytes);
     } else {
         memcpy(messages, slots, bytes);
     }
 }
 
-/* One message, into slot `i` or out of it. Its size is most likely the one that the compiler has
+/* Into slot `i` or out of it, for a single message most likely of the size that the compiler has
  * seen: then a constant, for the address too. */
 
 static inline void strait_copy_one_in(char *slots, size_t i, const void *message, size_t bytes,
@@ -195,7 +197,8 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
             if (!VARIANT##_reserve(end, n - sent, &span)) {                                        \
                 break;                                                                             \
             }                                                                                      \
-            strait_copy_in(span.messages, from, span.count *span.message_size);                    \
+            strait_copy_one_in((char *)span.messages, 0, from, span.count *span.message_size,      \
+                               STRAIT_SEEN_SIZE(messages));                                        \
             VARIANT##_commit(end, &span);                                                          \
             from += span.count * span.message_size;                                                \
             sent += span.count;                                                                    \
@@ -211,7 +214,8 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
             if (!VARIANT##_peek(ring, n - received, &span)) {                                      \
                 break;                                                                             \
             }                                                                                      \
-            strait_copy_out(to, span.messages, span.count *span.message_size);                     \
+            strait_copy_one_out(to, (const char *)span.messages, 0, span.count *span.message_size, \
+                                STRAIT_SEEN_SIZE(messages));                                       \
             VARIANT##_release(ring, &span);                                                        \
             to += span.count * span.message_size;                                                  \
             received += span.count;                                                                \

@@ -24,6 +24,9 @@
 #define STRAIT_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define STRAIT_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
+/* Tells the compiler what it cannot see. */
+#define STRAIT_ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())
+
 static inline size_t strait_min(size_t a, size_t b)
 {
     return a < b ? a : b;

@@ -316,6 +316,7 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
         sent = strait_spsc_try_send(direct, messages, n);
     } else {
         sent = handle->variant->try_send(sender->end, messages, n);
+        STRAIT_ASSUME(sent <= n);
         strait_signal_fence(handle);
     }
     if (STRAIT_UNLIKELY(sent == 0)) {
@@ -342,6 +343,7 @@ static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, voi
         received = strait_spsc_try_receive(direct, messages, n);
     } else {
         received = handle->variant->try_receive(receiver->ring, messages, n);
+        STRAIT_ASSUME(received <= n);
         strait_signal_fence(handle);
     }
     if (STRAIT_UNLIKELY(received == 0)) {

@@ -11,6 +11,7 @@
 #define STRAIT_VERSION_PATCH 0
 
 #include "strait/channel.h" /* a bounded one-way queue of fixed-size messages */
+#include "strait/buffer.h"  /* memory handed over in a message */
 #include "strait/port.h"    /* one end of a two-way link */
 #include "strait/isolate.h" /* what belongs to one worker alone */
 #include "strait/worker.h"  /* a pinned thread with an isolate and a port to its parent */

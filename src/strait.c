@@ -20,6 +20,8 @@
 #include "port.c"
 
 #include "heap.c"
+#include "holdings.c"
+#include "timers.c"
 #include "isolate.c"
 
 #include "cpu.c"

@@ -118,9 +118,10 @@ struct strait_usage {
 };
 
 /* Fills in what the worker has done so far, without disturbing it, whatever it is at. A wait that
- * goes on counts as idle; one that ends within half a microsecond counts as active, in spin mode
- * within a few: the worker does not read the clock for this. Returns 0. Any thread, until the
- * worker is destroyed; does not block. */
+ * goes on counts as idle until now, one that has ended until the worker last read the clock in it:
+ * some half a microsecond before the end where it spun, in spin mode a few. So much of each wait
+ * counts as active, and idle_ns can be that much less than it was a moment ago; it is never more
+ * than online_ns. Returns 0. Any thread, until the worker is destroyed; does not block. */
 STRAIT_API int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage);
 
 /* Asks the worker to stop: whatever it waits in returns -ECANCELED, strait_isolate_stopping says

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
+/* See heap.h. */
 #include "heap.h"
 
+#include "holdings.h"
 #include "memory.h"
+#include "strait/sync.h"
 
 #define ALIGNMENT 16
 #define REGION_SIZE ((size_t)64 * 1024)
 #define SMALL_MAX ((size_t)8192)
 
+#define LARGE STRAIT_HEAP_CLASSES
+
 /* In front of each block. */
 struct header {
-    size_t size; /* of the block, header included */
-    size_t large;
+    size_t size;  /* of the block, header included */
+    size_t class; /* LARGE: none */
 } __attribute__((aligned(ALIGNMENT)));
 
 /* A block on its class's free list; overlays the header. */
@@ -46,7 +51,68 @@ void strait_heap_init(struct strait_heap *heap, size_t limit)
 {
     memset(heap, 0, sizeof(*heap));
     heap->limit = limit ? limit : SIZE_MAX;
+    heap->ceiling = heap->limit;
+    heap->least_room = heap->limit;
 }
+
+/* ---- the limit: differences only, so that what comes round is no matter ---- */
+
+static void heap_collect(struct strait_heap *heap)
+{
+    heap->ceiling = heap->limit + strait_holdings_returned(heap);
+}
+
+/* Out of line: what has come back meanwhile may do. */
+static bool heap_room_at_last(struct strait_heap *heap, size_t bytes)
+{
+    heap_collect(heap);
+    heap->limit_hit = heap->limit_hit || bytes > heap->ceiling - heap->used;
+    return bytes <= heap->ceiling - heap->used;
+}
+
+static inline bool heap_has_room(struct strait_heap *heap, size_t bytes)
+{
+    return STRAIT_LIKELY(bytes <= heap->ceiling - heap->used) || heap_room_at_last(heap, bytes);
+}
+
+static inline void heap_set_used(struct strait_heap *heap, size_t used)
+{
+    /* the heap's thread writes it */
+    strait_word_store_relaxed(&heap->used, used);
+}
+
+static inline void heap_charge(struct strait_heap *heap, size_t bytes)
+{
+    size_t used = heap->used + bytes;
+    heap_set_used(heap, used);
+    if (heap->ceiling - used < heap->least_room) {
+        /* the heap's thread writes it */
+        strait_word_store_relaxed(&heap->least_room, heap->ceiling - used);
+    }
+}
+
+bool strait_heap_room(struct strait_heap *heap, size_t bytes)
+{
+    return heap_has_room(heap, bytes);
+}
+
+void strait_heap_charge(struct strait_heap *heap, size_t bytes)
+{
+    heap_charge(heap, bytes);
+}
+
+void strait_heap_credit(struct strait_heap *heap, size_t bytes)
+{
+    heap_set_used(heap, heap->used - bytes);
+}
+
+size_t strait_heap_live(struct strait_heap *heap)
+{
+    heap_collect(heap);
+    return heap->limit - (heap->ceiling - heap->used);
+}
+
+/* ---- blocks ---- */
 
 void strait_heap_release(struct strait_heap *heap)
 {
@@ -60,7 +126,10 @@ void strait_heap_release(struct strait_heap *heap)
         free(heap->larges);
         heap->larges = next;
     }
-    strait_heap_init(heap, heap->limit);
+    memset(heap->free, 0, sizeof(heap->free));
+    heap->bump = NULL;
+    heap->bump_end = NULL;
+    heap_set_used(heap, heap->lent);
 }
 
 /* malloc that leaves errno alone. */
@@ -137,9 +206,8 @@ void *strait_heap_take(struct strait_heap *heap, size_t bytes)
     }
     size_t size = bytes + sizeof(struct header);
     bool is_large = size > SMALL_MAX;
-    unsigned class = is_large ? 0 : size_class(&size);
-    if (size > heap->limit - heap->used) {
-        heap->limit_hit = true;
+    unsigned class = is_large ? LARGE : size_class(&size);
+    if (!heap_has_room(heap, size)) {
         return NULL;
     }
     struct header *header = is_large ? take_large(heap, size) : take_small(heap, size, class);
@@ -147,8 +215,8 @@ void *strait_heap_take(struct strait_heap *heap, size_t bytes)
         return NULL;
     }
     header->size = size;
-    header->large = is_large;
-    heap->used += size;
+    header->class = class;
+    heap_charge(heap, size);
     return header + 1;
 }
 
@@ -158,13 +226,12 @@ void strait_heap_give(struct strait_heap *heap, void *memory)
         return;
     }
     struct header *header = (struct header *)memory - 1;
-    size_t size = header->size;
-    heap->used -= size;
-    if (header->large) {
+    size_t class = header->class;
+    heap_set_used(heap, heap->used - header->size);
+    if (STRAIT_UNLIKELY(class == LARGE)) {
         give_large(heap, header);
         return;
     }
-    unsigned class = size_class(&size);
     struct free_block *block = (struct free_block *)(void *)header;
     block->next = heap->free[class];
     heap->free[class] = block;

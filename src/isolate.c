@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* isolate: the heap's owner, the microtask queue and the message loop. */
+/* isolate: the heap's owner, the microtask queue, the message loop, and what it has done so far. */
 #include "isolate.h"
+
+#include "holdings.h"
+#include "strait/worker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,15 +23,28 @@ void strait_isolate_init(struct strait_isolate *isolate, struct strait_port *por
 
 void strait_isolate_release(struct strait_isolate *isolate)
 {
+    strait_holdings_release(isolate);
     strait_heap_release(&isolate->heap);
     isolate->microtasks = NULL;
     isolate->microtask_slots = 0;
     isolate->microtask_count = 0;
+    /* the worker writes it */
+    strait_wide_store_relaxed(&isolate->ended_at, (uint64_t)strait_now());
+}
+
+void strait_isolate_destroy(struct strait_isolate *isolate)
+{
+    strait_holdings_forget(&isolate->heap);
 }
 
 void strait_isolate_enter(struct strait_isolate *isolate)
 {
     current = isolate;
+    strait_idle_keep(isolate ? &isolate->idle : NULL);
+    if (isolate) {
+        /* the worker writes it, before anybody can ask */
+        strait_wide_store_relaxed(&isolate->online_at, (uint64_t)strait_now());
+    }
 }
 
 struct strait_isolate *strait_isolate_current(void)
@@ -36,7 +52,7 @@ struct strait_isolate *strait_isolate_current(void)
     return current;
 }
 
-static void check_owner(const struct strait_isolate *isolate)
+void strait_isolate_check(const struct strait_isolate *isolate)
 {
 #ifdef STRAIT_CHECKED
     if (isolate != current) {
@@ -69,7 +85,7 @@ bool strait_isolate_stopping(const struct strait_isolate *isolate)
 
 void strait_isolate_fail(struct strait_isolate *isolate, int code, const char *text)
 {
-    check_owner(isolate);
+    strait_isolate_check(isolate);
     if (!isolate->failed) {
         isolate->failed = true;
         isolate->fail_code = code;
@@ -79,28 +95,54 @@ void strait_isolate_fail(struct strait_isolate *isolate, int code, const char *t
 
 /* ---- heap ---- */
 
+void strait_isolate_refused(struct strait_isolate *isolate)
+{
+    if (isolate->limit_refused || !isolate->heap.limit_hit) {
+        return;
+    }
+    /* isolate.refused: pairs with isolate.limited; all that the worker did before */
+    strait_store_release(&isolate->limit_refused, 1);
+    if (isolate->to_parent) {
+        strait_channel_wake(isolate->to_parent);
+    }
+}
+
+bool strait_isolate_limited(const struct strait_isolate *isolate)
+{
+    /* isolate.limited: pairs with isolate.refused; all that the worker did before */
+    return strait_load_acquire(&isolate->limit_refused) != 0;
+}
+
 void *strait_heap_alloc(struct strait_isolate *isolate, size_t bytes)
 {
-    check_owner(isolate);
-    return strait_heap_take(&isolate->heap, bytes);
+    strait_isolate_check(isolate);
+    void *memory = strait_heap_take(&isolate->heap, bytes);
+    if (STRAIT_UNLIKELY(!memory)) {
+        strait_isolate_refused(isolate);
+    }
+    return memory;
 }
 
 void *strait_heap_resize(struct strait_isolate *isolate, void *memory, size_t bytes)
 {
-    check_owner(isolate);
-    return strait_heap_change(&isolate->heap, memory, bytes);
+    strait_isolate_check(isolate);
+    void *resized = strait_heap_change(&isolate->heap, memory, bytes);
+    if (STRAIT_UNLIKELY(!resized)) {
+        strait_isolate_refused(isolate);
+    }
+    return resized;
 }
 
 void strait_heap_free(struct strait_isolate *isolate, void *memory)
 {
-    check_owner(isolate);
+    strait_isolate_check(isolate);
     strait_heap_give(&isolate->heap, memory);
 }
 
-size_t strait_heap_used(const struct strait_isolate *isolate)
+size_t strait_heap_used(struct strait_isolate *isolate)
 {
-    check_owner(isolate);
-    return isolate->heap.used;
+    strait_isolate_check(isolate);
+    return strait_heap_live(&isolate->heap);
 }
 
 /* ---- microtasks ---- */
@@ -130,8 +172,9 @@ static bool microtasks_grow(struct strait_isolate *isolate)
 
 int strait_microtask(struct strait_isolate *isolate, strait_microtask_fn *run, void *argument)
 {
-    check_owner(isolate);
+    strait_isolate_check(isolate);
     if (isolate->microtask_count == isolate->microtask_slots && !microtasks_grow(isolate)) {
+        strait_isolate_refused(isolate);
         return -ENOMEM;
     }
     struct microtask *last = microtask_slot(isolate, isolate->microtask_count);
@@ -141,35 +184,108 @@ int strait_microtask(struct strait_isolate *isolate, strait_microtask_fn *run, v
     return 0;
 }
 
-void strait_isolate_settle(struct strait_isolate *isolate)
+/* What others may see a little late. */
+static void count_more(uint64_t *number, uint64_t more)
 {
-    bool busy = isolate->busy;
+    /* the worker writes it */
+    strait_wide_store_relaxed(number, *number + more);
+}
+
+/* One round; how many are left. */
+static size_t run_microtasks(struct strait_isolate *isolate)
+{
+    size_t ran = 0;
     isolate->busy = true;
-    while (isolate->microtask_count > 0) {
+    while (isolate->microtask_count > 0 && ran < isolate->microtask_limit) {
         struct microtask first = *microtask_slot(isolate, 0);
         isolate->microtask_first++;
         isolate->microtask_count--;
+        ran++;
         first.run(isolate, first.argument);
     }
-    isolate->busy = busy;
+    isolate->busy = false;
+    count_more(&isolate->microtasks_run, ran);
+    return isolate->microtask_count;
+}
+
+int strait_isolate_settle(struct strait_isolate *isolate)
+{
+    strait_isolate_check(isolate);
+    if (isolate->busy) {
+        return -EDEADLK;
+    }
+    return isolate->microtask_count > 0 && run_microtasks(isolate) > 0;
+}
+
+void strait_isolate_finish(struct strait_isolate *isolate)
+{
+    while (isolate->microtask_count > 0 && !strait_isolate_stopping(isolate)) {
+        run_microtasks(isolate);
+    }
+}
+
+/* ---- timers ---- */
+
+int strait_timer_start(struct strait_isolate *isolate, struct strait_timer *timer, int64_t due,
+                       int64_t period)
+{
+    strait_isolate_check(isolate);
+    if (!timer->run || period < 0) {
+        return -EINVAL;
+    }
+    strait_timer_stop(isolate, timer);
+    timer->due = due > 0 ? due : 0;
+    timer->period = period;
+    strait_timers_insert(&isolate->timers, timer);
+    return 0;
+}
+
+void strait_timer_stop(struct strait_isolate *isolate, struct strait_timer *timer)
+{
+    strait_isolate_check(isolate);
+    if (timer->armed) {
+        strait_timers_remove(&isolate->timers, timer);
+    }
+}
+
+/* The first time on the timer's grid that is still to come. */
+static int64_t next_due(const struct strait_timer *timer, int64_t now)
+{
+    int64_t ahead = timer->period - (now - timer->due) % timer->period;
+    return ahead < STRAIT_FOREVER - now ? now + ahead : STRAIT_FOREVER;
+}
+
+/* The timer may be gone when its function has returned. */
+static void run_timer(struct strait_isolate *isolate, struct strait_timer *timer, int64_t now)
+{
+    if (timer->period) {
+        timer->due = next_due(timer, now);
+        strait_timers_insert(&isolate->timers, timer);
+    }
+    isolate->busy = true;
+    timer->run(isolate, timer);
+    isolate->busy = false;
+    count_more(&isolate->timers_run, 1);
+    strait_isolate_settle(isolate);
+}
+
+/* Those that are due. The clock is read only if there are any at all. */
+static void run_timers(struct strait_isolate *isolate)
+{
+    struct strait_timers *timers = &isolate->timers;
+    struct strait_timer *timer;
+    if (!timers->first) {
+        return;
+    }
+    int64_t now = strait_now();
+    strait_timers_begin(timers);
+    while (!strait_isolate_stopping(isolate) && (timer = strait_timers_pop(timers, now))) {
+        run_timer(isolate, timer, now);
+    }
+    strait_timers_end(timers);
 }
 
 /* ---- messages ---- */
-
-static int handle_next(struct strait_isolate *isolate, struct strait_receiver *receiver,
-                       strait_message_fn *handle, void *context)
-{
-    struct strait_span span;
-    if (strait_peek(receiver, 1, &span) != 1) {
-        return 0;
-    }
-    isolate->busy = true;
-    int result = handle(isolate, span.messages, context);
-    strait_isolate_settle(isolate);
-    isolate->busy = false;
-    strait_release(receiver, &span);
-    return result;
-}
 
 /* A handler has closed the port that the loop receives from. */
 static bool closed_meanwhile(const struct strait_isolate *isolate,
@@ -178,32 +294,188 @@ static bool closed_meanwhile(const struct strait_isolate *isolate,
     return isolate->port->receiver.handle.channel != receiver->handle.channel;
 }
 
+/* The next one in place, if the loop is to go on. */
+static bool see_message(struct strait_isolate *isolate, struct strait_receiver *receiver,
+                        struct strait_span *span)
+{
+    return !strait_isolate_stopping(isolate) && !closed_meanwhile(isolate, receiver) &&
+           strait_peek(receiver, 1, span) == 1;
+}
+
+/* Until the budget is used up, none is left, one's handler returned something, which *result is
+ * then, or the worker is to stop. How many. */
+static size_t handle_some(struct strait_isolate *isolate, struct strait_receiver *receiver,
+                          strait_message_fn *handle, void *context, size_t budget, int *result)
+{
+    struct strait_span span;
+    size_t handled = 0;
+    *result = 0;
+    while (handled < budget && *result == 0 && see_message(isolate, receiver, &span)) {
+        isolate->busy = true;
+        *result = handle(isolate, span.messages, context);
+        isolate->busy = false;
+        handled++;
+        count_more(&isolate->messages, 1);
+        strait_isolate_settle(isolate);
+        strait_release(receiver, &span);
+    }
+    return handled;
+}
+
+/* Until a message or a timer, or a round of the microtasks that are left. 0: go on. */
+static int wait_for_more(struct strait_isolate *isolate, struct strait_receiver *receiver)
+{
+    if (isolate->microtask_count > 0) {
+        run_microtasks(isolate);
+        return 0;
+    }
+    if (closed_meanwhile(isolate, receiver)) {
+        return -EPIPE;
+    }
+    int waited = strait_receive_wait(receiver, strait_timers_due(&isolate->timers));
+    return waited == -ETIMEDOUT ? 0 : waited;
+}
+
 static int run_loop(struct strait_isolate *isolate, struct strait_receiver *receiver,
                     strait_message_fn *handle, void *context)
 {
-    strait_isolate_settle(isolate);
-    int result = 0;
-    while (result == 0 && !strait_isolate_stopping(isolate)) {
-        int waited = closed_meanwhile(isolate, receiver)
-                         ? -EPIPE
-                         : strait_receive_wait(receiver, STRAIT_FOREVER);
+    while (!strait_isolate_stopping(isolate)) {
+        int result;
+        size_t handled = handle_some(isolate, receiver, handle, context, isolate->budget, &result);
+        if (result) {
+            return result;
+        }
+        run_timers(isolate);
+        int waited = handled < isolate->budget ? wait_for_more(isolate, receiver) : 0;
         if (waited) {
             return waited == -EPIPE ? 0 : waited;
         }
-        result = handle_next(isolate, receiver, handle, context);
     }
-    return result ? result : -ECANCELED;
+    return -ECANCELED;
 }
 
 int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
 {
-    check_owner(isolate);
-    if (isolate->busy) {
+    struct strait_receiver receiver;
+    if (strait_isolate_settle(isolate) == -EDEADLK) {
         return -EDEADLK;
     }
-    struct strait_receiver receiver;
     strait_receiver_hold(&isolate->port->receiver, &receiver);
     int result = run_loop(isolate, &receiver, handle, context);
     strait_receiver_resume(&isolate->port->receiver, &receiver);
     return result;
+}
+
+/* No message is left: 0, or -EPIPE if none can come, or -EAGAIN if one has come meanwhile. */
+static int arm_port(struct strait_isolate *isolate, struct strait_receiver *receiver)
+{
+    struct strait_span span;
+    if (closed_meanwhile(isolate, receiver)) {
+        return -EPIPE;
+    }
+    ptrdiff_t seen = strait_peek(receiver, 1, &span);
+    if (seen != -EAGAIN) {
+        return seen > 0 ? -EAGAIN : (int)seen;
+    }
+    if (isolate->microtask_count > 0) {
+        strait_channel_wake(receiver->handle.channel); /* to be called again for these */
+        return 0;
+    }
+    return strait_receiver_arm(receiver) == 0 ? -EAGAIN : 0;
+}
+
+static ptrdiff_t dispatch(struct strait_isolate *isolate, struct strait_receiver *receiver,
+                          strait_message_fn *handle, void *context, size_t budget)
+{
+    size_t handled = 0;
+    int armed = -EAGAIN;
+    while (armed == -EAGAIN && handled < budget && !strait_isolate_stopping(isolate)) {
+        int result;
+        handled += handle_some(isolate, receiver, handle, context, budget - handled, &result);
+        if (result) {
+            isolate->result = result;
+            return -EINTR;
+        }
+        armed = handled < budget ? arm_port(isolate, receiver) : -EAGAIN;
+    }
+    if (strait_isolate_stopping(isolate)) { /* looked at after the fd was cleared */
+        return -ECANCELED;
+    }
+    return armed == -EPIPE && handled == 0 ? -EPIPE : (ptrdiff_t)handled;
+}
+
+ptrdiff_t strait_isolate_dispatch(struct strait_isolate *isolate, strait_message_fn *handle,
+                                  void *context, size_t budget)
+{
+    struct strait_receiver receiver;
+    if (strait_isolate_settle(isolate) == -EDEADLK) {
+        return -EDEADLK;
+    }
+    strait_receiver_hold(&isolate->port->receiver, &receiver);
+    ptrdiff_t handled =
+        dispatch(isolate, &receiver, handle, context, budget ? budget : isolate->budget);
+    strait_receiver_resume(&isolate->port->receiver, &receiver);
+    return handled;
+}
+
+int strait_isolate_result(const struct strait_isolate *isolate)
+{
+    strait_isolate_check(isolate);
+    return isolate->result;
+}
+
+/* ---- usage ---- */
+
+void strait_isolate_idle(struct strait_isolate *isolate, bool idle)
+{
+    strait_isolate_check(isolate);
+    strait_idle_note(strait_now());
+    if (!idle) {
+        strait_idle_over();
+    }
+}
+
+/* The end of the worker's time so far. */
+static int64_t usage_now(const struct strait_isolate *isolate)
+{
+    /* the worker writes it, once */
+    uint64_t ended_at = strait_wide_load_relaxed(&isolate->ended_at);
+    return ended_at ? (int64_t)ended_at : strait_now();
+}
+
+/* The word must not change while the clock is read: time that a reader lost in between is not the
+ * worker's. Each turn is a wait of the worker's that began or ended in these few instructions. */
+static void usage_times(const struct strait_isolate *isolate, struct strait_usage *usage)
+{
+    uint64_t word;
+    uint64_t before;
+    int64_t now;
+    /* the worker writes it */
+    word = strait_wide_load_relaxed(&isolate->idle.word);
+    do {
+        before = word;
+        now = usage_now(isolate);
+        /* the worker writes it */
+        word = strait_wide_load_relaxed(&isolate->idle.word);
+    } while (word != before);
+    /* the worker has written it before anybody could ask */
+    usage->online_ns = now - (int64_t)strait_wide_load_relaxed(&isolate->online_at);
+    usage->idle_ns = strait_idle_until(word, now);
+    if (usage->idle_ns > usage->online_ns) {
+        usage->idle_ns = usage->online_ns;
+    }
+}
+
+void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_usage *usage)
+{
+    const struct strait_heap *heap = &isolate->heap;
+    usage_times(isolate, usage);
+    /* the worker writes them */
+    usage->messages = strait_wide_load_relaxed(&isolate->messages);
+    usage->microtasks = strait_wide_load_relaxed(&isolate->microtasks_run);
+    usage->timers = strait_wide_load_relaxed(&isolate->timers_run);
+    size_t returned = strait_holdings_returned(heap);
+    /* the worker writes them */
+    usage->heap_used = strait_word_load_relaxed(&heap->used) - returned;
+    usage->heap_highest = heap->limit - strait_word_load_relaxed(&heap->least_room);
 }

@@ -192,8 +192,8 @@ static void run_task(struct pool_worker *self, struct strait_isolate *isolate, s
     strait_word_store_relaxed(&self->started, self->started + 1);
     isolate->busy = true;
     slot->task.code = slot->task.run(&slot->task);
-    strait_isolate_settle(isolate);
     isolate->busy = false;
+    strait_isolate_settle(isolate);
 }
 
 /* The channel has room for every slot's number in every lane: the send cannot be refused. */

@@ -22,6 +22,8 @@
 #include "port.c"
 
 #include "heap.c"
+#include "holdings.c"
+#include "timers.c"
 #include "isolate.c"
 
 #include "cpu.c"

@@ -23,6 +23,8 @@
 #define WAIT_LONG_NS 1000000
 /* Looks at the other side between two looks at the clock. */
 #define LOOKS_PER_CLOCK 8
+/* The same for a thread that spins without end and reads the clock for its account alone. */
+#define LOOKS_PER_NOTE (8 * LOOKS_PER_CLOCK)
 /* Clock readings after which a spinning thread lets others have the CPU for once. */
 #define CLOCKS_PER_YIELD 64
 
@@ -254,6 +256,39 @@ void strait_berth_wake(struct strait_berth *of)
     pthread_mutex_unlock(&of->lock);
 }
 
+/* ---- idle time ---- */
+
+static __thread struct strait_idle *own_idle;
+
+void strait_idle_keep(struct strait_idle *idle)
+{
+    own_idle = idle;
+}
+
+void strait_idle_note(int64_t now)
+{
+    struct strait_idle *idle = own_idle;
+    if (!idle) {
+        return;
+    }
+    idle->seen = now;
+    if (!(idle->word & 1)) {
+        uint64_t since = (uint64_t)now - (idle->word >> 1);
+        /* the account's own thread writes it */
+        strait_wide_store_relaxed(&idle->word, since << 1 | 1);
+    }
+}
+
+void strait_idle_over(void)
+{
+    struct strait_idle *idle = own_idle;
+    if (idle && idle->word & 1) {
+        uint64_t total = (uint64_t)strait_idle_until(idle->word, idle->seen);
+        /* the account's own thread writes it */
+        strait_wide_store_relaxed(&idle->word, total << 1);
+    }
+}
+
 /* ---- waiting ---- */
 
 static bool is_set(const uint32_t *flag)
@@ -288,18 +323,42 @@ static bool one_cpu(const struct strait_waiter *waiter)
            own == strait_load_relaxed(&waiter->peer->cpu);
 }
 
+static bool look_often(const struct strait_waiter *waiter)
+{
+    for (int looks = 0; looks < LOOKS_PER_CLOCK; looks++) {
+        if (waiter->ready(waiter->side)) {
+            return true;
+        }
+        strait_pause();
+    }
+    return false;
+}
+
+/* Is it later than `until`? Without end, the clock is read for the account alone, and seldom. */
+static bool spun_until(int64_t until, int clocks)
+{
+    if (until == STRAIT_FOREVER && (!own_idle || clocks % (LOOKS_PER_NOTE / LOOKS_PER_CLOCK))) {
+        return false;
+    }
+    int64_t now = strait_now();
+    strait_idle_note(now);
+    return now >= until;
+}
+
+/* -EAGAIN: in vain, and the thread is still idle. */
 static int spin(const struct strait_waiter *waiter, int64_t deadline, int64_t until)
 {
+    if (look_often(waiter)) {
+        return 0;
+    }
     for (int clocks = 1;; clocks++) {
-        for (int looks = 0; looks < LOOKS_PER_CLOCK; looks++) {
-            if (waiter->ready(waiter->side)) {
-                return 0;
-            }
-            strait_pause();
-        }
         int result = outcome(waiter, deadline);
-        if (result != -EAGAIN || (until != STRAIT_FOREVER && strait_now() >= until)) {
+        if (result == -EAGAIN && spun_until(until, clocks)) {
             return result;
+        }
+        if (result != -EAGAIN || look_often(waiter)) {
+            strait_idle_over();
+            return result == -EAGAIN ? 0 : result;
         }
         if (clocks % CLOCKS_PER_YIELD == 0 || one_cpu(waiter)) {
             strait_signal_place(waiter->own, waiter->sole);
@@ -362,13 +421,17 @@ static int park(const struct strait_waiter *waiter, int64_t deadline)
             return result;
         }
     }
+    strait_idle_note(start);
     strait_signal_place(waiter->own, waiter->sole);
     berth_note(waiter->own, waiter->fd, waiter->shared);
     int result = waiter->mode == STRAIT_WAIT_FD ? sleep_on_fd(waiter, deadline)
                                                 : sleep_on_word(waiter, deadline);
     berth_note(NULL, -1, false);
+    int64_t end = strait_now();
+    strait_idle_note(end);
+    strait_idle_over();
     /* whoever waits there writes it; a hint where several threads do */
-    strait_store_relaxed(waiter->spin_ns, next_spin(spin_ns, strait_now() - start));
+    strait_store_relaxed(waiter->spin_ns, next_spin(spin_ns, end - start));
     return result;
 }
 

@@ -77,6 +77,33 @@ void strait_berth_enter(struct strait_berth *berth);
 /* Wakes the thread if it sleeps, to look at its flag. Any thread. */
 void strait_berth_wake(struct strait_berth *berth);
 
+/* ---- idle time: how long a thread has waited, for others to read ----
+ *
+ * The thread pays with no reading of the clock that it would not do anyway: a wait that is over
+ * before the first one counts as busy, and a spin ends at the last one before it succeeded. */
+
+/* While busy: twice the nanoseconds spent idle. While idle: twice the time at which the thread
+ * would have become idle had it been so ever since, plus 1. So that one load tells all. */
+struct strait_idle {
+    uint64_t word; /* the thread writes */
+    int64_t seen;  /* its last reading of the clock while idle */
+};
+
+/* Where the calling thread keeps account from now on; NULL: nowhere. */
+void strait_idle_keep(struct strait_idle *idle);
+
+/* The calling thread is idle, and it is `now`. */
+void strait_idle_note(int64_t now);
+
+/* It goes on, and has been idle until it last noted so. */
+void strait_idle_over(void);
+
+/* What the word says at `now`. */
+static inline int64_t strait_idle_until(uint64_t word, int64_t now)
+{
+    return word & 1 ? now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
+}
+
 /* Tells the other side where the calling thread can run. `sole`: it has the side for itself. */
 void strait_signal_place(struct strait_signal *own, bool sole);
 

@@ -38,6 +38,7 @@ struct strait_worker {
     bool joined;
     bool dispatching;
     bool said_online;
+    bool said_limit;
     bool said_error;
     bool said_exit;
     /* line 2: the worker's; the exit record is the parent's to read once it sees ENDED */
@@ -120,9 +121,7 @@ static int run_entry(struct strait_worker *worker)
     int code = options->entry
                    ? options->entry(&worker->isolate)
                    : strait_isolate_run(&worker->isolate, options->message, options->context);
-    if (!strait_isolate_stopping(&worker->isolate)) {
-        strait_isolate_settle(&worker->isolate);
-    }
+    strait_isolate_finish(&worker->isolate);
     return code;
 }
 
@@ -191,6 +190,7 @@ static int open_ports(struct strait_worker *worker)
     if (!error) {
         worker->to_parent = worker->parent.receiver.handle.channel;
         strait_port_give(&worker->port);
+        worker->isolate.to_parent = worker->to_parent;
         strait_sender_cancel_on(&worker->port.sender, &worker->stop);
         strait_receiver_cancel_on(&worker->port.receiver, &worker->stop);
     }
@@ -284,9 +284,18 @@ static int worker_alloc(struct strait_worker **worker)
     return 0;
 }
 
+static void init_isolate(struct strait_worker *worker)
+{
+    const struct strait_worker_options *options = &worker->options;
+    struct strait_isolate *isolate = &worker->isolate;
+    strait_isolate_init(isolate, &worker->port, &worker->stop, options->heap_limit);
+    isolate->budget = options->budget ? options->budget : STRAIT_BUDGET;
+    isolate->microtask_limit = options->microtask_limit ? options->microtask_limit : SIZE_MAX;
+}
+
 static int spawn(struct strait_worker *worker)
 {
-    strait_isolate_init(&worker->isolate, &worker->port, &worker->stop, worker->options.heap_limit);
+    init_isolate(worker);
     strait_berth_init(&worker->berth, &worker->stop);
     int error = open_ports(worker);
     if (error) {
@@ -373,6 +382,19 @@ static ptrdiff_t tell_messages(struct strait_worker *worker, struct strait_span 
     return (ptrdiff_t)told;
 }
 
+static bool limit_untold(const struct strait_worker *worker)
+{
+    return !worker->said_limit && strait_isolate_limited(&worker->isolate);
+}
+
+static ptrdiff_t tell_limit(struct strait_worker *worker)
+{
+    struct strait_event event = {.type = STRAIT_HEAP_LIMIT};
+    worker->said_limit = true;
+    tell(worker, &event);
+    return 1;
+}
+
 static ptrdiff_t tell_error(struct strait_worker *worker)
 {
     const struct strait_isolate *isolate = &worker->isolate;
@@ -435,6 +457,9 @@ static ptrdiff_t tell_end(struct strait_worker *worker)
     if (!await_end(worker)) {
         return -EPIPE;
     }
+    if (limit_untold(worker)) {
+        return tell_limit(worker);
+    }
     bool failed = worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;
     return failed && !worker->said_error ? tell_error(worker) : tell_exit(worker);
 }
@@ -446,6 +471,9 @@ static ptrdiff_t tell_some(struct strait_worker *worker, size_t budget)
     struct strait_span span;
     if (!worker->said_online) {
         return tell_online(worker);
+    }
+    if (limit_untold(worker)) {
+        return tell_limit(worker);
     }
     ptrdiff_t seen = strait_peek(&worker->parent.receiver, budget, &span);
     if (seen > 0) {
@@ -463,8 +491,9 @@ static size_t tell_all(struct strait_worker *worker, size_t budget)
             break;
         }
         told += (size_t)some;
-        if (some == 0 && strait_receiver_arm(&worker->parent.receiver) != 0) {
-            break; /* armed, or not in fd mode */
+        if (some == 0 && strait_receiver_arm(&worker->parent.receiver) != 0 &&
+            !limit_untold(worker)) {
+            break; /* armed, or not in fd mode; the limit is looked at once the fd is cleared */
         }
     }
     return told;
@@ -487,7 +516,13 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
     return (ptrdiff_t)told;
 }
 
-/* ---- stop and join ---- */
+/* ---- usage, stop and join ---- */
+
+int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage)
+{
+    strait_isolate_usage(&worker->isolate, usage);
+    return 0;
+}
 
 void strait_worker_stop(struct strait_worker *worker)
 {
@@ -525,6 +560,7 @@ int strait_worker_destroy(struct strait_worker *worker)
         return -EBUSY;
     }
     strait_port_close(&worker->parent);
+    strait_isolate_destroy(&worker->isolate);
     free(worker);
     return 0;
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* isolate: the heap and its limit, microtasks and their order, the message loop. */
+/* isolate: the heap and its limit, microtasks and their order, the message loop, or a loop of the
+ * worker's own, buffers, usage. */
 #include "life.h"
+
+#include <sys/wait.h>
 
 /* ---- heap ---- */
 
@@ -317,7 +320,9 @@ struct diary {
     char text[4096];
     size_t length;
     unsigned handled;
+    unsigned ran;
     int answer;
+    struct gate gate;
 };
 
 static void diary_note(struct diary *diary, const char *what, unsigned number)
@@ -602,6 +607,810 @@ static void only_workers_have_an_isolate(void **state)
     assert_no_faults();
 }
 
+/* Each message queues three, a round has two: what is left comes first in the next. */
+static void few_microtask(struct strait_isolate *isolate, void *argument)
+{
+    (void)isolate;
+    struct diary *diary = argument;
+    diary_note(diary, "micro", ++diary->ran);
+}
+
+static int few_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct diary *diary = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    for (int i = 0; i < 3; i++) {
+        EXPECT(strait_microtask(isolate, few_microtask, diary) == 0);
+    }
+    diary_note(diary, "msg", (unsigned)number);
+    return 0;
+}
+
+static int few_entry(struct strait_isolate *isolate)
+{
+    struct diary *diary = strait_isolate_data(isolate);
+    gate_wait(&diary->gate);
+    return strait_isolate_run(isolate, few_message, diary);
+}
+
+static void a_round_of_microtasks_can_be_bounded(void **state)
+{
+    (void)state;
+    struct diary diary = {.length = 0};
+    struct strait_worker_options options = {
+        .entry = few_entry,
+        .data = &diary,
+        .microtask_limit = 2,
+    };
+    struct strait_worker *worker = spawn(&options);
+    struct strait_port *port = strait_worker_port(worker);
+    for (uint64_t i = 1; i <= 2; i++) {
+        assert_int_equal(strait_try_send(&port->sender, &i, 1), 1);
+    }
+    gate_open(&diary.gate);
+    gate_await(&diary.gate, 1);
+    strait_sender_close(&port->sender);
+    join_and_destroy(worker);
+    assert_no_faults();
+    assert_string_equal(diary.text, "msg1 micro1 micro2 msg2 micro3 micro4 micro5 micro6");
+}
+
+static int bounded_entry(struct strait_isolate *isolate)
+{
+    struct diary *diary = strait_isolate_data(isolate);
+    EXPECT(strait_isolate_settle(isolate) == 0);
+    for (int i = 0; i < 7; i++) {
+        EXPECT(strait_microtask(isolate, few_microtask, diary) == 0);
+    }
+    EXPECT(strait_isolate_settle(isolate) == 1);
+    EXPECT(diary->ran == 3);
+    EXPECT(strait_isolate_settle(isolate) == 1);
+    EXPECT(strait_isolate_settle(isolate) == 0);
+    EXPECT(diary->ran == 7);
+    for (int i = 0; i < 7; i++) {
+        EXPECT(strait_microtask(isolate, few_microtask, diary) == 0);
+    }
+    return 0;
+}
+
+static void what_a_bounded_round_leaves_runs_before_the_exit(void **state)
+{
+    (void)state;
+    struct diary diary = {.length = 0};
+    struct strait_worker_options options = {
+        .entry = bounded_entry,
+        .data = &diary,
+        .microtask_limit = 3,
+    };
+    join_and_destroy(spawn(&options));
+    assert_no_faults();
+    assert_int_equal(diary.ran, 14);
+}
+
+/* ---- a loop of the worker's own ---- */
+
+struct own_loop {
+    struct gate gate; /* the worker comes here when it has nothing to do for the first time */
+    struct diary diary;
+    size_t budget;
+    size_t most; /* that one dispatch has handled */
+    ptrdiff_t last;
+    int ends_at; /* the message whose handler returns something */
+    int results; /* the sum of what handlers returned, as it was told */
+};
+
+static int own_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct own_loop *loop = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    EXPECT(strait_microtask(isolate, few_microtask, &loop->diary) == 0);
+    diary_note(&loop->diary, "msg", (unsigned)number);
+    EXPECT(strait_isolate_dispatch(isolate, own_message, context, 0) == -EDEADLK);
+    EXPECT(strait_isolate_settle(isolate) == -EDEADLK);
+    return (int)number == loop->ends_at ? 100 + (int)number : 0;
+}
+
+/* poll(2) is the event loop. */
+static int own_entry(struct strait_isolate *isolate)
+{
+    struct own_loop *loop = strait_isolate_data(isolate);
+    int fd = strait_receiver_fd(&strait_isolate_port(isolate)->receiver);
+    EXPECT(fd >= 0);
+    EXPECT(strait_isolate_result(isolate) == 0);
+    gate_wait(&loop->gate);
+    do {
+        strait_isolate_idle(isolate, true);
+        EXPECT(readable(fd, -1));
+        strait_isolate_idle(isolate, false);
+        loop->last = strait_isolate_dispatch(isolate, own_message, loop, loop->budget);
+        if (loop->last > 0 && (size_t)loop->last > loop->most) {
+            loop->most = (size_t)loop->last;
+        }
+        if (loop->last == -EINTR) {
+            loop->results += strait_isolate_result(isolate);
+        }
+    } while (loop->last >= 0 || loop->last == -EINTR);
+    EXPECT(readable(fd, 0) || loop->last == -ECANCELED);
+    return 0;
+}
+
+static struct strait_worker_options own_options(struct own_loop *loop)
+{
+    struct strait_worker_options options = {
+        .entry = own_entry,
+        .data = loop,
+        .to_worker = {.receiver = STRAIT_WAIT_FD},
+    };
+    return options;
+}
+
+static void own_life(struct strait_worker_options *options, struct own_loop *loop, uint64_t count)
+{
+    struct strait_worker *worker = spawn(options);
+    struct strait_port *port = strait_worker_port(worker);
+    for (uint64_t i = 1; i <= count; i++) {
+        assert_int_equal(strait_try_send(&port->sender, &i, 1), 1);
+    }
+    gate_open(&loop->gate);
+    gate_await(&loop->gate, 1);
+    strait_sender_close(&port->sender);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static void a_dispatch_handles_messages_as_the_loop_does(void **state)
+{
+    (void)state;
+    struct own_loop loop = {.budget = 2, .ends_at = 3};
+    struct strait_worker_options options = own_options(&loop);
+    own_life(&options, &loop, 5);
+    assert_string_equal(loop.diary.text,
+                        "msg1 micro1 msg2 micro2 msg3 micro3 msg4 micro4 msg5 micro5");
+    assert_int_equal(loop.most, 2);
+    assert_int_equal(loop.last, -EPIPE);
+    assert_int_equal(loop.results, 103);
+}
+
+static void a_dispatch_without_a_budget_has_the_workers(void **state)
+{
+    (void)state;
+    struct own_loop loop = {.budget = 0};
+    struct strait_worker_options options = own_options(&loop);
+    options.budget = 20;
+    own_life(&options, &loop, 100);
+    assert_int_equal(loop.most, 20);
+    assert_int_equal(loop.last, -EPIPE);
+}
+
+/* The diary holds the microtasks of the last messages, too: the fd called for them. */
+static int lazy_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct own_loop *loop = context;
+    (void)message;
+    for (int i = 0; i < 5; i++) {
+        EXPECT(strait_microtask(isolate, few_microtask, &loop->diary) == 0);
+    }
+    return 0;
+}
+
+static int lazy_entry(struct strait_isolate *isolate)
+{
+    struct own_loop *loop = strait_isolate_data(isolate);
+    int fd = strait_receiver_fd(&strait_isolate_port(isolate)->receiver);
+    while (loop->diary.ran < 10) {
+        EXPECT(readable(fd, -1));
+        EXPECT(strait_isolate_dispatch(isolate, lazy_message, loop, 0) >= 0);
+    }
+    EXPECT(strait_isolate_dispatch(isolate, lazy_message, loop, 0) == 0);
+    EXPECT(!readable(fd, 0)); /* nothing left to be called for */
+    return 0;
+}
+
+static void a_dispatch_is_called_again_for_microtasks_left(void **state)
+{
+    (void)state;
+    struct own_loop loop = {.budget = 0};
+    struct strait_worker_options options = own_options(&loop);
+    options.entry = lazy_entry;
+    options.microtask_limit = 2;
+    struct strait_worker *worker = spawn(&options);
+    for (uint64_t i = 1; i <= 2; i++) {
+        assert_int_equal(strait_try_send(&strait_worker_port(worker)->sender, &i, 1), 1);
+    }
+    join_and_destroy(worker);
+    assert_no_faults();
+    assert_int_equal(loop.diary.ran, 10);
+}
+
+static void a_stop_makes_a_loops_fd_readable(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        struct own_loop loop = {.budget = 1};
+        struct strait_worker_options options = own_options(&loop);
+        struct strait_worker *worker = spawn(&options);
+        uint64_t message = 1;
+        gate_open(&loop.gate);
+        assert_int_equal(strait_try_send(&strait_worker_port(worker)->sender, &message, 1), 1);
+        dawdle((size_t)i * 100); /* before, while and after it arms */
+        strait_worker_stop(worker);
+        join_and_destroy(worker);
+        assert_int_equal(loop.last, -ECANCELED);
+    }
+    assert_no_faults();
+}
+
+static int spinning_dispatch_entry(struct strait_isolate *isolate)
+{
+    struct own_loop *loop = strait_isolate_data(isolate);
+    ptrdiff_t some;
+    while ((some = strait_isolate_dispatch(isolate, lazy_message, loop, 0)) >= 0) {
+        sched_yield();
+    }
+    EXPECT(some == -EPIPE);
+    return 0;
+}
+
+static void a_dispatch_can_be_polled(void **state)
+{
+    (void)state;
+    struct own_loop loop = {.budget = 0};
+    struct strait_worker_options options = {.entry = spinning_dispatch_entry, .data = &loop};
+    run_messages(&options, 10);
+    assert_int_equal(loop.diary.ran, 50);
+}
+
+/* ---- the limit's event ---- */
+
+static int limit_event_entry(struct strait_isolate *isolate)
+{
+    struct gate *gate = strait_isolate_data(isolate);
+    struct strait_port *port = strait_isolate_port(isolate);
+    uint64_t number = 0;
+    gate_wait(gate);
+    EXPECT(strait_heap_alloc(isolate, 2 * LIMIT) == NULL);
+    EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1); /* it goes on */
+    EXPECT(strait_heap_alloc(isolate, 2 * LIMIT) == NULL);
+    EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
+    return 0;
+}
+
+/* No message comes with it: the fd alone says that there is something to dispatch. */
+static void the_parent_learns_of_the_limit_once(void **state)
+{
+    (void)state;
+    struct gate gate = {.arrived = 0};
+    struct event_log log;
+    memset(&log, 0, sizeof(log));
+    struct strait_worker_options options = {
+        .entry = limit_event_entry,
+        .data = &gate,
+        .heap_limit = LIMIT,
+        .event = log_event,
+        .context = &log,
+    };
+    struct strait_worker *worker = spawn(&options);
+    uint64_t number = 0;
+    while (strait_worker_dispatch(worker, 0) > 0) {
+    }
+    assert_string_equal(log.events, "o");
+    gate_open(&gate);
+    while (log.count < 2) {
+        assert_true(readable(strait_worker_fd(worker), -1));
+        assert_true(strait_worker_dispatch(worker, 0) >= 0);
+    }
+    assert_string_equal(log.events, "ol");
+    assert_int_equal(strait_send(&strait_worker_port(worker)->sender, &number, 1, STRAIT_FOREVER),
+                     1);
+    dispatch_to_exit(worker);
+    join_and_destroy(worker);
+    assert_no_faults();
+    assert_string_equal(log.events, "olmx");
+}
+
+/* ---- buffers ---- */
+
+static _Atomic unsigned released;
+static _Atomic int32_t released_by;
+
+/* The context is the memory once more. */
+static void counting_release(void *memory, size_t bytes, void *context)
+{
+    EXPECT(memory == context);
+    EXPECT(bytes > 0);
+    memset(memory, 0xdd, bytes);
+    free(memory);
+    atomic_store(&released_by, thread_number());
+    atomic_fetch_add(&released, 1);
+}
+
+static struct strait_buffer counted_buffer(size_t bytes)
+{
+    void *memory = malloc(bytes);
+    struct strait_buffer buffer = {memory, bytes, counting_release, memory};
+    return buffer;
+}
+
+static int adopt_entry(struct strait_isolate *isolate)
+{
+    struct strait_buffer buffer = counted_buffer(LIMIT / 2);
+    struct strait_buffer large = counted_buffer(LIMIT / 2);
+    const struct strait_buffer as_it_was = large;
+    EXPECT(strait_heap_disown(isolate, &buffer) == -EINVAL);
+    EXPECT(strait_heap_adopt(isolate, &buffer) == 0);
+    EXPECT(strait_heap_used(isolate) >= LIMIT / 2);
+    EXPECT(strait_heap_alloc(isolate, LIMIT / 2) == NULL);
+    EXPECT(strait_heap_adopt(isolate, &large) == -ENOMEM);
+    EXPECT(memcmp(&large, &as_it_was, sizeof(large)) == 0);
+    EXPECT(atomic_load(&released) == 0);
+    strait_buffer_release(&buffer); /* before the exit */
+    EXPECT(atomic_load(&released) == 1);
+    EXPECT(strait_heap_used(isolate) == 0);
+    EXPECT(strait_heap_adopt(isolate, &large) == 0);
+    EXPECT(strait_heap_disown(isolate, &large) == 0); /* as if it was to be sent on */
+    EXPECT(memcmp(&large, &as_it_was, sizeof(large)) == 0);
+    EXPECT(strait_heap_used(isolate) == 0);
+    strait_buffer_release(&large);
+    EXPECT(atomic_load(&released) == 2);
+    return 0;
+}
+
+static void an_adopted_buffer_counts(void **state)
+{
+    (void)state;
+    atomic_store(&released, 0);
+    in_worker(adopt_entry, NULL, LIMIT);
+    assert_int_equal(atomic_load(&released), 2);
+}
+
+static int adopt_many_entry(struct strait_isolate *isolate)
+{
+    struct strait_buffer buffers[60];
+    for (size_t i = 0; i < 60; i++) {
+        buffers[i] = counted_buffer(100 + i);
+        EXPECT(strait_heap_adopt(isolate, &buffers[i]) == 0);
+        EXPECT(strait_heap_alloc(isolate, 5000) != NULL);
+    }
+    for (size_t i = 0; i < 60; i += 3) { /* in the middle of the list, and at its ends */
+        strait_buffer_release(&buffers[(i * 7) % 60]);
+    }
+    EXPECT(atomic_load(&released) == 20);
+    *(int32_t *)strait_isolate_data(isolate) = thread_number();
+    return 0;
+}
+
+static void adopted_buffers_are_released_at_exit(void **state)
+{
+    (void)state;
+    int32_t thread = 0;
+    atomic_store(&released, 0);
+    in_worker(adopt_many_entry, &thread, 0);
+    assert_int_equal(atomic_load(&released), 60);
+    assert_int_equal(atomic_load(&released_by), thread);
+}
+
+static int lend_entry(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    struct strait_buffer buffer;
+    struct strait_buffer refused;
+    uint64_t go;
+    for (int round = 0; round < 3; round++) {
+        EXPECT(strait_heap_buffer(isolate, LIMIT / 2, &buffer) == 0);
+        EXPECT((uintptr_t)buffer.memory % 16 == 0);
+        EXPECT(buffer.bytes == LIMIT / 2);
+        memset(buffer.memory, round, buffer.bytes);
+        EXPECT(strait_heap_used(isolate) >= LIMIT / 2);
+        EXPECT(strait_heap_buffer(isolate, LIMIT / 2, &refused) == -ENOMEM);
+        EXPECT(!refused.memory && !refused.release);
+        EXPECT(strait_heap_alloc(isolate, LIMIT / 2) == NULL);
+        EXPECT(strait_send(&port->sender, &buffer, 1, STRAIT_FOREVER) == 1);
+        EXPECT(strait_receive(&port->receiver, &go, 1, STRAIT_FOREVER) == 1);
+        EXPECT(strait_heap_used(isolate) == 0);
+        void *memory = strait_heap_alloc(isolate, LIMIT / 2);
+        EXPECT(memory != NULL);
+        strait_heap_free(isolate, memory);
+    }
+    EXPECT(strait_heap_buffer(isolate, SIZE_MAX, &buffer) == -ENOMEM);
+    EXPECT(strait_heap_buffer(isolate, 0, &buffer) == 0);
+    strait_buffer_release(&buffer);
+    EXPECT(strait_heap_buffer(isolate, LIMIT / 4, &buffer) == 0);
+    EXPECT(strait_send(&port->sender, &buffer, 1, STRAIT_FOREVER) == 1);
+    EXPECT(strait_heap_alloc(isolate, 1000) != NULL);
+    return 0;
+}
+
+static size_t heap_used(const struct strait_worker *worker)
+{
+    struct strait_usage usage;
+    assert_returns(strait_worker_usage(worker, &usage), 0);
+    return usage.heap_used;
+}
+
+static void a_lent_buffer_counts_until_it_is_released(void **state)
+{
+    (void)state;
+    struct strait_worker_options options = {
+        .entry = lend_entry,
+        .heap_limit = LIMIT,
+        .to_parent = {.message_size = sizeof(struct strait_buffer), .receiver = STRAIT_WAIT_PARK},
+    };
+    struct strait_worker *worker = spawn(&options);
+    struct strait_port *port = strait_worker_port(worker);
+    struct strait_buffer buffer;
+    for (uint64_t round = 0; round < 3; round++) {
+        assert_int_equal(strait_receive(&port->receiver, &buffer, 1, STRAIT_FOREVER), 1);
+        assert_int_equal(((char *)buffer.memory)[LIMIT / 2 - 1], round);
+        assert_true(heap_used(worker) >= LIMIT / 2);
+        strait_buffer_release(&buffer);
+        assert_int_equal(heap_used(worker), 0);
+        assert_int_equal(strait_send(&port->sender, &round, 1, STRAIT_FOREVER), 1);
+    }
+    assert_int_equal(strait_receive(&port->receiver, &buffer, 1, STRAIT_FOREVER), 1);
+    assert_int_equal(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    size_t used = heap_used(worker); /* the block of 1000 has gone back, this has not */
+    assert_true(used >= LIMIT / 4 && used < LIMIT / 4 + 100);
+    join_and_destroy(worker);
+    memset(buffer.memory, 1, buffer.bytes);
+    strait_buffer_release(&buffer); /* when not even the worker is there any more */
+    assert_no_faults();
+}
+
+static int lend_many_entry(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    size_t left = scaled(5000);
+    while (left > 0) {
+        struct strait_buffer buffer;
+        size_t bytes = 1 + left % 9000;
+        if (strait_heap_buffer(isolate, bytes, &buffer) != 0) {
+            sched_yield(); /* until the parent has released some */
+            continue;
+        }
+        memset(buffer.memory, (int)left, bytes);
+        EXPECT(strait_send(&port->sender, &buffer, 1, STRAIT_FOREVER) == 1);
+        EXPECT(strait_heap_used(isolate) <= LIMIT);
+        left--;
+    }
+    return 0;
+}
+
+static void lent_buffers_come_back_from_another_thread(void **state)
+{
+    (void)state;
+    struct strait_worker_options options = {
+        .entry = lend_many_entry,
+        .heap_limit = LIMIT,
+        .to_parent = {.message_size = sizeof(struct strait_buffer), .receiver = STRAIT_WAIT_PARK},
+    };
+    struct strait_worker *worker = spawn(&options);
+    struct strait_buffer buffer;
+    size_t count = 0;
+    while (strait_receive(&strait_worker_port(worker)->receiver, &buffer, 1, STRAIT_FOREVER) == 1) {
+        assert_true(heap_used(worker) <= LIMIT);
+        strait_buffer_release(&buffer);
+        count++;
+        progress_made();
+    }
+    assert_int_equal(count, scaled(5000));
+    assert_int_equal(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    assert_int_equal(heap_used(worker), 0);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* ---- usage ---- */
+
+static struct strait_usage usage_of(const struct strait_worker *worker)
+{
+    struct strait_usage usage;
+    assert_returns(strait_worker_usage(worker, &usage), 0);
+    assert_true(usage.idle_ns >= 0);
+    assert_true(usage.idle_ns <= usage.online_ns);
+    return usage;
+}
+
+static void usage_counts_what_the_loop_does(void **state)
+{
+    (void)state;
+    struct diary diary = {.length = 0};
+    struct strait_worker_options options = {.entry = few_entry, .data = &diary};
+    struct strait_worker *worker = spawn(&options);
+    struct strait_port *port = strait_worker_port(worker);
+    gate_open(&diary.gate);
+    for (uint64_t i = 1; i <= 10; i++) {
+        assert_int_equal(strait_send(&port->sender, &i, 1, STRAIT_FOREVER), 1);
+    }
+    strait_sender_close(&port->sender);
+    assert_int_equal(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    struct strait_usage usage = usage_of(worker);
+    assert_int_equal(usage.messages, 10);
+    assert_int_equal(usage.microtasks, 30);
+    assert_int_equal(usage.timers, 0);
+    struct strait_usage later = usage_of(worker);
+    assert_memory_equal(&usage, &later, sizeof(usage)); /* its time has ended */
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* Waits by its port: in the mode the test wants, for a message that comes late or never. */
+static int waiting_entry(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    struct gate *gate = strait_isolate_data(isolate);
+    uint64_t message;
+    EXPECT(strait_receive(&port->receiver, &message, 1, STRAIT_FOREVER) == 1);
+    gate_wait(gate); /* this is no waiting of the library's */
+    EXPECT(strait_receive(&port->receiver, &message, 1, STRAIT_FOREVER) == -ECANCELED);
+    return 0;
+}
+
+#define IDLE_ENOUGH 1000000
+
+/* Until the worker has been idle for so much longer; forever if its idle time stands still. */
+static void await_idle(const struct strait_worker *worker, int64_t more)
+{
+    int64_t from = usage_of(worker).idle_ns;
+    while (usage_of(worker).idle_ns < from + more) {
+        sleep_ns(GATE_NAP_NS);
+    }
+}
+
+static void waits_count_as_idle_while_they_go_on(void **state)
+{
+    (void)state;
+    for (int mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_FD; mode++) {
+        struct gate gate = {.arrived = 0};
+        struct strait_worker_options options = {
+            .entry = waiting_entry,
+            .data = &gate,
+            .to_worker = {.receiver = (enum strait_wait)mode},
+        };
+        struct strait_worker *worker = spawn(&options);
+        uint64_t message = 0;
+        await_idle(worker, IDLE_ENOUGH);
+        assert_int_equal(strait_try_send(&strait_worker_port(worker)->sender, &message, 1), 1);
+        gate_await(&gate, 1);
+        struct strait_usage before = usage_of(worker); /* it is busy now */
+        sleep_ns(IDLE_ENOUGH);
+        struct strait_usage after = usage_of(worker);
+        assert_int_equal(before.idle_ns, after.idle_ns);
+        assert_true(after.online_ns >= before.online_ns + IDLE_ENOUGH);
+        gate_open(&gate);
+        await_idle(worker, IDLE_ENOUGH);
+        strait_worker_stop(worker);
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
+static void a_loop_of_ones_own_can_be_idle(void **state)
+{
+    (void)state;
+    struct own_loop loop = {.budget = 0};
+    struct strait_worker_options options = own_options(&loop);
+    struct strait_worker *worker = spawn(&options);
+    gate_await(&loop.gate, 1);
+    assert_int_equal(usage_of(worker).idle_ns, 0);
+    gate_open(&loop.gate);
+    await_idle(worker, IDLE_ENOUGH);
+    strait_worker_stop(worker);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static int echo_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    (void)context;
+    EXPECT(strait_send(&strait_isolate_port(isolate)->sender, message, 1, STRAIT_FOREVER) == 1);
+    return 0;
+}
+
+struct observer {
+    const struct strait_worker *worker;
+    _Atomic unsigned done;
+};
+
+/* A third thread that looks all the time. */
+static void *observe(void *context)
+{
+    struct observer *observer = context;
+    struct strait_usage last = {.messages = 0};
+    while (!atomic_load(&observer->done)) {
+        struct strait_usage usage;
+        EXPECT(strait_worker_usage(observer->worker, &usage) == 0);
+        EXPECT(usage.idle_ns >= 0 && usage.idle_ns <= usage.online_ns);
+        EXPECT(usage.online_ns >= last.online_ns);
+        EXPECT(usage.messages >= last.messages);
+        last = usage;
+    }
+    return NULL;
+}
+
+static void usage_can_be_read_at_any_time(void **state)
+{
+    (void)state;
+    for (int mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_SPIN; mode++) {
+        struct strait_worker_options options = {
+            .message = echo_message,
+            .to_worker = {.receiver = (enum strait_wait)mode},
+            .to_parent = {.receiver = STRAIT_WAIT_PARK},
+        };
+        struct strait_worker *worker = spawn(&options);
+        struct strait_port *port = strait_worker_port(worker);
+        struct observer observer = {.worker = worker};
+        pthread_t thread;
+        thread_start(&thread, observe, &observer);
+        size_t trips = scaled(5000);
+        for (uint64_t i = 0; i < trips; i++) {
+            uint64_t back;
+            assert_int_equal(strait_send(&port->sender, &i, 1, STRAIT_FOREVER), 1);
+            assert_int_equal(strait_receive(&port->receiver, &back, 1, STRAIT_FOREVER), 1);
+            progress_made();
+        }
+        atomic_store(&observer.done, 1);
+        thread_join(thread);
+        strait_sender_close(&port->sender);
+        assert_int_equal(strait_worker_join(worker, STRAIT_FOREVER), 0);
+        assert_int_equal(usage_of(worker).messages, trips);
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
+static int heap_usage_entry(struct strait_isolate *isolate)
+{
+    struct gate *gates = strait_isolate_data(isolate);
+    void *memory = strait_heap_alloc(isolate, 30000);
+    strait_heap_free(isolate, memory);
+    memory = strait_heap_alloc(isolate, 10000);
+    gate_wait(&gates[0]);
+    strait_heap_free(isolate, memory);
+    EXPECT(strait_heap_alloc(isolate, 2 * LIMIT) == NULL); /* what is refused was never used */
+    gate_wait(&gates[1]);
+    return 0;
+}
+
+static void usage_shows_the_heap_from_outside(void **state)
+{
+    (void)state;
+    struct gate gates[2] = {{.arrived = 0}, {.arrived = 0}};
+    struct strait_worker_options options = {
+        .entry = heap_usage_entry,
+        .data = gates,
+        .heap_limit = LIMIT,
+    };
+    struct strait_worker *worker = spawn(&options);
+    gate_await(&gates[0], 1);
+    struct strait_usage usage = usage_of(worker);
+    assert_in_range(usage.heap_used, 10000, 10100);
+    assert_in_range(usage.heap_highest, 30000, 30100);
+    gate_open(&gates[0]);
+    gate_await(&gates[1], 1);
+    usage = usage_of(worker);
+    assert_int_equal(usage.heap_used, 0);
+    assert_in_range(usage.heap_highest, 30000, 30100);
+    gate_open(&gates[1]);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* ---- misuse, in a checked build: the program ends, and says why ---- */
+
+/* A child process needs a worker, and ThreadSanitizer lets no thread start after a fork. */
+#if defined(STRAIT_CHECKED) && !TEST_TSAN
+#define TEST_MISUSE 1
+#else
+#define TEST_MISUSE 0
+#endif
+
+#if TEST_MISUSE
+
+enum crime {
+    CRIME_ALLOC,
+    CRIME_ADOPT,
+    CRIME_RELEASE,
+    CRIME_BUFFER,
+    CRIME_START,
+    CRIME_STOP,
+    CRIME_SETTLE,
+    CRIME_DISPATCH,
+    CRIMES,
+};
+
+struct scene {
+    struct gate gate;
+    struct strait_isolate *isolate;
+    struct strait_buffer adopted;
+    struct strait_timer timer;
+};
+
+static int scene_entry(struct strait_isolate *isolate)
+{
+    struct scene *scene = strait_isolate_data(isolate);
+    scene->isolate = isolate;
+    scene->adopted = counted_buffer(100);
+    EXPECT(strait_heap_adopt(isolate, &scene->adopted) == 0);
+    gate_wait(&scene->gate);
+    return 0;
+}
+
+/* On the parent's thread. */
+static void commit_crime(struct scene *scene, enum crime crime)
+{
+    struct strait_buffer buffer = {NULL, 0, NULL, NULL};
+    scene->timer.run = NULL;
+    switch (crime) {
+    case CRIME_ALLOC:
+        strait_heap_alloc(scene->isolate, 1);
+        break;
+    case CRIME_ADOPT:
+        strait_heap_adopt(scene->isolate, &buffer);
+        break;
+    case CRIME_RELEASE:
+        strait_buffer_release(&scene->adopted);
+        break;
+    case CRIME_BUFFER:
+        strait_heap_buffer(scene->isolate, 1, &buffer);
+        break;
+    case CRIME_START:
+        strait_timer_start(scene->isolate, &scene->timer, 0, 0);
+        break;
+    case CRIME_STOP:
+        strait_timer_stop(scene->isolate, &scene->timer);
+        break;
+    case CRIME_SETTLE:
+        strait_isolate_settle(scene->isolate);
+        break;
+    default:
+        strait_isolate_dispatch(scene->isolate, diary_message, NULL, 1);
+        break;
+    }
+}
+
+static void criminal(enum crime crime)
+{
+    struct scene scene = {.isolate = NULL};
+    struct strait_worker_options options = {.entry = scene_entry, .data = &scene};
+    struct strait_worker *worker;
+    struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    if (strait_worker_spawn(&worker, &options) == 0) {
+        gate_await(&scene.gate, 1);
+        commit_crime(&scene, crime);
+    }
+    _exit(0);
+}
+
+static void an_isolate_used_by_another_thread_is_caught(void **state)
+{
+    (void)state;
+    for (int crime = 0; crime < CRIMES; crime++) {
+        int status = 0;
+        int ends[2];
+        char said[512] = "";
+        assert_int_equal(pipe(ends), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            dup2(ends[1], STDERR_FILENO);
+            signal(SIGABRT, SIG_DFL);
+            criminal((enum crime)crime);
+        }
+        close(ends[1]);
+        assert_true(read(ends[0], said, sizeof(said) - 1) >= 0);
+        close(ends[0]);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        assert_non_null(strstr(said, "an isolate is used by its own worker only"));
+        progress_made();
+    }
+}
+
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -624,6 +1433,26 @@ int main(void)
         life_test(a_microtask_may_not_run_the_loop),
         life_test(a_handlers_result_ends_the_loop),
         life_test(only_workers_have_an_isolate),
+        life_test(a_round_of_microtasks_can_be_bounded),
+        life_test(what_a_bounded_round_leaves_runs_before_the_exit),
+        life_test(a_dispatch_handles_messages_as_the_loop_does),
+        life_test(a_dispatch_without_a_budget_has_the_workers),
+        life_test(a_dispatch_is_called_again_for_microtasks_left),
+        life_test(a_stop_makes_a_loops_fd_readable),
+        life_test(a_dispatch_can_be_polled),
+        life_test(the_parent_learns_of_the_limit_once),
+        life_test(an_adopted_buffer_counts),
+        life_test(adopted_buffers_are_released_at_exit),
+        life_test(a_lent_buffer_counts_until_it_is_released),
+        life_test(lent_buffers_come_back_from_another_thread),
+        life_test(usage_counts_what_the_loop_does),
+        life_test(waits_count_as_idle_while_they_go_on),
+        life_test(a_loop_of_ones_own_can_be_idle),
+        life_test(usage_can_be_read_at_any_time),
+        life_test(usage_shows_the_heap_from_outside),
+#if TEST_MISUSE
+        life_test(an_isolate_used_by_another_thread_is_caught),
+#endif
     };
     watchdog_start();
     return cmocka_run_group_tests_name("isolate", tests, NULL, NULL);

@@ -180,7 +180,8 @@ static inline int32_t thread_number(void)
 
 #define LOG_MOST 64
 
-/* The events in short: 'o'nline, 'm'essage (repeats not noted), 'e'rror, e'x'it. */
+/* The events in short: 'o'nline, 'm'essage (repeats not noted), 'e'rror, e'x'it, the heap's
+ * 'l'imit. */
 struct event_log {
     char events[LOG_MOST];
     size_t count;
@@ -208,7 +209,7 @@ static inline void log_event(struct strait_worker *worker, const struct strait_e
     uint64_t number;
     (void)worker;
     log->thread = thread_number();
-    log_note(log, "omex"[event->type]);
+    log_note(log, "omexl"[event->type]);
     progress_made();
     if (event->type == STRAIT_MESSAGE) {
         memcpy(&number, event->message, sizeof(number));

@@ -429,13 +429,13 @@ static void a_failure_at_the_heap_limit_says_so(void **state)
     struct strait_worker_options options = logged(&log, heap_limit_entry);
     options.heap_limit = 50000;
     events_of(&log, &options);
-    assert_string_equal(log.events, "oex");
+    assert_string_equal(log.events, "olex");
     assert_int_equal(log.error.reason, STRAIT_EXIT_HEAP_LIMIT);
     assert_int_equal(log.exit.reason, STRAIT_EXIT_HEAP_LIMIT);
     assert_int_equal(log.exit.code, 3);
     options.entry = heap_limit_survivor_entry;
     events_of(&log, &options);
-    assert_string_equal(log.events, "ox");
+    assert_string_equal(log.events, "olx");
     assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
 }
 

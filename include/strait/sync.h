@@ -13,7 +13,8 @@
  * so that what is checked is the algorithm that ships.
  *
  * Two widths: uint32_t, and uintptr_t ("word") where a counter must not come round again while a
- * thread is stopped between its load and its compare-and-swap.
+ * thread is stopped between its load and its compare-and-swap. For statistics, uint64_t ("wide") is
+ * loaded and stored, relaxed and in one piece, and that is all that can be done to it.
  *
  * Each call of a helper that is not relaxed carries a label, `name: pairs with other-name; what
  * becomes visible`, and each relaxed access to a shared word names who writes it. tests/labels
@@ -128,6 +129,17 @@ STRAIT_SYNC_OPERATIONS(strait_word_, uintptr_t, 64)
 STRAIT_SYNC_OPERATIONS(strait_word_, uintptr_t, 32)
 #endif
 #undef STRAIT_SYNC_OPERATIONS
+
+/* One instruction wherever the machine has one, and the same in both bodies. */
+static inline uint64_t strait_wide_load_relaxed(const uint64_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline void strait_wide_store_relaxed(uint64_t *p, uint64_t v)
+{
+    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
 
 /* Store-load order. The sleeper's side of an asymmetric pair uses strait_heavy_barrier (wait.c)
  * instead, so that the other side gets away with strait_light_barrier. */

@@ -3,9 +3,10 @@
  * worker: a thread pinned to one CPU, with its isolate and its port to the parent that spawned it.
  *
  * The parent is one thread at a time. It learns of the worker through events, in this order:
- * online; messages; at most one error; exit, always the last. Nothing that the worker sent before
- * it ended is lost. Events are delivered by strait_worker_dispatch, on the parent's thread, usually
- * when strait_worker_fd becomes readable in the parent's event loop.
+ * online; messages, and at most one heap limit among them; at most one error; exit, always the
+ * last. Nothing that the worker sent before it ended is lost. Events are delivered by
+ * strait_worker_dispatch, on the parent's thread, usually when strait_worker_fd becomes readable in
+ * the parent's event loop.
  *
  * A worker is never killed: it is asked to stop, and joined with a deadline.
  */
@@ -39,6 +40,8 @@ enum strait_event_type {
     STRAIT_MESSAGE,
     STRAIT_ERROR,
     STRAIT_EXIT,
+    STRAIT_HEAP_LIMIT, /* the heap's limit has refused something for the first time; the worker goes
+                          on. Told at once: messages sent before may come after it */
 };
 
 enum strait_exit_reason {
@@ -81,6 +84,8 @@ struct strait_worker_options {
     strait_drop_fn *drop_to_parent;
     strait_event_fn *event; /* NULL: the parent receives from the port by itself */
     void *context;          /* passed to `message`, `event` and the drops */
+    size_t budget;          /* messages between two looks at the timers; 0: STRAIT_BUDGET */
+    size_t microtask_limit; /* microtasks in one round; 0: until none is left */
 };
 
 /* Spawns a worker and returns when it is online: pinned, named, scheduled, its entry about to run.
@@ -99,12 +104,28 @@ STRAIT_API struct strait_port *strait_worker_port(struct strait_worker *worker);
  * event. -EINVAL if to_parent.receiver was set to another mode than STRAIT_WAIT_FD. Any thread. */
 STRAIT_API int strait_worker_fd(const struct strait_worker *worker);
 
-#define STRAIT_BUDGET 256
-
 /* Delivers up to `budget` events (0: STRAIT_BUDGET) and returns how many, 0 if there are none;
  * after the exit event, -EPIPE. -EDEADLK from inside an event callback; -EINVAL without one.
  * Leaves the fd readable if the budget ended it. Parent only; does not block. */
 STRAIT_API ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget);
+
+/* What a worker has done so far. The time since it came online is idle or active. */
+struct strait_usage {
+    int64_t online_ns;   /* until now, or its end */
+    int64_t idle_ns;     /* of it: waiting, in its loop or in a blocking call of this library */
+    uint64_t messages;   /* handled by its loop or strait_isolate_dispatch */
+    uint64_t microtasks; /* run; brought up to date after each round */
+    uint64_t timers;     /* run */
+    size_t heap_used;    /* bytes, as strait_heap_used has it */
+    size_t heap_highest; /* the most that it was */
+};
+
+/* Fills in what the worker has done so far, without disturbing it, whatever it is at. A wait that
+ * goes on counts as idle until now, one that has ended until the worker last read the clock in it:
+ * some half a microsecond before the end where it spun, in spin mode a few. So much of each wait
+ * counts as active, and idle_ns can be that much less than it was a moment ago; it is never more
+ * than online_ns. Returns 0. Any thread, until the worker is destroyed; does not block. */
+STRAIT_API int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage);
 
 /* Asks the worker to stop: whatever it waits in returns -ECANCELED, strait_isolate_stopping says
  * true, and its message loop takes no further message. Any thread; does not block. */

@@ -25,6 +25,9 @@
 #define strait_word_cas_acq_rel(p, e, v) model_cas(MODEL_HERE, p, MODEL_WORD, e, v, true)
 #define strait_word_add_acq_rel(p, v) model_add(MODEL_HERE, p, MODEL_WORD, v, true)
 
+#define strait_wide_load_relaxed(p) model_load(MODEL_HERE, p, sizeof(uint64_t), false)
+#define strait_wide_store_relaxed(p, v) model_store(MODEL_HERE, p, sizeof(uint64_t), v, false)
+
 #define strait_full_fence() model_full_fence(MODEL_HERE)
 #define strait_light_barrier() model_light_barrier(MODEL_HERE)
 #define strait_pause() model_pause()

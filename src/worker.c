@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cpu.h"
+#include "fork.h"
 #include "isolate.h"
 #include "memory.h"
 #include "options.h"
@@ -32,6 +33,9 @@ struct strait_worker {
     /* line 0: set by spawn, read by both */
     STRAIT_LINE_ALIGNED struct strait_worker_options options;
     struct strait_channel *to_parent;
+    uint32_t generation;
+    int cpu;
+    char name[NAME_MAX_BYTES + 1];
     /* line 1: the parent's */
     STRAIT_LINE_ALIGNED struct strait_port parent;
     pthread_t thread;
@@ -43,6 +47,7 @@ struct strait_worker {
     /* line 2: the worker's; the exit record is the parent's to read once it sees ENDED */
     STRAIT_LINE_ALIGNED struct strait_port port;
     struct strait_isolate isolate;
+    int32_t number; /* the kernel's, anybody's to read once the worker is online */
     int error;
     int code;
     enum strait_exit_reason reason;
@@ -56,7 +61,8 @@ struct strait_worker {
 
 static void live(struct strait_worker *worker, enum life life)
 {
-    /* worker.live: pairs with worker.seen, worker.ended; the error, or all the worker did */
+    /* worker.live: pairs with worker.seen, worker.ended, worker.status; the error, or all the
+     * worker did */
     strait_store_release(&worker->life, life);
     strait_futex_wake(&worker->life, INT_MAX, false);
 }
@@ -99,15 +105,28 @@ static int copy_data(struct strait_worker *worker)
     return 0;
 }
 
+static int run_init(struct strait_worker *worker)
+{
+    if (!worker->options.init) {
+        return 0;
+    }
+    int result = worker->options.init(&worker->isolate);
+    return result > 0 ? -ECANCELED : result;
+}
+
 static int set_up(struct strait_worker *worker)
 {
-    const char *name = worker->options.name ? worker->options.name : "strait";
-    int error = -pthread_setname_np(pthread_self(), name);
+    worker->number = (int32_t)syscall(SYS_gettid);
+    int error = -pthread_setname_np(pthread_self(), worker->name);
     if (!error) {
         error = set_schedule(&worker->options);
     }
     if (!error) {
         error = copy_data(worker);
+    }
+    if (!error) {
+        strait_port_adopt(&worker->port);
+        error = run_init(worker);
     }
     return error;
 }
@@ -120,6 +139,9 @@ static int run_entry(struct strait_worker *worker)
                    : strait_isolate_run(&worker->isolate, options->message, options->context);
     if (!strait_isolate_stopping(&worker->isolate)) {
         strait_isolate_settle(&worker->isolate);
+    }
+    if (options->fini) {
+        options->fini(&worker->isolate);
     }
     return code;
 }
@@ -140,10 +162,10 @@ static void *thread_main(void *argument)
     worker->error = set_up(worker);
     if (worker->error) {
         strait_isolate_release(isolate);
+        strait_port_close(&worker->port);
         live(worker, REFUSED);
         return NULL;
     }
-    strait_port_adopt(&worker->port);
     live(worker, ONLINE);
     worker->code = run_entry(worker);
     worker->reason = exit_reason(isolate, worker->code);
@@ -158,16 +180,30 @@ static void *thread_main(void *argument)
 
 /* ---- spawn, on the parent's thread ---- */
 
+static bool cpus_valid(const struct strait_worker_options *options)
+{
+    size_t allowed = 0;
+    if (options->pin == STRAIT_PIN_CPU) {
+        return strait_cpu_allowed(options->cpu);
+    }
+    if (options->pin != STRAIT_PIN_SET) {
+        return (unsigned)options->pin < STRAIT_PIN_SET;
+    }
+    while (options->cpus && allowed < options->cpu_count &&
+           strait_cpu_allowed(options->cpus[allowed])) {
+        allowed++;
+    }
+    return allowed > 0 && allowed == options->cpu_count;
+}
+
 static bool worker_options_valid(const struct strait_worker_options *options)
 {
     bool named = !options->name || strlen(options->name) <= NAME_MAX_BYTES;
-    bool pinned = (unsigned)options->pin <= STRAIT_PIN_NONE &&
-                  (options->pin != STRAIT_PIN_CPU || strait_cpu_allowed(options->cpu));
     bool scheduled = (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE && options->nice >= 0 &&
                      options->nice <= 19;
     bool runs = options->entry || options->message;
     bool starts = options->data || options->data_size == 0;
-    return named && pinned && scheduled && runs && starts;
+    return named && cpus_valid(options) && scheduled && runs && starts;
 }
 
 static int open_ports(struct strait_worker *worker)
@@ -200,26 +236,38 @@ static unsigned next_turn(void)
     return strait_add_acq_rel(&turn, 1);
 }
 
-static int set_cpus(pthread_attr_t *attributes, const struct strait_worker_options *options)
+/* The one CPU to run on, or -1. */
+static int only_cpu(const struct strait_worker_options *options)
 {
+    if (options->pin == STRAIT_PIN_CHOOSE) {
+        return strait_cpu_choose(sched_getcpu(), next_turn(), false);
+    }
+    return options->pin == STRAIT_PIN_CPU ? options->cpu : -1;
+}
+
+static int set_cpus(struct strait_worker *worker, pthread_attr_t *attributes)
+{
+    const struct strait_worker_options *options = &worker->options;
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (options->pin == STRAIT_PIN_NONE && strait_cpu_allowed(cpu)) {
+    worker->cpu = only_cpu(options);
+    if (worker->cpu >= 0) {
+        CPU_SET((size_t)worker->cpu, &cpus);
+    }
+    for (size_t i = 0; options->pin == STRAIT_PIN_SET && i < options->cpu_count; i++) {
+        CPU_SET((size_t)options->cpus[i], &cpus);
+    }
+    for (int cpu = 0; options->pin == STRAIT_PIN_NONE && cpu < CPU_SETSIZE; cpu++) {
+        if (strait_cpu_allowed(cpu)) {
             CPU_SET((size_t)cpu, &cpus);
         }
-    }
-    if (options->pin == STRAIT_PIN_CPU) {
-        CPU_SET((size_t)options->cpu, &cpus);
-    } else if (options->pin == STRAIT_PIN_CHOOSE) {
-        CPU_SET((size_t)strait_cpu_choose(sched_getcpu(), next_turn(), false), &cpus);
     }
     return -pthread_attr_setaffinity_np(attributes, sizeof(cpus), &cpus);
 }
 
 static int start_thread(struct strait_worker *worker, pthread_attr_t *attributes)
 {
-    int error = set_cpus(attributes, &worker->options);
+    int error = set_cpus(worker, attributes);
     if (!error && worker->options.stack_size) {
         error = -pthread_attr_setstacksize(attributes, worker->options.stack_size);
     }
@@ -281,6 +329,9 @@ static int worker_alloc(struct strait_worker **worker)
 
 static int spawn(struct strait_worker *worker)
 {
+    const char *name = worker->options.name;
+    strcpy(worker->name, name ? name : "strait"); /* of a length that was looked at */
+    worker->generation = strait_fork_generation();
     strait_isolate_init(&worker->isolate, &worker->port, &worker->stop, worker->options.heap_limit);
     int error = open_ports(worker);
     if (error) {
@@ -307,6 +358,9 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
         error = -EINVAL;
     }
     if (!error) {
+        error = strait_fork_watch();
+    }
+    if (!error) {
         error = worker_alloc(&worker);
     }
     if (!error) {
@@ -322,16 +376,22 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
     return error;
 }
 
+/* A fork's child has no such thread, and its descriptors are the parent's. */
+static bool inherited(const struct strait_worker *worker)
+{
+    return worker->generation != strait_fork_generation();
+}
+
 /* ---- events, on the parent's thread ---- */
 
 struct strait_port *strait_worker_port(struct strait_worker *worker)
 {
-    return &worker->parent;
+    return inherited(worker) ? NULL : &worker->parent;
 }
 
 int strait_worker_fd(const struct strait_worker *worker)
 {
-    return strait_receiver_fd(&worker->parent.receiver);
+    return inherited(worker) ? -EOWNERDEAD : strait_receiver_fd(&worker->parent.receiver);
 }
 
 static void tell(struct strait_worker *worker, const struct strait_event *event)
@@ -464,6 +524,9 @@ static size_t tell_all(struct strait_worker *worker, size_t budget)
 
 ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 {
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
     if (worker->dispatching) {
         return -EDEADLK;
     }
@@ -483,6 +546,9 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 
 void strait_worker_stop(struct strait_worker *worker)
 {
+    if (inherited(worker)) {
+        return;
+    }
     /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before */
     strait_store_release(&worker->stop, 1);
     strait_port_wake(&worker->parent);
@@ -490,6 +556,9 @@ void strait_worker_stop(struct strait_worker *worker)
 
 int strait_worker_join(struct strait_worker *worker, int64_t deadline)
 {
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
     if (worker->joined) {
         return 0;
     }
@@ -504,10 +573,50 @@ int strait_worker_join(struct strait_worker *worker, int64_t deadline)
     return 0;
 }
 
+int strait_workers_join(struct strait_worker *const *workers, size_t count, int64_t deadline,
+                        struct strait_worker **stuck)
+{
+    struct strait_worker *first = NULL;
+    int first_error = 0;
+    for (size_t i = 0; i < count; i++) {
+        int error = strait_worker_join(workers[i], deadline);
+        if (error && !first) {
+            first = workers[i];
+            first_error = error;
+        }
+    }
+    if (stuck) {
+        *stuck = first;
+    }
+    return first_error;
+}
+
+int strait_worker_status(const struct strait_worker *worker, struct strait_worker_status *status)
+{
+    static const enum strait_worker_state states[] = {
+        [ONLINE] = STRAIT_WORKER_ONLINE,
+        [ENDED] = STRAIT_WORKER_ENDED,
+        [EXITED] = STRAIT_WORKER_EXITED,
+    };
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
+    memcpy(status->name, worker->name, sizeof(status->name));
+    status->thread = worker->number;
+    status->cpu = worker->cpu;
+    /* worker.status: pairs with worker.live; nothing but the state */
+    status->state = states[strait_load_acquire(&worker->life)];
+    status->stopping = strait_isolate_stopping(&worker->isolate);
+    return 0;
+}
+
 int strait_worker_destroy(struct strait_worker *worker)
 {
     if (!worker) {
         return 0;
+    }
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
     }
     if (worker->dispatching) {
         return -EDEADLK;

@@ -27,6 +27,7 @@
 #include "isolate.c"
 
 #include "cpu.c"
+#include "fork.c"
 #include "worker.c"
 
 #include "pool.c"

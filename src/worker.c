@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cpu.h"
+#include "fork.h"
 #include "isolate.h"
 #include "memory.h"
 #include "options.h"
@@ -32,6 +33,10 @@ struct strait_worker {
     /* line 0: set by spawn, read by both */
     STRAIT_LINE_ALIGNED struct strait_worker_options options;
     struct strait_channel *to_parent;
+    int fd; /* of to_parent's receiver, which the parent may close before the exit; or -EINVAL */
+    uint32_t generation;
+    int cpu;
+    char name[NAME_MAX_BYTES + 1];
     /* line 1: the parent's */
     STRAIT_LINE_ALIGNED struct strait_port parent;
     pthread_t thread;
@@ -44,14 +49,15 @@ struct strait_worker {
     /* line 2: the worker's; the exit record is the parent's to read once it sees ENDED */
     STRAIT_LINE_ALIGNED struct strait_port port;
     struct strait_isolate isolate;
+    int32_t number; /* the kernel's, anybody's to read once the worker is online */
     int error;
     int code;
     enum strait_exit_reason reason;
     /* line 3: whoever stops the worker writes, the worker polls */
     STRAIT_LINE_ALIGNED uint32_t stop;
-    /* the worker writes when it goes to sleep, whoever stops it locks it */
+    /* line 4: the worker writes when it goes to sleep, whoever stops it locks it */
     STRAIT_LINE_ALIGNED struct strait_berth berth;
-    /* line 4: the worker writes, spawn and join sleep on it */
+    /* line 5: the worker writes, spawn and join sleep on it */
     STRAIT_LINE_ALIGNED uint32_t life;
 };
 
@@ -59,7 +65,8 @@ struct strait_worker {
 
 static void live(struct strait_worker *worker, enum life life)
 {
-    /* worker.live: pairs with worker.seen, worker.ended; the error, or all the worker did */
+    /* worker.live: pairs with worker.seen, worker.ended, worker.status; the error, or all the
+     * worker did */
     strait_store_release(&worker->life, life);
     strait_futex_wake(&worker->life, INT_MAX, false);
 }
@@ -102,15 +109,29 @@ static int copy_data(struct strait_worker *worker)
     return 0;
 }
 
+static int run_init(struct strait_worker *worker)
+{
+    if (!worker->options.init) {
+        return 0;
+    }
+    int result = worker->options.init(&worker->isolate);
+    return result > 0 ? -ECANCELED : result;
+}
+
 static int set_up(struct strait_worker *worker)
 {
-    const char *name = worker->options.name ? worker->options.name : "strait";
-    int error = -pthread_setname_np(pthread_self(), name);
+    worker->number = (int32_t)syscall(SYS_gettid);
+    int error = -pthread_setname_np(pthread_self(), worker->name);
     if (!error) {
         error = set_schedule(&worker->options);
     }
     if (!error) {
         error = copy_data(worker);
+    }
+    if (!error) {
+        strait_port_adopt(&worker->port);
+        strait_berth_enter(&worker->berth);
+        error = run_init(worker);
     }
     return error;
 }
@@ -122,6 +143,9 @@ static int run_entry(struct strait_worker *worker)
                    ? options->entry(&worker->isolate)
                    : strait_isolate_run(&worker->isolate, options->message, options->context);
     strait_isolate_finish(&worker->isolate);
+    if (options->fini) {
+        options->fini(&worker->isolate);
+    }
     return code;
 }
 
@@ -141,11 +165,10 @@ static void *thread_main(void *argument)
     worker->error = set_up(worker);
     if (worker->error) {
         strait_isolate_release(isolate);
+        strait_port_close(&worker->port);
         live(worker, REFUSED);
         return NULL;
     }
-    strait_port_adopt(&worker->port);
-    strait_berth_enter(&worker->berth);
     live(worker, ONLINE);
     worker->code = run_entry(worker);
     worker->reason = exit_reason(isolate, worker->code);
@@ -161,16 +184,30 @@ static void *thread_main(void *argument)
 
 /* ---- spawn, on the parent's thread ---- */
 
+static bool cpus_valid(const struct strait_worker_options *options)
+{
+    size_t allowed = 0;
+    if (options->pin == STRAIT_PIN_CPU) {
+        return strait_cpu_allowed(options->cpu);
+    }
+    if (options->pin != STRAIT_PIN_SET) {
+        return (unsigned)options->pin < STRAIT_PIN_SET;
+    }
+    while (options->cpus && allowed < options->cpu_count &&
+           strait_cpu_allowed(options->cpus[allowed])) {
+        allowed++;
+    }
+    return allowed > 0 && allowed == options->cpu_count;
+}
+
 static bool worker_options_valid(const struct strait_worker_options *options)
 {
     bool named = !options->name || strlen(options->name) <= NAME_MAX_BYTES;
-    bool pinned = (unsigned)options->pin <= STRAIT_PIN_NONE &&
-                  (options->pin != STRAIT_PIN_CPU || strait_cpu_allowed(options->cpu));
     bool scheduled = (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE && options->nice >= 0 &&
                      options->nice <= 19;
     bool runs = options->entry || options->message;
     bool starts = options->data || options->data_size == 0;
-    return named && pinned && scheduled && runs && starts;
+    return named && cpus_valid(options) && scheduled && runs && starts;
 }
 
 static int open_ports(struct strait_worker *worker)
@@ -189,6 +226,7 @@ static int open_ports(struct strait_worker *worker)
     int error = strait_port_pair(&worker->parent, &worker->port, &port);
     if (!error) {
         worker->to_parent = worker->parent.receiver.handle.channel;
+        worker->fd = strait_receiver_fd(&worker->parent.receiver);
         strait_port_give(&worker->port);
         worker->isolate.to_parent = worker->to_parent;
         strait_sender_cancel_on(&worker->port.sender, &worker->stop);
@@ -205,26 +243,38 @@ static unsigned next_turn(void)
     return strait_add_acq_rel(&turn, 1);
 }
 
-static int set_cpus(pthread_attr_t *attributes, const struct strait_worker_options *options)
+/* The one CPU to run on, or -1. */
+static int only_cpu(const struct strait_worker_options *options)
 {
+    if (options->pin == STRAIT_PIN_CHOOSE) {
+        return strait_cpu_choose(sched_getcpu(), next_turn(), false);
+    }
+    return options->pin == STRAIT_PIN_CPU ? options->cpu : -1;
+}
+
+static int set_cpus(struct strait_worker *worker, pthread_attr_t *attributes)
+{
+    const struct strait_worker_options *options = &worker->options;
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (options->pin == STRAIT_PIN_NONE && strait_cpu_allowed(cpu)) {
+    worker->cpu = only_cpu(options);
+    if (worker->cpu >= 0) {
+        CPU_SET((size_t)worker->cpu, &cpus);
+    }
+    for (size_t i = 0; options->pin == STRAIT_PIN_SET && i < options->cpu_count; i++) {
+        CPU_SET((size_t)options->cpus[i], &cpus);
+    }
+    for (int cpu = 0; options->pin == STRAIT_PIN_NONE && cpu < CPU_SETSIZE; cpu++) {
+        if (strait_cpu_allowed(cpu)) {
             CPU_SET((size_t)cpu, &cpus);
         }
-    }
-    if (options->pin == STRAIT_PIN_CPU) {
-        CPU_SET((size_t)options->cpu, &cpus);
-    } else if (options->pin == STRAIT_PIN_CHOOSE) {
-        CPU_SET((size_t)strait_cpu_choose(sched_getcpu(), next_turn(), false), &cpus);
     }
     return -pthread_attr_setaffinity_np(attributes, sizeof(cpus), &cpus);
 }
 
 static int start_thread(struct strait_worker *worker, pthread_attr_t *attributes)
 {
-    int error = set_cpus(attributes, &worker->options);
+    int error = set_cpus(worker, attributes);
     if (!error && worker->options.stack_size) {
         error = -pthread_attr_setstacksize(attributes, worker->options.stack_size);
     }
@@ -293,8 +343,19 @@ static void init_isolate(struct strait_worker *worker)
     isolate->microtask_limit = options->microtask_limit ? options->microtask_limit : SIZE_MAX;
 }
 
+static void worker_free(struct strait_worker *worker)
+{
+    if (worker) {
+        strait_isolate_destroy(&worker->isolate);
+        free(worker);
+    }
+}
+
 static int spawn(struct strait_worker *worker)
 {
+    const char *name = worker->options.name;
+    strcpy(worker->name, name ? name : "strait"); /* of a length that was looked at */
+    worker->generation = strait_fork_generation();
     init_isolate(worker);
     strait_berth_init(&worker->berth, &worker->stop);
     int error = open_ports(worker);
@@ -322,6 +383,9 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
         error = -EINVAL;
     }
     if (!error) {
+        error = strait_fork_watch();
+    }
+    if (!error) {
         error = worker_alloc(&worker);
     }
     if (!error) {
@@ -329,7 +393,7 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
         error = spawn(worker);
     }
     if (error) {
-        free(worker);
+        worker_free(worker);
     } else {
         *out = worker;
     }
@@ -337,16 +401,22 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
     return error;
 }
 
+/* A fork's child has no such thread, and its descriptors are the parent's. */
+static bool inherited(const struct strait_worker *worker)
+{
+    return worker->generation != strait_fork_generation();
+}
+
 /* ---- events, on the parent's thread ---- */
 
 struct strait_port *strait_worker_port(struct strait_worker *worker)
 {
-    return &worker->parent;
+    return inherited(worker) ? NULL : &worker->parent;
 }
 
 int strait_worker_fd(const struct strait_worker *worker)
 {
-    return strait_receiver_fd(&worker->parent.receiver);
+    return inherited(worker) ? -EOWNERDEAD : worker->fd;
 }
 
 static void tell(struct strait_worker *worker, const struct strait_event *event)
@@ -411,9 +481,8 @@ static ptrdiff_t tell_error(struct strait_worker *worker)
 
 static void clear_fd(struct strait_worker *worker)
 {
-    int fd = strait_worker_fd(worker);
-    if (fd >= 0) {
-        strait_fd_clear(fd);
+    if (worker->fd >= 0) {
+        strait_fd_clear(worker->fd);
     }
 }
 
@@ -501,6 +570,9 @@ static size_t tell_all(struct strait_worker *worker, size_t budget)
 
 ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 {
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
     if (worker->dispatching) {
         return -EDEADLK;
     }
@@ -520,12 +592,21 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 
 int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage)
 {
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
     strait_isolate_usage(&worker->isolate, usage);
     return 0;
 }
 
 void strait_worker_stop(struct strait_worker *worker)
 {
+    if (inherited(worker)) {
+        return;
+    }
     /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before */
     strait_store_release(&worker->stop, 1);
     strait_berth_wake(&worker->berth);
@@ -534,6 +615,9 @@ void strait_worker_stop(struct strait_worker *worker)
 
 int strait_worker_join(struct strait_worker *worker, int64_t deadline)
 {
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
     if (worker->joined) {
         return 0;
     }
@@ -548,10 +632,50 @@ int strait_worker_join(struct strait_worker *worker, int64_t deadline)
     return 0;
 }
 
+int strait_workers_join(struct strait_worker *const *workers, size_t count, int64_t deadline,
+                        struct strait_worker **stuck)
+{
+    struct strait_worker *first = NULL;
+    int first_error = 0;
+    for (size_t i = 0; i < count; i++) {
+        int error = strait_worker_join(workers[i], deadline);
+        if (error && !first) {
+            first = workers[i];
+            first_error = error;
+        }
+    }
+    if (stuck) {
+        *stuck = first;
+    }
+    return first_error;
+}
+
+int strait_worker_status(const struct strait_worker *worker, struct strait_worker_status *status)
+{
+    static const enum strait_worker_state states[] = {
+        [ONLINE] = STRAIT_WORKER_ONLINE,
+        [ENDED] = STRAIT_WORKER_ENDED,
+        [EXITED] = STRAIT_WORKER_EXITED,
+    };
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
+    }
+    memcpy(status->name, worker->name, sizeof(status->name));
+    status->thread = worker->number;
+    status->cpu = worker->cpu;
+    /* worker.status: pairs with worker.live; nothing but the state */
+    status->state = states[strait_load_acquire(&worker->life)];
+    status->stopping = strait_isolate_stopping(&worker->isolate);
+    return 0;
+}
+
 int strait_worker_destroy(struct strait_worker *worker)
 {
     if (!worker) {
         return 0;
+    }
+    if (inherited(worker)) {
+        return -EOWNERDEAD;
     }
     if (worker->dispatching) {
         return -EDEADLK;
@@ -560,7 +684,6 @@ int strait_worker_destroy(struct strait_worker *worker)
         return -EBUSY;
     }
     strait_port_close(&worker->parent);
-    strait_isolate_destroy(&worker->isolate);
-    free(worker);
+    worker_free(worker);
     return 0;
 }

@@ -2,6 +2,8 @@
 /* worker: spawn, what it finds itself to be, its events, stop, join, and what is left behind. */
 #include "life.h"
 
+#include <sys/wait.h>
+
 /* ---- what a worker finds ---- */
 
 struct portrait {
@@ -541,6 +543,25 @@ static void the_fd_is_readable_until_drained(void **state)
     dispatch_to_exit(worker);
     assert_string_equal(log.events, "omx");
     assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static void the_fd_stays_after_the_parent_stops_receiving(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker *worker = spawn_echo(&log);
+    int fd = strait_worker_fd(worker);
+    assert_returns(strait_worker_dispatch(worker, 0), 1);
+    strait_receiver_close(&strait_worker_port(worker)->receiver);
+    assert_returns(strait_worker_fd(worker), fd);
+    strait_worker_dispatch(worker, 0);
+    assert_false(readable(fd, 0)); /* nothing but the exit is to come, and has not */
+    end_of_input(worker);
+    assert_true(readable(fd, -1));
+    dispatch_to_exit(worker);
+    assert_string_equal(log.events, "ox");
     join_and_destroy(worker);
     assert_no_faults();
 }
@@ -1166,6 +1187,240 @@ static void a_worker_may_be_a_parent(void **state)
     assert_census(before);
 }
 
+/* ---- init, fini, CPU sets ---- */
+
+static int init_result;
+static _Atomic unsigned ended; /* calls of fini */
+
+static int sending_init(struct strait_isolate *isolate)
+{
+    struct strait_port *port = strait_isolate_port(isolate);
+    for (uint64_t i = 0; i < 3; i++) {
+        EXPECT(strait_try_send(&port->sender, &i, 1) == 1);
+    }
+    EXPECT(strait_heap_alloc(isolate, 100000) != NULL);
+    EXPECT(strait_isolate_current() == isolate);
+    return init_result;
+}
+
+static void sending_fini(struct strait_isolate *isolate)
+{
+    uint64_t last = 6;
+    EXPECT(strait_heap_used(isolate) >= 100000);
+    EXPECT(strait_try_send(&strait_isolate_port(isolate)->sender, &last, 1) == 1);
+    atomic_fetch_add(&ended, 1);
+}
+
+static int next_three_entry(struct strait_isolate *isolate)
+{
+    for (uint64_t i = 3; i < 6; i++) {
+        struct strait_port *port = strait_isolate_port(isolate);
+        EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
+    }
+    return strait_isolate_stopping(isolate) ? -ECANCELED : 0;
+}
+
+static void init_and_fini_stand_around_the_entry(void **state)
+{
+    (void)state;
+    struct event_log log;
+    struct strait_worker_options options = logged(&log, next_three_entry);
+    options.init = sending_init;
+    options.fini = sending_fini;
+    init_result = 0;
+    ended = 0;
+    events_of(&log, &options);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.messages, 7);
+    assert_int_equal(ended, 1);
+}
+
+static void fini_runs_however_the_entry_ended(void **state)
+{
+    (void)state;
+    strait_entry_fn *const entries[] = {returns_7_entry, fails_entry, heap_limit_entry};
+    for (size_t i = 0; i < 3; i++) {
+        struct strait_worker_options options = {
+            .entry = entries[i], .init = sending_init, .fini = sending_fini, .heap_limit = 300000};
+        ended = 0;
+        join_and_destroy(spawn(&options));
+        assert_int_equal(ended, 1);
+    }
+    struct strait_worker_options looping = {
+        .message = echo_message, .init = sending_init, .fini = sending_fini};
+    struct strait_worker *worker = spawn(&looping);
+    strait_worker_stop(worker);
+    join_and_destroy(worker);
+    assert_int_equal(ended, 2);
+    assert_no_faults();
+}
+
+static void count_init_drop(void *message, void *context)
+{
+    (void)message;
+    atomic_fetch_add((_Atomic unsigned *)context, 1);
+}
+
+/* Beside a worker that goes on. */
+static void a_failed_init_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    static const int results[][2] = {{-EIO, -EIO}, {-1, -1}, {5, -ECANCELED}};
+    struct event_log log = {.count = 0};
+    struct strait_worker *other = spawn_echo(&log);
+    struct census before = census_take();
+    for (size_t i = 0; i < 3; i++) {
+        _Atomic unsigned dropped = 0;
+        struct strait_worker *worker = NULL;
+        struct strait_worker_options options = {
+            .entry = nothing_entry,
+            .init = sending_init,
+            .fini = sending_fini,
+            .drop_to_parent = count_init_drop,
+            .context = &dropped,
+        };
+        init_result = results[i][0];
+        ended = 0;
+        assert_returns(strait_worker_spawn(&worker, &options), results[i][1]);
+        assert_null(worker);
+        assert_int_equal(dropped, 3);
+        assert_int_equal(ended, 0);
+        assert_census(before);
+    }
+    init_result = 0;
+    send_number(other, 0);
+    end_of_input(other);
+    dispatch_to_exit(other);
+    assert_int_equal(log.messages, 1);
+    join_and_destroy(other);
+    assert_no_faults();
+}
+
+static void a_worker_may_have_a_set_of_cpus(void **state)
+{
+    (void)state;
+    cpu_set_t allowed = allowed_cpus();
+    int cpus[CPU_SETSIZE + 1];
+    size_t count = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET((size_t)cpu, &allowed)) {
+            cpus[count++] = cpu;
+            struct strait_worker_options options = {
+                .pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = count};
+            assert_int_equal(portrait_of(options).cpus, count);
+        }
+    }
+    struct strait_worker *worker = NULL;
+    struct strait_worker_options bad = {.entry = nothing_entry, .pin = STRAIT_PIN_SET};
+    assert_returns(strait_worker_spawn(&worker, &bad), -EINVAL);
+    bad.cpus = cpus;
+    assert_returns(strait_worker_spawn(&worker, &bad), -EINVAL);
+    cpus[count] = CPU_SETSIZE - 1;
+    bad.cpu_count = count + 1;
+    assert_returns(strait_worker_spawn(&worker, &bad), -EINVAL);
+}
+
+/* ---- status, and joining several ---- */
+
+static void a_stuck_worker_is_named(void **state)
+{
+    (void)state;
+    struct gate gate = {0};
+    struct strait_worker *stuck = NULL;
+    struct strait_worker_status status;
+    struct strait_worker_options quick = {.entry = nothing_entry, .name = "quick"};
+    struct strait_worker_options slow = {
+        .entry = gated_entry, .data = &gate, .name = "slow", .pin = STRAIT_PIN_NONE};
+    struct strait_worker *workers[] = {spawn(&quick), spawn(&slow), spawn(&slow), spawn(&quick)};
+    assert_returns(strait_worker_join(workers[3], STRAIT_FOREVER), 0);
+    assert_returns(strait_worker_join(workers[0], STRAIT_FOREVER), 0);
+    strait_worker_stop(workers[1]);
+    assert_returns(strait_workers_join(workers, 4, strait_deadline(1000000), &stuck), -ETIMEDOUT);
+    assert_ptr_equal(stuck, workers[1]);
+    assert_returns(strait_worker_status(stuck, &status), 0);
+    assert_string_equal(status.name, "slow");
+    assert_int_equal(status.state, STRAIT_WORKER_ONLINE);
+    assert_true(status.stopping);
+    assert_int_equal(status.cpu, -1);
+    char tid[16];
+    snprintf(tid, sizeof(tid), "%d", status.thread);
+    assert_true(lives(tid));
+    assert_true(status.thread != thread_number());
+    assert_returns(strait_worker_status(workers[2], &status), 0);
+    assert_false(status.stopping);
+    gate_open(&gate);
+    assert_returns(strait_workers_join(workers, 4, STRAIT_FOREVER, &stuck), 0);
+    assert_null(stuck);
+    for (int i = 0; i < 4; i++) {
+        assert_returns(strait_worker_status(workers[i], &status), 0);
+        assert_int_equal(status.state, STRAIT_WORKER_EXITED);
+        join_and_destroy(workers[i]);
+    }
+    assert_returns(strait_workers_join(NULL, 0, 0, NULL), 0);
+    assert_no_faults();
+}
+
+/* ---- fork ---- */
+
+/* In the child, where no assertion may be: which line went wrong, or 0. */
+#define CHILD_EXPECT(condition)                                                                    \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            return __LINE__ % 255 + 1;                                                             \
+        }                                                                                          \
+    } while (0)
+
+static int use_inherited(struct strait_worker *worker)
+{
+    struct strait_worker_status status;
+    struct strait_usage usage;
+    struct strait_worker *stuck = NULL;
+    struct strait_worker *own = NULL;
+    struct strait_worker_options options = {.entry = nothing_entry};
+    alarm(60);
+    CHILD_EXPECT(strait_worker_dispatch(worker, 0) == -EOWNERDEAD);
+    CHILD_EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == -EOWNERDEAD);
+    CHILD_EXPECT(strait_workers_join(&worker, 1, STRAIT_FOREVER, &stuck) == -EOWNERDEAD);
+    CHILD_EXPECT(stuck == worker);
+    CHILD_EXPECT(strait_worker_destroy(worker) == -EOWNERDEAD);
+    CHILD_EXPECT(strait_worker_status(worker, &status) == -EOWNERDEAD);
+    CHILD_EXPECT(strait_worker_usage(worker, &usage) == -EOWNERDEAD);
+    CHILD_EXPECT(strait_worker_fd(worker) == -EOWNERDEAD);
+    CHILD_EXPECT(strait_worker_port(worker) == NULL);
+    strait_worker_stop(worker);
+    CHILD_EXPECT(strait_worker_spawn(&own, &options) == 0);
+    CHILD_EXPECT(strait_worker_join(own, STRAIT_FOREVER) == 0);
+    CHILD_EXPECT(strait_worker_destroy(own) == 0);
+    return 0;
+}
+
+static void a_forks_child_leaves_the_worker_alone(void **state)
+{
+    (void)state;
+    if (TEST_TSAN) {
+        skip(); /* it starts no thread in the child of a process with several */
+    }
+    struct event_log log = {.count = 0};
+    struct strait_worker *worker = spawn_echo(&log);
+    while (strait_worker_dispatch(worker, 0) > 0) { /* its fd is unreadable */
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(use_inherited(worker));
+    }
+    int status = -1;
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_false(readable(strait_worker_fd(worker), 0));
+    send_number(worker, 0);
+    end_of_input(worker);
+    dispatch_to_exit(worker);
+    assert_string_equal(log.events, "omx");
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
 /* ---- idleness ---- */
 
 struct idler {
@@ -1229,6 +1484,7 @@ int main(void)
         life_test(nothing_sent_before_the_exit_is_lost),
         life_test(events_wait_for_their_dispatch),
         life_test(the_fd_is_readable_until_drained),
+        life_test(the_fd_stays_after_the_parent_stops_receiving),
         life_test(a_budget_leaves_the_fd_readable),
         life_test(a_budget_of_one_comes_to_the_exit),
         life_test(an_event_callback_may_not_dispatch_or_destroy),
@@ -1250,6 +1506,12 @@ int main(void)
         life_test(workers_leave_nothing_behind),
         life_test(many_workers_live_at_once),
         life_test(a_worker_may_be_a_parent),
+        life_test(init_and_fini_stand_around_the_entry),
+        life_test(fini_runs_however_the_entry_ended),
+        life_test(a_failed_init_leaves_nothing_behind),
+        life_test(a_worker_may_have_a_set_of_cpus),
+        life_test(a_stuck_worker_is_named),
+        life_test(a_forks_child_leaves_the_worker_alone),
         life_test(an_idle_worker_burns_no_cpu),
     };
     watchdog_start();

@@ -9,6 +9,11 @@
  * the parent's event loop.
  *
  * A worker is never killed: it is asked to stop, and joined with a deadline.
+ *
+ * A child made by fork(2) inherits no worker, only handles to its parent's. Every call on such a
+ * handle leaves the worker alone and says -EOWNERDEAD at once; strait_worker_stop does nothing, and
+ * strait_worker_port is NULL. A port kept from before the fork must not be used in the child. The
+ * child may spawn workers of its own.
  */
 #ifndef STRAIT_WORKER_H
 #define STRAIT_WORKER_H
@@ -25,6 +30,7 @@ enum strait_pin {
     STRAIT_PIN_CHOOSE = 0, /* the process's CPUs in turn, but the one where the parent runs */
     STRAIT_PIN_CPU,        /* the CPU named by `cpu` */
     STRAIT_PIN_NONE,       /* any of the process's CPUs, at any time */
+    STRAIT_PIN_SET,        /* any of the `cpu_count` CPUs in `cpus` */
 };
 
 /* The scheduling class. Lowering it needs no privilege. */
@@ -48,7 +54,7 @@ enum strait_exit_reason {
     STRAIT_EXIT_RETURNED,   /* the entry returned 0 */
     STRAIT_EXIT_FAILED,     /* it returned something else, or called strait_isolate_fail */
     STRAIT_EXIT_HEAP_LIMIT, /* the same, after its heap had reached its limit */
-    STRAIT_EXIT_STOPPED,    /* it was asked to stop */
+    STRAIT_EXIT_STOPPED, /* it returned -ECANCELED, as every wait does once it was asked to stop */
 };
 
 struct strait_event {
@@ -60,6 +66,8 @@ struct strait_event {
 };
 
 typedef int strait_entry_fn(struct strait_isolate *isolate);
+typedef int strait_init_fn(struct strait_isolate *isolate);
+typedef void strait_fini_fn(struct strait_isolate *isolate);
 /* Called by strait_worker_dispatch. In a message event, to receive from the worker's port by
  * oneself says -EDEADLK. */
 typedef void strait_event_fn(struct strait_worker *worker, const struct strait_event *event,
@@ -86,26 +94,41 @@ struct strait_worker_options {
     void *context;          /* passed to `message`, `event` and the drops */
     size_t budget;          /* messages between two looks at the timers; 0: STRAIT_BUDGET */
     size_t microtask_limit; /* microtasks in one round; 0: until none is left */
+
+    /* Runs in the worker before it is online, pinned and named, on its own heap and port; 0 or
+     * -errno, which is what spawn returns then (a positive value: -ECANCELED). The parent waits for
+     * it: it must not wait for the parent, and sends with strait_try_send. */
+    strait_init_fn *init;
+    /* Runs in every worker that came online, after the entry and its microtasks, before the heap
+     * goes. What it sends arrives before the exit, and strait_isolate_fail still counts;
+     * microtasks that it queues do not run. */
+    strait_fini_fn *fini;
+    const int *cpus; /* STRAIT_PIN_SET: read during spawn only */
+    size_t cpu_count;
 };
 
 /* Spawns a worker and returns when it is online: pinned, named, scheduled, its entry about to run.
  * Every signal is blocked in it. On error nothing is left behind: -EINVAL (options; a CPU that the
- * process may not use; a name that is too long), -ENOMEM, -EAGAIN (no thread to be had), -EMFILE,
- * -ENFILE, -EPERM. Any thread, which becomes the parent; blocks for the start, some 30 us. */
+ * process may not use, an empty set of them; a name that is too long; a stack that is too small),
+ * -ENOMEM, -EAGAIN (no thread to be had), -EMFILE, -ENFILE, -EPERM, or what init returned: its
+ * messages have gone to the drop callbacks then, and its thread and heap are gone. Any thread,
+ * another worker's too, which becomes the parent; blocks for the start, some 30 us, and init. */
 STRAIT_API int strait_worker_spawn(struct strait_worker **worker,
                                    const struct strait_worker_options *options);
 
 /* The parent's end of the link. Its halves may be closed, but not the port, which is the worker's.
  * For another thread to become the parent, the old one gives this port away and the new one adopts
- * it, in place. Parent only. */
+ * it, in place. NULL in a fork's child. Parent only; does not block. */
 STRAIT_API struct strait_port *strait_worker_port(struct strait_worker *worker);
 
 /* Readable when strait_worker_dispatch has something to do: watch it level-triggered until the exit
- * event. -EINVAL if to_parent.receiver was set to another mode than STRAIT_WAIT_FD. Any thread. */
+ * event. -EINVAL if to_parent.receiver was set to another mode than STRAIT_WAIT_FD; -EOWNERDEAD.
+ * Any thread; does not block. */
 STRAIT_API int strait_worker_fd(const struct strait_worker *worker);
 
 /* Delivers up to `budget` events (0: STRAIT_BUDGET) and returns how many, 0 if there are none;
- * after the exit event, -EPIPE. -EDEADLK from inside an event callback; -EINVAL without one.
+ * after the exit event, -EPIPE. -EDEADLK from inside an event callback; -EINVAL without one;
+ * -EOWNERDEAD.
  * Leaves the fd readable if the budget ended it. Parent only; does not block. */
 STRAIT_API ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget);
 
@@ -124,20 +147,49 @@ struct strait_usage {
  * goes on counts as idle until now, one that has ended until the worker last read the clock in it:
  * some half a microsecond before the end where it spun, in spin mode a few. So much of each wait
  * counts as active, and idle_ns can be that much less than it was a moment ago; it is never more
- * than online_ns. Returns 0. Any thread, until the worker is destroyed; does not block. */
+ * than online_ns. 0; -EOWNERDEAD. Any thread, until the worker is destroyed; does not block. */
 STRAIT_API int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage);
 
 /* Asks the worker to stop: whatever it waits in returns -ECANCELED, strait_isolate_stopping says
  * true, and its message loop takes no further message. Any thread; does not block. */
 STRAIT_API void strait_worker_stop(struct strait_worker *worker);
 
-/* Waits until the worker's thread has ended. 0; -ETIMEDOUT; -EDEADLK: called by the worker itself.
+/* Waits until the worker's thread has ended. 0; -ETIMEDOUT; -EDEADLK: called by the worker itself;
+ * -EOWNERDEAD.
  * Its events can still be dispatched afterwards. Parent only; blocks until the deadline at most.
  * A worker that waits for room in a full channel to its parent ends only once it is stopped. */
 STRAIT_API int strait_worker_join(struct strait_worker *worker, int64_t deadline);
 
-/* Frees a joined worker; messages left go to the drop callbacks. -EBUSY: not joined. NULL is
- * ignored. Parent only, not from an event callback (-EDEADLK); does not block. */
+/* Joins `count` workers by one deadline. 0 and *stuck = NULL, or the error of the first that could
+ * not be joined (those of strait_worker_join) and that one in *stuck; all that have ended by the
+ * deadline are joined in either case. `stuck` may be NULL. Parent of all of them only; blocks until
+ * the deadline at most. */
+STRAIT_API int strait_workers_join(struct strait_worker *const *workers, size_t count,
+                                   int64_t deadline, struct strait_worker **stuck);
+
+/* There is no state before it is online: spawn has not returned then. */
+enum strait_worker_state {
+    STRAIT_WORKER_ONLINE,
+    STRAIT_WORKER_ENDED,  /* entry and fini have returned, the exit event can be had */
+    STRAIT_WORKER_EXITED, /* join does not wait any more */
+};
+
+struct strait_worker_status {
+    char name[16];
+    int32_t thread; /* the kernel's number of it: /proc/self/task/<thread> while it lives */
+    int cpu;        /* where it is pinned; -1: it may run on several */
+    enum strait_worker_state state;
+    bool stopping; /* it was asked to stop */
+};
+
+/* How the worker is, whether it is stuck or not; it does not notice. 0 or -EOWNERDEAD. Any thread,
+ * until the worker is destroyed; does not block. */
+STRAIT_API int strait_worker_status(const struct strait_worker *worker,
+                                    struct strait_worker_status *status);
+
+/* Frees a joined worker; messages left go to the drop callbacks. -EBUSY: not joined. -EOWNERDEAD:
+ * the memory stays. NULL is ignored. Parent only, not from an event callback (-EDEADLK); does not
+ * block. */
 STRAIT_API int strait_worker_destroy(struct strait_worker *worker);
 
 #ifdef __cplusplus

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* fork: lets a process tell what it has made from what it has inherited. */
+#ifndef STRAIT_FORK_H
+#define STRAIT_FORK_H
+
+#include <stdint.h>
+
+/* Has generations counted from now on, once per process. 0 or -ENOMEM, for good. */
+int strait_fork_watch(void);
+
+/* How many forks lie between the process that first watched and this one. What another generation
+ * made has threads that do not exist here, and descriptors that are somebody else's. */
+uint32_t strait_fork_generation(void);
+
+#endif /* STRAIT_FORK_H */

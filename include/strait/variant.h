@@ -224,7 +224,7 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
     }
 
 /* The descriptor VARIANT##_variant: the typed operations behind void pointers. Single messages have
- * copies of their own, without what several need. */
+ * code of their own, without what several need: not even their registers. */
 #define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS)                                   \
     static inline void VARIANT##_v_init(void *ring, const struct strait_shape *shape)              \
     {                                                                                              \
@@ -250,10 +250,15 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
     {                                                                                              \
         VARIANT##_commit((END *)end, span);                                                        \
     }                                                                                              \
+    static __attribute__((noinline))                                                               \
+    size_t VARIANT##_v_try_send_many(void *end, const void *messages, size_t n)                    \
+    {                                                                                              \
+        return VARIANT##_try_send((END *)end, messages, n);                                        \
+    }                                                                                              \
     static inline size_t VARIANT##_v_try_send(void *end, const void *messages, size_t n)           \
     {                                                                                              \
         return n == 1 ? VARIANT##_try_send((END *)end, messages, 1)                                \
-                      : VARIANT##_try_send((END *)end, messages, n);                               \
+                      : VARIANT##_v_try_send_many(end, messages, n);                               \
     }                                                                                              \
     static inline size_t VARIANT##_v_peek(void *ring, size_t n, struct strait_span *span)          \
     {                                                                                              \
@@ -263,10 +268,15 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
     {                                                                                              \
         VARIANT##_release((RING *)ring, span);                                                     \
     }                                                                                              \
+    static __attribute__((noinline))                                                               \
+    size_t VARIANT##_v_try_receive_many(void *ring, void *messages, size_t n)                      \
+    {                                                                                              \
+        return VARIANT##_try_receive((RING *)ring, messages, n);                                   \
+    }                                                                                              \
     static inline size_t VARIANT##_v_try_receive(void *ring, void *messages, size_t n)             \
     {                                                                                              \
         return n == 1 ? VARIANT##_try_receive((RING *)ring, messages, 1)                           \
-                      : VARIANT##_try_receive((RING *)ring, messages, n);                          \
+                      : VARIANT##_v_try_receive_many(ring, messages, n);                           \
     }                                                                                              \
     static const struct strait_variant VARIANT##_variant                                           \
         __attribute__((unused)) = {NAME,                                                           \

@@ -86,34 +86,50 @@ BENCH_INLINE bool bench_stream_done(struct bench_stream *stream, uint64_t receiv
     return bench_ticks() > stream->give_up;
 }
 
+/* What a receiver has seen. */
+struct bench_tally {
+    uint64_t received;
+    uint64_t sum;
+    uint64_t disorder;
+};
+
+BENCH_INLINE void bench_count(struct bench_tally *tally, const uint64_t *messages, size_t n,
+                              size_t words)
+{
+    for (size_t i = 0; i < n; i++) {
+        tally->disorder += messages[i * words] != tally->received + i;
+        for (size_t w = 0; w < words; w++) {
+            tally->sum += messages[i * words + w];
+        }
+    }
+    tally->received += n;
+}
+
+BENCH_INLINE void bench_tell(struct bench_stream *stream, const struct bench_tally *tally)
+{
+    stream->received = tally->received;
+    stream->sum = tally->sum;
+    stream->disorder = tally->disorder;
+}
+
 BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
                                 struct bench_stream *stream, uint64_t *messages, size_t words,
                                 size_t batch)
 {
-    uint64_t received = 0;
-    uint64_t sum = 0;
-    uint64_t disorder = 0;
+    struct bench_tally tally = {0, 0, 0};
     for (uint32_t idle = 0;;) {
         size_t n = try_receive(end, messages, batch);
         if (n == 0) {
-            if (bench_stream_done(stream, received, idle++)) {
+            if (bench_stream_done(stream, tally.received, idle++)) {
                 break;
             }
             bench_relax();
             continue;
         }
-        for (size_t i = 0; i < n; i++) {
-            disorder += messages[i * words] != received + i;
-            for (size_t w = 0; w < words; w++) {
-                sum += messages[i * words + w];
-            }
-        }
-        received += n;
+        bench_count(&tally, messages, n, words);
         idle = 0;
     }
-    stream->received = received;
-    stream->sum = sum;
-    stream->disorder = disorder;
+    bench_tell(stream, &tally);
 }
 
 /* ---- a round trip ---- */

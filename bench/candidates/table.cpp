@@ -7,6 +7,7 @@ extern "C" {
 extern const bench_ring bench_line;
 extern const bench_ring bench_lines;
 extern const bench_ring bench_ck_ring;
+extern const bench_ring bench_strait_in_place;
 }
 
 namespace bench
@@ -22,6 +23,7 @@ std::vector<const bench_ring *> rings()
         &bench_line,
         &bench_lines,
         &bench_ck_ring,
+        &bench_strait_in_place,
     };
     for (size_t i = 0; const bench_ring *ring = bench_strait_inline_at(i); i++) {
         all.push_back(ring);

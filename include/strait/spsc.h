@@ -190,14 +190,30 @@ static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct stra
     return span->count;
 }
 
+/* Asks for the slots to come (prefetch.h), behind the one at an index, or behind a span. */
+
+static inline void strait_spsc_prefetch_one(struct strait_spsc *ring,
+                                            const struct strait_spsc_side *side, uint32_t index,
+                                            bool sender)
+{
+    const struct strait_prefetch *prefetch = &side->prefetch;
+    if (STRAIT_UNLIKELY(((index ^ (index + 1)) & prefetch->line) != 0) &&
+        side->end - index > prefetch->ahead) {
+        strait_prefetch_slots(strait_spsc_slot(ring, side, index + prefetch->ahead),
+                              side->message_size, sender);
+    }
+}
+
 static inline void strait_spsc_prefetch(struct strait_spsc *ring,
                                         const struct strait_spsc_side *side,
                                         const struct strait_span *span, bool sender)
 {
     const struct strait_prefetch *prefetch = &side->prefetch;
     uint32_t position = (uint32_t)span->position;
-    if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
-        strait_prefetch_known(prefetch, span, side->end - position)) {
+    if (span->count == 1) {
+        strait_spsc_prefetch_one(ring, side, position, sender);
+    } else if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
+               strait_prefetch_known(prefetch, span, side->end - position)) {
         size_t from = position + strait_prefetch_from(prefetch, span);
         strait_prefetch_slots(strait_spsc_slot(ring, side, (uint32_t)from),
                               span->count * span->message_size, sender);
@@ -253,18 +269,6 @@ static inline void strait_spsc_release(struct strait_spsc *ring, const struct st
 }
 
 /* ---- one message by copy: the same without a span ---- */
-
-static inline void strait_spsc_prefetch_one(struct strait_spsc *ring,
-                                            const struct strait_spsc_side *side, uint32_t index,
-                                            bool sender)
-{
-    const struct strait_prefetch *prefetch = &side->prefetch;
-    if (STRAIT_UNLIKELY(((index ^ (index + 1)) & prefetch->line) != 0) &&
-        side->end - index > prefetch->ahead) {
-        strait_prefetch_slots(strait_spsc_slot(ring, side, index + prefetch->ahead),
-                              side->message_size, sender);
-    }
-}
 
 /* For a sender that has a slot. */
 static inline void strait_spsc_put(struct strait_spsc *ring, const void *message, size_t seen)

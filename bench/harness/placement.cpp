@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 
 #include "harness/relax.h"
@@ -36,6 +37,25 @@ Place classify(double line_rt_ns, const Cuts &cuts)
     return line_rt_ns < cuts.smt_ns  ? Place::smt
            : line_rt_ns < cuts.l3_ns ? Place::l3
                                      : Place::across;
+}
+
+double cut_between(std::vector<double> line_rt_ns)
+{
+    constexpr double kApart = 1.1; // the clusters' edges
+    std::vector<double> &all = line_rt_ns;
+    std::sort(all.begin(), all.end());
+    size_t stray = all.size() / 100 + 1; // may lie in between
+    size_t part = all.size() / 40 + 4;
+    double widest = kApart;
+    double cut = 0;
+    for (size_t i = part; i + stray + part < all.size(); i++) {
+        double ratio = all[i + stray] / all[i];
+        if (ratio > widest) {
+            widest = ratio;
+            cut = std::sqrt(all[i + stray] * all[i]);
+        }
+    }
+    return cut;
 }
 
 namespace

@@ -274,10 +274,14 @@ void Printer::print_placement(const Cuts &cuts)
             std::fprintf(out_, "   thrown away: it changed during the sample\n");
             continue;
         }
-        double low = quantile(census.line_rt_ns, 0.05);
-        double high = quantile(census.line_rt_ns, 0.95);
-        std::fprintf(out_, " %9.1f %9.1f %9.1f%s\n", low, quantile(census.line_rt_ns, 0.5), high,
-                     high > 2 * low ? "   more than one cluster? see --cuts" : "");
+        std::fprintf(out_, " %9.1f %9.1f %9.1f\n", quantile(census.line_rt_ns, 0.05),
+                     quantile(census.line_rt_ns, 0.5), quantile(census.line_rt_ns, 0.95));
+        if (double cut = cut_between(census.line_rt_ns)) {
+            std::fprintf(out_,
+                         "  %-*s two clusters, parted at %.0f: another --cuts would tell them "
+                         "apart\n",
+                         kNameWidth, "", cut);
+        }
     }
 }
 

@@ -2,12 +2,11 @@
 /*
  * uv_offload: a small HTTP server on a libuv loop that never blocks it.
  *
- *   GET /light     answers at once: how many messages have come from the ticker, a worker with a
- *                  loop and a timer of its own
+ *   GET /light     answers at once, with the ticks of a worker that has a loop of its own
  *   GET /heavy/N   counts the primes up to N in a pool; a client that hangs up cancels it
  *
- * Each connection carries one request, in one piece. SIGINT and SIGTERM finish what is computed,
- * refuse what waits, stop the worker and end the program with 0.
+ * A connection is for one request, in one piece. SIGINT and SIGTERM finish what is computed, refuse
+ * what waits, stop the worker and end the program with 0.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
@@ -17,14 +16,16 @@
 
 #include "strait_uv.h"
 
+#define REFUSED "503 Service Unavailable"
+
 static struct {
     uv_loop_t loop;
     uv_tcp_t listener;
     uv_signal_t signals[2];
     struct strait_pool *pool;
-    struct strait_uv_handle pool_handle;
+    struct strait_uv_handle pool_uv;
     struct strait_worker *ticker;
-    struct strait_uv_handle ticker_handle;
+    struct strait_uv_handle ticker_uv;
     uint64_t ticks;
 } server;
 
@@ -45,8 +46,7 @@ static void require(int error)
     }
 }
 
-/* In the pool. */
-static int count_primes(struct strait_task *task)
+static int count_primes(struct strait_task *task) /* in the pool */
 {
     struct client *client = task->context;
     for (uint64_t n = 2; n <= client->limit; n++) {
@@ -62,21 +62,17 @@ static int count_primes(struct strait_task *task)
     return 0;
 }
 
-/* ---- the ticker, in a loop of its own ---- */
-
 static void tick(uv_timer_t *timer)
 {
-    char none = 0; /* that it comes is all it says; where there is no room, it does not */
-    strait_try_send(&strait_isolate_port(timer->data)->sender, &none, 1);
+    strait_try_send(&strait_isolate_port(timer->data)->sender, "", 1); /* or there is no room */
 }
 
 /* The parent's messages are intervals in milliseconds. */
 static int set_interval(struct strait_isolate *isolate, const void *message, void *timer)
 {
-    uint64_t ms;
+    const uint64_t *ms = message;
     (void)isolate;
-    memcpy(&ms, message, sizeof(ms));
-    return uv_timer_start(timer, tick, ms, ms);
+    return uv_timer_start(timer, tick, *ms, *ms);
 }
 
 static void ticker_over(struct strait_uv_handle *handle)
@@ -108,8 +104,6 @@ static void ticker_event(struct strait_worker *worker, const struct strait_event
     server.ticks += event->type == STRAIT_MESSAGE;
 }
 
-/* ---- connections ---- */
-
 static void client_closed(uv_handle_t *client)
 {
     free(client);
@@ -129,8 +123,7 @@ static void answer(struct client *client, const char *status, uint64_t number)
 static void heavy_done(struct strait_task *task)
 {
     struct client *client = task->context;
-    bool done = task->status == STRAIT_TASK_DONE;
-    answer(client, done ? "200 OK" : "503 Service Unavailable", client->primes);
+    answer(client, task->status == STRAIT_TASK_DONE ? "200 OK" : REFUSED, client->primes);
 }
 
 static void serve(struct client *client)
@@ -141,7 +134,7 @@ static void serve(struct client *client)
     } else if (sscanf(client->request, "GET /heavy/%9" SCNu64 " ", &client->limit) != 1) {
         answer(client, "404 Not Found", 0);
     } else if (strait_pool_submit(server.pool, &task, &client->task) != 0) {
-        answer(client, "503 Service Unavailable", 0);
+        answer(client, REFUSED, 0);
     } else {
         client->computing = true;
     }
@@ -150,8 +143,8 @@ static void serve(struct client *client)
 static void client_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 {
     struct client *client = (struct client *)handle;
-    (void)suggested;
     *buffer = uv_buf_init(client->request, sizeof(client->request) - 1);
+    (void)suggested;
 }
 
 /* While it is computed for, all that matters is whether the client is still there. */
@@ -159,7 +152,6 @@ static void client_read(uv_stream_t *stream, ssize_t bytes, const uv_buf_t *buff
 {
     struct client *client = (struct client *)stream;
     if (bytes < 0 && client->computing) {
-        uv_read_stop(stream);
         strait_pool_cancel(server.pool, client->task);
     } else if (bytes < 0) {
         uv_close((uv_handle_t *)stream, client_closed);
@@ -181,9 +173,8 @@ static void on_connection(uv_stream_t *listener, int status)
 
 static void close_if_asking(uv_handle_t *handle, void *context)
 {
-    struct client *client = (struct client *)handle;
     (void)context;
-    if (handle->type == UV_TCP && !uv_is_closing(handle) && !client->computing) {
+    if (handle->type == UV_TCP && !uv_is_closing(handle) && !((struct client *)handle)->computing) {
         uv_close(handle, client_closed);
     }
 }
@@ -197,21 +188,21 @@ static void on_signal(uv_signal_t *signal, int number)
     uv_close((uv_handle_t *)&server.signals[0], NULL);
     uv_close((uv_handle_t *)&server.signals[1], NULL);
     uv_walk(&server.loop, close_if_asking, NULL);
-    strait_uv_pool_shutdown(&server.pool_handle, STRAIT_CLOSE_CANCEL);
+    strait_uv_pool_shutdown(&server.pool_uv, STRAIT_CLOSE_CANCEL);
     strait_worker_stop(server.ticker);
 }
 
 static void pool_ended(struct strait_uv_handle *handle)
 {
     strait_uv_close(handle, NULL);
-    strait_pool_destroy(handle->data);
+    strait_pool_destroy(server.pool);
 }
 
 static void ticker_ended(struct strait_uv_handle *handle)
 {
     strait_uv_close(handle, NULL);
-    strait_worker_join(handle->data, STRAIT_FOREVER);
-    strait_worker_destroy(handle->data);
+    strait_worker_join(server.ticker, STRAIT_FOREVER);
+    strait_worker_destroy(server.ticker);
 }
 
 static void start_workers(void)
@@ -219,29 +210,24 @@ static void start_workers(void)
     uint64_t interval = 50;
     struct strait_worker_options options = {
         .entry = ticker_main,
-        .name = "ticker",
         .to_worker = {.message_size = sizeof(interval), .receiver = STRAIT_WAIT_FD},
         .to_parent = {.message_size = 1},
         .event = ticker_event,
     };
     require(strait_pool_create(&server.pool, NULL));
     require(strait_worker_spawn(&server.ticker, &options));
-    server.pool_handle.data = server.pool;
-    server.ticker_handle.data = server.ticker;
-    require(strait_uv_pool_start(&server.loop, &server.pool_handle, server.pool, pool_ended));
-    require(
-        strait_uv_worker_start(&server.loop, &server.ticker_handle, server.ticker, ticker_ended));
+    require(strait_uv_pool_start(&server.loop, &server.pool_uv, server.pool, pool_ended));
+    require(strait_uv_worker_start(&server.loop, &server.ticker_uv, server.ticker, ticker_ended));
     strait_try_send(&strait_worker_port(server.ticker)->sender, &interval, 1);
 }
 
 static void start_listening(int port)
 {
-    static const int numbers[] = {SIGINT, SIGTERM};
     struct sockaddr_in address;
     int length = sizeof(address);
     for (size_t i = 0; i < 2; i++) {
         require(uv_signal_init(&server.loop, &server.signals[i]));
-        require(uv_signal_start(&server.signals[i], on_signal, numbers[i]));
+        require(uv_signal_start(&server.signals[i], on_signal, i ? SIGINT : SIGTERM));
     }
     uv_ip4_addr("127.0.0.1", port, &address);
     require(uv_tcp_init(&server.loop, &server.listener));

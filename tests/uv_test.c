@@ -680,6 +680,7 @@ static void stream_start(struct stream *stream, uv_loop_t *loop, strait_uv_messa
     closes = 0;
     loop_open(loop);
     assert_int_equal(strait_port_pair(&stream->a, &stream->b, &options), 0);
+    strait_port_give(&stream->b);
     stream->handle.data = stream;
     assert_int_equal(
         strait_uv_receiver_start(loop, &stream->handle, &stream->a.receiver, message, stream_ended),
@@ -825,6 +826,7 @@ static void a_receiver_sleeps_when_it_has_nothing(void **state)
     struct stream stream = {.close_at = UINT64_MAX};
     uv_loop_t loop;
     stream_start(&stream, &loop, stream_message);
+    strait_port_adopt(&stream.b);
     falls_asleep(&loop);
     for (uint64_t i = 0; i < 20; i++) {
         assert_int_equal(strait_try_send(&stream.b.sender, &i, 1), 1);

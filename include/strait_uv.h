@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * strait_uv: workers, pools and receivers on libuv loops. Optional, and no part of the library:
- * include this header, and link with libuv (1.x). With -std=c11, uv.h itself wants _GNU_SOURCE.
+ * include this header, and link with libuv (1.39 or later). With -std=c11, uv.h itself wants
+ * _GNU_SOURCE.
  *
  *   strait_uv_worker_start     the parent's loop delivers a worker's events
  *   strait_uv_pool_start       the parent's loop runs a pool's completions
@@ -77,9 +78,15 @@ struct strait_uv_handle {
     bool shutting;
     struct strait_receiver *receiver;
     strait_uv_message_fn *message;
-    struct strait_isolate *isolate;
+    struct strait_isolate *isolate; /* NULL: another kind */
     strait_message_fn *handle;
     void *context;
+    uv_prepare_t falls_asleep; /* these two only run for an isolate */
+    uv_check_t is_awake;
+    bool asleep;
+    int64_t asleep_since;
+    uint64_t slept; /* by the loop, until then */
+    unsigned open;  /* handles of libuv's that are not closed */
     strait_uv_fn *ended;
     strait_uv_fn *closed;
 };
@@ -112,12 +119,24 @@ static inline bool strait_uv_is_closing(const struct strait_uv_handle *handle)
     return uv_is_closing((const uv_handle_t *)&handle->poll) != 0;
 }
 
-/* Private: the poll handle's close callback. */
-static inline void strait_uv_closed(uv_handle_t *poll)
+/* Private: the close callback of all that is libuv's. */
+static inline void strait_uv_closed(uv_handle_t *part)
 {
-    struct strait_uv_handle *handle = (struct strait_uv_handle *)poll->data;
-    if (handle->closed) {
+    struct strait_uv_handle *handle = (struct strait_uv_handle *)part->data;
+    handle->open--;
+    if (handle->open == 0 && handle->closed) {
         handle->closed(handle);
+    }
+}
+
+/* Private: the isolate's loop has slept, if it has, for as long as libuv says: other callbacks may
+ * have run since. */
+static inline void strait_uv_wake(struct strait_uv_handle *handle)
+{
+    if (handle->asleep) {
+        uint64_t slept = uv_metrics_idle_time(handle->poll.loop) - handle->slept;
+        handle->asleep = false;
+        strait_isolate_woke(handle->isolate, handle->asleep_since + (int64_t)slept);
     }
 }
 
@@ -131,6 +150,11 @@ static inline int strait_uv_close(struct strait_uv_handle *handle, strait_uv_fn 
     }
     handle->closed = closed;
     uv_close((uv_handle_t *)&handle->poll, strait_uv_closed);
+    if (handle->isolate) {
+        strait_uv_wake(handle);
+        uv_close((uv_handle_t *)&handle->falls_asleep, strait_uv_closed);
+        uv_close((uv_handle_t *)&handle->is_awake, strait_uv_closed);
+    }
     return 0;
 }
 
@@ -156,6 +180,7 @@ static inline void strait_uv_ready(uv_poll_t *poll, int status, int events)
     ptrdiff_t some = 1;
     (void)status; /* no error that epoll reports can happen to an eventfd */
     (void)events;
+    strait_uv_wake(handle);
     for (size_t left = handle->budget; left > 0 && some > 0; left--) {
         some = handle->step(handle);
         if (strait_uv_is_closing(handle)) {
@@ -185,6 +210,9 @@ static inline int strait_uv_start(uv_loop_t *loop, struct strait_uv_handle *hand
         return error;
     }
     handle->poll.data = handle;
+    handle->isolate = NULL;
+    handle->asleep = false;
+    handle->open = 1;
     handle->budget = STRAIT_BUDGET;
     handle->status = 0;
     handle->watched = 0;
@@ -207,10 +235,11 @@ static inline ptrdiff_t strait_uv_worker_step(struct strait_uv_handle *handle)
 }
 
 /* Delivers the worker's events to its `event` callback. Ends after the exit event, with status 0
- * (-EINVAL if the worker has no `event`): `ended`, which may be NULL, is the place to close the
- * handle. The worker may be destroyed as soon as the handle is being closed, though not in an event
- * callback. An error leaves the handle unused: -EINVAL (the parent's receiver is not in fd mode),
- * -EEXIST (the loop watches the worker already), -ENOMEM, or another of uv_poll_init's. */
+ * (-EINVAL if the worker has no `event`, -EOWNERDEAD in a fork's child): `ended`, which may be
+ * NULL, is the place to close the handle. The worker may be destroyed as soon as the handle is
+ * being closed, though not in an event callback. An error leaves the handle unused: -EINVAL (the
+ * parent's receiver is not in fd mode), -EOWNERDEAD, -EEXIST (the loop watches the worker already),
+ * -ENOMEM, or another of uv_poll_init's. */
 static inline int strait_uv_worker_start(uv_loop_t *loop, struct strait_uv_handle *handle,
                                          struct strait_worker *worker, strait_uv_fn *ended)
 {
@@ -272,13 +301,23 @@ static inline int strait_uv_pool_shutdown(struct strait_uv_handle *handle, enum 
 
 /* ---- the receiver of a channel or a port ---- */
 
+/* The message is released even if its handler has closed the receiver. */
+static inline void strait_uv_receiver_hand(struct strait_uv_handle *handle,
+                                           const struct strait_span *span)
+{
+    struct strait_receiver held;
+    strait_receiver_hold(handle->receiver, &held);
+    handle->message(handle, span->messages);
+    strait_receiver_resume(handle->receiver, &held);
+    strait_release(&held, span);
+}
+
 static inline ptrdiff_t strait_uv_receiver_step(struct strait_uv_handle *handle)
 {
     struct strait_span span;
     ptrdiff_t seen = strait_peek(handle->receiver, 1, &span);
     if (seen > 0) {
-        handle->message(handle, span.messages);
-        strait_release(handle->receiver, &span);
+        strait_uv_receiver_hand(handle, &span);
     } else if (seen == -EAGAIN) {
         seen = strait_receiver_arm(handle->receiver) == 0; /* 0: something has come meanwhile */
     }
@@ -286,8 +325,9 @@ static inline ptrdiff_t strait_uv_receiver_step(struct strait_uv_handle *handle)
 }
 
 /* Takes the messages of a receiver in fd mode, such as &port->receiver. Ends, with status 0, when
- * the sending side is closed and all is taken. `message` must not close the receiver nor its port,
- * but may close the handle, whose close callback may. Errors as strait_uv_worker_start. */
+ * the sending side is closed and all is taken, or the receiver is closed. In `message`, to receive
+ * from it says -EDEADLK; to close it is allowed, though not its port or channel: the handle's close
+ * callback may close those. Errors as strait_uv_worker_start. */
 static inline int strait_uv_receiver_start(uv_loop_t *loop, struct strait_uv_handle *handle,
                                            struct strait_receiver *receiver,
                                            strait_uv_message_fn *message, strait_uv_fn *ended)
@@ -299,6 +339,35 @@ static inline int strait_uv_receiver_start(uv_loop_t *loop, struct strait_uv_han
 }
 
 /* ---- a worker's own loop ---- */
+
+static inline void strait_uv_isolate_sleeps(uv_prepare_t *falls_asleep)
+{
+    struct strait_uv_handle *handle = (struct strait_uv_handle *)falls_asleep->data;
+    handle->asleep = true;
+    handle->slept = uv_metrics_idle_time(falls_asleep->loop);
+    strait_isolate_idle(handle->isolate, true);
+    handle->asleep_since = strait_now(); /* not before that of the isolate */
+}
+
+static inline void strait_uv_isolate_awake(uv_check_t *is_awake)
+{
+    strait_uv_wake((struct strait_uv_handle *)is_awake->data);
+}
+
+/* Keeps account of the loop's idle time, and keeps no loop going. None of these calls can fail. */
+static inline void strait_uv_isolate_account(uv_loop_t *loop, struct strait_uv_handle *handle)
+{
+    uv_loop_configure(loop, UV_METRICS_IDLE_TIME);
+    uv_prepare_init(loop, &handle->falls_asleep);
+    uv_check_init(loop, &handle->is_awake);
+    handle->falls_asleep.data = handle;
+    handle->is_awake.data = handle;
+    handle->open = 3;
+    uv_prepare_start(&handle->falls_asleep, strait_uv_isolate_sleeps);
+    uv_check_start(&handle->is_awake, strait_uv_isolate_awake);
+    uv_unref((uv_handle_t *)&handle->falls_asleep);
+    uv_unref((uv_handle_t *)&handle->is_awake);
+}
 
 static inline ptrdiff_t strait_uv_isolate_step(struct strait_uv_handle *handle)
 {
@@ -319,19 +388,27 @@ static inline ptrdiff_t strait_uv_isolate_step(struct strait_uv_handle *handle)
  *
  * The loop goes on for as long as it has other handles that are active: `ended` is where to close
  * them, and this one. Return `status` from the entry, and the exit event has the right reason. Your
- * other callbacks call strait_isolate_settle at their end if they have queued microtasks. Errors as
- * strait_uv_worker_start. */
+ * other callbacks call strait_isolate_settle at their end if they have queued microtasks.
+ *
+ * Until the handle is closed, the time that the loop sleeps is idle time of the worker (see
+ * strait_worker_usage); for that, UV_METRICS_IDLE_TIME is set for the loop. While a callback of
+ * another handle runs that polled with this one, it looks idle from outside, until it has returned.
+ * Errors as strait_uv_worker_start. */
 static inline int strait_uv_isolate_start(uv_loop_t *loop, struct strait_uv_handle *handle,
                                           struct strait_isolate *isolate,
                                           strait_message_fn *message, void *context,
                                           strait_uv_fn *ended)
 {
+    int fd = strait_receiver_fd(&strait_isolate_port(isolate)->receiver);
+    int error = strait_uv_start(loop, handle, fd, strait_uv_isolate_step, ended);
+    if (error) {
+        return error;
+    }
     handle->isolate = isolate;
     handle->handle = message;
     handle->context = context;
-    return strait_uv_start(loop, handle,
-                           strait_receiver_fd(&strait_isolate_port(isolate)->receiver),
-                           strait_uv_isolate_step, ended);
+    strait_uv_isolate_account(loop, handle);
+    return 0;
 }
 
 #ifdef __cplusplus

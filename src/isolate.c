@@ -428,11 +428,19 @@ int strait_isolate_result(const struct strait_isolate *isolate)
 
 void strait_isolate_idle(struct strait_isolate *isolate, bool idle)
 {
+    if (!idle) {
+        strait_isolate_woke(isolate, strait_now());
+        return;
+    }
     strait_isolate_check(isolate);
     strait_idle_note(strait_now());
-    if (!idle) {
-        strait_idle_over();
-    }
+}
+
+void strait_isolate_woke(struct strait_isolate *isolate, int64_t time)
+{
+    strait_isolate_check(isolate);
+    strait_idle_note(time); /* no time, if it was not asleep */
+    strait_idle_over();
 }
 
 /* The end of the worker's time so far. */

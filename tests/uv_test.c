@@ -33,6 +33,24 @@ static void count_close(struct strait_uv_handle *handle)
     closes++;
 }
 
+/* Soon nothing that the loop polls is ready, so that it would sleep: seen after two turns on end,
+ * since what one has changed is polled by the next. */
+static void falls_asleep(uv_loop_t *loop)
+{
+    unsigned quiet = 0;
+    for (unsigned turns = 0; turns < 20 && quiet < 2; turns++) {
+        uv_run(loop, UV_RUN_NOWAIT);
+        quiet = readable(uv_backend_fd(loop), 0) ? 0 : quiet + 1;
+    }
+    EXPECT(quiet == 2);
+}
+
+/* Until something comes, or forever. */
+static void sleeps_until_woken(uv_loop_t *loop)
+{
+    EXPECT(readable(uv_backend_fd(loop), -1));
+}
+
 /* A timer that runs once in each turn of a loop, and what came between two of its runs. */
 struct metronome {
     uv_timer_t timer;
@@ -201,6 +219,47 @@ static void a_backlog_leaves_the_timers_running(void **state)
     loop_close(&loop);
     assert_in_range(parents.turns, BACKLOG / STRAIT_BUDGET, BACKLOG);
     assert_int_equal(parents.most, STRAIT_BUDGET);
+}
+
+static int paused_entry(struct strait_isolate *isolate)
+{
+    struct gate *gates = strait_isolate_data(isolate);
+    struct strait_sender *sender = &strait_isolate_port(isolate)->sender;
+    for (uint64_t i = 0; i < 20; i++) {
+        gate_wait(&gates[i]);
+        EXPECT(strait_send(sender, &i, 1, STRAIT_FOREVER) == 1);
+    }
+    return 0;
+}
+
+static void a_parent_sleeps_when_nothing_happens(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    static struct gate gates[20];
+    struct strait_worker_options options = {
+        .entry = paused_entry,
+        .data = gates,
+        .event = log_event,
+        .context = &log,
+    };
+    struct strait_uv_handle handle;
+    uv_loop_t loop;
+    loop_open(&loop);
+    memset(gates, 0, sizeof(gates));
+    struct strait_worker *worker = spawn(&options);
+    handle.data = worker;
+    assert_int_equal(strait_uv_worker_start(&loop, &handle, worker, worker_at_end), 0);
+    for (size_t i = 0; i < 20; i++) {
+        gate_await(&gates[i], 1); /* its last message is sent */
+        falls_asleep(&loop);
+        assert_int_equal(log.messages, i);
+        assert_false(readable(strait_worker_fd(worker), 0));
+        gate_open(&gates[i]);
+        sleeps_until_woken(&loop);
+    }
+    loop_close(&loop);
+    assert_string_equal(log.events, "omx");
 }
 
 /* Closes its handle at one event, and counts what comes thereafter. */
@@ -523,6 +582,31 @@ static void an_unreferenced_pool_keeps_no_loop(void **state)
     assert_int_equal(closes, 1);
 }
 
+static void a_pools_parent_sleeps_when_no_task_is_done(void **state)
+{
+    (void)state;
+    struct crowd crowd;
+    uv_loop_t loop;
+    crowd_start(&crowd, &loop, crowd_ended);
+    for (unsigned i = 0; i < 20; i++) {
+        unsigned before = crowd.done;
+        crowd_submit(&crowd, hold, 1);
+        gate_await(&crowd.gate, 1);
+        falls_asleep(&loop);
+        assert_false(readable(strait_pool_fd(crowd.pool), 0));
+        gate_open(&crowd.gate);
+        while (crowd.done == before) {
+            sleeps_until_woken(&loop);
+            uv_run(&loop, UV_RUN_NOWAIT);
+        }
+        memset(&crowd.gate, 0, sizeof(crowd.gate));
+        falls_asleep(&loop);
+    }
+    assert_int_equal(strait_uv_pool_shutdown(&crowd.handle, STRAIT_CLOSE_DRAIN), 0);
+    loop_close(&loop);
+    assert_int_equal(crowd.done, 20);
+}
+
 /* ---- receivers ---- */
 
 struct stream {
@@ -532,8 +616,19 @@ struct stream {
     uint64_t count; /* what the other thread sends */
     uint64_t next;
     uint64_t close_at;
+    void *closing; /* what is closed then */
+    uint64_t dropped;
     unsigned ended;
 };
+
+static void count_drop(void *message, void *context)
+{
+    struct stream *stream = context;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    EXPECT(number == stream->close_at + 1 + stream->dropped);
+    stream->dropped++;
+}
 
 static void *stream_send(void *context)
 {
@@ -575,18 +670,21 @@ static void stream_ended(struct strait_uv_handle *handle)
     EXPECT(strait_uv_close(handle, stream_close) == 0);
 }
 
-static void stream_start(struct stream *stream, uv_loop_t *loop)
+static void stream_start(struct stream *stream, uv_loop_t *loop, strait_uv_message_fn *message)
 {
     struct strait_port_options options = {
         .back = {.message_size = 8, .capacity = 64, .receiver = STRAIT_WAIT_FD},
+        .drop_back = count_drop,
+        .context = stream,
     };
     closes = 0;
     loop_open(loop);
     assert_int_equal(strait_port_pair(&stream->a, &stream->b, &options), 0);
+    strait_port_give(&stream->b);
     stream->handle.data = stream;
-    assert_int_equal(strait_uv_receiver_start(loop, &stream->handle, &stream->a.receiver,
-                                              stream_message, stream_ended),
-                     0);
+    assert_int_equal(
+        strait_uv_receiver_start(loop, &stream->handle, &stream->a.receiver, message, stream_ended),
+        0);
 }
 
 static void a_port_is_read_to_its_end(void **state)
@@ -595,7 +693,7 @@ static void a_port_is_read_to_its_end(void **state)
     struct stream stream = {.count = scaled(100000), .close_at = UINT64_MAX};
     pthread_t thread;
     uv_loop_t loop;
-    stream_start(&stream, &loop);
+    stream_start(&stream, &loop, stream_message);
     thread_start(&thread, stream_send, &stream);
     loop_close(&loop);
     thread_join(thread);
@@ -610,7 +708,7 @@ static void a_receiver_outlives_its_handle(void **state)
     struct stream stream = {.count = 50, .close_at = 20};
     uv_loop_t loop;
     uint64_t number;
-    stream_start(&stream, &loop);
+    stream_start(&stream, &loop, stream_message);
     stream_send(&stream);
     loop_close(&loop);
     assert_int_equal(closes, 1);
@@ -637,6 +735,109 @@ static void a_receiver_that_parks_is_refused(void **state)
     strait_port_close(&a);
     strait_port_close(&b);
     loop_close(&loop);
+}
+
+static void hear_no_more(struct stream *stream)
+{
+    uint64_t number;
+    struct strait_span span;
+    struct strait_receiver *receiver = &stream->a.receiver;
+    EXPECT(strait_try_receive(receiver, &number, 1) == -EDEADLK);
+    EXPECT(strait_peek(receiver, 1, &span) == -EDEADLK);
+    EXPECT(strait_receive(receiver, &number, 1, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_receiver_arm(receiver) == -EDEADLK);
+}
+
+/* At its `close_at` it closes what `closing` says, and tries to receive before and after. */
+static void greedy_message(struct strait_uv_handle *handle, const void *message)
+{
+    struct stream *stream = handle->data;
+    uint64_t number;
+    memcpy(&number, message, sizeof(number));
+    EXPECT(number == stream->next);
+    hear_no_more(stream);
+    stream->next++;
+    if (number != stream->close_at) {
+        return;
+    }
+    if (stream->closing == &stream->handle) {
+        EXPECT(strait_uv_close(handle, count_close) == 0);
+        hear_no_more(stream);
+    } else {
+        uint64_t none;
+        strait_receiver_close(stream->closing);
+        EXPECT(strait_try_receive(stream->closing, &none, 1) == -EPIPE);
+    }
+    EXPECT(memcmp(message, &number, sizeof(number)) == 0); /* it is still there */
+}
+
+static void a_handler_does_not_receive(void **state)
+{
+    (void)state;
+    struct stream stream = {.count = 50, .close_at = UINT64_MAX};
+    uv_loop_t loop;
+    stream_start(&stream, &loop, greedy_message);
+    stream_send(&stream);
+    loop_close(&loop);
+    assert_int_equal(stream.next, 50);
+    assert_int_equal(stream.ended, 1);
+    assert_int_equal(closes, 1);
+}
+
+static void a_handler_closes_its_handle(void **state)
+{
+    (void)state;
+    struct stream stream = {.count = 50, .close_at = 20, .closing = &stream.handle};
+    uv_loop_t loop;
+    uint64_t number;
+    stream_start(&stream, &loop, greedy_message);
+    stream_send(&stream);
+    loop_close(&loop);
+    assert_int_equal(stream.ended, 0);
+    assert_int_equal(closes, 1);
+    assert_int_equal(strait_try_receive(&stream.a.receiver, &number, 1), 1);
+    assert_int_equal(number, 21); /* the right is back, and 20 was released */
+    stream.close_at = 21;
+    strait_port_close(&stream.a);
+    assert_int_equal(stream.dropped, 50 - 22);
+    assert_no_faults();
+}
+
+/* Each of the messages is handled or dropped, none both. */
+static void a_handler_closes_its_receiver(void **state)
+{
+    (void)state;
+    for (uint64_t at = 0; at < 50; at += 7) {
+        struct stream stream = {.count = 50, .close_at = at, .closing = &stream.a.receiver};
+        uv_loop_t loop;
+        stream_start(&stream, &loop, greedy_message);
+        stream_send(&stream);
+        loop_close(&loop);
+        assert_int_equal(stream.next, at + 1);
+        assert_int_equal(stream.ended, 1);
+        assert_int_equal(closes, 1);
+        assert_int_equal(stream.dropped, 50 - (at + 1));
+    }
+}
+
+static void a_receiver_sleeps_when_it_has_nothing(void **state)
+{
+    (void)state;
+    struct stream stream = {.close_at = UINT64_MAX};
+    uv_loop_t loop;
+    stream_start(&stream, &loop, stream_message);
+    strait_port_adopt(&stream.b);
+    falls_asleep(&loop);
+    for (uint64_t i = 0; i < 20; i++) {
+        assert_int_equal(strait_try_send(&stream.b.sender, &i, 1), 1);
+        sleeps_until_woken(&loop);
+        falls_asleep(&loop);
+        assert_int_equal(stream.next, i + 1);
+        assert_false(readable(strait_receiver_fd(&stream.a.receiver), 0));
+    }
+    strait_port_close(&stream.b);
+    loop_close(&loop);
+    assert_int_equal(stream.ended, 1);
 }
 
 /* ---- a worker's own loop ---- */
@@ -862,6 +1063,177 @@ static void a_backlog_leaves_the_workers_timers_running(void **state)
     assert_int_equal(inner.handled, BACKLOG);
     assert_in_range(inner.metronome.turns, BACKLOG / STRAIT_BUDGET, BACKLOG);
     assert_int_equal(inner.metronome.most, STRAIT_BUDGET);
+}
+
+#define WAKES 20
+
+struct sleeper {
+    uv_loop_t loop;
+    struct strait_uv_handle handle;
+    struct gate gates[WAKES];
+    uv_async_t async;
+    struct gate at_work[2]; /* in a callback that is not the handle's; the second closes both */
+    unsigned asyncs;
+    uint64_t handled;
+    uint64_t hold_at; /* this message's handler waits at its gate */
+};
+
+static int sleeper_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct sleeper *sleeper = context;
+    uint64_t number;
+    (void)isolate;
+    memcpy(&number, message, sizeof(number));
+    EXPECT(number == sleeper->handled);
+    sleeper->handled++;
+    if (number == sleeper->hold_at) {
+        gate_wait(&sleeper->gates[0]);
+    }
+    return 0;
+}
+
+static void sleeper_ended(struct strait_uv_handle *handle)
+{
+    EXPECT(strait_uv_close(handle, NULL) == 0);
+}
+
+static void sleeper_start(struct sleeper *sleeper, struct strait_isolate *isolate)
+{
+    EXPECT(uv_loop_init(&sleeper->loop) == 0);
+    EXPECT(strait_uv_isolate_start(&sleeper->loop, &sleeper->handle, isolate, sleeper_message,
+                                   sleeper, sleeper_ended) == 0);
+    strait_uv_unref(&sleeper->handle);
+    EXPECT(!uv_loop_alive(&sleeper->loop)); /* nor does anything else of it keep a loop */
+    strait_uv_ref(&sleeper->handle);
+}
+
+static int sleeper_end(struct sleeper *sleeper)
+{
+    EXPECT(uv_run(&sleeper->loop, UV_RUN_DEFAULT) == 0);
+    EXPECT(uv_loop_close(&sleeper->loop) == 0);
+    return sleeper->handle.status;
+}
+
+static int naps_entry(struct strait_isolate *isolate)
+{
+    struct sleeper *sleeper = strait_isolate_data(isolate);
+    int fd = strait_receiver_fd(&strait_isolate_port(isolate)->receiver);
+    sleeper_start(sleeper, isolate);
+    for (uint64_t i = 0; i < WAKES; i++) {
+        falls_asleep(&sleeper->loop);
+        EXPECT(!readable(fd, 0));
+        EXPECT(sleeper->handled == i);
+        gate_wait(&sleeper->gates[i]); /* one more has been sent */
+        sleeps_until_woken(&sleeper->loop);
+    }
+    return sleeper_end(sleeper);
+}
+
+static void a_worker_sleeps_when_it_has_nothing(void **state)
+{
+    (void)state;
+    static struct sleeper sleeper;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = inner_options(NULL, naps_entry, &log);
+    memset(&sleeper, 0, sizeof(sleeper));
+    sleeper.hold_at = UINT64_MAX;
+    options.data = &sleeper;
+    struct strait_worker *worker = spawn(&options);
+    for (uint64_t i = 0; i < WAKES; i++) {
+        gate_await(&sleeper.gates[i], 1);
+        assert_int_equal(strait_send(&strait_worker_port(worker)->sender, &i, 1, STRAIT_FOREVER),
+                         1);
+        gate_open(&sleeper.gates[i]);
+    }
+    strait_sender_close(&strait_worker_port(worker)->sender);
+    dispatch_to_exit(worker);
+    join_and_destroy(worker);
+    assert_no_faults();
+    assert_int_equal(sleeper.handled, WAKES);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+}
+
+static void sleeper_async(uv_async_t *async)
+{
+    struct sleeper *sleeper = async->data;
+    gate_wait(&sleeper->at_work[sleeper->asyncs]);
+    sleeper->asyncs++;
+    if (sleeper->asyncs == 2) {
+        uv_close((uv_handle_t *)async, NULL);
+        EXPECT(strait_uv_close(&sleeper->handle, NULL) == 0);
+    }
+}
+
+static int usage_entry(struct strait_isolate *isolate)
+{
+    struct sleeper *sleeper = strait_isolate_data(isolate);
+    sleeper_start(sleeper, isolate);
+    EXPECT(uv_async_init(&sleeper->loop, &sleeper->async, sleeper_async) == 0);
+    sleeper->async.data = sleeper;
+    return sleeper_end(sleeper);
+}
+
+/* What a worker has done while its parent slept for 2 ms. */
+static struct strait_usage usage_of_a_while(const struct strait_worker *worker)
+{
+    struct strait_usage before;
+    struct strait_usage after;
+    assert_int_equal(strait_worker_usage(worker, &before), 0);
+    sleep_ns(2000000);
+    assert_int_equal(strait_worker_usage(worker, &after), 0);
+    after.online_ns -= before.online_ns;
+    after.idle_ns -= before.idle_ns;
+    return after;
+}
+
+/* Asleep in uv_run, it is idle all the time, once it has come there. */
+static void await_idleness(const struct strait_worker *worker)
+{
+    struct strait_usage usage;
+    unsigned looks = 0;
+    do {
+        usage = usage_of_a_while(worker);
+        looks++;
+    } while (usage.idle_ns != usage.online_ns && looks < 2000);
+    assert_int_equal(usage.idle_ns, usage.online_ns);
+    progress_made();
+}
+
+/* In a message's handler it is active; so it is in the callback of another handle, which is known
+ * when that has returned. */
+static void a_loop_that_sleeps_is_idle(void **state)
+{
+    (void)state;
+    static struct sleeper sleeper;
+    struct event_log log = {.count = 0};
+    struct strait_usage usage;
+    uint64_t number = 0;
+    struct strait_worker_options options = inner_options(NULL, usage_entry, &log);
+    memset(&sleeper, 0, sizeof(sleeper));
+    options.data = &sleeper;
+    struct strait_worker *worker = spawn(&options);
+    await_idleness(worker);
+    assert_int_equal(strait_send(&strait_worker_port(worker)->sender, &number, 1, STRAIT_FOREVER),
+                     1);
+    gate_await(&sleeper.gates[0], 1);
+    int64_t held = 0;
+    usage = usage_of_a_while(worker);
+    assert_int_equal(usage.idle_ns, 0);
+    held += usage.online_ns;
+    gate_open(&sleeper.gates[0]);
+    for (unsigned i = 0; i < 2; i++) {
+        await_idleness(worker);
+        assert_int_equal(uv_async_send(&sleeper.async), 0);
+        gate_await(&sleeper.at_work[i], 1);
+        held += usage_of_a_while(worker).online_ns;
+        gate_open(&sleeper.at_work[i]);
+    }
+    dispatch_to_exit(worker);
+    assert_int_equal(strait_worker_usage(worker, &usage), 0);
+    assert_true(usage.online_ns - usage.idle_ns >= held);
+    assert_true(usage.idle_ns > 0);
+    join_and_destroy(worker);
+    assert_no_faults();
 }
 
 /* ---- TCP, timers and messages together: an echo server in one loop, its client in the other ----
@@ -1130,6 +1502,7 @@ int main(void)
         life_test(all_messages_come_before_the_exit),
         life_test(any_budget_sees_the_end),
         life_test(a_backlog_leaves_the_timers_running),
+        life_test(a_parent_sleeps_when_nothing_happens),
         life_test(a_close_in_a_callback_is_the_last_one),
         life_test(an_unreferenced_handle_keeps_no_loop),
         life_test(what_cannot_be_watched_is_refused),
@@ -1138,14 +1511,21 @@ int main(void)
         life_test(a_drain_turns_into_a_cancel),
         life_test(a_pool_outlives_its_handle),
         life_test(an_unreferenced_pool_keeps_no_loop),
+        life_test(a_pools_parent_sleeps_when_no_task_is_done),
         life_test(a_port_is_read_to_its_end),
         life_test(a_receiver_outlives_its_handle),
         life_test(a_receiver_that_parks_is_refused),
+        life_test(a_handler_does_not_receive),
+        life_test(a_handler_closes_its_handle),
+        life_test(a_handler_closes_its_receiver),
+        life_test(a_receiver_sleeps_when_it_has_nothing),
         life_test(microtasks_follow_their_message),
         life_test(a_handler_ends_its_loop),
         life_test(a_worker_in_its_loop_is_stopped),
         life_test(a_worker_that_sleeps_in_its_loop_is_stopped),
         life_test(a_backlog_leaves_the_workers_timers_running),
+        life_test(a_worker_sleeps_when_it_has_nothing),
+        life_test(a_loop_that_sleeps_is_idle),
         life_test(tcp_timers_and_messages_share_both_loops),
     };
     uv_loop_t first; /* opens what libuv keeps open */

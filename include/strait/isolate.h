@@ -168,6 +168,11 @@ STRAIT_API int strait_isolate_result(const struct strait_isolate *isolate);
  * lies between is idle time, see strait_worker_usage. Costs a reading of the clock. */
 STRAIT_API void strait_isolate_idle(struct strait_isolate *isolate, bool idle);
 
+/* As strait_isolate_idle(isolate, false), for a loop that is told only later when it woke up: at
+ * `time`, on CLOCK_MONOTONIC in nanoseconds, not before it fell asleep. Without effect if it has
+ * woken up already. */
+STRAIT_API void strait_isolate_woke(struct strait_isolate *isolate, int64_t time);
+
 /* Says what went wrong, for the error event that the parent sees before the worker's exit. The
  * first call counts. `text` must outlive the worker (a literal, say) or be NULL. */
 STRAIT_API void strait_isolate_fail(struct strait_isolate *isolate, int code, const char *text);

@@ -81,13 +81,21 @@ static inline void heap_set_used(struct strait_heap *heap, size_t used)
     strait_word_store_relaxed(&heap->used, used);
 }
 
+/* Out of line: never so little, unless something has come back meanwhile. */
+static void heap_note_least(struct strait_heap *heap)
+{
+    heap_collect(heap);
+    if (heap->ceiling - heap->used < heap->least_room) {
+        /* the heap's thread writes it */
+        strait_word_store_relaxed(&heap->least_room, heap->ceiling - heap->used);
+    }
+}
+
 static inline void heap_charge(struct strait_heap *heap, size_t bytes)
 {
-    size_t used = heap->used + bytes;
-    heap_set_used(heap, used);
-    if (heap->ceiling - used < heap->least_room) {
-        /* the heap's thread writes it */
-        strait_word_store_relaxed(&heap->least_room, heap->ceiling - used);
+    heap_set_used(heap, heap->used + bytes);
+    if (STRAIT_UNLIKELY(heap->ceiling - heap->used < heap->least_room)) {
+        heap_note_least(heap);
     }
 }
 

@@ -1297,6 +1297,30 @@ static void usage_shows_the_heap_from_outside(void **state)
     assert_no_faults();
 }
 
+static int lend_again_entry(struct strait_isolate *isolate)
+{
+    struct strait_buffer buffer;
+    for (int round = 0; round < 10; round++) {
+        EXPECT(strait_heap_buffer(isolate, 10000, &buffer) == 0);
+        strait_buffer_release(&buffer);
+    }
+    return 0;
+}
+
+/* With and without a limit that makes the heap look at what has come back. */
+static void what_came_back_is_not_used_twice(void **state)
+{
+    (void)state;
+    for (size_t limit = 0; limit <= LIMIT; limit += LIMIT) {
+        struct strait_worker_options options = {.entry = lend_again_entry, .heap_limit = limit};
+        struct strait_worker *worker = spawn(&options);
+        assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+        assert_in_range(usage_of(worker).heap_highest, 10000, 10100);
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
 /* ---- misuse, in a checked build: the program ends, and says why ---- */
 
 /* A child process needs a worker, and ThreadSanitizer lets no thread start after a fork. */
@@ -1450,6 +1474,7 @@ int main(void)
         life_test(a_loop_of_ones_own_can_be_idle),
         life_test(usage_can_be_read_at_any_time),
         life_test(usage_shows_the_heap_from_outside),
+        life_test(what_came_back_is_not_used_twice),
 #if TEST_MISUSE
         life_test(an_isolate_used_by_another_thread_is_caught),
 #endif

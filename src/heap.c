@@ -258,10 +258,16 @@ void *strait_heap_change(struct strait_heap *heap, void *memory, size_t bytes)
     if (bytes <= room && bytes >= room / 2) {
         return memory;
     }
+    bool limit_hit = heap->limit_hit;
     void *moved = strait_heap_take(heap, bytes);
     if (moved) {
         memcpy(moved, memory, strait_min(bytes, room));
         strait_heap_give(heap, memory);
+        return moved;
     }
-    return moved;
+    if (bytes > room) {
+        return NULL;
+    }
+    heap->limit_hit = limit_hit; /* no room for a smaller one beside it: the old one does */
+    return memory;
 }

@@ -165,6 +165,32 @@ static void a_refused_resize_leaves_the_old_block(void **state)
     in_worker(resize_limit_entry, NULL, LIMIT);
 }
 
+static int shrink_entry(struct strait_isolate *isolate)
+{
+    unsigned char *memory = strait_heap_alloc(isolate, LIMIT - 100);
+    EXPECT(memory != NULL);
+    memset(memory, 0x5a, LIMIT - 100);
+    memory = strait_heap_resize(isolate, memory, LIMIT / 4);
+    EXPECT(memory != NULL);
+    for (size_t i = 0; memory && i < LIMIT / 4; i++) {
+        EXPECT(memory[i] == 0x5a);
+    }
+    return 0;
+}
+
+static void a_full_heap_refuses_no_smaller_block(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = {
+        .entry = shrink_entry, .heap_limit = LIMIT, .event = log_event, .context = &log};
+    struct strait_worker *worker = spawn(&options);
+    dispatch_to_exit(worker);
+    join_and_destroy(worker);
+    assert_string_equal(log.events, "ox");
+    assert_no_faults();
+}
+
 /* ---- a random life, against a plain list of what should be there ---- */
 
 #define BLOCKS 256
@@ -1444,6 +1470,7 @@ int main(void)
         life_test(the_heap_limit_is_exact),
         life_test(the_last_byte_can_be_had),
         life_test(a_refused_resize_leaves_the_old_block),
+        life_test(a_full_heap_refuses_no_smaller_block),
         life_test(a_random_life_leaves_an_empty_heap),
         life_test(what_is_not_freed_goes_back_at_exit),
         life_test(a_full_heap_is_full_for_its_worker_alone),

@@ -42,7 +42,7 @@ STRAIT_API bool strait_isolate_stopping(const struct strait_isolate *isolate);
 STRAIT_API void *strait_heap_alloc(struct strait_isolate *isolate, size_t bytes);
 
 /* Changes an allocation's size, moving it if need be. NULL and the old one untouched past the
- * limit. A NULL `memory` allocates, 0 bytes free. */
+ * limit, which making it smaller never is. A NULL `memory` allocates, 0 bytes free. */
 STRAIT_API void *strait_heap_resize(struct strait_isolate *isolate, void *memory, size_t bytes);
 
 /* Gives one allocation back. NULL is ignored. */

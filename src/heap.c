@@ -209,7 +209,8 @@ static void give_large(struct strait_heap *heap, struct header *header)
 
 void *strait_heap_take(struct strait_heap *heap, size_t bytes)
 {
-    if (bytes == 0 || bytes > SIZE_MAX / 2) {
+    if (bytes == 0 || bytes > SIZE_MAX / 2) { /* so that sums do not overflow */
+        heap->limit_hit = heap->limit_hit || bytes > heap->limit;
         return NULL;
     }
     size_t size = bytes + sizeof(struct header);

@@ -936,6 +936,40 @@ static void the_parent_learns_of_the_limit_once(void **state)
     assert_string_equal(log.events, "olmx");
 }
 
+static int huge_entry(struct strait_isolate *isolate)
+{
+    EXPECT(strait_heap_alloc(isolate, SIZE_MAX) == NULL);
+    return 0;
+}
+
+static int huge_buffer_entry(struct strait_isolate *isolate)
+{
+    struct strait_buffer buffer;
+    EXPECT(strait_heap_buffer(isolate, SIZE_MAX, &buffer) == -ENOMEM);
+    return 0;
+}
+
+/* A size that nobody has, a negative one say, is past the limit, too, where there is one. */
+static void the_limit_refuses_the_largest_sizes(void **state)
+{
+    (void)state;
+    strait_entry_fn *const entries[] = {huge_entry, huge_buffer_entry};
+    for (size_t i = 0; i < 4; i++) {
+        struct event_log log = {.count = 0};
+        struct strait_worker_options options = {
+            .entry = entries[i / 2],
+            .heap_limit = i % 2 ? LIMIT : 0,
+            .event = log_event,
+            .context = &log,
+        };
+        struct strait_worker *worker = spawn(&options);
+        dispatch_to_exit(worker);
+        join_and_destroy(worker);
+        assert_string_equal(log.events, i % 2 ? "olx" : "ox");
+    }
+    assert_no_faults();
+}
+
 /* ---- buffers ---- */
 
 static _Atomic unsigned released;
@@ -1492,6 +1526,7 @@ int main(void)
         life_test(a_stop_makes_a_loops_fd_readable),
         life_test(a_dispatch_can_be_polled),
         life_test(the_parent_learns_of_the_limit_once),
+        life_test(the_limit_refuses_the_largest_sizes),
         life_test(an_adopted_buffer_counts),
         life_test(adopted_buffers_are_released_at_exit),
         life_test(a_lent_buffer_counts_until_it_is_released),

@@ -523,11 +523,12 @@ static bool await_end(struct strait_worker *worker)
 /* The link is closed, which either side may have done while the worker lives: -EPIPE. */
 static ptrdiff_t tell_end(struct strait_worker *worker)
 {
-    if (!await_end(worker)) {
-        return -EPIPE;
-    }
-    if (limit_untold(worker)) {
+    bool ended = await_end(worker);
+    if (limit_untold(worker)) { /* looked at once the fd is cleared */
         return tell_limit(worker);
+    }
+    if (!ended) {
+        return -EPIPE;
     }
     bool failed = worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;
     return failed && !worker->said_error ? tell_error(worker) : tell_exit(worker);

@@ -243,8 +243,8 @@ static unsigned next_turn(void)
     return strait_add_acq_rel(&turn, 1);
 }
 
-/* The one CPU to run on, or -1. */
-static int only_cpu(const struct strait_worker_options *options)
+/* The one CPU that was asked for or chosen, or -1. */
+static int chosen_cpu(const struct strait_worker_options *options)
 {
     if (options->pin == STRAIT_PIN_CHOOSE) {
         return strait_cpu_choose(sched_getcpu(), next_turn(), false);
@@ -252,14 +252,24 @@ static int only_cpu(const struct strait_worker_options *options)
     return options->pin == STRAIT_PIN_CPU ? options->cpu : -1;
 }
 
+/* The one CPU in the set, or -1. */
+static int only_cpu(const cpu_set_t *cpus)
+{
+    int cpu = 0;
+    while (!CPU_ISSET((size_t)cpu, cpus)) {
+        cpu++;
+    }
+    return CPU_COUNT(cpus) == 1 ? cpu : -1;
+}
+
 static int set_cpus(struct strait_worker *worker, pthread_attr_t *attributes)
 {
     const struct strait_worker_options *options = &worker->options;
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
-    worker->cpu = only_cpu(options);
-    if (worker->cpu >= 0) {
-        CPU_SET((size_t)worker->cpu, &cpus);
+    int one = chosen_cpu(options);
+    if (one >= 0) {
+        CPU_SET((size_t)one, &cpus);
     }
     for (size_t i = 0; options->pin == STRAIT_PIN_SET && i < options->cpu_count; i++) {
         CPU_SET((size_t)options->cpus[i], &cpus);
@@ -269,6 +279,7 @@ static int set_cpus(struct strait_worker *worker, pthread_attr_t *attributes)
             CPU_SET((size_t)cpu, &cpus);
         }
     }
+    worker->cpu = only_cpu(&cpus);
     return -pthread_attr_setaffinity_np(attributes, sizeof(cpus), &cpus);
 }
 

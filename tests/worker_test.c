@@ -1296,6 +1296,32 @@ static void a_failed_init_leaves_nothing_behind(void **state)
     assert_no_faults();
 }
 
+static int status_cpu(const struct strait_worker_options *options)
+{
+    struct strait_worker_status status;
+    struct strait_worker *worker = spawn(options);
+    assert_returns(strait_worker_status(worker, &status), 0);
+    join_and_destroy(worker);
+    return status.cpu;
+}
+
+static void a_set_of_one_cpu_pins(void **state)
+{
+    (void)state;
+    cpu_set_t allowed = allowed_cpus();
+    int cpus[2];
+    struct strait_worker_options options = {
+        .entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 1};
+    for (cpus[0] = 0; !CPU_ISSET((size_t)cpus[0], &allowed); cpus[0]++) {
+    }
+    assert_int_equal(status_cpu(&options), cpus[0]);
+    cpus[1] = cpus[0]; /* said twice */
+    options.cpu_count = 2;
+    assert_int_equal(status_cpu(&options), cpus[0]);
+    options.pin = STRAIT_PIN_NONE;
+    assert_true((status_cpu(&options) == -1) == (CPU_COUNT(&allowed) > 1));
+}
+
 static void a_worker_may_have_a_set_of_cpus(void **state)
 {
     (void)state;
@@ -1510,6 +1536,7 @@ int main(void)
         life_test(fini_runs_however_the_entry_ended),
         life_test(a_failed_init_leaves_nothing_behind),
         life_test(a_worker_may_have_a_set_of_cpus),
+        life_test(a_set_of_one_cpu_pins),
         life_test(a_stuck_worker_is_named),
         life_test(a_forks_child_leaves_the_worker_alone),
         life_test(an_idle_worker_burns_no_cpu),

@@ -1400,6 +1400,8 @@ enum crime {
     CRIME_START,
     CRIME_STOP,
     CRIME_SETTLE,
+    CRIME_PORT,
+    CRIME_DATA,
     CRIME_DISPATCH,
     CRIMES,
 };
@@ -1447,6 +1449,12 @@ static void commit_crime(struct scene *scene, enum crime crime)
         break;
     case CRIME_SETTLE:
         strait_isolate_settle(scene->isolate);
+        break;
+    case CRIME_PORT:
+        strait_isolate_port(scene->isolate);
+        break;
+    case CRIME_DATA:
+        strait_isolate_data(scene->isolate);
         break;
     default:
         strait_isolate_dispatch(scene->isolate, diary_message, NULL, 1);

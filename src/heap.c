@@ -81,13 +81,21 @@ static inline void heap_set_used(struct strait_heap *heap, size_t used)
     strait_word_store_relaxed(&heap->used, used);
 }
 
+/* Out of line: never so little, unless something has come back meanwhile. */
+static void heap_note_least(struct strait_heap *heap)
+{
+    heap_collect(heap);
+    if (heap->ceiling - heap->used < heap->least_room) {
+        /* the heap's thread writes it */
+        strait_word_store_relaxed(&heap->least_room, heap->ceiling - heap->used);
+    }
+}
+
 static inline void heap_charge(struct strait_heap *heap, size_t bytes)
 {
-    size_t used = heap->used + bytes;
-    heap_set_used(heap, used);
-    if (heap->ceiling - used < heap->least_room) {
-        /* the heap's thread writes it */
-        strait_word_store_relaxed(&heap->least_room, heap->ceiling - used);
+    heap_set_used(heap, heap->used + bytes);
+    if (STRAIT_UNLIKELY(heap->ceiling - heap->used < heap->least_room)) {
+        heap_note_least(heap);
     }
 }
 
@@ -201,7 +209,8 @@ static void give_large(struct strait_heap *heap, struct header *header)
 
 void *strait_heap_take(struct strait_heap *heap, size_t bytes)
 {
-    if (bytes == 0 || bytes > SIZE_MAX / 2) {
+    if (bytes == 0 || bytes > SIZE_MAX / 2) { /* so that sums do not overflow */
+        heap->limit_hit = heap->limit_hit || bytes > heap->limit;
         return NULL;
     }
     size_t size = bytes + sizeof(struct header);
@@ -250,10 +259,16 @@ void *strait_heap_change(struct strait_heap *heap, void *memory, size_t bytes)
     if (bytes <= room && bytes >= room / 2) {
         return memory;
     }
+    bool limit_hit = heap->limit_hit;
     void *moved = strait_heap_take(heap, bytes);
     if (moved) {
         memcpy(moved, memory, strait_min(bytes, room));
         strait_heap_give(heap, memory);
+        return moved;
     }
-    return moved;
+    if (bytes > room) {
+        return NULL;
+    }
+    heap->limit_hit = limit_hit; /* no room for a smaller one beside it: the old one does */
+    return memory;
 }

@@ -135,8 +135,8 @@ static struct strait_loans *own_loans(struct strait_heap *heap)
 
 static struct loan *lend(struct strait_heap *heap, size_t bytes)
 {
-    size_t charge = sizeof(struct loan) + bytes;
-    if (bytes > SIZE_MAX / 2 || !strait_heap_room(heap, charge)) {
+    size_t charge = sizeof(struct loan) + strait_min(bytes, SIZE_MAX / 2);
+    if (!strait_heap_room(heap, charge) || bytes > SIZE_MAX / 2) {
         return NULL;
     }
     struct strait_loans *loans = own_loans(heap);

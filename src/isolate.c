@@ -69,11 +69,13 @@ void strait_isolate_check(const struct strait_isolate *isolate)
 
 struct strait_port *strait_isolate_port(struct strait_isolate *isolate)
 {
+    strait_isolate_check(isolate);
     return isolate->port;
 }
 
 void *strait_isolate_data(struct strait_isolate *isolate)
 {
+    strait_isolate_check(isolate);
     return isolate->data;
 }
 

@@ -728,6 +728,15 @@ static bool called_by_task(const struct strait_pool *pool)
     return false;
 }
 
+/* The deadline alone ends this wait: a worker that was asked to stop can close its pool. */
+static int await_completions(struct strait_pool *pool, int64_t deadline)
+{
+    struct strait_berth *own = strait_berth_enter(NULL);
+    int error = strait_receive_wait(&pool->completions, deadline);
+    strait_berth_enter(own);
+    return error;
+}
+
 int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t deadline)
 {
     if (called_by_task(pool) || pool->dispatching) {
@@ -741,7 +750,7 @@ int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t 
     }
     for (;;) {
         strait_pool_dispatch(pool, SIZE_MAX);
-        int error = strait_receive_wait(&pool->completions, deadline);
+        int error = await_completions(pool, deadline);
         if (error == -EPIPE) {
             break;
         }

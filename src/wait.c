@@ -230,9 +230,11 @@ void strait_berth_init(struct strait_berth *new, const uint32_t *cancel)
     new->cancel = cancel;
 }
 
-void strait_berth_enter(struct strait_berth *own)
+struct strait_berth *strait_berth_enter(struct strait_berth *own)
 {
+    struct strait_berth *before = berth;
     berth = own;
+    return before;
 }
 
 /* Before a sleep on the signal; NULL: after it. */

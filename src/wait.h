@@ -71,8 +71,8 @@ struct strait_berth {
 
 void strait_berth_init(struct strait_berth *berth, const uint32_t *cancel);
 
-/* Makes it the calling thread's; NULL: it has none any more. */
-void strait_berth_enter(struct strait_berth *berth);
+/* Makes it the calling thread's; NULL: it has none any more. Returns what was before. */
+struct strait_berth *strait_berth_enter(struct strait_berth *berth);
 
 /* Wakes the thread if it sleeps, to look at its flag. Any thread. */
 void strait_berth_wake(struct strait_berth *berth);

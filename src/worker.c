@@ -243,8 +243,8 @@ static unsigned next_turn(void)
     return strait_add_acq_rel(&turn, 1);
 }
 
-/* The one CPU to run on, or -1. */
-static int only_cpu(const struct strait_worker_options *options)
+/* The one CPU that was asked for or chosen, or -1. */
+static int chosen_cpu(const struct strait_worker_options *options)
 {
     if (options->pin == STRAIT_PIN_CHOOSE) {
         return strait_cpu_choose(sched_getcpu(), next_turn(), false);
@@ -252,14 +252,24 @@ static int only_cpu(const struct strait_worker_options *options)
     return options->pin == STRAIT_PIN_CPU ? options->cpu : -1;
 }
 
+/* The one CPU in the set, or -1. */
+static int only_cpu(const cpu_set_t *cpus)
+{
+    int cpu = 0;
+    while (!CPU_ISSET((size_t)cpu, cpus)) {
+        cpu++;
+    }
+    return CPU_COUNT(cpus) == 1 ? cpu : -1;
+}
+
 static int set_cpus(struct strait_worker *worker, pthread_attr_t *attributes)
 {
     const struct strait_worker_options *options = &worker->options;
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
-    worker->cpu = only_cpu(options);
-    if (worker->cpu >= 0) {
-        CPU_SET((size_t)worker->cpu, &cpus);
+    int one = chosen_cpu(options);
+    if (one >= 0) {
+        CPU_SET((size_t)one, &cpus);
     }
     for (size_t i = 0; options->pin == STRAIT_PIN_SET && i < options->cpu_count; i++) {
         CPU_SET((size_t)options->cpus[i], &cpus);
@@ -269,6 +279,7 @@ static int set_cpus(struct strait_worker *worker, pthread_attr_t *attributes)
             CPU_SET((size_t)cpu, &cpus);
         }
     }
+    worker->cpu = only_cpu(&cpus);
     return -pthread_attr_setaffinity_np(attributes, sizeof(cpus), &cpus);
 }
 
@@ -523,11 +534,12 @@ static bool await_end(struct strait_worker *worker)
 /* The link is closed, which either side may have done while the worker lives: -EPIPE. */
 static ptrdiff_t tell_end(struct strait_worker *worker)
 {
-    if (!await_end(worker)) {
-        return -EPIPE;
-    }
-    if (limit_untold(worker)) {
+    bool ended = await_end(worker);
+    if (limit_untold(worker)) { /* looked at once the fd is cleared */
         return tell_limit(worker);
+    }
+    if (!ended) {
+        return -EPIPE;
     }
     bool failed = worker->reason == STRAIT_EXIT_FAILED || worker->reason == STRAIT_EXIT_HEAP_LIMIT;
     return failed && !worker->said_error ? tell_error(worker) : tell_exit(worker);
@@ -592,9 +604,6 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 
 int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage)
 {
-    if (inherited(worker)) {
-        return -EOWNERDEAD;
-    }
     if (inherited(worker)) {
         return -EOWNERDEAD;
     }

@@ -103,6 +103,8 @@ int __real_setpriority(int which, id_t who, int nice);
 int __wrap_setpriority(int which, id_t who, int nice);
 int __real_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *cpus);
 int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *cpus);
+ssize_t __real_read(int fd, void *bytes, size_t count);
+ssize_t __wrap_read(int fd, void *bytes, size_t count);
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
 
@@ -235,6 +237,20 @@ int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *cpus)
         return -1;
     }
     return __real_sched_getaffinity(pid, size, cpus);
+}
+
+/* Just before this fd is cleared, once, the gate opens, and somebody comes to the next one. */
+static _Atomic int clearing = -1;
+static struct gate before_clear[2];
+
+ssize_t __wrap_read(int fd, void *bytes, size_t count)
+{
+    int expected = fd;
+    if (fd >= 0 && atomic_compare_exchange_strong(&clearing, &expected, -1)) {
+        gate_open(&before_clear[0]);
+        gate_await(&before_clear[1], 1);
+    }
+    return __real_read(fd, bytes, count);
 }
 
 long __wrap_syscall(long number, ...)
@@ -600,6 +616,37 @@ static void without_affinity(void **state)
     few_tasks();
 }
 
+/* ---- what comes just before an fd is cleared is seen just after ---- */
+
+static int late_limit_entry(struct strait_isolate *isolate)
+{
+    strait_sender_close(&strait_isolate_port(isolate)->sender);
+    gate_wait(&before_clear[0]);
+    EXPECT(strait_heap_alloc(isolate, 2000) == NULL);
+    gate_wait(&before_clear[1]);
+    return 0;
+}
+
+static void a_limit_is_told_where_the_link_is_closed(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = {
+        .entry = late_limit_entry, .heap_limit = 1000, .event = log_event, .context = &log};
+    memset(before_clear, 0, sizeof(before_clear));
+    struct strait_worker *worker = spawn(&options);
+    gate_await(&before_clear[0], 1);
+    assert_int_equal(strait_worker_dispatch(worker, 1), 1);
+    atomic_store(&clearing, strait_worker_fd(worker));
+    assert_int_equal(strait_worker_dispatch(worker, 0), 1);
+    assert_string_equal(log.events, "ol");
+    gate_open(&before_clear[1]);
+    dispatch_to_exit(worker);
+    join_and_destroy(worker);
+    assert_string_equal(log.events, "olx");
+    assert_no_faults();
+}
+
 /* This program again, for the one test. */
 static int run_alone(const char *test)
 {
@@ -652,6 +699,7 @@ int main(int argc, char **argv)
         life_test(a_pool_fails_cleanly),
         life_test(a_heap_survives_the_lack_of_memory),
         life_test(submits_allocate_nothing),
+        life_test(a_limit_is_told_where_the_link_is_closed),
         life_test(fences_do_where_membarrier_fails),
         life_test(cpu_0_does_where_the_affinity_is_unknown),
     };

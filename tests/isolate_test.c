@@ -165,6 +165,32 @@ static void a_refused_resize_leaves_the_old_block(void **state)
     in_worker(resize_limit_entry, NULL, LIMIT);
 }
 
+static int shrink_entry(struct strait_isolate *isolate)
+{
+    unsigned char *memory = strait_heap_alloc(isolate, LIMIT - 100);
+    EXPECT(memory != NULL);
+    memset(memory, 0x5a, LIMIT - 100);
+    memory = strait_heap_resize(isolate, memory, LIMIT / 4);
+    EXPECT(memory != NULL);
+    for (size_t i = 0; memory && i < LIMIT / 4; i++) {
+        EXPECT(memory[i] == 0x5a);
+    }
+    return 0;
+}
+
+static void a_full_heap_refuses_no_smaller_block(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = {
+        .entry = shrink_entry, .heap_limit = LIMIT, .event = log_event, .context = &log};
+    struct strait_worker *worker = spawn(&options);
+    dispatch_to_exit(worker);
+    join_and_destroy(worker);
+    assert_string_equal(log.events, "ox");
+    assert_no_faults();
+}
+
 /* ---- a random life, against a plain list of what should be there ---- */
 
 #define BLOCKS 256
@@ -910,6 +936,40 @@ static void the_parent_learns_of_the_limit_once(void **state)
     assert_string_equal(log.events, "olmx");
 }
 
+static int huge_entry(struct strait_isolate *isolate)
+{
+    EXPECT(strait_heap_alloc(isolate, SIZE_MAX) == NULL);
+    return 0;
+}
+
+static int huge_buffer_entry(struct strait_isolate *isolate)
+{
+    struct strait_buffer buffer;
+    EXPECT(strait_heap_buffer(isolate, SIZE_MAX, &buffer) == -ENOMEM);
+    return 0;
+}
+
+/* A size that nobody has, a negative one say, is past the limit, too, where there is one. */
+static void the_limit_refuses_the_largest_sizes(void **state)
+{
+    (void)state;
+    strait_entry_fn *const entries[] = {huge_entry, huge_buffer_entry};
+    for (size_t i = 0; i < 4; i++) {
+        struct event_log log = {.count = 0};
+        struct strait_worker_options options = {
+            .entry = entries[i / 2],
+            .heap_limit = i % 2 ? LIMIT : 0,
+            .event = log_event,
+            .context = &log,
+        };
+        struct strait_worker *worker = spawn(&options);
+        dispatch_to_exit(worker);
+        join_and_destroy(worker);
+        assert_string_equal(log.events, i % 2 ? "olx" : "ox");
+    }
+    assert_no_faults();
+}
+
 /* ---- buffers ---- */
 
 static _Atomic unsigned released;
@@ -1297,6 +1357,30 @@ static void usage_shows_the_heap_from_outside(void **state)
     assert_no_faults();
 }
 
+static int lend_again_entry(struct strait_isolate *isolate)
+{
+    struct strait_buffer buffer;
+    for (int round = 0; round < 10; round++) {
+        EXPECT(strait_heap_buffer(isolate, 10000, &buffer) == 0);
+        strait_buffer_release(&buffer);
+    }
+    return 0;
+}
+
+/* With and without a limit that makes the heap look at what has come back. */
+static void what_came_back_is_not_used_twice(void **state)
+{
+    (void)state;
+    for (size_t limit = 0; limit <= LIMIT; limit += LIMIT) {
+        struct strait_worker_options options = {.entry = lend_again_entry, .heap_limit = limit};
+        struct strait_worker *worker = spawn(&options);
+        assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+        assert_in_range(usage_of(worker).heap_highest, 10000, 10100);
+        join_and_destroy(worker);
+    }
+    assert_no_faults();
+}
+
 /* ---- misuse, in a checked build: the program ends, and says why ---- */
 
 /* A child process needs a worker, and ThreadSanitizer lets no thread start after a fork. */
@@ -1316,6 +1400,8 @@ enum crime {
     CRIME_START,
     CRIME_STOP,
     CRIME_SETTLE,
+    CRIME_PORT,
+    CRIME_DATA,
     CRIME_DISPATCH,
     CRIMES,
 };
@@ -1363,6 +1449,12 @@ static void commit_crime(struct scene *scene, enum crime crime)
         break;
     case CRIME_SETTLE:
         strait_isolate_settle(scene->isolate);
+        break;
+    case CRIME_PORT:
+        strait_isolate_port(scene->isolate);
+        break;
+    case CRIME_DATA:
+        strait_isolate_data(scene->isolate);
         break;
     default:
         strait_isolate_dispatch(scene->isolate, diary_message, NULL, 1);
@@ -1420,6 +1512,7 @@ int main(void)
         life_test(the_heap_limit_is_exact),
         life_test(the_last_byte_can_be_had),
         life_test(a_refused_resize_leaves_the_old_block),
+        life_test(a_full_heap_refuses_no_smaller_block),
         life_test(a_random_life_leaves_an_empty_heap),
         life_test(what_is_not_freed_goes_back_at_exit),
         life_test(a_full_heap_is_full_for_its_worker_alone),
@@ -1441,6 +1534,7 @@ int main(void)
         life_test(a_stop_makes_a_loops_fd_readable),
         life_test(a_dispatch_can_be_polled),
         life_test(the_parent_learns_of_the_limit_once),
+        life_test(the_limit_refuses_the_largest_sizes),
         life_test(an_adopted_buffer_counts),
         life_test(adopted_buffers_are_released_at_exit),
         life_test(a_lent_buffer_counts_until_it_is_released),
@@ -1450,6 +1544,7 @@ int main(void)
         life_test(a_loop_of_ones_own_can_be_idle),
         life_test(usage_can_be_read_at_any_time),
         life_test(usage_shows_the_heap_from_outside),
+        life_test(what_came_back_is_not_used_twice),
 #if TEST_MISUSE
         life_test(an_isolate_used_by_another_thread_is_caught),
 #endif

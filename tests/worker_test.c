@@ -1296,6 +1296,32 @@ static void a_failed_init_leaves_nothing_behind(void **state)
     assert_no_faults();
 }
 
+static int status_cpu(const struct strait_worker_options *options)
+{
+    struct strait_worker_status status;
+    struct strait_worker *worker = spawn(options);
+    assert_returns(strait_worker_status(worker, &status), 0);
+    join_and_destroy(worker);
+    return status.cpu;
+}
+
+static void a_set_of_one_cpu_pins(void **state)
+{
+    (void)state;
+    cpu_set_t allowed = allowed_cpus();
+    int cpus[2];
+    struct strait_worker_options options = {
+        .entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 1};
+    for (cpus[0] = 0; !CPU_ISSET((size_t)cpus[0], &allowed); cpus[0]++) {
+    }
+    assert_int_equal(status_cpu(&options), cpus[0]);
+    cpus[1] = cpus[0]; /* said twice */
+    options.cpu_count = 2;
+    assert_int_equal(status_cpu(&options), cpus[0]);
+    options.pin = STRAIT_PIN_NONE;
+    assert_true((status_cpu(&options) == -1) == (CPU_COUNT(&allowed) > 1));
+}
+
 static void a_worker_may_have_a_set_of_cpus(void **state)
 {
     (void)state;
@@ -1318,6 +1344,87 @@ static void a_worker_may_have_a_set_of_cpus(void **state)
     cpus[count] = CPU_SETSIZE - 1;
     bad.cpu_count = count + 1;
     assert_returns(strait_worker_spawn(&worker, &bad), -EINVAL);
+}
+
+/* ---- a worker that was asked to stop cleans up ---- */
+
+static int waiting_entry(struct strait_isolate *isolate)
+{
+    uint64_t number;
+    struct strait_port *port = strait_isolate_port(isolate);
+    return (int)strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER);
+}
+
+static int napping_task(struct strait_task *task)
+{
+    (void)task;
+    sleep_ns(20000000);
+    return 0;
+}
+
+/* Returns when it was asked to. */
+static void wait_for_stop(struct strait_isolate *isolate)
+{
+    uint64_t number = 0;
+    struct strait_port *port = strait_isolate_port(isolate);
+    EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
+    EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == -ECANCELED);
+}
+
+static int stopped_pool_entry(struct strait_isolate *isolate)
+{
+    struct strait_pool *pool = NULL;
+    struct strait_task task = {.run = napping_task};
+    struct strait_pool_options options = {.workers = 1, .schedule = STRAIT_SCHEDULE_NORMAL};
+    struct strait_pool_stats stats;
+    EXPECT(strait_pool_create(&pool, &options) == 0);
+    wait_for_stop(isolate);
+    EXPECT(strait_pool_submit(pool, &task, NULL) == 0);
+    EXPECT(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
+    strait_pool_stats(pool, &stats);
+    EXPECT(stats.done == 1);
+    EXPECT(strait_pool_destroy(pool) == 0);
+    return -ECANCELED;
+}
+
+static int stopped_parent_entry(struct strait_isolate *isolate)
+{
+    struct strait_worker *child = NULL;
+    struct strait_worker_options options = {.entry = waiting_entry};
+    EXPECT(strait_worker_spawn(&child, &options) == 0);
+    wait_for_stop(isolate);
+    EXPECT(strait_worker_join(child, strait_deadline(1000000)) == -ETIMEDOUT);
+    strait_worker_stop(child);
+    EXPECT(strait_worker_join(child, STRAIT_FOREVER) == 0);
+    EXPECT(strait_worker_destroy(child) == 0);
+    return -ECANCELED;
+}
+
+static void stop_and_join(strait_entry_fn *entry)
+{
+    uint64_t number;
+    struct strait_worker_options options = {
+        .entry = entry,
+        .to_parent = {.receiver = STRAIT_WAIT_PARK},
+    };
+    struct strait_worker *worker = spawn(&options);
+    struct strait_port *port = strait_worker_port(worker);
+    assert_int_equal(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER), 1);
+    strait_worker_stop(worker);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+static void a_worker_that_stops_can_join_its_own(void **state)
+{
+    (void)state;
+    stop_and_join(stopped_parent_entry);
+}
+
+static void a_worker_that_stops_can_close_its_pool(void **state)
+{
+    (void)state;
+    stop_and_join(stopped_pool_entry);
 }
 
 /* ---- status, and joining several ---- */
@@ -1510,6 +1617,9 @@ int main(void)
         life_test(fini_runs_however_the_entry_ended),
         life_test(a_failed_init_leaves_nothing_behind),
         life_test(a_worker_may_have_a_set_of_cpus),
+        life_test(a_set_of_one_cpu_pins),
+        life_test(a_worker_that_stops_can_join_its_own),
+        life_test(a_worker_that_stops_can_close_its_pool),
         life_test(a_stuck_worker_is_named),
         life_test(a_forks_child_leaves_the_worker_alone),
         life_test(an_idle_worker_burns_no_cpu),

@@ -3,9 +3,9 @@
  * isolate: all that belongs to one worker alone: its heap with a limit, its microtask queue, its
  * timers, its message loop, its start-up data and its port to the parent.
  *
- * Every call here is for the isolate's own worker thread only, except strait_isolate_current, and
- * none blocks but strait_isolate_run. A STRAIT_CHECKED build ends the program where another thread
- * uses an isolate, and says which.
+ * Every call here is for the isolate's own worker thread only, except strait_isolate_current and
+ * strait_isolate_stopping, and none blocks but strait_isolate_run. A STRAIT_CHECKED build ends the
+ * program where another thread uses an isolate, and says which.
  */
 #ifndef STRAIT_ISOLATE_H
 #define STRAIT_ISOLATE_H
@@ -29,7 +29,8 @@ STRAIT_API struct strait_port *strait_isolate_port(struct strait_isolate *isolat
  */
 STRAIT_API void *strait_isolate_data(struct strait_isolate *isolate);
 
-/* Has the parent asked the worker to stop? For long computations; costs one load. */
+/* Has the parent asked the worker to stop? For long computations; costs one load. Any thread that
+ * works for the worker, until it has ended. */
 STRAIT_API bool strait_isolate_stopping(const struct strait_isolate *isolate);
 
 /* ---- heap: freed as a whole when the worker exits, so that nothing in it can leak ----
@@ -42,7 +43,7 @@ STRAIT_API bool strait_isolate_stopping(const struct strait_isolate *isolate);
 STRAIT_API void *strait_heap_alloc(struct strait_isolate *isolate, size_t bytes);
 
 /* Changes an allocation's size, moving it if need be. NULL and the old one untouched past the
- * limit. A NULL `memory` allocates, 0 bytes free. */
+ * limit, which making it smaller never is. A NULL `memory` allocates, 0 bytes free. */
 STRAIT_API void *strait_heap_resize(struct strait_isolate *isolate, void *memory, size_t bytes);
 
 /* Gives one allocation back. NULL is ignored. */

@@ -150,8 +150,10 @@ struct strait_usage {
  * than online_ns. 0; -EOWNERDEAD. Any thread, until the worker is destroyed; does not block. */
 STRAIT_API int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage);
 
-/* Asks the worker to stop: whatever it waits in returns -ECANCELED, strait_isolate_stopping says
- * true, and its message loop takes no further message. Any thread; does not block. */
+/* Asks the worker to stop: its waits for messages and for room return -ECANCELED, whatever port or
+ * channel they are for, strait_isolate_stopping says true, and its message loop takes no further
+ * message. It still can join workers of its own and close pools, which it stops itself: there, the
+ * deadline alone ends a wait. Any thread, until the worker is destroyed; does not block. */
 STRAIT_API void strait_worker_stop(struct strait_worker *worker);
 
 /* Waits until the worker's thread has ended. 0; -ETIMEDOUT; -EDEADLK: called by the worker itself;

@@ -595,9 +595,6 @@ int strait_worker_usage(const struct strait_worker *worker, struct strait_usage 
     if (inherited(worker)) {
         return -EOWNERDEAD;
     }
-    if (inherited(worker)) {
-        return -EOWNERDEAD;
-    }
     strait_isolate_usage(&worker->isolate, usage);
     return 0;
 }

@@ -5,7 +5,8 @@
 
 #include <stdint.h>
 
-/* Has generations counted from now on, once per process. 0 or -ENOMEM, for good. */
+/* Has generations counted from now on. 0; -ENOMEM, and the next call tries again. Takes no lock, so
+ * that a fork in another thread leaves none locked in the child. */
 int strait_fork_watch(void);
 
 /* How many forks lie between the process that first watched and this one. What another generation

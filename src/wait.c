@@ -27,6 +27,8 @@
 #define LOOKS_PER_NOTE (8 * LOOKS_PER_CLOCK)
 /* Clock readings after which a spinning thread lets others have the CPU for once. */
 #define CLOCKS_PER_YIELD 64
+/* Far longer than any CPU keeps a store to itself. */
+#define STORES_SEEN_NS 1000000
 
 int64_t strait_now(void)
 {
@@ -53,14 +55,18 @@ static struct timespec to_timespec(int64_t ns)
     return t;
 }
 
+static bool membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) == 0;
+}
+
 static pthread_once_t membarrier_once = PTHREAD_ONCE_INIT;
 static bool membarrier_registered;
 
 static void membarrier_register(void)
 {
     int saved = errno;
-    membarrier_registered =
-        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    membarrier_registered = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
     errno = saved;
 }
 
@@ -68,6 +74,14 @@ bool strait_heavy_barrier_available(void)
 {
     pthread_once(&membarrier_once, membarrier_register);
     return membarrier_registered;
+}
+
+/* Until what the wakers have published, before they looked for sleepers, can be seen. */
+static void outlast_stores(void)
+{
+    struct timespec rest = to_timespec(STORES_SEEN_NS);
+    while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
+    }
 }
 
 void strait_heavy_barrier(bool fenced)
@@ -79,8 +93,11 @@ void strait_heavy_barrier(bool fenced)
         return;
     }
     int saved = errno;
-    /* wait.sleep: the same through membarrier(2): see the head of wait.h */
-    syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    /* wait.sleep: the same through membarrier(2): see the head of wait.h. The wakers rely on it,
+     * though the kernel may be out of memory for the fast one, or both be forbidden by now. */
+    if (!membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) && !membarrier(MEMBARRIER_CMD_GLOBAL)) {
+        outlast_stores();
+    }
     errno = saved;
 }
 

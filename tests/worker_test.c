@@ -282,6 +282,7 @@ static void every_signal_is_blocked_in_a_worker(void **state)
     struct portrait seen = portrait_of((struct strait_worker_options){.nice = 0});
     assert_int_equal(seen.blocked, 29);
     assert_int_equal(count_blocked(), before); /* the parent's mask is as it was */
+    assert_true(before < 29);                  /* nor had the spawns before this one changed it */
 }
 
 static int pointer_entry(struct strait_isolate *isolate)

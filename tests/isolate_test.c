@@ -1051,6 +1051,47 @@ static void adopted_buffers_are_released_at_exit(void **state)
     assert_int_equal(atomic_load(&released_by), thread);
 }
 
+static struct strait_buffer lent_by_init;
+
+static int unreached_entry(struct strait_isolate *isolate)
+{
+    (void)isolate;
+    EXPECT(false);
+    return 0;
+}
+
+static void never_run(struct strait_isolate *isolate, void *argument)
+{
+    (void)isolate;
+    (void)argument;
+    EXPECT(false);
+}
+
+static int failing_init(struct strait_isolate *isolate)
+{
+    struct strait_buffer buffer = counted_buffer(100);
+    EXPECT(strait_heap_adopt(isolate, &buffer) == 0);
+    EXPECT(strait_heap_buffer(isolate, 1000, &lent_by_init) == 0);
+    EXPECT(strait_microtask(isolate, never_run, NULL) == 0);
+    strait_isolate_fail(isolate, 1, NULL);
+    return -ENXIO;
+}
+
+/* It releases what it has adopted, and leaves to others what it has lent. */
+static void a_failed_init_has_an_exit_of_its_own(void **state)
+{
+    (void)state;
+    struct strait_worker *worker = NULL;
+    struct strait_worker_options options = {.entry = unreached_entry, .init = failing_init};
+    atomic_store(&released, 0);
+    assert_returns(strait_worker_spawn(&worker, &options), -ENXIO);
+    assert_null(worker);
+    assert_int_equal(atomic_load(&released), 1);
+    memset(lent_by_init.memory, 1, lent_by_init.bytes);
+    strait_buffer_release(&lent_by_init);
+    assert_no_faults();
+}
+
 static int lend_entry(struct strait_isolate *isolate)
 {
     struct strait_port *port = strait_isolate_port(isolate);
@@ -1537,6 +1578,7 @@ int main(void)
         life_test(the_limit_refuses_the_largest_sizes),
         life_test(an_adopted_buffer_counts),
         life_test(adopted_buffers_are_released_at_exit),
+        life_test(a_failed_init_has_an_exit_of_its_own),
         life_test(a_lent_buffer_counts_until_it_is_released),
         life_test(lent_buffers_come_back_from_another_thread),
         life_test(usage_counts_what_the_loop_does),

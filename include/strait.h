@@ -16,6 +16,7 @@
 #include "strait/port.h"      /* one end of a two-way link */
 #include "strait/isolate.h"   /* what belongs to one worker alone */
 #include "strait/worker.h"    /* a pinned thread with an isolate and a port to its parent */
+#include "strait/histogram.h" /* durations, counted */
 #include "strait/pool.h"      /* workers that share a queue of tasks */
 
 #endif /* STRAIT_H */

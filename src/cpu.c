@@ -39,3 +39,9 @@ int strait_cpu_choose(int home, unsigned i, bool with_home)
     }
     return cpu;
 }
+
+unsigned strait_cpu_default_workers(void)
+{
+    unsigned count = strait_cpu_count();
+    return count < 4 ? count : count - 1;
+}

@@ -9,6 +9,9 @@
 /* How many CPUs the process could use when it started, at least 1. */
 unsigned strait_cpu_count(void);
 
+/* How many workers a pool has unless told otherwise. */
+unsigned strait_cpu_default_workers(void);
+
 /* May the process use this CPU? */
 bool strait_cpu_allowed(int cpu);
 

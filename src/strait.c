@@ -30,4 +30,11 @@
 #include "fork.c"
 #include "worker.c"
 
+#include "histogram.c"
+
+#include "ticks.c"
 #include "pool.c"
+#include "parent.c"
+#include "crew.c"
+#include "keeper.c"
+#include "pool_stats.c"

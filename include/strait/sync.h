@@ -148,6 +148,16 @@ static inline void strait_full_fence(void)
     ck_pr_fence_memory();
 }
 
+/* The same directly behind a compare-and-swap that has succeeded: x86 gives it by itself there. */
+static inline void strait_fence_after_cas(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    ck_pr_barrier();
+#else
+    ck_pr_fence_memory();
+#endif
+}
+
 /* Holds the compiler back, costs the processor nothing. */
 static inline void strait_light_barrier(void)
 {

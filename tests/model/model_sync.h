@@ -29,6 +29,7 @@
 #define strait_wide_store_relaxed(p, v) model_store(MODEL_HERE, p, sizeof(uint64_t), v, false)
 
 #define strait_full_fence() model_full_fence(MODEL_HERE)
+#define strait_fence_after_cas() model_full_fence(MODEL_HERE)
 #define strait_light_barrier() model_light_barrier(MODEL_HERE)
 #define strait_pause() model_pause()
 #define strait_prefetch_read(line) ((void)(line))

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/* crew: a pool's workers: how they find tasks, run them, sleep and are woken. See pool.h. */
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "isolate.h"
+#include "pool.h"
+#include "probe.h"
+
+/* ---- waking ---- */
+
+static void idle_set(struct strait_pool *pool, unsigned number, bool raised)
+{
+    uintptr_t bit = (uintptr_t)1 << (number % STRAIT_IDLE_BITS);
+    uintptr_t *word = &pool->idle[number / STRAIT_IDLE_BITS];
+    /* workers and wakers write it, and only by compare-and-swap */
+    uintptr_t old = strait_word_load_relaxed(word);
+    uintptr_t next;
+    do {
+        next = raised ? old | bit : old & ~bit;
+        /* workers and wakers write it */
+    } while (!strait_word_cas_relaxed(word, &old, next));
+}
+
+static bool idle_raised(const struct strait_pool *pool, unsigned number)
+{
+    /* workers and wakers write it */
+    uintptr_t word = strait_word_load_relaxed(&pool->idle[number / STRAIT_IDLE_BITS]);
+    return (word >> (number % STRAIT_IDLE_BITS) & 1) != 0;
+}
+
+/* The first idle worker from `number` on, or NULL. */
+static struct pool_worker *idle_next(const struct strait_pool *pool, unsigned number)
+{
+    unsigned count = pool->options.workers_max;
+    for (; number < count; number = (number / STRAIT_IDLE_BITS + 1) * STRAIT_IDLE_BITS) {
+        /* workers and wakers write it */
+        uintptr_t word = strait_word_load_relaxed(&pool->idle[number / STRAIT_IDLE_BITS]);
+        word &= UINTPTR_MAX << (number % STRAIT_IDLE_BITS);
+        if (word) {
+            unsigned base = number / STRAIT_IDLE_BITS * STRAIT_IDLE_BITS;
+            return &pool->workers[base + (unsigned)__builtin_ctzll(word)];
+        }
+    }
+    return NULL;
+}
+
+bool strait_crew_any_idle(const struct strait_pool *pool)
+{
+    return idle_next(pool, 0) != NULL;
+}
+
+/* Wakes the first idle worker that sleeps, unless one before it is awake and will find the task by
+ * itself. One that is awake on this very CPU does not run, and may not for long. */
+static void wake_sleeper(struct strait_pool *pool)
+{
+    int here = sched_getcpu();
+    struct pool_worker *worker = idle_next(pool, 0);
+    for (; worker; worker = idle_next(pool, worker->number + 1)) {
+        /* the worker sets STRAIT_WAITING, its wakers clear it */
+        if (strait_load_relaxed(&worker->signal.word) & STRAIT_WAITING) {
+            idle_set(pool, worker->number, false); /* the next waker turns to the next sleeper */
+            strait_signal_rouse(&worker->signal, -1, false);
+            return;
+        }
+        if (worker->cpu != here) {
+            return;
+        }
+    }
+}
+
+/* What the sleepers' barrier needs of whoever has just published something. */
+static void publish_fence(const struct strait_pool *pool)
+{
+    if (STRAIT_UNLIKELY(pool->fenced)) {
+        /* pool.fence: pairs with wait.sleep; what was published, or else the sleeper's mark */
+        strait_full_fence();
+    }
+    /* pool.notify: pairs with wait.sleep; what was published, or else the sleeper's mark */
+    strait_light_barrier();
+}
+
+void strait_crew_wake(struct strait_pool *pool)
+{
+    publish_fence(pool);
+    if (idle_next(pool, 0)) {
+        /* pool.wake: pairs with pool.awake; what was pushed, or else that the worker is not idle */
+        strait_full_fence();
+        wake_sleeper(pool);
+    }
+}
+
+void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal)
+{
+    publish_fence(pool);
+    /* the sleeper sets STRAIT_WAITING, its wakers clear it */
+    if (strait_load_relaxed(&signal->word) & STRAIT_WAITING) {
+        strait_signal_rouse(signal, -1, false);
+    }
+}
+
+void strait_crew_wake_worker(struct pool_worker *worker)
+{
+    strait_signal_poke(worker->pool, &worker->signal);
+}
+
+/* ---- finding a task ---- */
+
+struct claim {
+    struct strait_parent *parent;
+    struct strait_slot *slot;
+};
+
+static bool low_may_run(const struct strait_pool *pool)
+{
+    /* workers write it */
+    return strait_load_relaxed(&pool->low_running) < pool->options.low_limit;
+}
+
+/* Takes one of the places for tasks of low priority. */
+static bool low_enter(struct strait_pool *pool)
+{
+    /* workers write it, and only by read-modify-write; it counts and says nothing else */
+    uint32_t running = strait_load_relaxed(&pool->low_running);
+    while (running < pool->options.low_limit) {
+        /* workers write it */
+        if (strait_cas_relaxed(&pool->low_running, &running, running + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void low_leave(struct strait_pool *pool)
+{
+    /* workers write it */
+    uint32_t running = strait_load_relaxed(&pool->low_running);
+    /* workers write it */
+    while (!strait_cas_relaxed(&pool->low_running, &running, running - 1)) {
+    }
+}
+
+static bool lane_ready(const uintptr_t *word)
+{
+    const struct strait_taskring *ring = strait_lane(word);
+    return ring && strait_taskring_ready(ring);
+}
+
+static struct strait_slot *lane_claim(const uintptr_t *word)
+{
+    struct strait_taskring *ring = strait_lane(word);
+    return ring ? strait_taskring_claim(ring) : NULL;
+}
+
+/* The parent's next task of that priority for this worker; those that are for it alone go first. */
+static struct strait_slot *parent_claim(struct pool_worker *self, struct strait_parent *parent,
+                                        enum strait_priority priority)
+{
+    struct strait_slot *slot = NULL;
+    if (priority == STRAIT_PRIORITY_NORMAL) {
+        slot = lane_claim(&parent->own_lanes[self->number]);
+    }
+    return slot ? slot : lane_claim(&parent->lanes[priority]);
+}
+
+/* Parents take turns, each worker's own. */
+static bool claim_priority(struct pool_worker *self, enum strait_priority priority,
+                           struct claim *claim)
+{
+    uint32_t count = strait_parent_count(self->pool);
+    for (uint32_t i = 0, at = self->turn[priority]; i < count; i++, at++) {
+        at = at < count ? at : 0;
+        claim->parent = strait_parent_at(self->pool, at);
+        claim->slot = parent_claim(self, claim->parent, priority);
+        if (claim->slot) {
+            self->turn[priority] = at + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool claim_low(struct pool_worker *self, struct claim *claim)
+{
+    if (!low_enter(self->pool)) {
+        return false;
+    }
+    if (claim_priority(self, STRAIT_PRIORITY_LOW, claim)) {
+        return true;
+    }
+    low_leave(self->pool);
+    return false;
+}
+
+static bool claim_next(struct pool_worker *self, struct claim *claim)
+{
+    return claim_priority(self, STRAIT_PRIORITY_HIGH, claim) ||
+           claim_priority(self, STRAIT_PRIORITY_NORMAL, claim) || claim_low(self, claim);
+}
+
+static bool parent_waits(const struct strait_parent *parent, bool low)
+{
+    return lane_ready(&parent->lanes[STRAIT_PRIORITY_NORMAL]) ||
+           lane_ready(&parent->lanes[STRAIT_PRIORITY_HIGH]) ||
+           (low && lane_ready(&parent->lanes[STRAIT_PRIORITY_LOW]));
+}
+
+bool strait_crew_work_waits(const struct strait_pool *pool)
+{
+    uint32_t count = strait_parent_count(pool);
+    bool low = low_may_run(pool);
+    for (uint32_t i = 0; i < count; i++) {
+        if (parent_waits(strait_parent_at(pool, i), low)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool own_work_waits(const struct pool_worker *self)
+{
+    uint32_t count = strait_parent_count(self->pool);
+    for (uint32_t i = 0; i < count; i++) {
+        if (lane_ready(&strait_parent_at(self->pool, i)->own_lanes[self->number])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- running a task ---- */
+
+static __thread struct pool_worker *current_worker;
+
+struct pool_worker *strait_crew_current(void)
+{
+    return current_worker;
+}
+
+static struct strait_parent *own_parent(const struct pool_worker *self)
+{
+    /* the worker alone writes it, once */
+    return (struct strait_parent *)strait_word_load_relaxed(&self->parent);
+}
+
+static struct strait_taskring *ring_of(struct strait_parent *parent, const struct strait_slot *slot)
+{
+    return strait_lane(slot->lane < STRAIT_SHARED_LANES
+                           ? &parent->lanes[slot->lane]
+                           : &parent->own_lanes[slot->lane - STRAIT_SHARED_LANES]);
+}
+
+/* A task that was claimed: may it run? */
+static enum strait_verdict judge(struct strait_parent *parent, const struct strait_slot *slot)
+{
+    /* the parent alone writes it; see taskring.cancel */
+    if (strait_load_relaxed(&slot->cancel) != STRAIT_WANTED) {
+        return STRAIT_NOT_WANTED;
+    }
+    if (strait_pool_closing(parent->pool) == 1 + STRAIT_CLOSE_CANCEL) {
+        return STRAIT_POOL_CANCELLED;
+    }
+    if (slot->planned) {
+        const struct strait_plan *plan = strait_taskring_plan(ring_of(parent, slot), slot);
+        int64_t by = plan->start_by < plan->finish_by ? plan->start_by : plan->finish_by;
+        if (by != STRAIT_FOREVER && strait_now() >= by) {
+            return STRAIT_TOO_LATE;
+        }
+    }
+    return STRAIT_RAN;
+}
+
+/* Room in the queue: the parent is waiting to hear of it. */
+static void tell_room(struct strait_parent *parent, size_t most)
+{
+    size_t waiting = 0;
+    for (unsigned i = 0; i < STRAIT_SHARED_LANES; i++) {
+        const struct strait_taskring *ring = strait_lane(&parent->lanes[i]);
+        waiting += ring ? strait_taskring_count(ring) : 0;
+    }
+    if (waiting <= most) {
+        strait_parent_ring(parent);
+    }
+}
+
+/* The lane has room for every slot that the parent has. */
+static void send_report(struct strait_parent *parent, struct strait_report_link *link,
+                        const struct strait_report *report)
+{
+    strait_try_send(&link->reports, report, 1);
+    /* the parent writes it, or the worker whose own it is; see parent.left */
+    struct strait_signal *poke = (struct strait_signal *)strait_word_load_relaxed(&parent->poke);
+    if (STRAIT_UNLIKELY(poke != NULL)) {
+        strait_signal_poke(parent->pool, poke);
+    }
+}
+
+static void count_link(uintptr_t *count)
+{
+    /* the worker alone writes it */
+    strait_word_store_relaxed(count, *count + 1);
+}
+
+/* What others see of the task that runs; `run` NULL: none. */
+static void show(struct pool_worker *self, strait_run_fn *run, uint64_t since)
+{
+    /* the worker alone writes both */
+    strait_wide_store_relaxed(&self->since, since);
+    strait_word_store_relaxed(&self->run, (uintptr_t)run);
+}
+
+static int run_task(struct pool_worker *self, struct strait_slot *slot)
+{
+    struct strait_isolate *isolate = strait_isolate_current();
+    bool inner = isolate->busy;
+    STRAIT_PROBE(task__start, self->number, slot, slot->task.run);
+    isolate->busy = true;
+    int code = slot->task.run(&slot->task);
+    isolate->busy = inner;
+    STRAIT_PROBE(task__done, self->number, slot, code);
+    if (!inner) {
+        strait_isolate_settle(isolate);
+    }
+    return code;
+}
+
+/* Counts, shows, runs, reports; with what is for the eyes of others last, where nobody waits. */
+static void run_claimed(struct pool_worker *self, const struct claim *claim,
+                        struct strait_report_link *link, struct strait_report *report)
+{
+    struct strait_slot *slot = claim->slot;
+    const struct strait_ticks *ticks = self->pool->ticks;
+    uint64_t start = ticks ? strait_ticks_now(ticks) : 0;
+    uint64_t submitted = slot->submitted_at;
+    strait_run_fn *outer = (strait_run_fn *)self->run;
+    uint64_t outer_since = self->since;
+    count_link(&link->started);
+    count_link(&self->tasks);
+    show(self, slot->task.run, start);
+    report->code = run_task(self, slot);
+    send_report(claim->parent, link, report);
+    show(self, outer, outer_since);
+    if (!ticks) {
+        return;
+    }
+    uint64_t ran = strait_ticks_between(ticks, start, strait_ticks_now(ticks));
+    strait_times_add(self->waited, strait_ticks_between(ticks, submitted, start));
+    strait_times_add(self->ran, ran);
+    if (!outer) {
+        /* the worker alone writes it */
+        strait_wide_store_relaxed(&self->busy_ns, self->busy_ns + ran);
+    }
+}
+
+static void handle(struct pool_worker *self, const struct claim *claim)
+{
+    struct strait_report_link *link = &claim->parent->links[self->number];
+    struct strait_report report = {.slot = claim->slot};
+    /* the parent alone writes it; see parent.starved */
+    uint32_t wanted = strait_load_relaxed(&claim->parent->wants_room);
+    if (STRAIT_UNLIKELY(wanted)) {
+        tell_room(claim->parent, wanted - 1);
+    }
+    report.verdict = judge(claim->parent, claim->slot);
+    if (STRAIT_LIKELY(report.verdict == STRAIT_RAN)) {
+        run_claimed(self, claim, link, &report);
+        return;
+    }
+    if (report.verdict != STRAIT_NOT_WANTED) {
+        count_link(&link->refused);
+    }
+    send_report(claim->parent, link, &report);
+}
+
+static void run_one(struct pool_worker *self, const struct claim *claim)
+{
+    bool low = claim->slot->lane == STRAIT_PRIORITY_LOW;
+    if (strait_crew_any_idle(self->pool) && strait_crew_work_waits(self->pool)) {
+        strait_crew_wake(self->pool);
+    }
+    handle(self, claim);
+    if (low) {
+        low_leave(self->pool);
+    }
+}
+
+/* ---- the loop ---- */
+
+static bool own_reports_wait(const struct pool_worker *self)
+{
+    struct strait_parent *parent = own_parent(self);
+    return parent && strait_parent_ready(parent);
+}
+
+/* No task that this one has submitted is on its way. */
+static bool may_end(const struct pool_worker *self)
+{
+    const struct strait_parent *parent = own_parent(self);
+    return !parent || parent->in_use == 0;
+}
+
+/* Something to do, or called: a waker has lowered the bit, which wait_for_work raises again. */
+static bool worker_ready(void *side)
+{
+    struct pool_worker *self = side;
+    return strait_crew_work_waits(self->pool) || own_work_waits(self) || own_reports_wait(self) ||
+           (strait_pool_closing(self->pool) && may_end(self)) ||
+           !idle_raised(self->pool, self->number);
+}
+
+/* Those above the fixed number do not stay for ever. */
+static bool is_extra(const struct pool_worker *self)
+{
+    return self->number >= self->pool->options.workers;
+}
+
+/* True: the worker was not needed for so long that it may go. */
+static bool wait_for_work(struct pool_worker *self)
+{
+    struct strait_pool *pool = self->pool;
+    struct strait_waiter waiter = {
+        .own = &self->signal,
+        .peer = &pool->origin,
+        .ready = worker_ready,
+        .side = self,
+        .spin_ns = &self->spin_ns,
+        .mode = pool->options.wait,
+        .sole = true,
+        .fenced = pool->fenced,
+    };
+    int64_t until = is_extra(self) ? strait_deadline(pool->options.idle_timeout) : STRAIT_FOREVER;
+    idle_set(pool, self->number, true);
+    int error = strait_wait(&waiter, until);
+    idle_set(pool, self->number, false);
+    /* pool.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed */
+    strait_full_fence();
+    return error == -ETIMEDOUT;
+}
+
+static bool serve_one(struct pool_worker *self)
+{
+    struct strait_parent *parent = own_parent(self);
+    struct claim claim;
+    size_t completed = parent ? strait_parent_collect(parent, SIZE_MAX) : 0;
+    if (!claim_next(self, &claim)) {
+        return completed > 0;
+    }
+    run_one(self, &claim);
+    return true;
+}
+
+static void serve_all(struct pool_worker *self)
+{
+    bool retiring = false;
+    for (;;) {
+        uint32_t closing = strait_pool_closing(self->pool); /* then what is left is the last */
+        if (serve_one(self)) {
+            retiring = false;
+        } else if ((closing || retiring) && may_end(self)) {
+            return;
+        } else {
+            retiring = wait_for_work(self);
+        }
+    }
+}
+
+/* The lanes of reports belong to a number; this thread has it now. */
+static void links_adopt(struct pool_worker *self)
+{
+    for (uint32_t i = strait_parent_count(self->pool); i-- > 0;) {
+        strait_sender_adopt(&strait_parent_at(self->pool, i)->links[self->number].reports);
+    }
+}
+
+int strait_crew_serve(struct strait_isolate *isolate)
+{
+    struct pool_worker *self = strait_isolate_data(isolate);
+    current_worker = self;
+    /* the worker alone writes it */
+    strait_store_relaxed(&self->thread, (uint32_t)syscall(SYS_gettid));
+    links_adopt(self);
+    serve_all(self);
+    current_worker = NULL;
+    /* crew.retired: pairs with crew.join; all that the worker has written */
+    strait_store_release(&self->state, STRAIT_RETIRED);
+    strait_keeper_call(self->pool);
+    return 0;
+}
+
+bool strait_crew_help(struct pool_worker *self, struct strait_parent *parent)
+{
+    static const enum strait_priority order[] = {STRAIT_PRIORITY_HIGH, STRAIT_PRIORITY_NORMAL,
+                                                 STRAIT_PRIORITY_LOW};
+    struct claim claim = {.parent = parent};
+    for (unsigned i = 0; i < STRAIT_SHARED_LANES && !claim.slot; i++) {
+        claim.slot = parent_claim(self, parent, order[i]);
+    }
+    if (!claim.slot) {
+        return false;
+    }
+    handle(self, &claim);
+    return true;
+}
+
+/* ---- closing ---- */
+
+static void flush_lane(struct strait_parent *parent, const uintptr_t *word)
+{
+    struct strait_report_link *link = &parent->links[parent->pool->options.workers_max];
+    struct strait_report report;
+    while ((report.slot = lane_claim(word)) != NULL) {
+        report.code = 0;
+        report.verdict = judge(parent, report.slot);
+        if (report.verdict == STRAIT_POOL_CANCELLED || report.verdict == STRAIT_TOO_LATE) {
+            count_link(&link->refused);
+        }
+        send_report(parent, link, &report);
+    }
+}
+
+void strait_crew_flush(struct strait_pool *pool)
+{
+    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
+        struct strait_parent *parent = strait_parent_at(pool, i);
+        for (unsigned lane = 0; lane < STRAIT_SHARED_LANES; lane++) {
+            flush_lane(parent, &parent->lanes[lane]);
+        }
+        for (unsigned worker = 0; worker < pool->options.workers_max; worker++) {
+            flush_lane(parent, &parent->own_lanes[worker]);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keeper: one thread for each pool that does what neither a worker nor a parent can do in time. It
+ * starts and joins the workers; wakes parents when a deadline has passed; looks for tasks that
+ * stall; and takes the place of parents that have left. While there is nothing of that to do, it
+ * sleeps.
+ */
+#include <signal.h>
+#include <stdio.h>
+
+#include "pool.h"
+
+/* Tasks wait for so long, and no worker is idle: one more is started. */
+#define GROW_NS 1000000
+/* The watch's longest and shortest period. */
+#define WATCH_MIN_NS 1000000
+
+enum keeper_state {
+    KEEPER_STARTING,
+    KEEPER_UP,
+    KEEPER_OVER, /* nothing of the pool's runs any more but the end of the keeper's thread */
+};
+
+/* ---- being called ---- */
+
+void strait_keeper_call(struct strait_pool *pool)
+{
+    /* keeper.call: pairs with keeper.called; what the caller did before */
+    strait_store_release(&pool->keeper_called, 1);
+    strait_signal_poke(pool, &pool->keeper_signal);
+}
+
+static void answer_call(struct strait_pool *pool)
+{
+    uint32_t called = 1;
+    /* keeper.called: pairs with keeper.call; what the caller did before */
+    strait_cas_acq_rel(&pool->keeper_called, &called, 0);
+}
+
+bool strait_keeper_is_current(const struct strait_pool *pool)
+{
+    return pthread_equal(pthread_self(), pool->keeper) != 0;
+}
+
+/* ---- workers ---- */
+
+static void set_online_at(struct pool_worker *self, int64_t now)
+{
+    /* the keeper alone writes it */
+    strait_wide_store_relaxed(&self->online_at, (uint64_t)now);
+}
+
+static int spawn_worker(struct strait_pool *pool, unsigned number)
+{
+    struct pool_worker *self = &pool->workers[number];
+    char name[32];
+    snprintf(name, sizeof(name), "%.20s-%u", pool->options.name, number);
+    struct strait_worker_options options = {
+        .entry = strait_crew_serve,
+        .data = self,
+        .name = name,
+        .pin = STRAIT_PIN_CPU,
+        .cpu = self->cpu,
+        .schedule = pool->options.schedule,
+        .nice = pool->options.nice,
+        .stack_size = pool->options.stack_size,
+        .heap_limit = pool->options.heap_limit,
+        .to_worker = {.capacity = 1},
+        .to_parent = {.capacity = 1, .receiver = STRAIT_WAIT_PARK},
+    };
+    /* the keeper writes it, and the worker when it ends */
+    strait_store_relaxed(&self->state, STRAIT_STARTING);
+    set_online_at(self, strait_now());
+    int error = strait_worker_spawn(&self->worker, &options);
+    if (error) {
+        set_online_at(self, 0);
+        /* the keeper writes it, and the worker when it ends */
+        strait_store_relaxed(&self->state, STRAIT_ABSENT);
+        return error;
+    }
+    /* the keeper alone writes it */
+    strait_store_relaxed(&pool->online, pool->online + 1);
+    return 0;
+}
+
+static void join_worker(struct pool_worker *self)
+{
+    struct strait_pool *pool = self->pool;
+    strait_worker_join(self->worker, STRAIT_FOREVER);
+    strait_worker_destroy(self->worker);
+    self->worker = NULL;
+    int64_t before = (int64_t)self->online_at;
+    /* the keeper alone writes it */
+    strait_wide_store_relaxed(&self->online_ns,
+                              self->online_ns + (uint64_t)(strait_now() - before));
+    set_online_at(self, 0);
+    /* the keeper writes it, and the worker when it ends */
+    strait_store_relaxed(&self->state, STRAIT_ABSENT);
+    /* the keeper alone writes it */
+    strait_store_relaxed(&pool->online, pool->online - 1);
+}
+
+static void reap(struct strait_pool *pool)
+{
+    for (unsigned i = 0; i < pool->options.workers_max; i++) {
+        /* crew.join: pairs with crew.retired; all that the worker has written */
+        if (strait_load_acquire(&pool->workers[i].state) == STRAIT_RETIRED) {
+            join_worker(&pool->workers[i]);
+        }
+    }
+}
+
+static int spawn_first(struct strait_pool *pool)
+{
+    int error = 0;
+    for (unsigned i = 0; !error && i < pool->options.workers; i++) {
+        error = spawn_worker(pool, i);
+    }
+    return error;
+}
+
+/* ---- growing ---- */
+
+static bool starving(const struct strait_pool *pool)
+{
+    return pool->online < pool->options.workers_max && !strait_crew_any_idle(pool) &&
+           strait_crew_work_waits(pool);
+}
+
+static void spawn_another(struct strait_pool *pool)
+{
+    for (unsigned i = 0; i < pool->options.workers_max; i++) {
+        /* the keeper writes it, and the worker when it ends */
+        if (strait_load_relaxed(&pool->workers[i].state) == STRAIT_ABSENT) {
+            spawn_worker(pool, i); /* if there is none to be had: the next time */
+            return;
+        }
+    }
+}
+
+/* When to look again; STRAIT_FOREVER: when called. */
+static int64_t grow(struct strait_pool *pool, int64_t now)
+{
+    if (!starving(pool)) {
+        pool->starving_since = 0;
+        return STRAIT_FOREVER;
+    }
+    if (pool->starving_since == 0) {
+        pool->starving_since = now;
+    } else if (now - pool->starving_since >= GROW_NS) {
+        spawn_another(pool);
+        pool->starving_since = now;
+    }
+    return pool->starving_since + GROW_NS;
+}
+
+/* ---- stalls ---- */
+
+/* The task that runs, and that it is the same as when the keeper last looked. */
+static strait_run_fn *same_task(struct pool_worker *self, int64_t now)
+{
+    /* the worker alone writes both; each task counts once, before it is shown */
+    uintptr_t tasks = strait_word_load_relaxed(&self->tasks);
+    strait_run_fn *run = (strait_run_fn *)strait_word_load_relaxed(&self->run);
+    if (!run || tasks != self->seen_tasks || self->seen_at == 0) {
+        self->seen_tasks = tasks;
+        self->seen_at = run ? now : 0;
+        self->told = false;
+        return NULL;
+    }
+    return run;
+}
+
+static void look_at(struct pool_worker *self, int64_t now)
+{
+    const struct strait_pool_options *options = &self->pool->options;
+    struct strait_pool_stall stall = {.worker = self->number, .run = same_task(self, now)};
+    if (!stall.run || self->told || now - self->seen_at < options->stall_ns) {
+        return;
+    }
+    stall.running_ns = now - self->seen_at;
+    self->told = true;
+    options->stalled(self->pool, &stall, options->context);
+}
+
+static bool any_runs(const struct strait_pool *pool)
+{
+    for (unsigned i = 0; i < pool->options.workers_max; i++) {
+        /* the worker alone writes it */
+        if (strait_word_load_relaxed(&pool->workers[i].run)) {
+            return true;
+        }
+    }
+    return strait_crew_work_waits(pool);
+}
+
+static int64_t watch(struct strait_pool *pool, int64_t now)
+{
+    int64_t period = pool->options.stall_ns / 4;
+    if (!pool->options.stall_ns || !any_runs(pool)) {
+        return STRAIT_FOREVER;
+    }
+    for (unsigned i = 0; i < pool->options.workers_max; i++) {
+        look_at(&pool->workers[i], now);
+    }
+    return now + (period > WATCH_MIN_NS ? period : WATCH_MIN_NS);
+}
+
+/* ---- parents ---- */
+
+/* Rings those whose deadline has passed, each once; when the next is due. */
+static int64_t ring_alarms(struct strait_pool *pool, int64_t now)
+{
+    int64_t next = STRAIT_FOREVER;
+    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
+        struct strait_parent *parent = strait_parent_at(pool, i);
+        /* the parent alone writes it */
+        uint64_t alarm = strait_wide_load_relaxed(&parent->alarm);
+        if (alarm == 0 || alarm == parent->rung) {
+            continue;
+        }
+        if ((int64_t)alarm > now) {
+            next = (int64_t)alarm < next ? (int64_t)alarm : next;
+        } else {
+            parent->rung = alarm;
+            strait_parent_ring(parent);
+        }
+    }
+    return next;
+}
+
+static bool has_left(const struct strait_parent *parent)
+{
+    /* keeper.takes: pairs with parent.left, parent.freed, parent.begun; all that the parent did */
+    return strait_load_acquire(&parent->state) == STRAIT_LEFT;
+}
+
+static void stand_in(struct strait_parent *parent)
+{
+    strait_receiver_adopt(&parent->reports);
+    strait_parent_collect(parent, SIZE_MAX);
+    if (parent->in_use == 0) {
+        /* parent.freed: the same */
+        strait_store_release(&parent->state, STRAIT_FREE);
+    } else {
+        strait_receiver_give(&parent->reports);
+    }
+}
+
+static void stand_in_for_all(struct strait_pool *pool)
+{
+    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
+        if (has_left(strait_parent_at(pool, i))) {
+            stand_in(strait_parent_at(pool, i));
+        }
+    }
+}
+
+static bool stand_in_waits(const struct strait_pool *pool)
+{
+    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
+        struct strait_parent *parent = strait_parent_at(pool, i);
+        if (has_left(parent) && strait_parent_ready(parent)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- the thread ---- */
+
+/* What submitters do not call for while the keeper is looking anyway. */
+static bool watch_needed(const struct strait_pool *pool)
+{
+    return !pool->watching &&
+           ((pool->options.stall_ns && any_runs(pool)) ||
+            (pool->options.workers_max > pool->options.workers && starving(pool)));
+}
+
+static bool keeper_ready(void *side)
+{
+    const struct strait_pool *pool = side;
+    /* callers set it, the keeper clears it */
+    return strait_load_relaxed(&pool->keeper_called) || stand_in_waits(pool) || watch_needed(pool);
+}
+
+static void keeper_wait(struct strait_pool *pool, int64_t until)
+{
+    uint32_t no_spin = 0;
+    struct strait_waiter waiter = {
+        .own = &pool->keeper_signal,
+        .ready = keeper_ready,
+        .side = pool,
+        .spin_ns = &no_spin,
+        .mode = STRAIT_WAIT_PARK,
+        .sole = true,
+        .fenced = pool->fenced,
+    };
+    strait_wait(&waiter, until);
+}
+
+static int64_t sooner_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When to look again. */
+static int64_t look_around(struct strait_pool *pool)
+{
+    int64_t now = strait_now();
+    uint32_t closing = strait_pool_closing(pool);
+    if (closing == 1 + STRAIT_CLOSE_CANCEL) {
+        strait_crew_flush(pool);
+    }
+    reap(pool);
+    stand_in_for_all(pool);
+    int64_t until = watch(pool, now);
+    if (!closing) {
+        until = sooner_of(until, grow(pool, now));
+    }
+    /* the keeper alone writes it */
+    strait_store_relaxed(&pool->watching, until != STRAIT_FOREVER);
+    return sooner_of(until, ring_alarms(pool, now));
+}
+
+static void keep(struct strait_pool *pool)
+{
+    for (;;) {
+        answer_call(pool);
+        int64_t until = look_around(pool);
+        if (strait_pool_closing(pool) && pool->online == 0) {
+            return;
+        }
+        keeper_wait(pool, until);
+    }
+}
+
+static void keeper_says(struct strait_pool *pool, enum keeper_state state)
+{
+    /* keeper.says: pairs with keeper.heard; all that the keeper did */
+    strait_store_release(&pool->keeper_state, state);
+    strait_futex_wake(&pool->keeper_state, INT32_MAX, false);
+}
+
+/* The state once it is not `state` any more, or KEEPER_STARTING at the deadline. */
+static uint32_t await_keeper(struct strait_pool *pool, enum keeper_state state, int64_t deadline)
+{
+    for (;;) {
+        /* keeper.heard: pairs with keeper.says; all that the keeper did */
+        uint32_t now = strait_load_acquire(&pool->keeper_state);
+        if (now != (uint32_t)state) {
+            return now;
+        }
+        if (strait_futex_wait(&pool->keeper_state, now, deadline, false) == -ETIMEDOUT) {
+            /* keeper.heard: the same */
+            return strait_load_acquire(&pool->keeper_state);
+        }
+    }
+}
+
+static void *keeper_main(void *argument)
+{
+    struct strait_pool *pool = argument;
+    pool->keeper_error = spawn_first(pool);
+    if (pool->keeper_error) {
+        /* pool.close: the same */
+        strait_store_release(&pool->closing, 1 + STRAIT_CLOSE_CANCEL);
+        for (unsigned i = 0; i < pool->options.workers; i++) {
+            strait_signal_kick(&pool->workers[i].signal, -1, false);
+        }
+    } else {
+        keeper_says(pool, KEEPER_UP);
+    }
+    keep(pool);
+    keeper_says(pool, KEEPER_OVER);
+    return NULL;
+}
+
+/* No signal is the pool's to handle. */
+static int start_keeper(struct strait_pool *pool)
+{
+    sigset_t all;
+    sigset_t before;
+    char name[16];
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&pool->keeper, NULL, keeper_main, pool);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!error) {
+        snprintf(name, sizeof(name), "%.8s-keeper", pool->options.name);
+        pthread_setname_np(pool->keeper, name);
+    }
+    return -error;
+}
+
+int strait_keeper_start(struct strait_pool *pool)
+{
+    int error = start_keeper(pool);
+    if (error) {
+        return error;
+    }
+    if (await_keeper(pool, KEEPER_STARTING, STRAIT_FOREVER) == KEEPER_OVER) {
+        error = pool->keeper_error;
+        pthread_join(pool->keeper, NULL);
+    }
+    return error;
+}
+
+int strait_keeper_join(struct strait_pool *pool, int64_t deadline)
+{
+    if (await_keeper(pool, KEEPER_UP, deadline) != KEEPER_OVER) {
+        return -ETIMEDOUT;
+    }
+    pthread_join(pool->keeper, NULL);
+    return 0;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool: what its parts share.
+ *
+ *   pool.c         create, attach, close: the table of parents, what is allocated
+ *   parent.c       submit, cancel, expire, dispatch, wait, detach: all on a parent's thread
+ *   crew.c         the workers: how they find tasks, run them, sleep and are woken
+ *   keeper.c       the keeper: starts and joins workers, watches deadlines and stalls, and takes
+ *                  the place of parents that have left
+ *   pool_stats.c   what is seen from outside
+ *
+ * A parent has a ring of tasks for each priority, and one for each worker that it has given tasks
+ * to by name; and a channel of reports, a lane for each worker and the keeper. The worker that
+ * claims a task sends one report, whether it has run it or not: with that the slot is the parent's
+ * again.
+ *
+ * Waking. A worker that finds nothing raises its bit in `idle`, spins, then sleeps on its signal.
+ * Whoever adds a task wakes one sleeper, unless some raised bit's owner is awake, who will find the
+ * task by itself; who claims a task and leaves others wakes the next. With this chain a task never
+ * waits while a worker is idle, and a burst of tasks costs a wake-up per worker, not per task.
+ */
+#ifndef STRAIT_POOL_PRIVATE_H
+#define STRAIT_POOL_PRIVATE_H
+
+#include <pthread.h>
+
+#include "strait/pool.h"
+#include "taskring.h"
+#include "ticks.h"
+#include "wait.h"
+
+#define STRAIT_SHARED_LANES 3 /* by priority */
+#define STRAIT_IDLE_BITS ((unsigned)(8 * sizeof(uintptr_t)))
+#define STRAIT_IDLE_WORDS (STRAIT_POOL_WORKERS_MAX / STRAIT_IDLE_BITS)
+
+/* Why a task is not wanted any more. */
+enum strait_cancel {
+    STRAIT_WANTED,
+    STRAIT_UNWANTED_CANCELLED,
+    STRAIT_UNWANTED_EXPIRED,
+    STRAIT_UNWANTED_ABANDONED,
+};
+
+enum strait_verdict {
+    STRAIT_RAN,
+    STRAIT_NOT_WANTED,     /* the claimer saw slot.cancel */
+    STRAIT_TOO_LATE,       /* past start_by */
+    STRAIT_POOL_CANCELLED, /* the pool is closing */
+};
+
+struct strait_report {
+    struct strait_slot *slot;
+    int32_t code;
+    uint32_t verdict;
+};
+
+/* From one worker to one parent. */
+struct strait_report_link {
+    /* the worker writes; others read the counts */
+    STRAIT_LINE_ALIGNED struct strait_sender reports;
+    uintptr_t started;
+    uintptr_t refused; /* claimed and, of the worker's own accord, not run */
+};
+
+struct strait_parent {
+    /* line 0: written seldom, by attach and the parent; workers read it at each task */
+    STRAIT_LINE_ALIGNED struct strait_pool *pool;
+    struct strait_report_link *links;     /* one for each worker, the last the keeper's */
+    uintptr_t lanes[STRAIT_SHARED_LANES]; /* struct strait_taskring *, 0: none yet */
+    uintptr_t *own_lanes;                 /* likewise, by worker */
+    uintptr_t poke;                       /* struct strait_signal * of whoever collects the reports
+                                             and does not sleep on their channel; 0: none */
+    struct strait_channel *channel;       /* of reports */
+    uint32_t wants_room;                  /* 1 + how many tasks may wait when there is; 0: not */
+    /* line 1: the parent writes its counters, others read */
+    STRAIT_LINE_ALIGNED uintptr_t submitted;
+    uintptr_t completed[STRAIT_TASK_ABANDONED + 1];
+    uintptr_t finished; /* completed of those that had started */
+    uintptr_t refused;
+    uintptr_t queued_max;
+    uint64_t alarm; /* when it is to be woken, with a lowest bit that changes each time; 0: not */
+    /* line 2 and on: the parent's alone */
+    STRAIT_LINE_ALIGNED struct strait_receiver reports;
+    struct strait_parent_options options;
+    struct pool_worker *worker; /* that this is the parent side of, or NULL */
+    struct strait_slot *due;    /* the first whose completion needs no report */
+    struct strait_slot **due_end;
+    struct strait_timers deadlines;
+    size_t slot_limit;
+    size_t in_use;       /* slots */
+    size_t owed;         /* completions */
+    size_t unclaimed;    /* positions, at most */
+    uintptr_t withdrawn; /* that no worker has started or refused, nor ever will */
+    uint32_t spin_ns;
+    bool dispatching;
+    bool left;      /* the keeper stands in for it */
+    uint64_t rung;  /* the keeper's: the alarm that it has rung last */
+    uint32_t state; /* enum strait_attached; the parent writes, and once it has left the keeper */
+};
+
+enum strait_attached {
+    STRAIT_ATTACHED,
+    STRAIT_LEFT, /* the keeper is owed reports */
+    STRAIT_FREE, /* for the next that attaches */
+};
+
+enum strait_crew_state {
+    STRAIT_ABSENT,
+    STRAIT_STARTING, /* or at work */
+    STRAIT_RETIRED,  /* its thread ends: to be joined */
+};
+
+struct pool_worker {
+    /* line 0: the worker writes, others read */
+    STRAIT_LINE_ALIGNED uintptr_t run; /* strait_run_fn * of what it runs; 0: nothing */
+    uint64_t since;                    /* in ticks */
+    uint64_t busy_ns;
+    uintptr_t tasks;
+    uint32_t state; /* enum strait_crew_state; the keeper writes but for the end */
+    /* line 1: the worker's alone; what follows `number` is set once */
+    STRAIT_LINE_ALIGNED uint32_t spin_ns;
+    uint32_t turn[STRAIT_SHARED_LANES]; /* the parent that comes next */
+    unsigned number;
+    int cpu;
+    struct strait_pool *pool;
+    uintptr_t parent; /* struct strait_parent * of its own; the worker writes once */
+    struct strait_histogram *waited;
+    struct strait_histogram *ran;
+    struct strait_worker *worker; /* the keeper's */
+    uint64_t online_ns;           /* the keeper writes: of those before */
+    uint64_t online_at;           /* the keeper writes; 0: not there */
+    uint32_t thread;              /* the worker writes */
+    uintptr_t seen_tasks;         /* the keeper's, as all that follows: `tasks` when it looked */
+    int64_t seen_at;              /* since when that has not changed; 0: nothing ran */
+    bool told;                    /* that it stalls */
+    /* line 2 or later: what the worker sleeps on, and wakers write */
+    STRAIT_LINE_ALIGNED struct strait_signal signal;
+};
+
+struct strait_pool {
+    /* set by create; the table of parents by attach; `closing` by close */
+    STRAIT_LINE_ALIGNED struct strait_pool_options options;
+    const struct strait_ticks *ticks; /* NULL: untimed */
+    struct pool_worker *workers;
+    uintptr_t *parents; /* struct strait_parent *; published one by one */
+    uint32_t parent_count;
+    uint32_t closing; /* 0: open; 1 + enum strait_close */
+    bool fenced;
+    uint32_t generation;         /* of forks */
+    int home;                    /* the creator's CPU */
+    struct strait_signal origin; /* says where the creator can run */
+    /* workers raise and lower their bits, wakers lower them */
+    STRAIT_LINE_ALIGNED uintptr_t idle[STRAIT_IDLE_WORDS];
+    /* workers write: how many run tasks of low priority */
+    STRAIT_LINE_ALIGNED uint32_t low_running;
+    /* whoever needs the keeper writes */
+    STRAIT_LINE_ALIGNED uint32_t keeper_called;
+    struct strait_signal keeper_signal;
+    /* cold */
+    STRAIT_LINE_ALIGNED pthread_mutex_t lock; /* of the parents' states and of closers */
+    pthread_t keeper;
+    uint32_t keeper_state; /* a futex: the keeper writes */
+    int keeper_error;
+    uint32_t online;   /* the keeper writes: workers */
+    uint32_t watching; /* the keeper writes: it wakes up by itself, soon */
+    bool closer;
+    bool closed;
+    int64_t starving_since; /* the keeper's; 0: nobody */
+};
+
+STRAIT_STATIC_ASSERT(sizeof(struct strait_report_link) % STRAIT_LINE == 0, "links share no line");
+STRAIT_STATIC_ASSERT(sizeof(struct strait_parent) % STRAIT_LINE == 0, "parents share no line");
+STRAIT_STATIC_ASSERT(sizeof(struct pool_worker) % STRAIT_LINE == 0, "workers share no line");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_parent, submitted) == STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_parent, reports) == 2 * STRAIT_LINE, "line 2");
+STRAIT_STATIC_ASSERT(offsetof(struct pool_worker, spin_ns) == STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_pool, idle) % STRAIT_LINE == 0, "a line of its own");
+STRAIT_STATIC_ASSERT(STRAIT_POOL_WORKERS_MAX < STRAIT_SENDERS_MAX,
+                     "each has a lane, the keeper too");
+
+/* ---- pool.c ---- */
+
+/* The ring that a word names, NULL: none yet. Any thread. */
+static inline struct strait_taskring *strait_lane(const uintptr_t *word)
+{
+    /* pool.lane: pairs with pool.newlane; the ring */
+    uintptr_t ring = strait_word_load_acquire(word);
+    return (struct strait_taskring *)ring;
+}
+
+/* How many there are in the table of parents. Any thread. */
+static inline uint32_t strait_parent_count(const struct strait_pool *pool)
+{
+    /* pool.parents: pairs with pool.attach; the parents up to here */
+    return strait_load_acquire(&pool->parent_count);
+}
+
+static inline struct strait_parent *strait_parent_at(const struct strait_pool *pool, uint32_t i)
+{
+    return (struct strait_parent *)pool->parents[i];
+}
+
+/* Makes a lane that is missing. 0 or -ENOMEM. Parent only. */
+int strait_lane_create(struct strait_parent *parent, uintptr_t *word);
+
+/* As strait_pool_attach. `worker`: whose own it is, or NULL. */
+int strait_parent_create(struct strait_pool *pool, struct strait_parent **parent,
+                         const struct strait_parent_options *options, struct pool_worker *worker);
+
+/* The parent's thread is done with it: for the next one, or for the keeper while workers are not.
+ */
+void strait_parent_leave(struct strait_parent *parent);
+
+/* Makes whoever collects the parent's reports look. Any thread. */
+void strait_parent_ring(struct strait_parent *parent);
+
+/* 0: open, or 1 + how it closes. Any thread. */
+static inline uint32_t strait_pool_closing(const struct strait_pool *pool)
+{
+    /* pool.closing: pairs with pool.close; the last task that was pushed */
+    return strait_load_acquire(&pool->closing);
+}
+
+/* ---- parent.c ---- */
+
+/* Runs up to `budget` completions that are there. The parent's thread, or the keeper in its place.
+ */
+size_t strait_parent_collect(struct strait_parent *parent, size_t budget);
+
+/* Are there any, or is there something else to do? The parent's thread. */
+bool strait_parent_ready(struct strait_parent *parent);
+
+/* ---- crew.c ---- */
+
+/* The calling thread's, or NULL: not a worker of a pool's. */
+struct pool_worker *strait_crew_current(void);
+
+/* What a worker runs. */
+int strait_crew_serve(struct strait_isolate *isolate);
+
+/* Claims one of the parent's own tasks and runs it: for a worker that waits. False: none there. */
+bool strait_crew_help(struct pool_worker *self, struct strait_parent *parent);
+
+/* Flushes the tasks of a pool that was closed by cancelling: on the keeper. */
+void strait_crew_flush(struct strait_pool *pool);
+
+/* Sees to it that somebody comes for what was just pushed, or just left. Any thread. */
+void strait_crew_wake(struct strait_pool *pool);
+
+/* The same for a task that only this one may run. */
+void strait_crew_wake_worker(struct pool_worker *worker);
+
+/* Wakes whoever sleeps on a signal, after something was published for it. Any thread. */
+void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal);
+
+bool strait_crew_any_idle(const struct strait_pool *pool);
+
+/* Is there a task that any worker could claim? Any thread. */
+bool strait_crew_work_waits(const struct strait_pool *pool);
+
+/* ---- keeper.c ---- */
+
+/* Starts the keeper, and through it the workers. 0 or -errno with nothing left. */
+int strait_keeper_start(struct strait_pool *pool);
+
+/* 0: it has joined every worker and is joined itself; -ETIMEDOUT. */
+int strait_keeper_join(struct strait_pool *pool, int64_t deadline);
+
+bool strait_keeper_is_current(const struct strait_pool *pool);
+
+/* Asks it to look around. Any thread; does not block. */
+void strait_keeper_call(struct strait_pool *pool);
+
+/* ---- pool_stats.c ---- */
+
+/* Counts one duration; readers may look meanwhile. The worker that owns the histogram. */
+void strait_times_add(struct strait_histogram *histogram, uint64_t ns);
+
+#endif /* STRAIT_POOL_PRIVATE_H */

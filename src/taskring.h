@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * taskring: a queue of tasks from one parent to many workers, which holds the tasks themselves.
+ *
+ * A task lies in its slot from its submission to its completion. Positions count up for ever;
+ * position p is slot p mod slots, and a worker claims it by moving the head over it. Tasks end in
+ * any order, so the parent may come round to a slot that is still in use: it marks that position as
+ * skipped and goes on.
+ *
+ * Algorithm: the claim is the steal side of Chase and Lev's deque ("Dynamic Circular Work-Stealing
+ * Deque", 2005), with every claimer a thief; that a slot says by itself whether its position is
+ * published is Vyukov's bounded queue's (1024cores.net, 2010). So a worker that polls the slot at
+ * the head has the task with the same line that tells it of the task.
+ *
+ *   line 0  geometry, tail  the parent writes
+ *   line 1  head            workers compare-and-swap
+ *   slots   one line each   the parent writes; while it runs the task, the worker
+ *
+ * Invariants
+ *   tail - head <= slots
+ *   slot.turn    == p + 1  <=>  position p is published, and its task has not left the slot
+ *   slot.skipped == p + 1  <=>  position p has no task
+ *   a slot is written for another position only once its task has completed and its claimer has
+ *   said that it is done with it
+ *
+ * Progress: push is wait-free (it passes over each slot in use once a lap), claim lock-free; a
+ * worker that is stopped anywhere holds up nobody.
+ */
+#ifndef STRAIT_TASKRING_H
+#define STRAIT_TASKRING_H
+
+#include "strait/pool.h"
+#include "strait/variant.h"
+#include "timers.h"
+
+struct strait_slot {
+    uintptr_t turn;        /* the parent writes */
+    uintptr_t skipped;     /* the parent writes, also while a worker runs the task */
+    uint64_t submitted_at; /* in ticks, 0: untimed */
+    uint32_t cancel;       /* enum strait_cancel; the parent writes, the task polls */
+    uint16_t lane;         /* which of the parent's rings this is */
+    uint8_t state;         /* the parent's own */
+    uint8_t planned;       /* there is a plan */
+    struct strait_task task;
+};
+
+STRAIT_STATIC_ASSERT(sizeof(struct strait_slot) == STRAIT_LINE, "slots share no line");
+
+/* What few tasks have. The parent writes it before it publishes the slot; workers read start_by. */
+struct strait_plan {
+    int64_t start_by;  /* STRAIT_FOREVER: none */
+    int64_t finish_by; /* likewise */
+    struct strait_group *group;
+    struct strait_slot *slot;
+    struct strait_slot *next; /* whose completion is due; there for every slot */
+    struct strait_timer timer;
+};
+
+struct strait_taskring {
+    /* line 0: the parent writes; `tail` is read as a hint */
+    STRAIT_LINE_ALIGNED uintptr_t tail;
+    uintptr_t head_seen; /* a past head */
+    uintptr_t mask;
+    struct strait_slot *slots;
+    struct strait_plan *plans;
+    void *block; /* all of this lies in; to be freed */
+    /* line 1: workers write */
+    STRAIT_LINE_ALIGNED uintptr_t head;
+};
+
+STRAIT_STATIC_ASSERT(offsetof(struct strait_taskring, tail) == 0 * STRAIT_LINE, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_taskring, head) == 1 * STRAIT_LINE, "line 1");
+
+static inline struct strait_slot *strait_taskring_at(const struct strait_taskring *ring,
+                                                     uintptr_t position)
+{
+    return &ring->slots[position & ring->mask];
+}
+
+static inline struct strait_plan *strait_taskring_plan(const struct strait_taskring *ring,
+                                                       const struct strait_slot *slot)
+{
+    return &ring->plans[slot - ring->slots];
+}
+
+/* Learns how far the workers have come. Parent only. */
+static inline void strait_taskring_refresh(struct strait_taskring *ring)
+{
+    /* workers write it; slots are given back by other means */
+    ring->head_seen = strait_word_load_relaxed(&ring->head);
+}
+
+/* Publishes the slot at the tail. Parent only. */
+static inline void strait_taskring_push(struct strait_taskring *ring, struct strait_slot *slot)
+{
+    /* taskring.push: pairs with taskring.claim; the task, and its plan */
+    strait_word_store_release(&slot->turn, ring->tail + 1);
+    /* the parent alone writes it */
+    strait_word_store_relaxed(&ring->tail, ring->tail + 1);
+    strait_prefetch_write(strait_taskring_at(ring, ring->tail));
+}
+
+/* Passes over the slot at the tail, which is in use. Parent only. */
+static inline void strait_taskring_skip(struct strait_taskring *ring, struct strait_slot *slot)
+{
+    /* the parent alone writes it */
+    strait_word_store_relaxed(&slot->skipped, ring->tail + 1);
+    /* the parent alone writes it */
+    strait_word_store_relaxed(&ring->tail, ring->tail + 1);
+}
+
+/* Is there anything to claim? Never false while what was pushed before lies there. Any thread. */
+static inline bool strait_taskring_ready(const struct strait_taskring *ring)
+{
+    /* workers write it */
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
+    for (;;) {
+        const struct strait_slot *slot = strait_taskring_at(ring, head);
+        /* the parent alone writes both */
+        if (strait_word_load_relaxed(&slot->turn) == head + 1 ||
+            strait_word_load_relaxed(&slot->skipped) == head + 1) {
+            return true;
+        }
+        uintptr_t before = head;
+        /* workers write it */
+        head = strait_word_load_relaxed(&ring->head);
+        if (head == before) {
+            return false;
+        }
+    }
+}
+
+/* Positions that nobody has claimed; a hint. Any thread. */
+static inline size_t strait_taskring_count(const struct strait_taskring *ring)
+{
+    /* workers write it */
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
+    /* the parent alone writes it */
+    intptr_t count = (intptr_t)(strait_word_load_relaxed(&ring->tail) - head);
+    return count > 0 ? (size_t)count : 0;
+}
+
+/* Claims the first task; NULL: there is none. Behind it stands a full fence: who cancels the task
+ * and then finds that the head has not passed it knows that its claimer will see so. Any thread. */
+static inline struct strait_slot *strait_taskring_claim(struct strait_taskring *ring)
+{
+    /* workers write it; a stale one makes the claim fail */
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
+    for (;;) {
+        struct strait_slot *slot = strait_taskring_at(ring, head);
+        /* taskring.claim: pairs with taskring.push; the task, and its plan */
+        bool published = strait_word_load_acquire(&slot->turn) == head + 1;
+        /* the parent alone writes it */
+        if (!published && strait_word_load_relaxed(&slot->skipped) != head + 1) {
+            uintptr_t before = head;
+            /* workers write it */
+            head = strait_word_load_relaxed(&ring->head);
+            if (head == before) {
+                return NULL;
+            }
+            continue;
+        }
+        /* workers write it, and only so; who was first is all that counts */
+        if (!strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
+            continue;
+        }
+        if (published) {
+            /* taskring.claimed: pairs with taskring.cancel, parent.starved; that the task is
+             * claimed, or else that it is cancelled, that room is wanted */
+            strait_fence_after_cas();
+            return slot;
+        }
+        head++;
+    }
+}
+
+#endif /* STRAIT_TASKRING_H */

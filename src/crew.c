@@ -9,6 +9,9 @@
 #include "pool.h"
 #include "probe.h"
 
+/* How often a spinning worker looks before it lets others have the CPU for once. */
+#define LOOKS_PER_YIELD 4096
+
 /* ---- waking ---- */
 
 static void idle_set(struct strait_pool *pool, unsigned number, bool raised)
@@ -49,7 +52,15 @@ static struct pool_worker *idle_next(const struct strait_pool *pool, unsigned nu
 
 bool strait_crew_any_idle(const struct strait_pool *pool)
 {
-    return idle_next(pool, 0) != NULL;
+    for (unsigned i = 0; i < pool->options.workers_max; i++) {
+        const struct pool_worker *worker = &pool->workers[i];
+        /* the keeper writes the state, and the worker when it ends; the worker writes `run` */
+        if (strait_load_relaxed(&worker->state) == STRAIT_STARTING &&
+            !strait_word_load_relaxed(&worker->run)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Wakes the first idle worker that sleeps, unless one before it is awake and will find the task by
@@ -159,7 +170,7 @@ static struct strait_slot *parent_claim(struct pool_worker *self, struct strait_
                                         enum strait_priority priority)
 {
     struct strait_slot *slot = NULL;
-    if (priority == STRAIT_PRIORITY_NORMAL) {
+    if (priority == STRAIT_PRIORITY_NORMAL && strait_lane_used(self->pool, STRAIT_SHARED_LANES)) {
         slot = lane_claim(&parent->own_lanes[self->number]);
     }
     return slot ? slot : lane_claim(&parent->lanes[priority]);
@@ -196,31 +207,38 @@ static bool claim_low(struct pool_worker *self, struct claim *claim)
 
 static bool claim_next(struct pool_worker *self, struct claim *claim)
 {
-    return claim_priority(self, STRAIT_PRIORITY_HIGH, claim) ||
-           claim_priority(self, STRAIT_PRIORITY_NORMAL, claim) || claim_low(self, claim);
+    const struct strait_pool *pool = self->pool;
+    return (strait_lane_used(pool, STRAIT_PRIORITY_HIGH) &&
+            claim_priority(self, STRAIT_PRIORITY_HIGH, claim)) ||
+           claim_priority(self, STRAIT_PRIORITY_NORMAL, claim) ||
+           (strait_lane_used(pool, STRAIT_PRIORITY_LOW) && claim_low(self, claim));
 }
 
-static bool parent_waits(const struct strait_parent *parent, bool low)
-{
-    return lane_ready(&parent->lanes[STRAIT_PRIORITY_NORMAL]) ||
-           lane_ready(&parent->lanes[STRAIT_PRIORITY_HIGH]) ||
-           (low && lane_ready(&parent->lanes[STRAIT_PRIORITY_LOW]));
-}
-
-bool strait_crew_work_waits(const struct strait_pool *pool)
+static bool priority_waits(const struct strait_pool *pool, enum strait_priority priority)
 {
     uint32_t count = strait_parent_count(pool);
-    bool low = low_may_run(pool);
     for (uint32_t i = 0; i < count; i++) {
-        if (parent_waits(strait_parent_at(pool, i), low)) {
+        if (lane_ready(&strait_parent_at(pool, i)->lanes[priority])) {
             return true;
         }
     }
     return false;
 }
 
+bool strait_crew_work_waits(const struct strait_pool *pool)
+{
+    return priority_waits(pool, STRAIT_PRIORITY_NORMAL) ||
+           (strait_lane_used(pool, STRAIT_PRIORITY_HIGH) &&
+            priority_waits(pool, STRAIT_PRIORITY_HIGH)) ||
+           (strait_lane_used(pool, STRAIT_PRIORITY_LOW) && low_may_run(pool) &&
+            priority_waits(pool, STRAIT_PRIORITY_LOW));
+}
+
 static bool own_work_waits(const struct pool_worker *self)
 {
+    if (!strait_lane_used(self->pool, STRAIT_SHARED_LANES)) {
+        return false;
+    }
     uint32_t count = strait_parent_count(self->pool);
     for (uint32_t i = 0; i < count; i++) {
         if (lane_ready(&strait_parent_at(self->pool, i)->own_lanes[self->number])) {
@@ -377,7 +395,7 @@ static void handle(struct pool_worker *self, const struct claim *claim)
 static void run_one(struct pool_worker *self, const struct claim *claim)
 {
     bool low = claim->slot->lane == STRAIT_PRIORITY_LOW;
-    if (strait_crew_any_idle(self->pool) && strait_crew_work_waits(self->pool)) {
+    if (idle_next(self->pool, 0) && strait_crew_work_waits(self->pool)) {
         strait_crew_wake(self->pool);
     }
     handle(self, claim);
@@ -401,13 +419,53 @@ static bool may_end(const struct pool_worker *self)
     return !parent || parent->in_use == 0;
 }
 
-/* Something to do, or called: a waker has lowered the bit, which wait_for_work raises again. */
+static bool has_work(const struct pool_worker *self)
+{
+    return strait_crew_work_waits(self->pool) || own_work_waits(self) || own_reports_wait(self) ||
+           (strait_pool_closing(self->pool) && may_end(self));
+}
+
+/* Something to do, or called: a waker has lowered the bit, which park_for_work raises again. */
 static bool worker_ready(void *side)
 {
-    struct pool_worker *self = side;
-    return strait_crew_work_waits(self->pool) || own_work_waits(self) || own_reports_wait(self) ||
-           (strait_pool_closing(self->pool) && may_end(self)) ||
-           !idle_raised(self->pool, self->number);
+    const struct pool_worker *self = side;
+    return has_work(self) || !idle_raised(self->pool, self->number);
+}
+
+static bool park_for_work(struct pool_worker *self, int64_t until)
+{
+    struct strait_pool *pool = self->pool;
+    struct strait_waiter waiter = {
+        .own = &self->signal,
+        .peer = &pool->origin,
+        .ready = worker_ready,
+        .side = self,
+        .spin_ns = &self->spin_ns,
+        .mode = STRAIT_WAIT_PARK,
+        .sole = true,
+        .fenced = pool->fenced,
+    };
+    idle_set(pool, self->number, true);
+    int error = strait_wait(&waiter, until);
+    idle_set(pool, self->number, false);
+    /* pool.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed */
+    strait_full_fence();
+    return error == -ETIMEDOUT;
+}
+
+/* Nobody needs to know of it: it finds by itself whatever comes. */
+static bool spin_for_work(const struct pool_worker *self, int64_t until)
+{
+    for (unsigned looks = 1; !has_work(self); looks++) {
+        strait_pause();
+        if (looks % LOOKS_PER_YIELD == 0) {
+            sched_yield();
+            if (until != STRAIT_FOREVER && strait_now() >= until) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* Those above the fixed number do not stay for ever. */
@@ -419,24 +477,10 @@ static bool is_extra(const struct pool_worker *self)
 /* True: the worker was not needed for so long that it may go. */
 static bool wait_for_work(struct pool_worker *self)
 {
-    struct strait_pool *pool = self->pool;
-    struct strait_waiter waiter = {
-        .own = &self->signal,
-        .peer = &pool->origin,
-        .ready = worker_ready,
-        .side = self,
-        .spin_ns = &self->spin_ns,
-        .mode = pool->options.wait,
-        .sole = true,
-        .fenced = pool->fenced,
-    };
-    int64_t until = is_extra(self) ? strait_deadline(pool->options.idle_timeout) : STRAIT_FOREVER;
-    idle_set(pool, self->number, true);
-    int error = strait_wait(&waiter, until);
-    idle_set(pool, self->number, false);
-    /* pool.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed */
-    strait_full_fence();
-    return error == -ETIMEDOUT;
+    const struct strait_pool_options *options = &self->pool->options;
+    int64_t until = is_extra(self) ? strait_deadline(options->idle_timeout) : STRAIT_FOREVER;
+    return options->wait == STRAIT_WAIT_SPIN ? spin_for_work(self, until)
+                                             : park_for_work(self, until);
 }
 
 static bool serve_one(struct pool_worker *self)

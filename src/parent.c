@@ -224,7 +224,8 @@ static int lane_for(struct strait_parent *parent, const struct strait_submit_opt
 {
     *lane = how->worker ? STRAIT_SHARED_LANES + how->worker - 1 : (unsigned)how->priority;
     uintptr_t *word = lane_word(parent, *lane);
-    return *word ? 0 : strait_lane_create(parent, word);
+    unsigned kind = how->worker ? STRAIT_SHARED_LANES : *lane;
+    return *word ? 0 : strait_lane_create(parent, word, kind);
 }
 
 /* A free slot at the ring's tail; NULL: none. */
@@ -696,6 +697,9 @@ static size_t receive_some(struct strait_parent *parent, size_t budget, size_t *
     struct strait_report reports[REPORTS_AT_ONCE];
     size_t wanted = strait_min(budget - *completed, REPORTS_AT_ONCE);
     ptrdiff_t received = strait_try_receive(&parent->reports, reports, wanted);
+    for (ptrdiff_t i = 0; i < received; i++) {
+        strait_prefetch_read(reports[i].slot);
+    }
     for (ptrdiff_t i = 0; i < received; i++) {
         *completed += take_back(parent, &reports[i]);
     }

@@ -94,7 +94,15 @@ static void *zeroed_lines(size_t bytes, void **block)
     return (void *)strait_round_up((size_t)*block, STRAIT_LINE);
 }
 
-int strait_lane_create(struct strait_parent *parent, uintptr_t *word)
+static void note_kind(struct strait_pool *pool, unsigned kind)
+{
+    pthread_mutex_lock(&pool->lock);
+    /* written under the lock */
+    strait_store_relaxed(&pool->lanes, pool->lanes | 1u << kind);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static int lane_alloc(struct strait_parent *parent, uintptr_t *word)
 {
     size_t slots = strait_slots(parent->slot_limit);
     size_t bytes = sizeof(struct strait_taskring) +
@@ -111,6 +119,15 @@ int strait_lane_create(struct strait_parent *parent, uintptr_t *word)
     /* pool.newlane: pairs with pool.lane; the ring */
     strait_word_store_release(word, (uintptr_t)ring);
     return 0;
+}
+
+int strait_lane_create(struct strait_parent *parent, uintptr_t *word, unsigned kind)
+{
+    int error = lane_alloc(parent, word);
+    if (!error && kind != STRAIT_PRIORITY_NORMAL) {
+        note_kind(parent->pool, kind);
+    }
+    return error;
 }
 
 static void lane_free(const uintptr_t *word)
@@ -170,7 +187,7 @@ static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bo
     if (parent->links && parent->own_lanes) {
         memset(parent->links, 0, links);
         memset(parent->own_lanes, 0, workers * sizeof(*parent->own_lanes));
-        error = strait_lane_create(parent, &parent->lanes[STRAIT_PRIORITY_NORMAL]);
+        error = lane_alloc(parent, &parent->lanes[STRAIT_PRIORITY_NORMAL]);
     }
     if (!error) {
         error = parent_open_channel(parent, has_fd);
@@ -386,6 +403,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
     pool->options.cpus = NULL; /* the caller's */
     pool->generation = strait_fork_generation();
     pool->ticks = options.untimed ? NULL : strait_ticks_init();
+    pool->lanes = 1u << STRAIT_PRIORITY_NORMAL;
     pool->fenced = !strait_heavy_barrier_available();
     pool->origin.cpu = strait_only_cpu();
     error = strait_keeper_start(pool);

@@ -145,6 +145,7 @@ struct strait_pool {
     uintptr_t *parents; /* struct strait_parent *; published one by one */
     uint32_t parent_count;
     uint32_t closing; /* 0: open; 1 + enum strait_close */
+    uint32_t lanes;   /* a bit for each kind that any parent has had; written under the lock */
     bool fenced;
     uint32_t generation;         /* of forks */
     int home;                    /* the creator's CPU */
@@ -200,8 +201,16 @@ static inline struct strait_parent *strait_parent_at(const struct strait_pool *p
     return (struct strait_parent *)pool->parents[i];
 }
 
-/* Makes a lane that is missing. 0 or -ENOMEM. Parent only. */
-int strait_lane_create(struct strait_parent *parent, uintptr_t *word);
+/* Makes a lane that is missing, of one of the kinds: a priority, or STRAIT_SHARED_LANES for those
+ * of one worker. 0 or -ENOMEM. Parent only. */
+int strait_lane_create(struct strait_parent *parent, uintptr_t *word, unsigned kind);
+
+/* Has any parent lanes of that kind? Any thread. */
+static inline bool strait_lane_used(const struct strait_pool *pool, unsigned kind)
+{
+    /* parents write it, under the lock; it never goes back */
+    return (strait_load_relaxed(&pool->lanes) >> kind & 1) != 0;
+}
 
 /* As strait_pool_attach. `worker`: whose own it is, or NULL. */
 int strait_parent_create(struct strait_pool *pool, struct strait_parent **parent,

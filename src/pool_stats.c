@@ -57,14 +57,14 @@ static void add_parent(struct strait_pool_stats *stats, const struct strait_pare
     stats->parents += strait_load_relaxed(&parent->state) == STRAIT_ATTACHED;
 }
 
-static uint64_t count_idle(const struct strait_pool *pool)
+static uint64_t count_busy(const struct strait_pool *pool)
 {
-    uint64_t idle = 0;
-    for (unsigned i = 0; i < STRAIT_IDLE_WORDS; i++) {
-        /* workers and wakers write it */
-        idle += (uint64_t)__builtin_popcountll(strait_word_load_relaxed(&pool->idle[i]));
+    uint64_t busy = 0;
+    for (unsigned i = 0; i < pool->options.workers_max; i++) {
+        /* the worker alone writes it */
+        busy += strait_word_load_relaxed(&pool->workers[i].run) != 0;
     }
-    return idle;
+    return busy;
 }
 
 void strait_pool_stats(const struct strait_pool *pool, struct strait_pool_stats *stats)
@@ -76,7 +76,7 @@ void strait_pool_stats(const struct strait_pool *pool, struct strait_pool_stats 
     stats->queue_limit = pool->options.queue_limit;
     /* the keeper alone writes it */
     stats->workers = strait_load_relaxed(&pool->online);
-    stats->idle = strait_min(count_idle(pool), stats->workers);
+    stats->idle = stats->workers - strait_min(count_busy(pool), stats->workers);
 }
 
 /* ---- workers ---- */

@@ -19,7 +19,8 @@
  * Invariants
  *   tail - head <= slots
  *   slot.turn    == p + 1  <=>  position p is published, and its task has not left the slot
- *   slot.skipped == p + 1  <=>  position p has no task
+ *   slot.skipped == p + 1  <=>  position p has no task; 32 bits of it are enough, since whatever
+ *                               comes next to the slot overwrites it
  *   a slot is written for another position only once its task has completed and its claimer has
  *   said that it is done with it
  *
@@ -33,18 +34,23 @@
 #include "strait/variant.h"
 #include "timers.h"
 
+/* In its first 64 bytes lies all that a small task needs on its way to the worker and back. */
 struct strait_slot {
     uintptr_t turn;        /* the parent writes */
-    uintptr_t skipped;     /* the parent writes, also while a worker runs the task */
-    uint64_t submitted_at; /* in ticks, 0: untimed */
+    uint64_t submitted_at; /* in ticks; 0: untimed */
+    uint32_t skipped;      /* the parent writes, also while a worker runs the task */
     uint32_t cancel;       /* enum strait_cancel; the parent writes, the task polls */
     uint16_t lane;         /* which of the parent's rings this is */
-    uint8_t state;         /* the parent's own */
-    uint8_t planned;       /* there is a plan */
+    uint16_t planned;      /* there is a plan */
+    uint32_t state;        /* the parent's own */
     struct strait_task task;
 };
 
 STRAIT_STATIC_ASSERT(sizeof(struct strait_slot) == STRAIT_LINE, "slots share no line");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_slot, task.data) + 16 == 64, "small tasks");
+
+/* Slots ahead that are asked for: by the parent to write, by a worker to read. */
+#define STRAIT_TASKRING_AHEAD 8
 
 /* What few tasks have. The parent writes it before it publishes the slot; workers read start_by. */
 struct strait_plan {
@@ -93,18 +99,20 @@ static inline void strait_taskring_refresh(struct strait_taskring *ring)
 /* Publishes the slot at the tail. Parent only. */
 static inline void strait_taskring_push(struct strait_taskring *ring, struct strait_slot *slot)
 {
+    /* the parent alone writes it */
+    strait_store_relaxed(&slot->skipped, (uint32_t)ring->tail);
     /* taskring.push: pairs with taskring.claim; the task, and its plan */
     strait_word_store_release(&slot->turn, ring->tail + 1);
     /* the parent alone writes it */
     strait_word_store_relaxed(&ring->tail, ring->tail + 1);
-    strait_prefetch_write(strait_taskring_at(ring, ring->tail));
+    strait_prefetch_write(strait_taskring_at(ring, ring->tail + STRAIT_TASKRING_AHEAD));
 }
 
 /* Passes over the slot at the tail, which is in use. Parent only. */
 static inline void strait_taskring_skip(struct strait_taskring *ring, struct strait_slot *slot)
 {
     /* the parent alone writes it */
-    strait_word_store_relaxed(&slot->skipped, ring->tail + 1);
+    strait_store_relaxed(&slot->skipped, (uint32_t)(ring->tail + 1));
     /* the parent alone writes it */
     strait_word_store_relaxed(&ring->tail, ring->tail + 1);
 }
@@ -118,7 +126,7 @@ static inline bool strait_taskring_ready(const struct strait_taskring *ring)
         const struct strait_slot *slot = strait_taskring_at(ring, head);
         /* the parent alone writes both */
         if (strait_word_load_relaxed(&slot->turn) == head + 1 ||
-            strait_word_load_relaxed(&slot->skipped) == head + 1) {
+            strait_load_relaxed(&slot->skipped) == (uint32_t)(head + 1)) {
             return true;
         }
         uintptr_t before = head;
@@ -151,7 +159,7 @@ static inline struct strait_slot *strait_taskring_claim(struct strait_taskring *
         /* taskring.claim: pairs with taskring.push; the task, and its plan */
         bool published = strait_word_load_acquire(&slot->turn) == head + 1;
         /* the parent alone writes it */
-        if (!published && strait_word_load_relaxed(&slot->skipped) != head + 1) {
+        if (!published && strait_load_relaxed(&slot->skipped) != (uint32_t)(head + 1)) {
             uintptr_t before = head;
             /* workers write it */
             head = strait_word_load_relaxed(&ring->head);
@@ -168,6 +176,7 @@ static inline struct strait_slot *strait_taskring_claim(struct strait_taskring *
             /* taskring.claimed: pairs with taskring.cancel, parent.starved; that the task is
              * claimed, or else that it is cancelled, that room is wanted */
             strait_fence_after_cas();
+            strait_prefetch_read(strait_taskring_at(ring, head + STRAIT_TASKRING_AHEAD));
             return slot;
         }
         head++;

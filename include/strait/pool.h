@@ -55,15 +55,17 @@ typedef int strait_run_fn(struct strait_task *task);
  */
 typedef void strait_done_fn(struct strait_task *task);
 
-/* Fill in the first three and submit: the pool works on a copy of its own, which `run` and `done`
- * get to see. Arguments and results that fit travel in `data`; larger ones behind `context`. */
+/* Fill in run, done, context and data, and submit: the pool works on a copy of its own, which `run`
+ * and `done` get to see. Arguments and results that fit travel in `data`; larger ones behind
+ * `context`. */
 struct strait_task {
     strait_run_fn *run;
-    strait_done_fn *done; /* may be NULL */
     void *context;
-    enum strait_task_status status; /* for `done` */
+    unsigned char data[STRAIT_TASK_DATA] __attribute__((aligned(8))); /* the first 16 bytes come for
+                                                                         free */
+    strait_done_fn *done;                                             /* may be NULL */
+    enum strait_task_status status;                                   /* for `done` */
     int code; /* for `done`: what `run` returned; if it did not run -ECANCELED or -ETIMEDOUT */
-    unsigned char data[STRAIT_TASK_DATA] __attribute__((aligned(8)));
 };
 
 /* Names one submission of a parent's, for ever; 0 names none. */

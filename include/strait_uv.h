@@ -73,6 +73,7 @@ struct strait_uv_handle {
     ptrdiff_t (*step)(struct strait_uv_handle *handle);
     struct strait_worker *worker;
     struct strait_pool *pool;
+    struct strait_parent *parent;
     enum strait_close mode;
     bool shut; /* strait_uv_pool_shutdown was called */
     bool shutting;
@@ -249,45 +250,49 @@ static inline int strait_uv_worker_start(uv_loop_t *loop, struct strait_uv_handl
 
 /* ---- a pool, seen by its parent ---- */
 
-static inline bool strait_uv_pool_idle(const struct strait_pool *pool)
+/* Closed, all tasks completed, all workers gone: the parent, too, is no longer needed. */
+static inline bool strait_uv_pool_over(struct strait_uv_handle *handle)
 {
-    struct strait_pool_stats stats;
-    strait_pool_stats(pool, &stats);
-    return stats.queued == 0 && stats.running == 0;
+    if (!handle->shut || strait_parent_owed(handle->parent) > 0 ||
+        strait_pool_close(handle->pool, handle->mode, 0, NULL) != 0) {
+        return false;
+    }
+    strait_parent_detach(handle->parent, 0);
+    handle->status = 0;
+    return true;
 }
 
 static inline ptrdiff_t strait_uv_pool_step(struct strait_uv_handle *handle)
 {
     if (handle->shutting) {
         handle->shutting = false;
-        strait_pool_close(handle->pool, handle->mode, 0); /* only starts it */
+        strait_pool_close(handle->pool, handle->mode, 0, NULL); /* only starts it */
         return 1;
     }
-    ptrdiff_t completed = strait_pool_dispatch(handle->pool, 1);
-    if (completed == 0 && handle->shut && strait_uv_pool_idle(handle->pool)) {
-        handle->status = strait_pool_close(handle->pool, handle->mode, STRAIT_FOREVER);
-        return -EPIPE;
-    }
-    return completed;
+    ptrdiff_t completed = strait_parent_dispatch(handle->parent, 1);
+    return completed == 0 && strait_uv_pool_over(handle) ? -EPIPE : completed;
 }
 
-/* Runs the pool's completions. The handle is active until it is closed or the pool is shut down,
- * whether a task is under way or not: unreferenced it serves a loop that others keep going. Ends
- * after strait_uv_pool_shutdown alone. Errors as strait_uv_worker_start. */
+/* Runs the completions of one of a pool's parents. The handle is active until it is closed or the
+ * pool is shut down, whether a task is under way or not: unreferenced it serves a loop that others
+ * keep going. Ends after strait_uv_pool_shutdown alone. Errors as strait_uv_worker_start. */
 static inline int strait_uv_pool_start(uv_loop_t *loop, struct strait_uv_handle *handle,
-                                       struct strait_pool *pool, strait_uv_fn *ended)
+                                       struct strait_pool *pool, struct strait_parent *parent,
+                                       strait_uv_fn *ended)
 {
     handle->pool = pool;
+    handle->parent = parent;
     handle->shut = false;
     handle->shutting = false;
-    return strait_uv_start(loop, handle, strait_pool_fd(pool), strait_uv_pool_step, ended);
+    return strait_uv_start(loop, handle, strait_parent_fd(parent), strait_uv_pool_step, ended);
 }
 
 /* Closes the pool by and by: from the next turn of the loop on, submits get -EPIPE; the completions
- * that are left run as always; then the handle ends, with status 0, and the pool is closed and can
- * be destroyed. May be called in a completion, and again, to turn from drain to cancel. 0;
- * -EALREADY: the handle has ended or is closed. Does not block, and neither does what follows, but
- * for the last joins: of threads that have no task any more. */
+ * that are left run as always; then the handle ends, with status 0, and the parent is detached and
+ * the pool closed: once its other parents are detached, too, it can be destroyed. May be called in
+ * a completion, and again, to turn from drain to cancel. 0; -EALREADY: the handle has ended or is
+ * closed. Does not block, and neither does what follows, but for the last join: of a thread that is
+ * about to end. */
 static inline int strait_uv_pool_shutdown(struct strait_uv_handle *handle, enum strait_close mode)
 {
     if (!strait_uv_is_active(handle) || strait_uv_is_closing(handle)) {

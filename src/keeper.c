@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "memory.h"
 #include "pool.h"
 
 /* Tasks wait for so long, and no worker is idle: one more is started. */
@@ -342,26 +343,31 @@ static void keeper_says(struct strait_pool *pool, enum keeper_state state)
     strait_futex_wake(&pool->keeper_state, INT32_MAX, false);
 }
 
-/* The state once it is not `state` any more, or KEEPER_STARTING at the deadline. */
+/* The state once it is not `state` any more, or `state` at the deadline. */
 static uint32_t await_keeper(struct strait_pool *pool, enum keeper_state state, int64_t deadline)
 {
     for (;;) {
         /* keeper.heard: pairs with keeper.says; all that the keeper did */
         uint32_t now = strait_load_acquire(&pool->keeper_state);
-        if (now != (uint32_t)state) {
+        if (now != (uint32_t)state || (deadline != STRAIT_FOREVER && strait_now() >= deadline)) {
             return now;
         }
-        if (strait_futex_wait(&pool->keeper_state, now, deadline, false) == -ETIMEDOUT) {
-            /* keeper.heard: the same */
-            return strait_load_acquire(&pool->keeper_state);
-        }
+        strait_futex_wait(&pool->keeper_state, now, deadline, false);
     }
+}
+
+static int name_keeper(const struct strait_pool *pool)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "%.8s-keeper", pool->options.name);
+    return -pthread_setname_np(pthread_self(), name);
 }
 
 static void *keeper_main(void *argument)
 {
     struct strait_pool *pool = argument;
-    pool->keeper_error = spawn_first(pool);
+    int error = name_keeper(pool);
+    pool->keeper_error = error ? error : spawn_first(pool);
     if (pool->keeper_error) {
         /* pool.close: the same */
         strait_store_release(&pool->closing, 1 + STRAIT_CLOSE_CANCEL);
@@ -373,6 +379,9 @@ static void *keeper_main(void *argument)
     }
     keep(pool);
     keeper_says(pool, KEEPER_OVER);
+    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
+        strait_parent_ring(strait_parent_at(pool, i)); /* its loop may want to close the pool now */
+    }
     return NULL;
 }
 
@@ -381,15 +390,12 @@ static int start_keeper(struct strait_pool *pool)
 {
     sigset_t all;
     sigset_t before;
-    char name[16];
+    int saved = errno;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&pool->keeper, NULL, keeper_main, pool);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!error) {
-        snprintf(name, sizeof(name), "%.8s-keeper", pool->options.name);
-        pthread_setname_np(pool->keeper, name);
-    }
+    strait_errno_restore(saved);
     return -error;
 }
 

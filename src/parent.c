@@ -787,6 +787,11 @@ int strait_parent_fd(const struct strait_parent *parent)
     return fd >= 0 ? fd : -EINVAL;
 }
 
+size_t strait_parent_owed(const struct strait_parent *parent)
+{
+    return parent->owed;
+}
+
 ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t budget)
 {
     check_parent(parent);

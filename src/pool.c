@@ -84,8 +84,14 @@ static size_t slot_limit(const struct strait_pool *pool)
     return limit + limit / 2 + pool->options.workers_max + 1;
 }
 
-/* `bytes` of zeros that begin on a line of their own; *block is what to free. What is never touched
- * costs no memory. */
+/* `bytes` of zeros that begin on a line of their own, or NULL. */
+static void *zeroed_alloc(size_t bytes)
+{
+    void *memory = strait_line_alloc(bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+/* The same for a lot of them: what is never touched costs no memory. *block is what to free. */
 static void *zeroed_lines(size_t bytes, void **block)
 {
     int saved = errno;
@@ -173,20 +179,16 @@ static int parent_open_channel(struct strait_parent *parent, bool has_fd)
 static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bool has_fd)
 {
     unsigned workers = pool->options.workers_max;
-    size_t links = (workers + 1) * sizeof(struct strait_report_link);
-    struct strait_parent *parent = strait_line_alloc(sizeof(*parent));
+    struct strait_parent *parent = zeroed_alloc(sizeof(*parent));
     if (!parent) {
         return -ENOMEM;
     }
-    memset(parent, 0, sizeof(*parent));
     parent->pool = pool;
     parent->slot_limit = slot_limit(pool);
-    parent->links = strait_line_alloc(links);
-    parent->own_lanes = strait_line_alloc(workers * sizeof(*parent->own_lanes));
+    parent->links = zeroed_alloc((workers + 1) * sizeof(*parent->links));
+    parent->own_lanes = zeroed_alloc(workers * sizeof(*parent->own_lanes));
     int error = -ENOMEM;
     if (parent->links && parent->own_lanes) {
-        memset(parent->links, 0, links);
-        memset(parent->own_lanes, 0, workers * sizeof(*parent->own_lanes));
         error = lane_alloc(parent, &parent->lanes[STRAIT_PRIORITY_NORMAL]);
     }
     if (!error) {
@@ -360,21 +362,16 @@ static int worker_init(struct strait_pool *pool, unsigned number)
 
 static int pool_alloc(struct strait_pool **out, const struct strait_pool_options *options)
 {
-    struct strait_pool *pool = strait_line_alloc(sizeof(*pool));
-    size_t workers = options->workers_max * sizeof(*pool->workers);
+    struct strait_pool *pool = zeroed_alloc(sizeof(*pool));
     if (!pool) {
         return -ENOMEM;
     }
-    memset(pool, 0, sizeof(*pool));
     pthread_mutex_init(&pool->lock, NULL);
     pool->options = *options;
     pool->home = sched_getcpu();
-    pool->workers = strait_line_alloc(workers);
+    pool->workers = zeroed_alloc(options->workers_max * sizeof(*pool->workers));
     pool->parents = strait_line_alloc(STRAIT_PARENTS_MAX * sizeof(*pool->parents));
     int error = pool->workers && pool->parents ? 0 : -ENOMEM;
-    if (pool->workers) {
-        memset(pool->workers, 0, workers);
-    }
     for (unsigned i = 0; !error && i < options->workers_max; i++) {
         error = worker_init(pool, i);
     }

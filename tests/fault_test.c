@@ -394,10 +394,14 @@ static int create_pool(void)
         .nice = 1,
         .stack_size = STACK_BYTES,
     };
+    struct strait_parent *parent = NULL;
     int error = strait_pool_create(&pool, &options);
     if (!error) {
-        error = strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER);
+        int attached = strait_pool_attach(pool, &parent, NULL);
+        strait_parent_detach(parent, STRAIT_FOREVER);
+        error = strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL);
         error = error ? error : strait_pool_destroy(pool);
+        error = error ? error : attached;
     }
     return error;
 }
@@ -581,21 +585,24 @@ static void submits_allocate_nothing(void **state)
     };
     struct strait_task task = {.run = quick};
     struct strait_pool_stats stats = {0};
+    struct strait_parent *parent = NULL;
     assert_returns(strait_pool_create(&pool, &options), 0);
+    assert_returns(strait_pool_attach(pool, &parent, NULL), 0);
     unsigned before = atomic_load(&allocations);
     while (stats.done < scaled(10000)) {
         strait_task_id id;
         for (int i = 0; i < 10; i++) {
-            int error = strait_pool_submit(pool, &task, &id);
+            int error = strait_task_submit(parent, &task, NULL, &id);
             assert_true(error == 0 || error == -EAGAIN);
         }
-        strait_pool_cancel(pool, id);
-        strait_pool_dispatch(pool, 0);
+        strait_task_cancel(parent, id);
+        strait_parent_dispatch(parent, 0);
         strait_pool_stats(pool, &stats);
         progress_made();
     }
     assert_int_equal(atomic_load(&allocations), before);
-    assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+    assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+    assert_returns((int)strait_parent_detach(parent, STRAIT_FOREVER), 0);
     assert_int_equal(atomic_load(&allocations), before);
     assert_returns(strait_pool_destroy(pool), 0);
 }
@@ -637,15 +644,18 @@ static void few_tasks(uint64_t count)
     struct strait_task task = {.run = quick};
     struct strait_pool_options options = {.workers = 2, .schedule = STRAIT_SCHEDULE_NORMAL};
     struct strait_pool_stats stats = {0};
+    struct strait_parent *parent = NULL;
     assert_returns(strait_pool_create(&pool, &options), 0);
+    assert_returns(strait_pool_attach(pool, &parent, NULL), 0);
     while (stats.done < count) {
-        assert_returns(strait_pool_submit(pool, &task, NULL), 0);
-        assert_true(readable(strait_pool_fd(pool), -1));
-        strait_pool_dispatch(pool, 0);
+        assert_returns(strait_task_submit(parent, &task, NULL, NULL), 0);
+        assert_true(readable(strait_parent_fd(parent), -1));
+        strait_parent_dispatch(parent, 0);
         strait_pool_stats(pool, &stats);
         progress_made();
     }
-    assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+    assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+    assert_returns((int)strait_parent_detach(parent, STRAIT_FOREVER), 0);
     assert_returns(strait_pool_destroy(pool), 0);
 }
 

@@ -407,9 +407,10 @@ static void what_cannot_be_watched_is_refused(void **state)
 struct crowd {
     struct strait_uv_handle handle;
     struct strait_pool *pool;
+    struct strait_parent *parent;
     struct gate gate;
     unsigned done;
-    unsigned cancelled;
+    unsigned abandoned;
     unsigned last; /* at this completion, shut down */
     enum strait_close mode;
     unsigned after; /* completions after the handle's close */
@@ -435,9 +436,9 @@ static void crowd_done(struct strait_task *task)
 {
     struct crowd *crowd = task->context;
     crowd->done += task->status == STRAIT_TASK_DONE;
-    crowd->cancelled += task->status == STRAIT_TASK_CANCELLED;
+    crowd->abandoned += task->status == STRAIT_TASK_ABANDONED;
     crowd->after += strait_uv_is_closing(&crowd->handle);
-    if (crowd->done + crowd->cancelled == crowd->last) {
+    if (crowd->done + crowd->abandoned == crowd->last) {
         EXPECT(strait_uv_pool_shutdown(&crowd->handle, crowd->mode) == 0);
     }
     progress_made();
@@ -448,7 +449,7 @@ static void crowd_submit(struct crowd *crowd, strait_run_fn *run, unsigned count
     struct strait_task task = {.run = run, .done = crowd_done, .context = crowd};
     for (uint64_t i = 0; i < count; i++) {
         memcpy(task.data, &i, sizeof(i));
-        assert_int_equal(strait_pool_submit(crowd->pool, &task, NULL), 0);
+        assert_int_equal(strait_task_submit(crowd->parent, &task, NULL, NULL), 0);
     }
 }
 
@@ -469,7 +470,9 @@ static void crowd_start(struct crowd *crowd, uv_loop_t *loop, strait_uv_fn *ende
     loop_open(loop);
     assert_int_equal(strait_pool_create(&crowd->pool, &options), 0);
     crowd->handle.data = crowd;
-    assert_int_equal(strait_uv_pool_start(loop, &crowd->handle, crowd->pool, ended), 0);
+    assert_int_equal(strait_pool_attach(crowd->pool, &crowd->parent, NULL), 0);
+    assert_int_equal(strait_uv_pool_start(loop, &crowd->handle, crowd->pool, crowd->parent, ended),
+                     0);
 }
 
 static void completions_run_in_the_loop(void **state)
@@ -502,21 +505,12 @@ static void an_idle_pool_is_shut_down(void **state)
     }
 }
 
-static void open_gate(uv_timer_t *timer)
-{
-    struct crowd *crowd = timer->data;
-    uv_close((uv_handle_t *)timer, NULL);
-    EXPECT(crowd->cancelled == TASKS);
-    gate_open(&crowd->gate);
-}
-
-/* First a drain, which the held tasks keep from going on, then a cancel: what waits is cancelled,
+/* First a drain, which the held tasks keep from going on, then a cancel: what waits is abandoned,
  * what runs is finished, and only then the handle ends. */
 static void a_drain_turns_into_a_cancel(void **state)
 {
     (void)state;
     struct crowd crowd;
-    uv_timer_t timer;
     uv_loop_t loop;
     crowd_start(&crowd, &loop, crowd_ended);
     crowd_submit(&crowd, hold, 2);
@@ -525,16 +519,17 @@ static void a_drain_turns_into_a_cancel(void **state)
     assert_int_equal(strait_uv_pool_shutdown(&crowd.handle, STRAIT_CLOSE_DRAIN), 0);
     uv_run(&loop, UV_RUN_NOWAIT);
     struct strait_task late = {.run = square};
-    assert_int_equal(strait_pool_submit(crowd.pool, &late, NULL), -EPIPE);
-    assert_int_equal(crowd.done + crowd.cancelled, 0);
+    assert_int_equal(strait_task_submit(crowd.parent, &late, NULL, NULL), -EPIPE);
+    assert_int_equal(crowd.done + crowd.abandoned, 0);
     assert_int_equal(strait_uv_pool_shutdown(&crowd.handle, STRAIT_CLOSE_CANCEL), 0);
-    uv_run(&loop, UV_RUN_NOWAIT);
-    uv_timer_init(&loop, &timer);
-    timer.data = &crowd;
-    uv_timer_start(&timer, open_gate, 0, 0);
+    while (crowd.abandoned < TASKS) {
+        assert_int_not_equal(uv_run(&loop, UV_RUN_ONCE), 0);
+    }
+    assert_int_equal(crowd.done, 0);
+    gate_open(&crowd.gate);
     loop_close(&loop);
     assert_int_equal(crowd.done, 2);
-    assert_int_equal(crowd.cancelled, TASKS);
+    assert_int_equal(crowd.abandoned, TASKS);
     assert_int_equal(closes, 1);
 }
 
@@ -545,7 +540,7 @@ static void close_handle(struct strait_task *task)
     EXPECT(strait_uv_close(&crowd->handle, count_close) == 0);
 }
 
-/* The other completions run where the pool is closed. */
+/* The other completions run when the parent is detached. */
 static void a_pool_outlives_its_handle(void **state)
 {
     (void)state;
@@ -553,16 +548,17 @@ static void a_pool_outlives_its_handle(void **state)
     uv_loop_t loop;
     crowd_start(&crowd, &loop, NULL);
     struct strait_task closer = {.run = square, .done = close_handle, .context = &crowd};
-    assert_int_equal(strait_pool_submit(crowd.pool, &closer, NULL), 0);
+    assert_int_equal(strait_task_submit(crowd.parent, &closer, NULL, NULL), 0);
     crowd_submit(&crowd, square, TASKS);
-    while (readable(strait_pool_fd(crowd.pool), 0) == 0) {
+    while (readable(strait_parent_fd(crowd.parent), 0) == 0) {
         sched_yield();
     }
     loop_close(&loop);
     assert_int_equal(closes, 1);
     unsigned before = crowd.done;
     assert_int_equal(crowd.after, 0);
-    assert_int_equal(strait_pool_close(crowd.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+    assert_int_equal(strait_pool_close(crowd.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+    assert_int_equal(strait_parent_detach(crowd.parent, STRAIT_FOREVER), 0);
     assert_int_equal(crowd.done, TASKS + 1);
     assert_true(before >= 1);
     assert_int_equal(strait_pool_destroy(crowd.pool), 0);
@@ -593,7 +589,7 @@ static void a_pools_parent_sleeps_when_no_task_is_done(void **state)
         crowd_submit(&crowd, hold, 1);
         gate_await(&crowd.gate, 1);
         falls_asleep(&loop);
-        assert_false(readable(strait_pool_fd(crowd.pool), 0));
+        assert_false(readable(strait_parent_fd(crowd.parent), 0));
         gate_open(&crowd.gate);
         while (crowd.done == before) {
             sleeps_until_woken(&loop);

@@ -1711,10 +1711,13 @@ static int stopped_pool_entry(struct strait_isolate *isolate)
     struct strait_task task = {.run = napping_task};
     struct strait_pool_options options = {.workers = 1, .schedule = STRAIT_SCHEDULE_NORMAL};
     struct strait_pool_stats stats;
+    struct strait_parent *parent = NULL;
     EXPECT(strait_pool_create(&pool, &options) == 0);
+    EXPECT(strait_pool_attach(pool, &parent, NULL) == 0);
     wait_for_stop(isolate);
-    EXPECT(strait_pool_submit(pool, &task, NULL) == 0);
-    EXPECT(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
+    EXPECT(strait_task_submit(parent, &task, NULL, NULL) == 0);
+    EXPECT(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == 0);
+    EXPECT(strait_parent_detach(parent, STRAIT_FOREVER) == 0);
     strait_pool_stats(pool, &stats);
     EXPECT(stats.done == 1);
     EXPECT(strait_pool_destroy(pool) == 0);

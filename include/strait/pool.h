@@ -234,6 +234,10 @@ STRAIT_API ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t
 /* The same for a thread that polls: leaves the fd alone, and makes no system call. */
 STRAIT_API ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t budget);
 
+/* How many completions the parent is owed: of tasks submitted and not yet completed. Parent only.
+ */
+STRAIT_API size_t strait_parent_owed(const struct strait_parent *parent);
+
 /* ---- tasks ---- */
 
 /* Submits a task; *id (if not NULL) names it. `how` may be NULL. -EAGAIN: the queue is full, or a

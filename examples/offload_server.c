@@ -34,6 +34,7 @@
 
 #define MS_DEFAULT 1000
 #define MS_MAX 10000
+#define REQUEST_MAX 16384 /* bytes of headers, and of a body */
 #define ALL_METHODS                                                                                \
     (EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |     \
      EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH)
@@ -481,6 +482,8 @@ static bool server_listen(struct server *server, uint16_t port)
         return false;
     }
     evhttp_set_allowed_methods(server->http, ALL_METHODS);
+    evhttp_set_max_headers_size(server->http, REQUEST_MAX);
+    evhttp_set_max_body_size(server->http, REQUEST_MAX);
     evhttp_set_cb(server->http, "/light", serve_light, server);
     evhttp_set_cb(server->http, "/heavy", serve_heavy, server);
     evhttp_set_cb(server->http, "/stats", serve_stats, server);

@@ -5,20 +5,21 @@
  *   GET /light          answers at once
  *   GET /heavy?ms=N     burns N milliseconds of CPU (default 1000, at most 10000) in a worker of a
  *                       strait pool, and answers when the completion runs on the loop's thread
- *   GET /stats          the pool's counters, as JSON
+ *       &within=MS      ... or with 504 if that takes longer than MS milliseconds (1 to 60000)
+ *   GET /stats          the pool's counters, percentiles and workers, as JSON
  *
- * With --blocking, /heavy computes on the loop's thread instead: the disease that the pool cures.
- * SIGTERM and SIGINT finish what runs, answer it, refuse what waits, and end the server with 0.
+ * A full queue is answered with 503 and Retry-After; a client that hangs up is computed for no
+ * longer. With --pthreads, plain threads compute; with --blocking the loop itself: the disease that
+ * the pool cures. SIGTERM and SIGINT finish what runs, answer it, refuse what waits, and end the
+ * server with 0.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -26,28 +27,30 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 
+#include "offload/burn.h"
+#include "offload/settings.h"
+#include "offload/threads.h"
 #include "strait.h"
 
 #define MS_DEFAULT 1000
 #define MS_MAX 10000
+#define REQUEST_MAX 16384 /* bytes of headers, and of a body */
 #define ALL_METHODS                                                                                \
     (EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |     \
      EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH)
 
-struct settings {
-    uint16_t port;
-    bool blocking;
-    struct strait_pool_options pool;
-};
-
 struct server {
+    const struct settings *settings;
     struct event_base *base;
     struct evhttp *http;
     struct evhttp_bound_socket *socket;
-    struct event *pool_event;
+    struct event *completions;
     struct event *signals[2];
-    struct strait_pool *pool; /* NULL: --blocking */
-    uint64_t heavy_open;      /* not yet answered, or the answer not yet on its way */
+    struct strait_pool *pool; /* NULL in the other modes */
+    struct strait_parent *parent;
+    struct threads *threads;  /* likewise */
+    uint64_t heavy_open;      /* whose answer, or whose client, has not left yet */
+    uint64_t heavy_computing; /* of them: not yet completed */
     uint64_t heavy_blocking;  /* computed on the loop */
     bool stopping;
 };
@@ -58,63 +61,11 @@ struct heavy {
     struct evhttp_request *request;
     struct evhttp_connection *connection; /* NULL: it has been closed */
     struct event *hang_up;                /* watches for a client that does not wait */
-    strait_task_id task;
+    strait_task_id task;                  /* 0: not the pool's */
+    struct job job;                       /* of the plain threads */
+    struct burn work;                     /* theirs while they run; with a pool the task has it */
     bool computed;
 };
-
-/* What a worker computes, and what it finds: travels in the task itself. */
-struct burn {
-    uint32_t ms;
-    uint32_t largest;
-    uint64_t primes;
-};
-
-/* ---- the computation ---- */
-
-static bool is_prime(uint32_t n)
-{
-    for (uint32_t d = 3; d * d <= n; d += 2) {
-        if (n % d == 0) {
-            return false;
-        }
-    }
-    return n % 2 != 0;
-}
-
-static int64_t cpu_time_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Counts primes for so many milliseconds of this thread's CPU time, not of the clock's: a worker
- * that yields to the loop still does all of its work. `task` may be NULL. */
-static int burn(struct burn *burn, const struct strait_task *task)
-{
-    int64_t end = cpu_time_ns() + (int64_t)burn->ms * 1000000;
-    for (uint32_t n = 3; cpu_time_ns() < end; n += 100) {
-        if (task && strait_task_cancelled(task)) {
-            return -ECANCELED;
-        }
-        for (uint32_t candidate = n; candidate < n + 100; candidate++) {
-            if (is_prime(candidate)) {
-                burn->primes++;
-                burn->largest = candidate;
-            }
-        }
-    }
-    return 0;
-}
-
-static int run_heavy(struct strait_task *task)
-{
-    struct burn work;
-    memcpy(&work, task->data, sizeof(work));
-    int result = burn(&work, task);
-    memcpy(task->data, &work, sizeof(work));
-    return result;
-}
 
 /* ---- answers ---- */
 
@@ -134,9 +85,11 @@ static void answer_text(struct evhttp_request *request, int code, const char *re
     evbuffer_free(body);
 }
 
-static void answer_busy(struct evhttp_request *request, const char *text)
+static void answer_busy(struct evhttp_request *request, const char *text, uint64_t seconds)
 {
-    evhttp_add_header(evhttp_request_get_output_headers(request), "Retry-After", "1");
+    char number[24];
+    snprintf(number, sizeof(number), "%" PRIu64, seconds);
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Retry-After", number);
     answer_text(request, 503, "Service Unavailable", text);
 }
 
@@ -152,10 +105,12 @@ static void answer_burn(struct evhttp_request *request, const struct burn *burn)
 
 /* ---- the life of a /heavy request ---- */
 
+/* Nothing is computed any more: answers that clients do not take get a second. */
 static void end_if_stopped(struct server *server)
 {
-    if (server->stopping && server->heavy_open == 0) {
-        event_base_loopexit(server->base, NULL);
+    struct timeval patience = {.tv_sec = server->heavy_open > 0};
+    if (server->stopping && server->heavy_computing == 0) {
+        event_base_loopexit(server->base, &patience);
     }
 }
 
@@ -179,6 +134,14 @@ static void on_answered(struct evhttp_request *request, void *argument)
     heavy_free(heavy);
 }
 
+/* Nobody waits for the result. */
+static void heavy_cancel(struct heavy *heavy)
+{
+    if (heavy->task) {
+        strait_task_cancel(heavy->server->parent, heavy->task);
+    }
+}
+
 /* The connection is closed; libevent leaves the request to us if it is not answered yet. */
 static void on_closed(struct evhttp_connection *connection, void *argument)
 {
@@ -187,17 +150,20 @@ static void on_closed(struct evhttp_connection *connection, void *argument)
     heavy->connection = NULL;
     if (heavy->computed) {
         heavy_free(heavy);
+        return;
     }
+    if (heavy->hang_up) {
+        event_del(heavy->hang_up);
+    }
+    heavy_cancel(heavy);
 }
 
-/* The client has hung up: nobody waits for the result. What the cancelled task answers, the closed
- * connection swallows. */
+/* What the cancelled task answers, the closed connection swallows. */
 static void on_hang_up(evutil_socket_t fd, short what, void *argument)
 {
-    struct heavy *heavy = argument;
     (void)fd;
     (void)what;
-    strait_pool_cancel(heavy->server->pool, heavy->task);
+    heavy_cancel(argument);
 }
 
 /* libevent does not read from a connection whose request it is waiting to answer: ask the kernel.
@@ -212,77 +178,151 @@ static void watch_hang_up(struct heavy *heavy)
     }
 }
 
-static struct heavy *heavy_new(struct server *server, struct evhttp_request *request)
+static struct heavy *heavy_new(struct server *server, struct evhttp_request *request,
+                               const struct burn *work)
 {
     struct heavy *heavy = calloc(1, sizeof(*heavy));
     if (heavy) {
         heavy->server = server;
         heavy->request = request;
+        heavy->work = *work;
         heavy->connection = evhttp_request_get_connection(request);
         evhttp_connection_set_closecb(heavy->connection, on_closed, heavy);
         evhttp_request_set_on_complete_cb(request, on_answered, heavy);
         server->heavy_open++;
+        server->heavy_computing++;
     }
     return heavy;
 }
 
 /* Answers on the loop's thread; libevent frees the request, now or when the answer has left. */
-static void heavy_answer(struct heavy *heavy, const struct burn *burn, bool computed)
+static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
 {
     bool gone = heavy->connection == NULL;
     heavy->computed = true;
+    heavy->server->heavy_computing--;
     if (heavy->hang_up) {
         event_del(heavy->hang_up);
     }
-    if (computed) {
-        answer_burn(heavy->request, burn);
-    } else {
-        answer_busy(heavy->request, "cancelled");
+    switch (status) {
+    case STRAIT_TASK_DONE:
+        answer_burn(heavy->request, &heavy->work);
+        break;
+    case STRAIT_TASK_EXPIRED:
+        answer_text(heavy->request, 504, "Gateway Timeout", "not computed in time");
+        break;
+    case STRAIT_TASK_ABANDONED:
+        answer_busy(heavy->request, "shutting down", 1);
+        break;
+    default:
+        answer_busy(heavy->request, "cancelled", 1);
     }
     if (gone) {
         heavy_free(heavy);
+    } else {
+        end_if_stopped(heavy->server);
     }
+}
+
+/* ---- in the pool ---- */
+
+static int run_in_pool(struct strait_task *task)
+{
+    struct burn work;
+    memcpy(&work, task->data, sizeof(work));
+    int result = burn_run(&work, task);
+    memcpy(task->data, &work, sizeof(work));
+    return result;
 }
 
 static void on_computed(struct strait_task *task)
 {
-    struct burn work;
-    memcpy(&work, task->data, sizeof(work));
-    heavy_answer(task->context, &work, task->status == STRAIT_TASK_DONE);
+    struct heavy *heavy = task->context;
+    memcpy(&heavy->work, task->data, sizeof(heavy->work));
+    heavy_answer(heavy, task->status);
 }
 
-static void heavy_offload(struct server *server, struct evhttp_request *request,
-                          const struct burn *work)
+static int heavy_submit(struct heavy *heavy, uint32_t within)
 {
-    struct strait_task task = {.run = run_heavy, .done = on_computed};
-    strait_task_id id;
-    memcpy(task.data, work, sizeof(*work));
-    struct heavy *heavy = heavy_new(server, request);
+    struct strait_task task = {.run = run_in_pool, .done = on_computed, .context = heavy};
+    struct strait_submit_options how = {
+        .finish_by = within ? strait_now() + (int64_t)within * 1000000 : 0,
+    };
+    memcpy(task.data, &heavy->work, sizeof(heavy->work));
+    int error = strait_task_submit(heavy->server->parent, &task, &how, &heavy->task);
+    if (error == 0) {
+        watch_hang_up(heavy);
+    }
+    return error;
+}
+
+/* When a place in the queue may be free: in whole seconds, the mean time that tasks have waited in
+ * it. */
+static uint64_t seconds_to_wait(const struct strait_pool *pool)
+{
+    struct strait_histogram waited;
+    double sum = 0;
+    double count = 0;
+    strait_pool_times(pool, &waited, NULL);
+    for (unsigned i = 0; i < STRAIT_HISTOGRAM_BUCKETS; i++) {
+        if (waited.counts[i] > 0) {
+            count += (double)waited.counts[i];
+            sum += (double)waited.counts[i] * (double)strait_histogram_first(i);
+        }
+    }
+    return 1 + (count > 0 ? (uint64_t)(sum / count / 1e9) : 0);
+}
+
+/* ---- in plain threads ---- */
+
+static struct heavy *heavy_of_job(struct job *job)
+{
+    return (struct heavy *)(void *)((char *)job - offsetof(struct heavy, job));
+}
+
+static void run_in_thread(struct job *job)
+{
+    burn_run(&heavy_of_job(job)->work, NULL);
+}
+
+static void on_job_done(struct job *job)
+{
+    heavy_answer(heavy_of_job(job), job->ran ? STRAIT_TASK_DONE : STRAIT_TASK_ABANDONED);
+}
+
+/* ---- in any mode ---- */
+
+static void heavy_refuse(struct heavy *heavy, int error)
+{
+    struct server *server = heavy->server;
+    uint64_t seconds = server->pool ? seconds_to_wait(server->pool) : 1;
+    heavy->computed = true;
+    server->heavy_computing--;
+    answer_busy(heavy->request, error == -EAGAIN ? "the queue is full" : "shutting down", seconds);
+}
+
+static void heavy_start(struct server *server, struct evhttp_request *request,
+                        const struct burn *work, uint32_t within)
+{
+    int error = 0;
+    struct heavy *heavy = heavy_new(server, request, work);
     if (!heavy) {
-        answer_busy(request, "out of memory");
+        answer_busy(request, "out of memory", 1);
         return;
     }
-    task.context = heavy;
-    int error = strait_pool_submit(server->pool, &task, &id);
+    if (server->pool) {
+        error = heavy_submit(heavy, within);
+    } else if (server->threads) {
+        heavy->job = (struct job){.run = run_in_thread, .done = on_job_done};
+        error = threads_submit(server->threads, &heavy->job);
+    } else {
+        burn_run(&heavy->work, NULL);
+        server->heavy_blocking++;
+        heavy_answer(heavy, STRAIT_TASK_DONE);
+    }
     if (error) {
-        heavy->computed = true;
-        answer_busy(request, error == -EAGAIN ? "the queue is full" : "shutting down");
-        return;
+        heavy_refuse(heavy, error);
     }
-    heavy->task = id;
-    watch_hang_up(heavy);
-}
-
-static void heavy_block(struct server *server, struct evhttp_request *request, struct burn *work)
-{
-    struct heavy *heavy = heavy_new(server, request);
-    if (!heavy) {
-        answer_busy(request, "out of memory");
-        return;
-    }
-    burn(work, NULL);
-    server->heavy_blocking++;
-    heavy_answer(heavy, work, true);
 }
 
 /* ---- endpoints ---- */
@@ -297,35 +337,33 @@ static bool only_get(struct evhttp_request *request)
     return false;
 }
 
-/* Decimal digits only, 0 to `max`. */
-static bool parse_number(const char *text, unsigned long max, unsigned long *number)
+/* A number of the query's, from `min` to `max`; *number stays where it is not given. */
+static bool take_number(struct evkeyvalq *parameters, const char *name, uint32_t min, uint32_t max,
+                        uint32_t *number)
 {
-    char *end;
-    if (*text < '0' || *text > '9') {
-        return false;
+    const char *text = evhttp_find_header(parameters, name);
+    unsigned long given = 0;
+    if (!text) {
+        return true;
     }
-    errno = 0;
-    *number = strtoul(text, &end, 10);
-    return errno == 0 && *end == '\0' && *number <= max;
+    bool valid = parse_number(text, max, &given) && given >= min;
+    *number = (uint32_t)given;
+    return valid;
 }
 
-/* The query's `ms`, once and in range, or the default. */
-static bool parse_ms(struct evhttp_request *request, uint32_t *ms)
+static bool parse_heavy(struct evhttp_request *request, uint32_t *ms, uint32_t *within)
 {
     const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
     struct evkeyvalq parameters;
-    unsigned long number = MS_DEFAULT;
     if (!query) {
-        *ms = MS_DEFAULT;
         return true;
     }
     if (evhttp_parse_query_str(query, &parameters) != 0) {
         return false;
     }
-    const char *text = evhttp_find_header(&parameters, "ms");
-    bool valid = !text || parse_number(text, MS_MAX, &number);
+    bool valid = take_number(&parameters, "ms", 0, MS_MAX, ms) &&
+                 take_number(&parameters, "within", 1, WITHIN_MAX, within);
     evhttp_clear_headers(&parameters);
-    *ms = (uint32_t)number;
     return valid;
 }
 
@@ -340,40 +378,58 @@ static void serve_light(struct evhttp_request *request, void *argument)
 static void serve_heavy(struct evhttp_request *request, void *argument)
 {
     struct server *server = argument;
-    struct burn work = {0};
+    struct burn work = {.ms = MS_DEFAULT};
+    uint32_t within = server->settings->within;
     if (!only_get(request)) {
         return;
     }
-    if (!parse_ms(request, &work.ms)) {
-        answer_text(request, 400, "Bad Request", "ms must be a number from 0 to 10000");
-    } else if (server->pool) {
-        heavy_offload(server, request, &work);
+    if (parse_heavy(request, &work.ms, &within)) {
+        heavy_start(server, request, &work, within);
     } else {
-        heavy_block(server, request, &work);
+        answer_text(request, 400, "Bad Request",
+                    "ms must be a number from 0 to 10000, within one from 1 to 60000");
     }
+}
+
+static void write_pool(const struct strait_pool *pool, struct evbuffer *body)
+{
+    size_t size = strait_pool_json(pool, NULL, 0) + 256; /* numbers grow */
+    char *text = malloc(size);
+    if (text && strait_pool_json(pool, text, size) < size) {
+        evbuffer_add_printf(body, "{\"mode\": \"pool\", \"pool\": %s}\n", text);
+    }
+    free(text);
+}
+
+static void write_threads(struct server *server, struct evbuffer *body)
+{
+    struct threads_stats stats = {.submitted = server->heavy_blocking,
+                                  .done = server->heavy_blocking};
+    if (server->threads) {
+        threads_stats(server->threads, &stats);
+    }
+    evbuffer_add_printf(
+        body,
+        "{\"mode\": \"%s\", \"pool\": {\"submitted\": %" PRIu64 ", \"done\": %" PRIu64
+        ", \"failed\": 0, \"cancelled\": 0, \"expired\": 0, \"abandoned\": %" PRIu64
+        ", \"queued\": %" PRIu64 ", \"running\": %" PRIu64 ", \"refused\": %" PRIu64
+        ", \"queue_limit\": %" PRIu64 ", \"workers\": %" PRIu64 "}}\n",
+        server->threads ? "pthreads" : "blocking", stats.submitted, stats.done, stats.abandoned,
+        stats.queued, stats.running, stats.refused, stats.queue_limit, stats.workers);
 }
 
 static void serve_stats(struct evhttp_request *request, void *argument)
 {
     struct server *server = argument;
-    struct strait_pool_stats stats = {0};
     if (!only_get(request)) {
         return;
     }
-    if (server->pool) {
-        strait_pool_stats(server->pool, &stats);
-    } else {
-        stats.submitted = stats.done = server->heavy_blocking;
-    }
     struct evbuffer *body = evbuffer_new();
-    evbuffer_add_printf(body,
-                        "{\"mode\": \"%s\", \"workers\": %" PRIu64 ", \"submitted\": %" PRIu64
-                        ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"cancelled\": %" PRIu64
-                        ", \"refused\": %" PRIu64 ", \"queued\": %" PRIu64 ", \"running\": %" PRIu64
-                        ", \"queued_max\": %" PRIu64 ", \"queue_limit\": %" PRIu64 "}\n",
-                        server->pool ? "pool" : "blocking", stats.workers, stats.submitted,
-                        stats.done, stats.failed, stats.cancelled, stats.refused, stats.queued,
-                        stats.running, stats.queued_max, stats.queue_limit);
+    if (server->pool) {
+        write_pool(server->pool, body);
+    } else {
+        write_threads(server, body);
+    }
     answer(request, 200, "OK", "application/json", body);
     evbuffer_free(body);
 }
@@ -386,12 +442,16 @@ static void serve_unknown(struct evhttp_request *request, void *argument)
 
 /* ---- events ---- */
 
-static void on_pool(evutil_socket_t fd, short what, void *argument)
+static void on_completions(evutil_socket_t fd, short what, void *argument)
 {
     struct server *server = argument;
     (void)fd;
     (void)what;
-    strait_pool_dispatch(server->pool, 0);
+    if (server->pool) {
+        strait_parent_dispatch(server->parent, 0);
+    } else {
+        threads_dispatch(server->threads);
+    }
 }
 
 static void on_signal(evutil_socket_t number, short what, void *argument)
@@ -405,7 +465,9 @@ static void on_signal(evutil_socket_t number, short what, void *argument)
     server->stopping = true;
     evhttp_del_accept_socket(server->http, server->socket);
     if (server->pool) {
-        strait_pool_close(server->pool, STRAIT_CLOSE_CANCEL, 0); /* only starts it */
+        strait_pool_close(server->pool, STRAIT_CLOSE_CANCEL, 0, NULL); /* only starts it */
+    } else if (server->threads) {
+        threads_close(server->threads);
     }
     end_if_stopped(server);
 }
@@ -420,6 +482,8 @@ static bool server_listen(struct server *server, uint16_t port)
         return false;
     }
     evhttp_set_allowed_methods(server->http, ALL_METHODS);
+    evhttp_set_max_headers_size(server->http, REQUEST_MAX);
+    evhttp_set_max_body_size(server->http, REQUEST_MAX);
     evhttp_set_cb(server->http, "/light", serve_light, server);
     evhttp_set_cb(server->http, "/heavy", serve_heavy, server);
     evhttp_set_cb(server->http, "/stats", serve_stats, server);
@@ -432,7 +496,7 @@ static bool server_listen(struct server *server, uint16_t port)
     return true;
 }
 
-static bool server_watch(struct server *server, const struct settings *settings)
+static bool server_watch_signals(struct server *server)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
     for (size_t i = 0; i < 2; i++) {
@@ -441,17 +505,37 @@ static bool server_watch(struct server *server, const struct settings *settings)
             return false;
         }
     }
-    if (settings->blocking) {
-        return true;
+    return true;
+}
+
+/* The threads that compute, and the loop as their parent. */
+static int server_hire(struct server *server, int *fd)
+{
+    const struct strait_pool_options *options = &server->settings->pool;
+    int error;
+    if (server->settings->mode == MODE_THREADS) {
+        error = threads_create(&server->threads, options->workers, options->queue_limit);
+        *fd = error ? -1 : threads_fd(server->threads);
+        return error;
     }
-    int error = strait_pool_create(&server->pool, &settings->pool);
+    error = strait_pool_create(&server->pool, options);
+    if (error == 0) {
+        error = strait_pool_attach(server->pool, &server->parent, NULL);
+    }
+    *fd = error ? -1 : strait_parent_fd(server->parent);
+    return error;
+}
+
+static bool server_watch_completions(struct server *server)
+{
+    int fd;
+    int error = server_hire(server, &fd);
     if (error) {
         fprintf(stderr, "cannot create the pool: %s\n", strerror(-error));
         return false;
     }
-    server->pool_event = event_new(server->base, strait_pool_fd(server->pool), EV_READ | EV_PERSIST,
-                                   on_pool, server);
-    return server->pool_event && event_add(server->pool_event, NULL) == 0;
+    server->completions = event_new(server->base, fd, EV_READ | EV_PERSIST, on_completions, server);
+    return server->completions && event_add(server->completions, NULL) == 0;
 }
 
 static void say_where(const struct server *server)
@@ -465,18 +549,29 @@ static void say_where(const struct server *server)
     }
 }
 
-static void server_end(struct server *server)
+static void dismiss(struct server *server)
 {
     if (server->pool) {
-        strait_pool_close(server->pool, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
+        strait_pool_close(server->pool, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER, NULL);
+        strait_parent_detach(server->parent, STRAIT_FOREVER);
+        strait_pool_destroy(server->pool);
     }
+    if (server->threads) {
+        threads_close(server->threads);
+        threads_destroy(server->threads);
+    }
+}
+
+static void server_end(struct server *server)
+{
+    if (server->completions) {
+        event_free(server->completions);
+    }
+    dismiss(server);
     for (size_t i = 0; i < 2; i++) {
         if (server->signals[i]) {
             event_free(server->signals[i]);
         }
-    }
-    if (server->pool_event) {
-        event_free(server->pool_event);
     }
     if (server->http) {
         evhttp_free(server->http);
@@ -484,15 +579,15 @@ static void server_end(struct server *server)
     if (server->base) {
         event_base_free(server->base);
     }
-    strait_pool_destroy(server->pool);
 }
 
 static int serve(const struct settings *settings)
 {
-    struct server server = {0};
+    struct server server = {.settings = settings};
     int status = EXIT_FAILURE;
     signal(SIGPIPE, SIG_IGN); /* a client that hangs up while it is answered */
-    if (server_listen(&server, settings->port) && server_watch(&server, settings)) {
+    if (server_listen(&server, settings->port) && server_watch_signals(&server) &&
+        (settings->mode == MODE_LOOP || server_watch_completions(&server))) {
         say_where(&server);
         event_base_dispatch(server.base);
         status = EXIT_SUCCESS;
@@ -501,94 +596,9 @@ static int serve(const struct settings *settings)
     return status;
 }
 
-/* ---- command line ---- */
-
-static const char usage[] =
-    "usage: offload_server [--port N] [--workers N] [--queue N] [--schedule CLASS] [--blocking]\n"
-    "  --port N          on 127.0.0.1; 0: a free one (default 8080)\n"
-    "  --workers N       threads of the pool; 0: one for each CPU (default 0)\n"
-    "  --queue N         heavy requests that may wait for a worker (default 64)\n"
-    "  --schedule CLASS  of the workers: default, normal, batch or idle\n"
-    "  --blocking        compute on the loop instead\n";
-
-static bool parse_schedule(const char *text, enum strait_schedule *schedule)
-{
-    static const char *const names[] = {
-        [STRAIT_SCHEDULE_DEFAULT] = "default",
-        [STRAIT_SCHEDULE_NORMAL] = "normal",
-        [STRAIT_SCHEDULE_BATCH] = "batch",
-        [STRAIT_SCHEDULE_IDLE] = "idle",
-    };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *schedule = (enum strait_schedule)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool parse_option(int option, const char *text, struct settings *settings)
-{
-    unsigned long number = 0;
-    switch (option) {
-    case 'p':
-        if (!parse_number(text, UINT16_MAX, &number)) {
-            return false;
-        }
-        settings->port = (uint16_t)number;
-        return true;
-    case 'w':
-        if (!parse_number(text, STRAIT_POOL_WORKERS_MAX, &number)) {
-            return false;
-        }
-        settings->pool.workers = (unsigned)number;
-        return true;
-    case 'q':
-        if (!parse_number(text, STRAIT_QUEUE_LIMIT_MAX, &number) || number == 0) {
-            return false;
-        }
-        settings->pool.queue_limit = number;
-        return true;
-    case 's':
-        return parse_schedule(text, &settings->pool.schedule);
-    case 'b':
-        settings->blocking = true;
-        return true;
-    default:
-        return false;
-    }
-}
-
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"port", required_argument, NULL, 'p'},
-        {"workers", required_argument, NULL, 'w'},
-        {"queue", required_argument, NULL, 'q'},
-        {"schedule", required_argument, NULL, 's'},
-        {"blocking", no_argument, NULL, 'b'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    struct settings settings = {
-        .port = 8080,
-        .pool = {.queue_limit = 64, .name = "heavy"},
-    };
-    int option;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 'h') {
-            fputs(usage, stdout);
-            return EXIT_SUCCESS;
-        }
-        if (!parse_option(option, optarg, &settings)) {
-            fputs(usage, stderr);
-            return 2;
-        }
-    }
-    if (optind != argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
-    return serve(&settings);
+    struct settings settings;
+    int status;
+    return settings_parse(&settings, argc, argv, &status) ? serve(&settings) : status;
 }

@@ -23,6 +23,7 @@ static struct {
     uv_tcp_t listener;
     uv_signal_t signals[2];
     struct strait_pool *pool;
+    struct strait_parent *parent; /* the loop, to the pool */
     struct strait_uv_handle pool_uv;
     struct strait_worker *ticker;
     struct strait_uv_handle ticker_uv;
@@ -133,7 +134,7 @@ static void serve(struct client *client)
         answer(client, "200 OK", server.ticks);
     } else if (sscanf(client->request, "GET /heavy/%9" SCNu64 " ", &client->limit) != 1) {
         answer(client, "404 Not Found", 0);
-    } else if (strait_pool_submit(server.pool, &task, &client->task) != 0) {
+    } else if (strait_task_submit(server.parent, &task, NULL, &client->task) != 0) {
         answer(client, REFUSED, 0);
     } else {
         client->computing = true;
@@ -152,7 +153,7 @@ static void client_read(uv_stream_t *stream, ssize_t bytes, const uv_buf_t *buff
 {
     struct client *client = (struct client *)stream;
     if (bytes < 0 && client->computing) {
-        strait_pool_cancel(server.pool, client->task);
+        strait_task_cancel(server.parent, client->task);
     } else if (bytes < 0) {
         uv_close((uv_handle_t *)stream, client_closed);
     } else if (bytes > 0 && !client->computing) {
@@ -215,8 +216,10 @@ static void start_workers(void)
         .event = ticker_event,
     };
     require(strait_pool_create(&server.pool, NULL));
+    require(strait_pool_attach(server.pool, &server.parent, NULL));
     require(strait_worker_spawn(&server.ticker, &options));
-    require(strait_uv_pool_start(&server.loop, &server.pool_uv, server.pool, pool_ended));
+    require(strait_uv_pool_start(&server.loop, &server.pool_uv, server.pool, server.parent,
+                                 pool_ended));
     require(strait_uv_worker_start(&server.loop, &server.ticker_uv, server.ticker, ticker_ended));
     strait_try_send(&strait_worker_port(server.ticker)->sender, &interval, 1);
 }

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* settings: the server's command line. */
+#include "settings.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: offload_server [--port N] [--workers N] [--queue N] [--schedule CLASS] [--within MS]\n"
+    "                      [--pthreads | --blocking]\n"
+    "  --port N          on 127.0.0.1; 0: a free one (default 8080)\n"
+    "  --workers N       threads that compute; 0: as many as suit the machine (default 0)\n"
+    "  --queue N         heavy requests that may wait for a worker (default 64)\n"
+    "  --schedule CLASS  of the workers: default, normal, batch or idle\n"
+    "  --within MS       time that a heavy request has, if it does not say (default: any)\n"
+    "  --pthreads        compute in plain threads behind a mutex instead: no deadlines, no cancel\n"
+    "  --blocking        compute on the loop instead: no deadlines, no cancel\n";
+
+bool parse_number(const char *text, unsigned long max, unsigned long *number)
+{
+    char *end;
+    if (*text < '0' || *text > '9') {
+        return false;
+    }
+    errno = 0;
+    *number = strtoul(text, &end, 10);
+    return errno == 0 && *end == '\0' && *number <= max;
+}
+
+static bool parse_schedule(const char *text, enum strait_schedule *schedule)
+{
+    static const char *const names[] = {
+        [STRAIT_SCHEDULE_DEFAULT] = "default",
+        [STRAIT_SCHEDULE_NORMAL] = "normal",
+        [STRAIT_SCHEDULE_BATCH] = "batch",
+        [STRAIT_SCHEDULE_IDLE] = "idle",
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *schedule = (enum strait_schedule)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_option(int option, const char *text, struct settings *settings)
+{
+    unsigned long number = 0;
+    bool valid = true;
+    switch (option) {
+    case 'p':
+        valid = parse_number(text, UINT16_MAX, &number);
+        settings->port = (uint16_t)number;
+        return valid;
+    case 'w':
+        valid = parse_number(text, STRAIT_POOL_WORKERS_MAX, &number);
+        settings->pool.workers = (unsigned)number;
+        return valid;
+    case 'q':
+        valid = parse_number(text, STRAIT_QUEUE_LIMIT_MAX, &number) && number > 0;
+        settings->pool.queue_limit = number;
+        return valid;
+    case 's':
+        return parse_schedule(text, &settings->pool.schedule);
+    case 'd':
+        valid = parse_number(text, WITHIN_MAX, &number) && number > 0;
+        settings->within = (uint32_t)number;
+        return valid;
+    case 't':
+        settings->mode = MODE_THREADS;
+        return true;
+    case 'b':
+        settings->mode = MODE_LOOP;
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool settings_parse(struct settings *settings, int argc, char **argv, int *status)
+{
+    static const struct option options[] = {
+        {"port", required_argument, NULL, 'p'},
+        {"workers", required_argument, NULL, 'w'},
+        {"queue", required_argument, NULL, 'q'},
+        {"schedule", required_argument, NULL, 's'},
+        {"within", required_argument, NULL, 'd'},
+        {"pthreads", no_argument, NULL, 't'},
+        {"blocking", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+    *settings = (struct settings){.port = 8080, .pool = {.queue_limit = 64, .name = "heavy"}};
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            *status = EXIT_SUCCESS;
+            return false;
+        }
+        if (!parse_option(option, optarg, settings)) {
+            fputs(usage, stderr);
+            *status = 2;
+            return false;
+        }
+    }
+    if (optind != argc) {
+        fputs(usage, stderr);
+        *status = 2;
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* settings: the server's command line. */
+#ifndef OFFLOAD_SETTINGS_H
+#define OFFLOAD_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "strait.h"
+
+#define WITHIN_MAX 60000 /* ms */
+
+/* Who computes. */
+enum mode {
+    MODE_POOL,    /* a strait pool */
+    MODE_THREADS, /* a pool of plain threads */
+    MODE_LOOP,    /* the loop itself, which it blocks */
+};
+
+struct settings {
+    uint16_t port;
+    enum mode mode;
+    uint32_t within; /* ms that a heavy request may take if it does not say; 0: any number */
+    struct strait_pool_options pool;
+};
+
+/* Decimal digits only, 0 to `max`. */
+bool parse_number(const char *text, unsigned long max, unsigned long *number);
+
+/* True: serve. False: end with *status, all has been said. */
+bool settings_parse(struct settings *settings, int argc, char **argv, int *status);
+
+#endif

@@ -20,6 +20,9 @@ void add_tasks(Harness &harness);
 void add_spawns(Harness &harness);
 void add_heaps(Harness &harness);
 
+// A sample of another workload, as candidate floor.spsc: round trips of strait's spsc, 8 bytes.
+void floor_of_spsc(benchmark::State &state, Harness &harness, const Workload &workload);
+
 } // namespace bench
 
 #endif // BENCH_WORKLOADS_H

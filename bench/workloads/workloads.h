@@ -17,6 +17,7 @@ void add_wake_ups(Harness &harness);
 void add_bursts(Harness &harness);
 void add_many_channels(Harness &harness);
 void add_tasks(Harness &harness);
+void add_sojourns(Harness &harness);
 void add_spawns(Harness &harness);
 void add_heaps(Harness &harness);
 

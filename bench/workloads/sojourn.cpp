@@ -259,7 +259,7 @@ void add_sojourns(Harness &harness)
                 [&harness, maker, column, n = uint64_t{0}](benchmark::State &state) mutable {
                     sojourn(state, harness, maker, column, ++n);
                 },
-                column == 0);
+                column == 0 && kind_of(maker.name) == Kind::strait);
         }
     }
 }

@@ -116,6 +116,7 @@ int main(int argc, char **argv)
     bench::add_bursts(harness);
     bench::add_many_channels(harness);
     bench::add_tasks(harness);
+    bench::add_sojourns(harness);
     bench::add_spawns(harness);
     bench::add_heaps(harness);
     add_notes(harness);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
-// What a pool is held against: a thread, two queues, a mutex and two condition variables.
+// The pool that one writes first: a thread, two queues, a mutex and two condition variables.
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "candidates/table.h"
-#include "harness/pair.h"
 
 namespace bench
 {
@@ -17,7 +16,7 @@ namespace
 class MutexRunner : public Runner
 {
   public:
-    MutexRunner(int cpu, Done done) : Runner(std::move(done)), thread_([this, cpu] { work(cpu); })
+    MutexRunner(int cpu, const Job &job) : Runner(cpu, job), thread_([this] { work(); })
     {
     }
 
@@ -33,70 +32,87 @@ class MutexRunner : public Runner
 
     bool submit(uint64_t number) override
     {
+        Slot *slot = take(number);
+        if (!slot) {
+            return false;
+        }
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            tasks_.push_back(number);
+            tasks_.push_back(slot);
         }
         submitted_.notify_one();
         return true;
     }
 
-    bool collect() override
+    void poll() override
     {
-        std::deque<Finished> batch;
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            batch_.swap(finished_);
+        }
+        report();
+    }
+
+    bool wait() override
+    {
         {
             std::unique_lock<std::mutex> lock(mutex_);
             if (!completed_.wait_for(lock, std::chrono::milliseconds(kPatienceMs),
                                      [this] { return !finished_.empty(); })) {
                 return false;
             }
-            batch.swap(finished_);
+            batch_.swap(finished_);
         }
-        for (const Finished &task : batch) {
-            done_(task.number, task.result);
-        }
+        report();
         return true;
     }
 
   private:
-    struct Finished {
-        uint64_t number;
-        uint64_t result;
-    };
-
-    void work(int cpu)
+    void report()
     {
-        pin({cpu});
+        for (Slot *slot : batch_) {
+            done(slot);
+        }
+        batch_.clear();
+    }
+
+    void work()
+    {
+        std::vector<Slot *> batch;
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
             submitted_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
             if (stop_) {
                 return;
             }
-            uint64_t number = tasks_.front();
-            tasks_.pop_front();
-            lock.unlock();
-            uint64_t result = task_result(number);
-            lock.lock();
-            finished_.push_back({number, result});
-            completed_.notify_one();
+            batch.swap(tasks_);
+            for (Slot *slot : batch) {
+                lock.unlock();
+                run(slot);
+                lock.lock();
+                finished_.push_back(slot);
+                completed_.notify_one();
+            }
+            batch.clear();
         }
     }
 
     std::mutex mutex_;
     std::condition_variable submitted_;
     std::condition_variable completed_;
-    std::deque<uint64_t> tasks_;
-    std::deque<Finished> finished_;
+    std::vector<Slot *> tasks_;
+    std::vector<Slot *> finished_;
+    std::vector<Slot *> batch_; // the parent's
     bool stop_ = false;
     std::thread thread_; // last: it uses the others
 };
 
 } // namespace
 
-std::unique_ptr<Runner> make_mutex_runner(int cpu, Runner::Done done)
+void add_mutex_runners(std::vector<RunnerMaker> &runners)
 {
-    return std::make_unique<MutexRunner>(cpu, std::move(done));
+    runners.push_back({"mutex.pool", make_runner<MutexRunner>, false});
+    runners.push_back({"mutex.pool.poll", make_runner<MutexRunner>, true});
 }
 
 } // namespace bench

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// strait's pool with one worker, its parent in an event loop on the pool's fd.
+// strait's pool with one worker, in the ways in which its parent can wait.
 #include <cstring>
 #include <poll.h>
+#include <stdexcept>
+#include <vector>
 
 #include "candidates/table.h"
 #include "strait.h"
@@ -11,81 +13,159 @@ namespace bench
 namespace
 {
 
+struct Numbers {
+    uint64_t number;
+    uint64_t result;
+};
+
 class PoolRunner : public Runner
 {
   public:
-    PoolRunner(strait_pool *pool, Done done) : Runner(std::move(done)), pool_(pool)
+    PoolRunner(int cpu, const Job &job, strait_wait worker, strait_wait parent, bool untimed)
+        : Runner(cpu, job), tasks_(kLimit)
     {
+        strait_pool_options options = {};
+        options.workers = 1;
+        options.wait = worker;
+        options.cpus = &cpu;
+        options.cpu_count = 1;
+        options.queue_limit = kLimit;
+        options.untimed = untimed;
+        strait_parent_options attach = {};
+        attach.wait = parent;
+        if (strait_pool_create(&pool_, &options) != 0) {
+            throw std::runtime_error("no pool");
+        }
+        if (strait_pool_attach(pool_, &parent_, &attach) != 0) {
+            end();
+            throw std::runtime_error("no parent");
+        }
+        if (parent == STRAIT_WAIT_PARK) {
+            ids_.resize(kLimit);
+        }
+        for (strait_task &task : tasks_) {
+            task.run = start;
+            task.done = finish;
+            task.context = this;
+        }
     }
 
     ~PoolRunner() override
     {
-        strait_pool_close(pool_, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
-        strait_pool_destroy(pool_);
+        strait_parent_detach(parent_, STRAIT_FOREVER);
+        end();
     }
 
     bool submit(uint64_t number) override
     {
-        strait_task task = {};
-        task.run = run;
-        task.done = finish;
-        task.context = this;
-        std::memcpy(task.data, &number, sizeof(number));
-        return strait_pool_submit(pool_, &task, nullptr) == 0;
+        std::memcpy(tasks_[0].data, &number, sizeof(number));
+        strait_task_id *id = ids_.empty() ? nullptr : &ids_[number % kLimit];
+        return strait_task_submit(parent_, &tasks_[0], nullptr, id) == 0;
     }
 
-    bool collect() override
+    bool submit_many(uint64_t first, uint64_t n) override
     {
-        pollfd watched = {strait_pool_fd(pool_), POLLIN, 0};
-        return poll(&watched, 1, kPatienceMs) == 1 && strait_pool_dispatch(pool_, 0) >= 0;
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t number = first + i;
+            std::memcpy(tasks_[i].data, &number, sizeof(number));
+        }
+        ptrdiff_t taken = strait_task_submit_many(parent_, tasks_.data(), n, nullptr, nullptr);
+        return taken == static_cast<ptrdiff_t>(n);
     }
+
+    void poll() override
+    {
+        strait_parent_poll(parent_, 0);
+    }
+
+    // For the oldest task; the completions of others run meanwhile.
+    bool wait() override
+    {
+        int64_t until = strait_now() + int64_t{kPatienceMs} * 1000000;
+        return strait_task_wait(parent_, ids_[done_ % kLimit], until) == 0;
+    }
+
+  protected:
+    strait_parent *parent_ = nullptr;
 
   private:
-    static int run(strait_task *task)
+    void end()
     {
-        uint64_t number;
-        std::memcpy(&number, task->data, sizeof(number));
-        uint64_t result = task_result(number);
-        std::memcpy(task->data + sizeof(number), &result, sizeof(result));
+        strait_pool_close(pool_, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER, nullptr);
+        strait_pool_destroy(pool_);
+    }
+
+    static int start(strait_task *task)
+    {
+        const Job &job = static_cast<const PoolRunner *>(task->context)->job_;
+        Numbers numbers;
+        std::memcpy(&numbers, task->data, sizeof(numbers));
+        numbers.result = job.run(job.context, numbers.number);
+        std::memcpy(task->data, &numbers, sizeof(numbers));
         return 0;
     }
 
     static void finish(strait_task *task)
     {
-        uint64_t number;
-        uint64_t result;
-        std::memcpy(&number, task->data, sizeof(number));
-        std::memcpy(&result, task->data + sizeof(number), sizeof(result));
-        const auto *runner = static_cast<const PoolRunner *>(task->context);
-        runner->done_(number, task->status == STRAIT_TASK_DONE ? result : 0);
+        auto *runner = static_cast<PoolRunner *>(task->context);
+        const Job &job = runner->job_;
+        Numbers numbers;
+        std::memcpy(&numbers, task->data, sizeof(numbers));
+        runner->done_++;
+        job.done(job.context, numbers.number,
+                 task->status == STRAIT_TASK_DONE ? numbers.result : 0);
     }
 
-    strait_pool *pool_;
+    strait_pool *pool_ = nullptr;
+    std::vector<strait_task> tasks_;  // filled in but for the number
+    std::vector<strait_task_id> ids_; // to wait for; empty: the parent has other ways
+    uint64_t done_ = 0;               // tasks so far
 };
 
-// The process may use A's and B's CPU only, and a pool's first worker leaves its parent's alone.
-std::unique_ptr<Runner> make(strait_wait wait, Runner::Done done)
+class ParkedRunner : public PoolRunner
 {
-    strait_pool_options options = {};
-    options.workers = 1;
-    options.wait = wait;
-    strait_pool *pool = nullptr;
-    if (strait_pool_create(&pool, &options) != 0) {
-        return nullptr;
+  public:
+    ParkedRunner(int cpu, const Job &job)
+        : PoolRunner(cpu, job, STRAIT_WAIT_PARK, STRAIT_WAIT_PARK, false)
+    {
     }
-    return std::make_unique<PoolRunner>(pool, std::move(done));
-}
+};
+
+// In an event loop, or what comes nearest to it.
+class FdRunner : public PoolRunner
+{
+  public:
+    FdRunner(int cpu, const Job &job)
+        : PoolRunner(cpu, job, STRAIT_WAIT_PARK, STRAIT_WAIT_FD, false)
+    {
+    }
+
+    bool wait() override
+    {
+        pollfd watched = {strait_parent_fd(parent_), POLLIN, 0};
+        return ::poll(&watched, 1, kPatienceMs) == 1 && strait_parent_dispatch(parent_, 0) >= 0;
+    }
+};
+
+template <bool Untimed> class SpinningRunner : public PoolRunner
+{
+  public:
+    SpinningRunner(int cpu, const Job &job)
+        : PoolRunner(cpu, job, STRAIT_WAIT_SPIN, STRAIT_WAIT_SPIN, Untimed)
+    {
+    }
+};
 
 } // namespace
 
-std::unique_ptr<Runner> make_parked_pool_runner(int, Runner::Done done)
+void add_strait_runners(std::vector<RunnerMaker> &runners)
 {
-    return make(STRAIT_WAIT_PARK, std::move(done));
-}
-
-std::unique_ptr<Runner> make_spinning_pool_runner(int, Runner::Done done)
-{
-    return make(STRAIT_WAIT_SPIN, std::move(done));
+    runners.push_back({"strait.pool.parked", make_runner<ParkedRunner>, false});
+    runners.push_back({"strait.pool.fd", make_runner<FdRunner>, false});
+    runners.push_back({"strait.pool.spin", make_runner<SpinningRunner<false>>, true});
+    runners.push_back(
+        {"strait.pool.spin.many", make_runner<SpinningRunner<false>>, true, true, true});
+    runners.push_back({"strait.pool.spin.untimed", make_runner<SpinningRunner<true>>, true});
 }
 
 } // namespace bench

@@ -16,6 +16,8 @@ namespace bench
 // One function for each family that is there: peers.h, from CMakeLists.txt.
 #define DECLARE(FAMILY) void add_##FAMILY(std::vector<const bench_ring *> &rings);
 BENCH_PEERS(DECLARE)
+#define DECLARE_POOL(FAMILY) void add_##FAMILY##_runners(std::vector<RunnerMaker> &runners);
+BENCH_POOLS(DECLARE_POOL)
 
 std::vector<const bench_ring *> rings()
 {
@@ -53,11 +55,17 @@ std::vector<SleeperMaker> sleepers()
 
 std::vector<RunnerMaker> runners()
 {
-    return {
-        {"floor.mutex", make_mutex_runner},
-        {"strait.pool.park", make_parked_pool_runner},
-        {"strait.pool.spin", make_spinning_pool_runner},
-    };
+    std::vector<RunnerMaker> all;
+    add_strait_runners(all);
+    add_mutex_runners(all);
+#define ADD_POOL(FAMILY) add_##FAMILY##_runners(all);
+    BENCH_POOLS(ADD_POOL)
+    return all;
+}
+
+RunnerMaker floor_runner()
+{
+    return {"floor.futex", make_futex_runner, false};
 }
 
 std::vector<SpawnerMaker> spawners()

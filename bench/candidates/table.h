@@ -28,8 +28,9 @@ std::vector<MissingPeer> missing_peers();
 // Wake-ups.
 std::vector<SleeperMaker> sleepers();
 
-// Tasks.
+// Tasks; the floor of them can do one at a time only.
 std::vector<RunnerMaker> runners();
+RunnerMaker floor_runner();
 
 // Spawns.
 std::vector<SpawnerMaker> spawners();
@@ -44,9 +45,9 @@ void add_ring_sleepers(std::vector<SleeperMaker> &sleepers);
 std::unique_ptr<Sleeper> make_futex_sleeper();
 std::unique_ptr<Sleeper> make_eventfd_sleeper();
 
-std::unique_ptr<Runner> make_mutex_runner(int cpu, Runner::Done done);
-std::unique_ptr<Runner> make_parked_pool_runner(int cpu, Runner::Done done);
-std::unique_ptr<Runner> make_spinning_pool_runner(int cpu, Runner::Done done);
+std::unique_ptr<Runner> make_futex_runner(int cpu, const Job &job);
+void add_mutex_runners(std::vector<RunnerMaker> &runners);
+void add_strait_runners(std::vector<RunnerMaker> &runners);
 
 std::unique_ptr<Spawner> make_thread_spawner(int cpu);
 std::unique_ptr<Spawner> make_pinned_thread_spawner(int cpu);

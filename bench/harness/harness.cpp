@@ -41,9 +41,12 @@ Place place_of(double before_ns, double after_ns, const Cuts &cuts)
     return before == classify(after_ns, cuts) ? before : Place::mixed;
 }
 
-// Of a column: the time of an item, or where each was timed, the median.
+// Of a column: the time of an item, or where each was timed, the median, unless it has its own.
 Throughput figure(const Workload &workload, const Outcome &outcome)
 {
+    if (outcome.figure > 0) {
+        return {outcome.figure, outcome.figure, outcome.aside};
+    }
     double ns = outcome.seconds * 1e9 / static_cast<double>(outcome.items);
     double typical_ns = outcome.typical_ns;
     if (outcome.latencies.count() > 0) {

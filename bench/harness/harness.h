@@ -21,6 +21,7 @@ struct Outcome {
     uint64_t items = 0;
     uint64_t longest_gap_ns = 0;
     double typical_ns = 0; // throughput: per item, in a block that nothing disturbed
+    double figure = 0;     // of a column, where the workload has its own; 0: the time of an item
     double aside = 0;      // what the workload's aside says
     long preemptions = 0;  // of A and B; filled in by sample()
     Histogram latencies;   // ns; empty: throughput

@@ -276,7 +276,7 @@ void Printer::print_placement(const Cuts &cuts)
         }
         std::fprintf(out_, " %9.1f %9.1f %9.1f\n", quantile(census.line_rt_ns, 0.05),
                      quantile(census.line_rt_ns, 0.5), quantile(census.line_rt_ns, 0.95));
-        if (double cut = cut_between(census.line_rt_ns)) {
+        if (double cut = cut_between(census.line_rt_ns); cut > 0) {
             std::fprintf(out_,
                          "  %-*s two clusters, parted at %.0f: another --cuts would tell them "
                          "apart\n",

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Latency: one message from A to B and back, both polling or both blocking, each round trip timed
 // by A.
+#include <algorithm>
+
 #include "candidates/table.h"
 #include "harness/ticks.h"
 #include "workloads/queue.h"
@@ -87,10 +89,12 @@ Outcome bounce(Pair &pair, const Loops &loops, Queue &there, Queue &back, double
     return summarize(bounce, seconds);
 }
 
-void round_trip(benchmark::State &state, Harness &harness, const Trip &trip, const bench_ring &ring)
+void round_trip(benchmark::State &state, Harness &harness, const Workload &workload,
+                const std::string &candidate, const bench_ring &ring, size_t bytes,
+                const Loops &loops)
 {
-    Queue there(ring, trip.bytes, kCapacity);
-    Queue back(ring, trip.bytes, kCapacity);
+    Queue there(ring, bytes, kCapacity);
+    Queue back(ring, bytes, kCapacity);
     auto open = [](Queue &sends, Queue &receives) {
         sends.open_sender();
         receives.open_receiver();
@@ -100,13 +104,22 @@ void round_trip(benchmark::State &state, Harness &harness, const Trip &trip, con
         state.SkipWithError(kNotCreated);
         return;
     }
-    sample(state, harness, trip.workload, ring.name, 0, [&](bool warm_up) {
+    sample(state, harness, workload, candidate, 0, [&](bool warm_up) {
         double ms = harness.settings.sample_ms * (warm_up ? 0.25 : 1);
-        return bounce(harness.pair, trip.loops_of(ring), there, back, ms);
+        return bounce(harness.pair, loops, there, back, ms);
     });
 }
 
 } // namespace
+
+void floor_of_spsc(benchmark::State &state, Harness &harness, const Workload &workload)
+{
+    const std::vector<const bench_ring *> all = rings();
+    auto spsc = std::find_if(all.begin(), all.end(), [](const bench_ring *ring) {
+        return std::string(ring->name) == "strait.spsc";
+    });
+    round_trip(state, harness, workload, "floor.spsc", **spsc, 8, loops_8(**spsc));
+}
 
 void add_round_trips(Harness &harness)
 {
@@ -120,7 +133,8 @@ void add_round_trips(Harness &harness)
             add_benchmark(harness, std::string(trip.name) + ring->name, {"bytes", "capacity"},
                           {static_cast<int64_t>(trip.bytes), kCapacity},
                           [&harness, &trip, ring](benchmark::State &state) {
-                              round_trip(state, harness, trip, *ring);
+                              round_trip(state, harness, trip.workload, ring->name, *ring,
+                                         trip.bytes, trip.loops_of(*ring));
                           });
         }
     }

@@ -17,8 +17,12 @@ void add_wake_ups(Harness &harness);
 void add_bursts(Harness &harness);
 void add_many_channels(Harness &harness);
 void add_tasks(Harness &harness);
+void add_sojourns(Harness &harness);
 void add_spawns(Harness &harness);
 void add_heaps(Harness &harness);
+
+// A sample of another workload, as candidate floor.spsc: round trips of strait's spsc, 8 bytes.
+void floor_of_spsc(benchmark::State &state, Harness &harness, const Workload &workload);
 
 } // namespace bench
 

@@ -4,7 +4,6 @@
 #include "strait/channel.h"
 
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -96,23 +95,7 @@ int strait_channel_size(const struct strait_channel_options *given, size_t *size
 static int open_fd(enum strait_wait mode, int32_t *fd)
 {
     *fd = -1;
-    if (mode != STRAIT_WAIT_FD) {
-        return 0;
-    }
-    int saved = errno;
-    *fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    int error = *fd < 0 ? -errno : 0;
-    errno = saved;
-    return error;
-}
-
-static void close_fd(int32_t fd)
-{
-    if (fd >= 0) {
-        int saved = errno;
-        close(fd);
-        errno = saved;
-    }
+    return mode == STRAIT_WAIT_FD ? strait_fd_open(fd) : 0;
 }
 
 static int open_fds(struct strait_channel *channel, const struct strait_channel_options *options)
@@ -123,7 +106,7 @@ static int open_fds(struct strait_channel *channel, const struct strait_channel_
     }
     error = open_fd(options->receiver, &channel->receiver_fd);
     if (error) {
-        close_fd(channel->sender_fd);
+        strait_fd_close(channel->sender_fd);
     }
     return error;
 }
@@ -230,8 +213,8 @@ void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop
     if (drop) {
         drop_leftovers(channel, drop, context);
     }
-    close_fd(channel->sender_fd);
-    close_fd(channel->receiver_fd);
+    strait_fd_close(channel->sender_fd);
+    strait_fd_close(channel->receiver_fd);
     channel->magic = 0;
     if (channel->allocated) {
         free(channel);

@@ -12,6 +12,9 @@
 /* How often a spinning worker looks before it lets others have the CPU for once. */
 #define LOOKS_PER_YIELD 4096
 
+/* After so many tasks without a wait, there is a backlog. */
+#define STREAK 64
+
 /* ---- waking ---- */
 
 static void idle_set(struct strait_pool *pool, unsigned number, bool raised)
@@ -103,18 +106,18 @@ void strait_crew_wake(struct strait_pool *pool)
     }
 }
 
-void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal)
+void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal, int fd)
 {
     publish_fence(pool);
     /* the sleeper sets STRAIT_WAITING, its wakers clear it */
-    if (strait_load_relaxed(&signal->word) & STRAIT_WAITING) {
-        strait_signal_rouse(signal, -1, false);
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&signal->word) & STRAIT_WAITING)) {
+        strait_signal_rouse(signal, fd, false);
     }
 }
 
 void strait_crew_wake_worker(struct pool_worker *worker)
 {
-    strait_signal_poke(worker->pool, &worker->signal);
+    strait_signal_poke(worker->pool, &worker->signal, -1);
 }
 
 /* ---- finding a task ---- */
@@ -303,16 +306,13 @@ static void tell_room(struct strait_parent *parent, size_t most)
     }
 }
 
-/* The lane has room for every slot that the parent has. */
+/* Hands the slot back; there is always room for that. */
 static void send_report(struct strait_parent *parent, struct strait_report_link *link,
-                        const struct strait_report *report)
+                        const struct strait_slot *slot, enum strait_verdict verdict)
 {
-    strait_try_send(&link->reports, report, 1);
-    /* the parent writes it, or the worker whose own it is; see parent.left */
-    struct strait_signal *poke = (struct strait_signal *)strait_word_load_relaxed(&parent->poke);
-    if (STRAIT_UNLIKELY(poke != NULL)) {
-        strait_signal_poke(parent->pool, poke);
-    }
+    strait_reports_send(&link->reports, slot, verdict);
+    struct strait_signal *collector = strait_parent_collector(parent);
+    strait_signal_poke(parent->pool, collector, collector == &parent->signal ? parent->fd : -1);
 }
 
 static void count_link(uintptr_t *count)
@@ -344,26 +344,39 @@ static int run_task(struct pool_worker *self, struct strait_slot *slot)
     return code;
 }
 
-/* Counts, shows, runs, reports; with what is for the eyes of others last, where nobody waits. */
+/* The worker is free for its next task as of now. */
+static void note_free(struct pool_worker *self)
+{
+    const struct strait_ticks *ticks = self->pool->ticks;
+    self->free_since = ticks ? strait_ticks_now(ticks) : 0;
+}
+
+/* Counts, shows, runs, reports; with what is for the eyes of others last, where nobody waits. A
+ * task runs from the time at which its worker was free for it, so that each takes one look at the
+ * clock, after its end. */
 static void run_claimed(struct pool_worker *self, const struct claim *claim,
-                        struct strait_report_link *link, struct strait_report *report)
+                        struct strait_report_link *link)
 {
     struct strait_slot *slot = claim->slot;
     const struct strait_ticks *ticks = self->pool->ticks;
-    uint64_t start = ticks ? strait_ticks_now(ticks) : 0;
+    uint64_t start = self->free_since;
     uint64_t submitted = slot->submitted_at;
     strait_run_fn *outer = (strait_run_fn *)self->run;
     uint64_t outer_since = self->since;
     count_link(&link->started);
     count_link(&self->tasks);
     show(self, slot->task.run, start);
-    report->code = run_task(self, slot);
-    send_report(claim->parent, link, report);
+    int code = run_task(self, slot);
+    if (code) {
+        slot->code = code;
+    }
+    send_report(claim->parent, link, slot, code ? STRAIT_RAN_TO_CODE : STRAIT_RAN);
     show(self, outer, outer_since);
     if (!ticks) {
         return;
     }
-    uint64_t ran = strait_ticks_between(ticks, start, strait_ticks_now(ticks));
+    note_free(self);
+    uint64_t ran = strait_ticks_between(ticks, start, self->free_since);
     strait_times_add(self->waited, strait_ticks_between(ticks, submitted, start));
     strait_times_add(self->ran, ran);
     if (!outer) {
@@ -375,21 +388,20 @@ static void run_claimed(struct pool_worker *self, const struct claim *claim,
 static void handle(struct pool_worker *self, const struct claim *claim)
 {
     struct strait_report_link *link = &claim->parent->links[self->number];
-    struct strait_report report = {.slot = claim->slot};
     /* the parent alone writes it; see parent.starved */
     uint32_t wanted = strait_load_relaxed(&claim->parent->wants_room);
     if (STRAIT_UNLIKELY(wanted)) {
         tell_room(claim->parent, wanted - 1);
     }
-    report.verdict = judge(claim->parent, claim->slot);
-    if (STRAIT_LIKELY(report.verdict == STRAIT_RAN)) {
-        run_claimed(self, claim, link, &report);
+    enum strait_verdict verdict = judge(claim->parent, claim->slot);
+    if (STRAIT_LIKELY(verdict == STRAIT_RAN)) {
+        run_claimed(self, claim, link);
         return;
     }
-    if (report.verdict != STRAIT_NOT_WANTED) {
+    if (verdict != STRAIT_NOT_WANTED) {
         count_link(&link->refused);
     }
-    send_report(claim->parent, link, &report);
+    send_report(claim->parent, link, claim->slot, verdict);
 }
 
 static void run_one(struct pool_worker *self, const struct claim *claim)
@@ -447,6 +459,7 @@ static bool park_for_work(struct pool_worker *self, int64_t until)
     };
     idle_set(pool, self->number, true);
     int error = strait_wait(&waiter, until);
+    note_free(self);
     idle_set(pool, self->number, false);
     /* pool.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed */
     strait_full_fence();
@@ -454,10 +467,11 @@ static bool park_for_work(struct pool_worker *self, int64_t until)
 }
 
 /* Nobody needs to know of it: it finds by itself whatever comes. */
-static bool spin_for_work(const struct pool_worker *self, int64_t until)
+static bool spin_for_work(struct pool_worker *self, int64_t until)
 {
     for (unsigned looks = 1; !has_work(self); looks++) {
         strait_pause();
+        note_free(self);
         if (looks % LOOKS_PER_YIELD == 0) {
             sched_yield();
             if (until != STRAIT_FOREVER && strait_now() >= until) {
@@ -488,8 +502,14 @@ static bool serve_one(struct pool_worker *self)
     struct strait_parent *parent = own_parent(self);
     struct claim claim;
     size_t completed = parent ? strait_parent_collect(parent, SIZE_MAX) : 0;
+    if (completed > 0) {
+        note_free(self);
+    }
     if (!claim_next(self, &claim)) {
         return completed > 0;
+    }
+    if (++self->streak > STREAK) {
+        strait_taskring_expect(ring_of(claim.parent, claim.slot), claim.slot);
     }
     run_one(self, &claim);
     return true;
@@ -505,16 +525,9 @@ static void serve_all(struct pool_worker *self)
         } else if ((closing || retiring) && may_end(self)) {
             return;
         } else {
+            self->streak = 0;
             retiring = wait_for_work(self);
         }
-    }
-}
-
-/* The lanes of reports belong to a number; this thread has it now. */
-static void links_adopt(struct pool_worker *self)
-{
-    for (uint32_t i = strait_parent_count(self->pool); i-- > 0;) {
-        strait_sender_adopt(&strait_parent_at(self->pool, i)->links[self->number].reports);
     }
 }
 
@@ -524,7 +537,9 @@ int strait_crew_serve(struct strait_isolate *isolate)
     current_worker = self;
     /* the worker alone writes it */
     strait_store_relaxed(&self->thread, (uint32_t)syscall(SYS_gettid));
-    links_adopt(self);
+    if (own_parent(self)) {
+        own_parent(self)->handle.owner = 0; /* it was another thread's, of the same number */
+    }
     serve_all(self);
     current_worker = NULL;
     /* crew.retired: pairs with crew.join; all that the worker has written */
@@ -544,6 +559,7 @@ bool strait_crew_help(struct pool_worker *self, struct strait_parent *parent)
     if (!claim.slot) {
         return false;
     }
+    note_free(self);
     handle(self, &claim);
     return true;
 }
@@ -553,14 +569,13 @@ bool strait_crew_help(struct pool_worker *self, struct strait_parent *parent)
 static void flush_lane(struct strait_parent *parent, const uintptr_t *word)
 {
     struct strait_report_link *link = &parent->links[parent->pool->options.workers_max];
-    struct strait_report report;
-    while ((report.slot = lane_claim(word)) != NULL) {
-        report.code = 0;
-        report.verdict = judge(parent, report.slot);
-        if (report.verdict == STRAIT_POOL_CANCELLED || report.verdict == STRAIT_TOO_LATE) {
+    struct strait_slot *slot;
+    while ((slot = lane_claim(word)) != NULL) {
+        enum strait_verdict verdict = judge(parent, slot);
+        if (verdict == STRAIT_POOL_CANCELLED || verdict == STRAIT_TOO_LATE) {
             count_link(&link->refused);
         }
-        send_report(parent, link, &report);
+        send_report(parent, link, slot, verdict);
     }
 }
 

@@ -28,7 +28,7 @@ void strait_keeper_call(struct strait_pool *pool)
 {
     /* keeper.call: pairs with keeper.called; what the caller did before */
     strait_store_release(&pool->keeper_called, 1);
-    strait_signal_poke(pool, &pool->keeper_signal);
+    strait_signal_poke(pool, &pool->keeper_signal, -1);
 }
 
 static void answer_call(struct strait_pool *pool)
@@ -238,13 +238,10 @@ static bool has_left(const struct strait_parent *parent)
 
 static void stand_in(struct strait_parent *parent)
 {
-    strait_receiver_adopt(&parent->reports);
     strait_parent_collect(parent, SIZE_MAX);
     if (parent->in_use == 0) {
         /* parent.freed: the same */
         strait_store_release(&parent->state, STRAIT_FREE);
-    } else {
-        strait_receiver_give(&parent->reports);
     }
 }
 

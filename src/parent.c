@@ -22,7 +22,7 @@ STRAIT_STATIC_ASSERT(LANES_MAX <= 1u << LANE_BITS, "a lane's number fits in an i
 
 static void check_parent(struct strait_parent *parent)
 {
-    strait_check_owner(&parent->reports.handle, "a parent is used by one thread at a time");
+    strait_check_owner(&parent->handle, "a parent is used by one thread at a time");
 }
 
 /* ---- lanes, slots and ids ---- */
@@ -362,6 +362,9 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     count(&parent->submitted);
     STRAIT_PROBE(task__submit, parent, slot, task->run);
     strait_taskring_push(submission->ring, slot);
+    if (parent->owed >= STRAIT_TASKRING_AHEAD) {
+        strait_taskring_ask(submission->ring);
+    }
     if (id) {
         *id = slot_id(slot);
     }
@@ -671,16 +674,17 @@ static void note_head(struct strait_parent *parent, const struct strait_slot *sl
 }
 
 /* With a report the slot is the parent's again. Returns how many completions that was. */
-static size_t take_back(struct strait_parent *parent, const struct strait_report *report)
+static size_t take_back(struct strait_parent *parent, uintptr_t report)
 {
-    struct strait_slot *slot = report->slot;
+    struct strait_slot *slot = strait_report_slot(report);
+    enum strait_verdict verdict = strait_report_verdict(report);
     note_head(parent, slot);
-    if (STRAIT_LIKELY(report->verdict == STRAIT_RAN)) {
-        complete_run(parent, slot, report->code);
+    if (STRAIT_LIKELY(verdict <= STRAIT_RAN_TO_CODE)) {
+        complete_run(parent, slot, verdict == STRAIT_RAN ? 0 : slot->code);
         return 1;
     }
     if (slot->state == SLOT_TAKEN) {
-        complete_refused(parent, slot, (enum strait_verdict)report->verdict);
+        complete_refused(parent, slot, verdict);
         return 1;
     }
     if (slot->state == SLOT_DUE) {
@@ -691,19 +695,32 @@ static size_t take_back(struct strait_parent *parent, const struct strait_report
     return 0;
 }
 
-/* 0: nothing there. */
+/* Of one worker's reports as many as the budget allows. Returns how many there were. */
+static size_t receive_from(struct strait_parent *parent, struct strait_reports *end, size_t budget,
+                           size_t *completed)
+{
+    uintptr_t reports[REPORTS_AT_ONCE];
+    size_t wanted = strait_min(budget - *completed, REPORTS_AT_ONCE);
+    size_t received = strait_reports_receive(end, reports, wanted);
+    for (size_t i = 0; i < received; i++) {
+        strait_prefetch_read(strait_report_slot(reports[i]));
+    }
+    for (size_t i = 0; i < received; i++) {
+        *completed += take_back(parent, reports[i]);
+    }
+    return received;
+}
+
+/* Some of each worker's in turn. 0: nothing there. */
 static size_t receive_some(struct strait_parent *parent, size_t budget, size_t *completed)
 {
-    struct strait_report reports[REPORTS_AT_ONCE];
-    size_t wanted = strait_min(budget - *completed, REPORTS_AT_ONCE);
-    ptrdiff_t received = strait_try_receive(&parent->reports, reports, wanted);
-    for (ptrdiff_t i = 0; i < received; i++) {
-        strait_prefetch_read(reports[i].slot);
+    unsigned links = parent->pool->options.workers_max + 1;
+    size_t received = 0;
+    for (unsigned i = 0; i < links && *completed < budget; i++) {
+        parent->turn = parent->turn + 1 < links ? parent->turn + 1 : 0;
+        received += receive_from(parent, &parent->reports[parent->turn], budget, completed);
     }
-    for (ptrdiff_t i = 0; i < received; i++) {
-        *completed += take_back(parent, &reports[i]);
-    }
-    return received > 0 ? (size_t)received : 0;
+    return received;
 }
 
 static void tell_of_room(struct strait_parent *parent)
@@ -731,7 +748,8 @@ size_t strait_parent_collect(struct strait_parent *parent, size_t budget)
             complete_due(parent);
             completed++;
         }
-        received = completed < budget ? receive_some(parent, budget, &completed) : 0;
+        received =
+            parent->in_use && completed < budget ? receive_some(parent, budget, &completed) : 0;
     }
     tell_of_room(parent);
     parent->dispatching = false;
@@ -740,12 +758,20 @@ size_t strait_parent_collect(struct strait_parent *parent, size_t budget)
 
 /* ---- waiting ---- */
 
+static bool reports_ready(const struct strait_parent *parent)
+{
+    for (unsigned i = 0; parent->in_use && i <= parent->pool->options.workers_max; i++) {
+        if (strait_reports_ready(&parent->reports[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool strait_parent_ready(struct strait_parent *parent)
 {
-    struct strait_span span;
     int64_t due = strait_timers_due(&parent->deadlines);
-    return parent->due ||
-           parent->reports.handle.variant->peek(parent->reports.ring, 1, &span) > 0 ||
+    return parent->due || reports_ready(parent) ||
            (parent->wants_room &&
             (strait_pool_closing(parent->pool) || has_room(parent, parent->wants_room - 1))) ||
            (due != STRAIT_FOREVER && strait_now() >= due);
@@ -759,15 +785,13 @@ static bool parent_side_ready(void *side)
 /* A worker sleeps where it always does, and is woken there. */
 static struct strait_waiter parent_waiter(struct strait_parent *parent)
 {
-    struct strait_channel *channel = parent->channel;
     struct strait_waiter waiter = {
-        .own = parent->worker ? &parent->worker->signal : &channel->receiver,
-        .peer = parent->worker ? NULL : &channel->sender,
+        .own = parent->worker ? &parent->worker->signal : &parent->signal,
         .ready = parent_side_ready,
         .side = parent,
         .spin_ns = &parent->spin_ns,
         .mode = parent->options.wait,
-        .fd = channel->receiver_fd,
+        .fd = parent->fd,
         .sole = true,
         .fenced = parent->pool->fenced,
     };
@@ -781,10 +805,23 @@ static int parent_wait(struct strait_parent *parent, int64_t deadline)
     return strait_wait(&waiter, deadline);
 }
 
+/* Has its fd say when there is something to do. True: there is, and the fd says so. */
+static bool parent_arm(struct strait_parent *parent)
+{
+    struct strait_waiter waiter = parent_waiter(parent);
+    return strait_arm(&waiter) == 0;
+}
+
+void strait_parent_watch(struct strait_parent *parent)
+{
+    if (parent->fd >= 0) {
+        parent_arm(parent);
+    }
+}
+
 int strait_parent_fd(const struct strait_parent *parent)
 {
-    int fd = parent->channel->receiver_fd;
-    return fd >= 0 ? fd : -EINVAL;
+    return parent->fd >= 0 ? parent->fd : -EINVAL;
 }
 
 size_t strait_parent_owed(const struct strait_parent *parent)
@@ -803,7 +840,6 @@ ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t budget)
 
 ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
 {
-    struct strait_waiter waiter = parent_waiter(parent);
     size_t most = budget ? budget : STRAIT_BUDGET;
     size_t completed = 0;
     check_parent(parent);
@@ -812,7 +848,7 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
     }
     do {
         completed += strait_parent_collect(parent, most - completed);
-    } while (completed < most && waiter.fd >= 0 && strait_arm(&waiter) == 0);
+    } while (completed < most && parent->fd >= 0 && parent_arm(parent));
     return (ptrdiff_t)completed;
 }
 

@@ -150,30 +150,37 @@ static void parent_free(struct strait_parent *parent)
     for (unsigned i = 0; parent->own_lanes && i < parent->pool->options.workers_max; i++) {
         lane_free(&parent->own_lanes[i]);
     }
-    strait_channel_destroy(parent->channel, NULL, NULL);
+    strait_fd_close(parent->fd);
+    free(parent->words_block);
+    free(parent->reports);
     free(parent->own_lanes);
     free(parent->links);
     free(parent);
 }
 
-static int parent_open_channel(struct strait_parent *parent, bool has_fd)
+/* A ring of words from each worker, and from the keeper. */
+static void links_init(struct strait_parent *parent)
 {
-    unsigned workers = parent->pool->options.workers_max;
-    struct strait_channel_options options = {
-        .variant = "lanes",
-        .capacity = parent->slot_limit,
-        .message_size = sizeof(struct strait_report),
-        .senders = workers + 1,
-        .receiver = has_fd ? STRAIT_WAIT_FD : STRAIT_WAIT_PARK,
-    };
-    int error = strait_channel_create(&parent->channel, &options);
-    if (!error) {
-        error = strait_receiver_open(&parent->reports, parent->channel);
+    size_t slots = strait_slots(parent->slot_limit);
+    for (unsigned i = 0; i <= parent->pool->options.workers_max; i++) {
+        struct strait_reports end = {.words = parent->words + i * slots, .mask = slots - 1};
+        parent->links[i].reports = end;
+        parent->reports[i] = end;
     }
-    for (unsigned i = 0; !error && i <= workers; i++) {
-        error = strait_sender_open(&parent->links[i].reports, parent->channel);
+}
+
+static int links_alloc(struct strait_parent *parent)
+{
+    size_t links = parent->pool->options.workers_max + 1;
+    size_t bytes = strait_slots(parent->slot_limit) * sizeof(*parent->words);
+    parent->links = zeroed_alloc(links * sizeof(*parent->links));
+    parent->reports = zeroed_alloc(links * sizeof(*parent->reports));
+    parent->words = zeroed_lines(links * bytes, &parent->words_block);
+    if (!parent->links || !parent->reports || !parent->words_block) {
+        return -ENOMEM;
     }
-    return error;
+    links_init(parent);
+    return 0;
 }
 
 static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bool has_fd)
@@ -185,14 +192,14 @@ static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bo
     }
     parent->pool = pool;
     parent->slot_limit = slot_limit(pool);
-    parent->links = zeroed_alloc((workers + 1) * sizeof(*parent->links));
+    parent->fd = -1;
     parent->own_lanes = zeroed_alloc(workers * sizeof(*parent->own_lanes));
-    int error = -ENOMEM;
-    if (parent->links && parent->own_lanes) {
+    int error = parent->own_lanes ? links_alloc(parent) : -ENOMEM;
+    if (!error) {
         error = lane_alloc(parent, &parent->lanes[STRAIT_PRIORITY_NORMAL]);
     }
-    if (!error) {
-        error = parent_open_channel(parent, has_fd);
+    if (!error && has_fd) {
+        error = strait_fd_open(&parent->fd);
     }
     if (error) {
         parent_free(parent);
@@ -209,8 +216,7 @@ static struct strait_parent *free_parent(const struct strait_pool *pool, bool ha
     for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
         struct strait_parent *parent = strait_parent_at(pool, i);
         /* parent.free: pairs with parent.freed; all that the keeper did in its place */
-        if (strait_load_acquire(&parent->state) == STRAIT_FREE &&
-            (parent->channel->receiver_fd >= 0) == has_fd) {
+        if (strait_load_acquire(&parent->state) == STRAIT_FREE && (parent->fd >= 0) == has_fd) {
             return parent;
         }
     }
@@ -235,14 +241,15 @@ static int new_parent(struct strait_pool *pool, struct strait_parent **parent, b
 static void parent_begin(struct strait_parent *parent, const struct strait_parent_options *options,
                          struct pool_worker *worker)
 {
-    strait_receiver_adopt(&parent->reports);
+    parent->handle.owner = 0;
     parent->options = *options;
     parent->worker = worker;
     parent->due_end = &parent->due;
     parent->spin_ns = STRAIT_SPIN_NS;
     parent->left = false;
     /* the parent writes it, or the worker whose own it is */
-    strait_word_store_relaxed(&parent->poke, worker ? (uintptr_t)&worker->signal : 0);
+    strait_word_store_relaxed(&parent->collector,
+                              (uintptr_t)(worker ? &worker->signal : &parent->signal));
     /* the parent alone writes it */
     strait_store_relaxed(&parent->wants_room, 0);
     /* parent.begun: pairs with keeper.takes; nothing */
@@ -264,6 +271,9 @@ int strait_parent_create(struct strait_pool *pool, struct strait_parent **out,
         *out = parent;
     }
     pthread_mutex_unlock(&pool->lock);
+    if (!error) {
+        strait_parent_watch(parent);
+    }
     return error;
 }
 
@@ -287,22 +297,19 @@ void strait_parent_leave(struct strait_parent *parent)
         strait_store_release(&parent->state, STRAIT_FREE);
         return;
     }
-    strait_receiver_give(&parent->reports);
     /* the parent writes it, or the worker whose own it is */
-    strait_word_store_relaxed(&parent->poke, (uintptr_t)&pool->keeper_signal);
+    strait_word_store_relaxed(&parent->collector, (uintptr_t)&pool->keeper_signal);
     /* parent.left: pairs with keeper.takes; all that the parent did */
     strait_store_release(&parent->state, STRAIT_LEFT);
-    strait_heavy_barrier(
-        pool->fenced); /* who has not seen `poke` has sent before the keeper looks */
+    /* who has not seen the new collector has sent before the keeper looks */
+    strait_heavy_barrier(pool->fenced);
     strait_keeper_call(pool);
 }
 
 void strait_parent_ring(struct strait_parent *parent)
 {
-    /* the parent writes it, or the worker whose own it is */
-    struct strait_signal *poke = (struct strait_signal *)strait_word_load_relaxed(&parent->poke);
-    struct strait_signal *own = &parent->channel->receiver;
-    strait_signal_kick(poke ? poke : own, poke ? -1 : parent->channel->receiver_fd, false);
+    struct strait_signal *collector = strait_parent_collector(parent);
+    strait_signal_kick(collector, collector == &parent->signal ? parent->fd : -1, false);
 }
 
 struct strait_parent *strait_parent_current(void)

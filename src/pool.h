@@ -24,8 +24,8 @@
 
 #include <pthread.h>
 
+#include "reports.h"
 #include "strait/pool.h"
-#include "taskring.h"
 #include "ticks.h"
 #include "wait.h"
 
@@ -41,23 +41,10 @@ enum strait_cancel {
     STRAIT_UNWANTED_ABANDONED,
 };
 
-enum strait_verdict {
-    STRAIT_RAN,
-    STRAIT_NOT_WANTED,     /* the claimer saw slot.cancel */
-    STRAIT_TOO_LATE,       /* past start_by */
-    STRAIT_POOL_CANCELLED, /* the pool is closing */
-};
-
-struct strait_report {
-    struct strait_slot *slot;
-    int32_t code;
-    uint32_t verdict;
-};
-
 /* From one worker to one parent. */
 struct strait_report_link {
     /* the worker writes; others read the counts */
-    STRAIT_LINE_ALIGNED struct strait_sender reports;
+    STRAIT_LINE_ALIGNED struct strait_reports reports;
     uintptr_t started;
     uintptr_t refused; /* claimed and, of the worker's own accord, not run */
 };
@@ -68,10 +55,10 @@ struct strait_parent {
     struct strait_report_link *links;     /* one for each worker, the last the keeper's */
     uintptr_t lanes[STRAIT_SHARED_LANES]; /* struct strait_taskring *, 0: none yet */
     uintptr_t *own_lanes;                 /* likewise, by worker */
-    uintptr_t poke;                       /* struct strait_signal * of whoever collects the reports
-                                             and does not sleep on their channel; 0: none */
-    struct strait_channel *channel;       /* of reports */
+    uintptr_t collector;                  /* struct strait_signal * of whoever collects reports */
+    struct strait_signal signal;          /* for a parent with a thread of its own; wakers write */
     uint32_t wants_room;                  /* 1 + how many tasks may wait when there is; 0: not */
+    int fd;                               /* -1: none */
     /* line 1: the parent writes its counters, others read */
     STRAIT_LINE_ALIGNED uintptr_t submitted;
     uintptr_t completed[STRAIT_TASK_ABANDONED + 1];
@@ -80,7 +67,11 @@ struct strait_parent {
     uintptr_t queued_max;
     uint64_t alarm; /* when it is to be woken, with a lowest bit that changes each time; 0: not */
     /* line 2 and on: the parent's alone */
-    STRAIT_LINE_ALIGNED struct strait_receiver reports;
+    STRAIT_LINE_ALIGNED struct strait_reports *reports; /* the other ends of the links */
+    uintptr_t *words;                                   /* of all of them */
+    void *words_block;                                  /* that they lie in */
+    unsigned turn;                                      /* the link that comes next */
+    struct strait_handle handle; /* whose the parent is, for checked builds */
     struct strait_parent_options options;
     struct pool_worker *worker; /* that this is the parent side of, or NULL */
     struct strait_slot *due;    /* the first whose completion needs no report */
@@ -120,6 +111,8 @@ struct pool_worker {
     /* line 1: the worker's alone; what follows `number` is set once */
     STRAIT_LINE_ALIGNED uint32_t spin_ns;
     uint32_t turn[STRAIT_SHARED_LANES]; /* the parent that comes next */
+    uint32_t streak;                    /* tasks since it had to wait last */
+    uint64_t free_since;                /* for its next task, in ticks */
     unsigned number;
     int cpu;
     struct strait_pool *pool;
@@ -176,8 +169,6 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_parent, submitted) == STRAIT_LINE, "
 STRAIT_STATIC_ASSERT(offsetof(struct strait_parent, reports) == 2 * STRAIT_LINE, "line 2");
 STRAIT_STATIC_ASSERT(offsetof(struct pool_worker, spin_ns) == STRAIT_LINE, "line 1");
 STRAIT_STATIC_ASSERT(offsetof(struct strait_pool, idle) % STRAIT_LINE == 0, "a line of its own");
-STRAIT_STATIC_ASSERT(STRAIT_POOL_WORKERS_MAX < STRAIT_SENDERS_MAX,
-                     "each has a lane, the keeper too");
 
 /* ---- pool.c ---- */
 
@@ -199,6 +190,13 @@ static inline uint32_t strait_parent_count(const struct strait_pool *pool)
 static inline struct strait_parent *strait_parent_at(const struct strait_pool *pool, uint32_t i)
 {
     return (struct strait_parent *)pool->parents[i];
+}
+
+/* What whoever collects the parent's reports sleeps on. Any thread. */
+static inline struct strait_signal *strait_parent_collector(const struct strait_parent *parent)
+{
+    /* the parent writes it, or the worker whose own it is; see parent.left */
+    return (struct strait_signal *)strait_word_load_relaxed(&parent->collector);
 }
 
 /* Makes a lane that is missing, of one of the kinds: a priority, or STRAIT_SHARED_LANES for those
@@ -232,6 +230,10 @@ static inline uint32_t strait_pool_closing(const struct strait_pool *pool)
 
 /* ---- parent.c ---- */
 
+/* Makes the fd of a parent that has just begun readable when there is something to do, before it is
+ * ever dispatched: a loop may watch it first. The parent's thread. */
+void strait_parent_watch(struct strait_parent *parent);
+
 /* Runs up to `budget` completions that are there. The parent's thread, or the keeper in its place.
  */
 size_t strait_parent_collect(struct strait_parent *parent, size_t budget);
@@ -259,8 +261,9 @@ void strait_crew_wake(struct strait_pool *pool);
 /* The same for a task that only this one may run. */
 void strait_crew_wake_worker(struct pool_worker *worker);
 
-/* Wakes whoever sleeps on a signal, after something was published for it. Any thread. */
-void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal);
+/* Wakes whoever sleeps on a signal, by its fd where that is not -1, after something was published
+ * for it. Any thread. */
+void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal, int fd);
 
 bool strait_crew_any_idle(const struct strait_pool *pool);
 

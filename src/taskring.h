@@ -12,8 +12,9 @@
  * published is Vyukov's bounded queue's (1024cores.net, 2010). So a worker that polls the slot at
  * the head has the task with the same line that tells it of the task.
  *
- *   line 0  geometry, tail  the parent writes
- *   line 1  head            workers compare-and-swap
+ *   line 0  geometry        set once
+ *   line 1  tail            the parent writes
+ *   line 2  head            workers compare-and-swap
  *   slots   one line each   the parent writes; while it runs the task, the worker
  *
  * Invariants
@@ -36,13 +37,16 @@
 
 /* In its first 64 bytes lies all that a small task needs on its way to the worker and back. */
 struct strait_slot {
-    uintptr_t turn;        /* the parent writes */
-    uint64_t submitted_at; /* in ticks; 0: untimed */
-    uint32_t skipped;      /* the parent writes, also while a worker runs the task */
-    uint32_t cancel;       /* enum strait_cancel; the parent writes, the task polls */
-    uint16_t lane;         /* which of the parent's rings this is */
-    uint16_t planned;      /* there is a plan */
-    uint32_t state;        /* the parent's own */
+    uintptr_t turn; /* the parent writes */
+    union {
+        uint64_t submitted_at; /* in ticks; 0: untimed */
+        int32_t code; /* the worker writes, once it has read the other: what run returned */
+    };
+    uint32_t skipped; /* the parent writes, also while a worker runs the task */
+    uint32_t cancel;  /* enum strait_cancel; the parent writes, the task polls */
+    uint16_t lane;    /* which of the parent's rings this is */
+    uint16_t planned; /* there is a plan */
+    uint32_t state;   /* the parent's own */
     struct strait_task task;
 };
 
@@ -63,19 +67,21 @@ struct strait_plan {
 };
 
 struct strait_taskring {
-    /* line 0: the parent writes; `tail` is read as a hint */
-    STRAIT_LINE_ALIGNED uintptr_t tail;
-    uintptr_t head_seen; /* a past head */
-    uintptr_t mask;
+    /* line 0: set once; a worker reads it at each look */
+    STRAIT_LINE_ALIGNED uintptr_t mask;
     struct strait_slot *slots;
     struct strait_plan *plans;
     void *block; /* all of this lies in; to be freed */
-    /* line 1: workers write */
+    /* line 1: the parent writes; `tail` is read as a hint */
+    STRAIT_LINE_ALIGNED uintptr_t tail;
+    uintptr_t head_seen; /* a past head */
+    /* line 2: workers write */
     STRAIT_LINE_ALIGNED uintptr_t head;
 };
 
-STRAIT_STATIC_ASSERT(offsetof(struct strait_taskring, tail) == 0 * STRAIT_LINE, "line 0");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_taskring, head) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_taskring, mask) == 0 * STRAIT_LINE, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_taskring, tail) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_taskring, head) == 2 * STRAIT_LINE, "line 2");
 
 static inline struct strait_slot *strait_taskring_at(const struct strait_taskring *ring,
                                                      uintptr_t position)
@@ -105,7 +111,21 @@ static inline void strait_taskring_push(struct strait_taskring *ring, struct str
     strait_word_store_release(&slot->turn, ring->tail + 1);
     /* the parent alone writes it */
     strait_word_store_relaxed(&ring->tail, ring->tail + 1);
+}
+
+/* Asks for the slots that are written next, for a parent in full flow: for one that waits after
+ * each task it would only be in the way. Parent only. */
+static inline void strait_taskring_ask(const struct strait_taskring *ring)
+{
     strait_prefetch_write(strait_taskring_at(ring, ring->tail + STRAIT_TASKRING_AHEAD));
+}
+
+/* The same for those that are claimed next. A worker that has just caught up must not: the parent
+ * is about to write them. Any thread. */
+static inline void strait_taskring_expect(const struct strait_taskring *ring,
+                                          const struct strait_slot *slot)
+{
+    strait_prefetch_read(strait_taskring_at(ring, slot->turn - 1 + STRAIT_TASKRING_AHEAD));
 }
 
 /* Passes over the slot at the tail, which is in use. Parent only. */
@@ -176,7 +196,6 @@ static inline struct strait_slot *strait_taskring_claim(struct strait_taskring *
             /* taskring.claimed: pairs with taskring.cancel, parent.starved; that the task is
              * claimed, or else that it is cancelled, that room is wanted */
             strait_fence_after_cas();
-            strait_prefetch_read(strait_taskring_at(ring, head + STRAIT_TASKRING_AHEAD));
             return slot;
         }
         head++;

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,6 +119,27 @@ void strait_futex_wake(uint32_t *word, int sleepers, bool shared)
     int saved = errno;
     syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, sleepers, NULL, NULL, 0);
     errno = saved;
+}
+
+int strait_fd_open(int *fd)
+{
+    int saved = errno;
+    int opened = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int error = opened < 0 ? -errno : 0;
+    errno = saved;
+    if (!error) {
+        *fd = opened;
+    }
+    return error;
+}
+
+void strait_fd_close(int fd)
+{
+    if (fd >= 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+    }
 }
 
 static void fd_signal(int fd)

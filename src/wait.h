@@ -44,6 +44,12 @@ int strait_wait(const struct strait_waiter *waiter, int64_t deadline);
 /* fd mode: 1 armed, 0 already ready and the fd readable. */
 int strait_arm(const struct strait_waiter *waiter);
 
+/* Opens an fd to wait with. 0 or -errno, and then *fd is as it was. */
+int strait_fd_open(int *fd);
+
+/* -1 is ignored. */
+void strait_fd_close(int fd);
+
 /* Makes an fd-mode side's fd unreadable without arming it. */
 void strait_fd_clear(int fd);
 

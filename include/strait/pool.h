@@ -88,7 +88,7 @@ struct strait_submit_options {
     size_t size; /* sizeof this struct, or 0 */
     enum strait_priority priority;
     unsigned worker;  /* 0: any; n: the n-th alone, from 1 up to the pool's `workers`; it takes such
-                         tasks in turn with the others, whatever the priority */
+                         tasks before the parent's others of normal priority, whatever theirs */
     int64_t start_by; /* the task expires if it has not started by then; 0: never */
     int64_t finish_by; /* likewise; and if it runs at that time, strait_task_cancelled says so to
                           it; 0: never */
@@ -204,7 +204,7 @@ STRAIT_API int strait_pool_destroy(struct strait_pool *pool);
 
 /* ---- parents ---- */
 
-/* Makes the calling thread a parent; the handle is for one thread at a time. Options may be NULL.
+/* Makes the calling thread a parent, which alone may use the handle. Options may be NULL.
  * -EINVAL; -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX; -EPIPE: the pool is
  * closing. Any thread; does not block for long. */
 STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,

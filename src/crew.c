@@ -86,9 +86,9 @@ static void wake_sleeper(struct strait_pool *pool)
 }
 
 /* What the sleepers' barrier needs of whoever has just published something. */
-static void publish_fence(const struct strait_pool *pool)
+static void publish_fence(bool fenced)
 {
-    if (STRAIT_UNLIKELY(pool->fenced)) {
+    if (STRAIT_UNLIKELY(fenced)) {
         /* pool.fence: pairs with wait.sleep; what was published, or else the sleeper's mark */
         strait_full_fence();
     }
@@ -98,7 +98,7 @@ static void publish_fence(const struct strait_pool *pool)
 
 void strait_crew_wake(struct strait_pool *pool)
 {
-    publish_fence(pool);
+    publish_fence(pool->fenced);
     if (idle_next(pool, 0)) {
         /* pool.wake: pairs with pool.awake; what was pushed, or else that the worker is not idle */
         strait_full_fence();
@@ -106,18 +106,23 @@ void strait_crew_wake(struct strait_pool *pool)
     }
 }
 
-void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal, int fd)
+static void rouse_sleeper(struct strait_signal *signal, int fd)
 {
-    publish_fence(pool);
     /* the sleeper sets STRAIT_WAITING, its wakers clear it */
     if (STRAIT_UNLIKELY(strait_load_relaxed(&signal->word) & STRAIT_WAITING)) {
         strait_signal_rouse(signal, fd, false);
     }
 }
 
+void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal)
+{
+    publish_fence(pool->fenced);
+    rouse_sleeper(signal, -1);
+}
+
 void strait_crew_wake_worker(struct pool_worker *worker)
 {
-    strait_signal_poke(worker->pool, &worker->signal, -1);
+    strait_signal_poke(worker->pool, &worker->signal);
 }
 
 /* ---- finding a task ---- */
@@ -311,8 +316,9 @@ static void send_report(struct strait_parent *parent, struct strait_report_link 
                         const struct strait_slot *slot, enum strait_verdict verdict)
 {
     strait_reports_send(&link->reports, slot, verdict);
+    publish_fence(parent->fenced);
     struct strait_signal *collector = strait_parent_collector(parent);
-    strait_signal_poke(parent->pool, collector, collector == &parent->signal ? parent->fd : -1);
+    rouse_sleeper(collector, collector == &parent->signal ? parent->fd : -1);
 }
 
 static void count_link(uintptr_t *count)

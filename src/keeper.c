@@ -28,7 +28,7 @@ void strait_keeper_call(struct strait_pool *pool)
 {
     /* keeper.call: pairs with keeper.called; what the caller did before */
     strait_store_release(&pool->keeper_called, 1);
-    strait_signal_poke(pool, &pool->keeper_signal, -1);
+    strait_signal_poke(pool, &pool->keeper_signal);
 }
 
 static void answer_call(struct strait_pool *pool)

@@ -793,7 +793,7 @@ static struct strait_waiter parent_waiter(struct strait_parent *parent)
         .mode = parent->options.wait,
         .fd = parent->fd,
         .sole = true,
-        .fenced = parent->pool->fenced,
+        .fenced = parent->fenced,
     };
     return waiter;
 }

@@ -193,6 +193,7 @@ static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bo
     parent->pool = pool;
     parent->slot_limit = slot_limit(pool);
     parent->fd = -1;
+    parent->fenced = has_fd || pool->fenced;
     parent->own_lanes = zeroed_alloc(workers * sizeof(*parent->own_lanes));
     int error = parent->own_lanes ? links_alloc(parent) : -ENOMEM;
     if (!error) {

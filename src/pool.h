@@ -59,6 +59,8 @@ struct strait_parent {
     struct strait_signal signal;          /* for a parent with a thread of its own; wakers write */
     uint32_t wants_room;                  /* 1 + how many tasks may wait when there is; 0: not */
     int fd;                               /* -1: none */
+    bool fenced;                          /* workers fence after a report, for one that arms an fd
+                                             each time round its loop: no membarrier then */
     /* line 1: the parent writes its counters, others read */
     STRAIT_LINE_ALIGNED uintptr_t submitted;
     uintptr_t completed[STRAIT_TASK_ABANDONED + 1];
@@ -261,9 +263,8 @@ void strait_crew_wake(struct strait_pool *pool);
 /* The same for a task that only this one may run. */
 void strait_crew_wake_worker(struct pool_worker *worker);
 
-/* Wakes whoever sleeps on a signal, by its fd where that is not -1, after something was published
- * for it. Any thread. */
-void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal, int fd);
+/* Wakes whoever sleeps on a signal, after something was published for it. Any thread. */
+void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal);
 
 bool strait_crew_any_idle(const struct strait_pool *pool);
 

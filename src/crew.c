@@ -339,11 +339,11 @@ static int run_task(struct pool_worker *self, struct strait_slot *slot)
 {
     struct strait_isolate *isolate = strait_isolate_current();
     bool inner = isolate->busy;
-    STRAIT_PROBE(task__start, self->number, slot, slot->task.run);
+    strait_probe_start(self->number, slot);
     isolate->busy = true;
     int code = slot->task.run(&slot->task);
     isolate->busy = inner;
-    STRAIT_PROBE(task__done, self->number, slot, code);
+    strait_probe_done(self->number, slot, code);
     if (!inner) {
         strait_isolate_settle(isolate);
     }

@@ -360,7 +360,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     parent->owed++;
     parent->unclaimed++;
     count(&parent->submitted);
-    STRAIT_PROBE(task__submit, parent, slot, task->run);
+    strait_probe_submit(parent, slot);
     strait_taskring_push(submission->ring, slot);
     if (parent->owed >= STRAIT_TASKRING_AHEAD) {
         strait_taskring_ask(submission->ring);

@@ -546,6 +546,7 @@ int strait_crew_serve(struct strait_isolate *isolate)
     if (own_parent(self)) {
         own_parent(self)->handle.owner = 0; /* it was another thread's, of the same number */
     }
+    note_free(self);
     serve_all(self);
     current_worker = NULL;
     /* crew.retired: pairs with crew.join; all that the worker has written */

@@ -45,7 +45,8 @@ static uint64_t rank_of(double percent, uint64_t count)
 {
     double exact = percent / 100 * (double)count;
     uint64_t rank = (uint64_t)exact;
-    if (exact - (double)rank > 1e-9 * exact) {
+    double rounding = 1e-9 * exact < 0.5 ? 1e-9 * exact : 0.5;
+    if (exact - (double)rank > rounding) {
         rank++;
     }
     return rank < 1 ? 1 : rank > count ? count : rank;

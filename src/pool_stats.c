@@ -113,10 +113,10 @@ int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
     stats->busy_ns = (int64_t)strait_wide_load_relaxed(&worker->busy_ns);
     uint32_t thread = strait_load_relaxed(&worker->thread);
     if (stats->online) {
-        stats->online_ns += strait_now() - (int64_t)online_at;
         stats->thread = (int32_t)thread;
         read_running(pool, worker, stats);
         stats->busy_ns += stats->running_ns;
+        stats->online_ns += strait_now() - (int64_t)online_at; /* last: it is the longest */
     }
     return 0;
 }
@@ -224,15 +224,31 @@ static void put_times(struct writer *writer, const char *name,
     put(writer, "\"max\": %" PRIu64 "}, ", histogram->max);
 }
 
+/* In parts of ten thousand, since a point is not a point in every locale. */
+static unsigned utilisation(const struct strait_pool_worker_stats *stats)
+{
+    if (stats->online_ns <= 0) {
+        return 0;
+    }
+    double share = (double)stats->busy_ns / (double)stats->online_ns;
+    return (unsigned)((share < 1 ? share : 1) * 10000);
+}
+
 static void put_worker(struct writer *writer, const struct strait_pool_worker_stats *stats)
 {
-    double share = stats->online_ns > 0 ? (double)stats->busy_ns / (double)stats->online_ns : 0;
+    unsigned share = utilisation(stats);
     put(writer,
-        "{\"number\": %u, \"online\": %s, \"cpu\": %d, \"tasks\": %" PRIu64
+        "{\"number\": %u, \"online\": %s, \"thread\": %" PRId32 ", \"cpu\": %d, \"tasks\": %" PRIu64
         ", \"busy_ns\": %" PRId64 ", \"online_ns\": %" PRId64
-        ", \"utilisation\": %.4f, \"running_ns\": %" PRId64 "}",
-        stats->number, stats->online ? "true" : "false", stats->cpu, stats->tasks, stats->busy_ns,
-        stats->online_ns, share < 1 ? share : 1, stats->running_ns);
+        ", \"utilisation\": %u.%04u, \"run\": ",
+        stats->number, stats->online ? "true" : "false", stats->thread, stats->cpu, stats->tasks,
+        stats->busy_ns, stats->online_ns, share / 10000, share % 10000);
+    if (stats->run) {
+        put(writer, "\"0x%" PRIxPTR "\"", (uintptr_t)stats->run);
+    } else {
+        put(writer, "null");
+    }
+    put(writer, ", \"running_ns\": %" PRId64 "}", stats->running_ns);
 }
 
 size_t strait_pool_json(const struct strait_pool *pool, char *buffer, size_t size)

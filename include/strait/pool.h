@@ -295,9 +295,11 @@ STRAIT_API int strait_pool_worker_stats(const struct strait_pool *pool, unsigned
 STRAIT_API void strait_pool_times(const struct strait_pool *pool, struct strait_histogram *waited,
                                   struct strait_histogram *ran);
 
-/* All of this as a JSON object, with a final zero, in at most `size` bytes. Returns how many bytes
- * it takes, without the zero; if that is not less than `size`, the buffer holds an empty string.
- * Times are in nanoseconds. Does not block. */
+/* All of this as a JSON object, with a final zero, in at most `size` bytes: the counters by the
+ * names above; "wait_ns" and "run_ns" with count, p50, p90, p99, p99.9, p99.99 and max;
+ * "per_worker", an array, with "utilisation" from 0 to 1, and "run" as an address in hexadecimal or
+ * null. Returns how many bytes it takes, without the zero; if that is not less than `size`, the
+ * buffer holds an empty string. Times are in nanoseconds. Does not block. */
 STRAIT_API size_t strait_pool_json(const struct strait_pool *pool, char *buffer, size_t size);
 
 #ifdef __cplusplus

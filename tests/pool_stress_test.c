@@ -1,310 +1,535 @@
 /* SPDX-License-Identifier: MIT */
-/* pool, under stress: random tasks, cancels, budgets and closes, and an account of every task. */
+/*
+ * pool_stress_test: every task runs at most once and completes exactly once, where it should and as
+ * it should, while parents come and go, cancel, let tasks expire, wait and submit from everywhere,
+ * workers are started and retired, and the pool is closed in the middle of it.
+ *
+ * Each round is drawn from a seed, which a failure names. STRAIT_SEED and STRAIT_STRESS choose
+ * another and more of them.
+ */
 #include "life.h"
 
-#define TICKETS 4096 /* tasks in flight, at most */
+#define PARENTS 3
+#define FIRST_ROUNDS 36
+#define TASKS 30000 /* of each parent in a round */
+#define RECENT 64   /* ids that a parent remembers, to cancel and wait for */
+#define FAMILY 5    /* children of a task that has some */
+#define CODE 7
 
-/* What is known of one submission; the next one that uses the place has another serial. */
-struct ticket {
-    uint64_t serial;
-    strait_task_id id;
-    bool live;
-    bool surely_cancelled;
-    bool asked; /* a cancel found it running */
-    _Atomic uint64_t ran;
+/* ---- what is known of each task ---- */
+
+struct record {
+    _Atomic uint32_t ran;
+    _Atomic uint32_t done;
+    _Atomic uint32_t left; /* its parent had begun to leave */
+    uint32_t withdrawn;    /* strait_task_cancel said that it will never start */
+    uint32_t dated;        /* it had a deadline */
+    uint32_t number;
+    enum strait_priority priority;
+    struct player *player;
 };
 
-struct load {
+struct round {
     struct strait_pool *pool;
-    struct ticket tickets[TICKETS];
+    struct strait_pool_options options;
+    size_t tasks;
+    _Atomic uint64_t status[STRAIT_TASK_ABANDONED + 1];
+    _Atomic uint64_t children;
+    _Atomic uint64_t children_done;
+    _Atomic uint32_t over;
+};
+
+/* A thread that is a parent again and again. */
+struct player {
+    struct round *round;
     uint64_t seed;
-    uint64_t submitted;
-    uint64_t completed;
-    uint64_t counts[3]; /* by status */
-    uint64_t rooms;
-    unsigned flavour;
-    bool cancels_all; /* the close does */
+    int32_t thread;
+    struct strait_parent *parent;
+    struct record *records;
+    size_t taken;  /* records whose task the pool has */
+    uint32_t busy; /* in a completion */
+    bool waits;    /* for room: the next record is in use */
+    uint32_t rooms;
+    _Atomic uint32_t last[3]; /* number of the plain task that started last, by priority */
+    strait_task_id ids[RECENT];
+    struct record *recent[RECENT];
+    unsigned at;
 };
 
-static struct load load;
+/* ---- data: all 64 bytes, told by the record ---- */
 
-/* Travels in the task's data. */
-struct order {
-    uint32_t place;
-    uint32_t kind;
-    uint64_t serial;
-    uint64_t echo;
-};
-
-enum kind {
-    QUICK,
-    NAP,
-    PATIENT, /* waits for its cancel, but not for ever */
-    FAILS,
-    MICRO,
-    KINDS,
-};
-
-static void micro(struct strait_isolate *isolate, void *argument)
+static void data_write(struct strait_task *task, uint64_t key)
 {
-    struct strait_task *task = argument; /* still ours: it is a part of the task */
-    struct order order;
-    (void)isolate;
-    memcpy(&order, task->data, sizeof(order));
-    order.echo = mix(order.serial);
-    memcpy(task->data, &order, sizeof(order));
+    for (unsigned i = 0; i < STRAIT_TASK_DATA / 8; i++) {
+        uint64_t word = mix(key + i);
+        memcpy(task->data + 8 * (size_t)i, &word, 8);
+    }
+}
+
+static bool data_is(const struct strait_task *task, uint64_t key)
+{
+    for (unsigned i = 0; i < STRAIT_TASK_DATA / 8; i++) {
+        uint64_t word = mix(key + i);
+        if (memcmp(task->data + 8 * (size_t)i, &word, 8) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t key_before(const struct record *record)
+{
+    return (uint64_t)(uintptr_t)record;
+}
+
+static uint64_t key_after(const struct record *record)
+{
+    return ~(uint64_t)(uintptr_t)record;
+}
+
+/* ---- on the workers ---- */
+
+static int child_run(struct strait_task *task)
+{
+    atomic_fetch_add((_Atomic uint32_t *)task->context, 1);
+    return 0;
+}
+
+static void child_done(struct strait_task *task)
+{
+    struct round *round;
+    memcpy(&round, task->data, sizeof(round));
+    atomic_fetch_add(&round->children_done, 1);
+}
+
+/* A task with tasks of its own, which it waits for. */
+static void have_children(struct round *round)
+{
+    struct strait_parent *self = strait_parent_current();
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group};
+    _Atomic uint32_t ran = 0;
+    uint32_t count = 0;
+    EXPECT(self != NULL);
+    for (unsigned i = 0; self && i < FAMILY; i++) {
+        struct strait_task child = {.run = child_run, .done = child_done, .context = &ran};
+        memcpy(child.data, &round, sizeof(round));
+        int error = strait_task_submit(self, &child, &how, NULL);
+        EXPECT(error == 0 || error == -EAGAIN || error == -EPIPE);
+        count += error == 0;
+    }
+    atomic_fetch_add(&round->children, count);
+    EXPECT(!self || strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
+    EXPECT(group.pending == 0);
+    EXPECT(atomic_load(&ran) <= count);
+}
+
+/* With one worker, the starts of a parent's tasks of one priority are the order of their submits.
+ */
+static void note_order(const struct record *record)
+{
+    struct player *player = record->player;
+    if (player->round->options.workers_max == 1) {
+        uint32_t before = atomic_exchange(&player->last[record->priority], record->number + 1);
+        EXPECT(before <= record->number);
+    }
 }
 
 static int run(struct strait_task *task)
 {
-    struct order order;
-    memcpy(&order, task->data, sizeof(order));
-    atomic_fetch_add(&load.tickets[order.place].ran, 1);
-    if (order.kind == MICRO) {
-        return strait_microtask(strait_isolate_current(), micro, task) ? 77 : 0;
+    struct record *record = task->context;
+    uint64_t drawn = mix(key_before(record));
+    EXPECT(atomic_fetch_add(&record->ran, 1) == 0);
+    EXPECT(data_is(task, key_before(record)));
+    note_order(record);
+    if (drawn % 64 == 0) {
+        have_children(record->player->round);
     }
-    if (order.kind == NAP) {
-        dawdle(order.serial % 3000);
-    }
-    for (int i = 0; order.kind == PATIENT && i < 50; i++) {
-        if (strait_task_cancelled(task)) {
-            return -ECANCELED;
-        }
-        sched_yield();
-    }
-    order.echo = mix(order.serial);
-    memcpy(task->data, &order, sizeof(order));
-    return order.kind == FAILS ? (int)(order.serial % 1000 + 1) : 0;
+    dawdle(drawn % 128);
+    bool given_up = drawn % 4 == 0 && strait_task_cancelled(task);
+    data_write(task, key_after(record));
+    return given_up ? -ECANCELED : drawn % 7 == 0 ? CODE : 0;
 }
 
-static void check_run(const struct strait_task *task, const struct ticket *ticket,
-                      const struct order *order)
+/* ---- on the parents ---- */
+
+static void check_status(const struct strait_task *task, const struct record *record, uint32_t left)
 {
-    EXPECT(atomic_load(&ticket->ran) == 1);
-    if (task->status == STRAIT_TASK_CANCELLED) { /* by itself, when it was asked to */
-        EXPECT(ticket->asked && order->kind == PATIENT);
-        return;
-    }
-    EXPECT(order->echo == mix(order->serial));
-    EXPECT((task->status == STRAIT_TASK_FAILED) == (order->kind == FAILS));
-    EXPECT(task->code == (order->kind == FAILS ? (int)(order->serial % 1000 + 1) : 0));
+    bool ran = atomic_load(&record->ran) == 1;
+    bool abandoned = task->status == STRAIT_TASK_ABANDONED;
+    EXPECT(data_is(task, ran ? key_after(record) : key_before(record)));
+    EXPECT(!record->withdrawn || (!ran && (abandoned || task->status == STRAIT_TASK_CANCELLED)));
+    EXPECT(task->status != STRAIT_TASK_DONE || (ran && task->code == 0));
+    EXPECT(task->status != STRAIT_TASK_FAILED || (ran && task->code == CODE));
+    EXPECT(task->status != STRAIT_TASK_CANCELLED || task->code == -ECANCELED);
+    EXPECT(task->status != STRAIT_TASK_EXPIRED || record->dated);
+    EXPECT(!abandoned || left || atomic_load(&record->player->round->over));
 }
 
-static void submit_one(void);
-static void cancel_one(void);
+static void follow_up(struct player *player);
 
 static void done(struct strait_task *task)
 {
-    struct order order;
-    memcpy(&order, task->data, sizeof(order));
-    struct ticket *ticket = &load.tickets[order.place];
-    EXPECT(ticket->live && ticket->serial == order.serial);
-    if (ticket->surely_cancelled || atomic_load(&ticket->ran) == 0) {
-        EXPECT(task->status == STRAIT_TASK_CANCELLED && task->code == -ECANCELED);
-        EXPECT(atomic_load(&ticket->ran) == 0);
-    } else {
-        check_run(task, ticket, &order);
+    struct record *record = task->context;
+    struct player *player = record->player;
+    uint32_t left = atomic_load(&record->left);
+    bool mine = thread_number() == player->thread;
+    EXPECT(atomic_fetch_add(&record->done, 1) == 0);
+    EXPECT(mine || left);
+    check_status(task, record, left);
+    atomic_fetch_add(&player->round->status[task->status], 1);
+    if (mine) {
+        EXPECT(player->busy++ == 0);
+        if (!left && record->number % 16 == 0) {
+            follow_up(player);
+        }
+        player->busy--;
     }
-    EXPECT(strait_pool_cancel(load.pool, ticket->id) == -ENOENT);
-    load.counts[task->status]++;
-    load.completed++;
-    ticket->live = false;
+}
+
+static void room(struct strait_parent *parent, void *context)
+{
+    struct player *player = context;
+    EXPECT(parent == player->parent);
+    player->rooms++;
+}
+
+/* A record that is not taken yet, and its task. */
+static struct record *prepare(struct player *player, struct strait_task *task, size_t ahead,
+                              enum strait_priority priority)
+{
+    struct record *record = &player->records[player->taken + ahead];
+    memset(record, 0, sizeof(*record));
+    record->number = (uint32_t)(player->taken + ahead);
+    record->priority = priority;
+    record->player = player;
+    memset(task, 0, sizeof(*task));
+    task->run = run;
+    task->done = done;
+    task->context = record;
+    data_write(task, key_before(record));
+    return record;
+}
+
+static void took(struct player *player, strait_task_id id, struct record *record)
+{
+    player->at = (player->at + 1) % RECENT;
+    player->ids[player->at] = id;
+    player->recent[player->at] = record;
+    player->taken++;
+}
+
+static bool submit_fine(int error)
+{
+    return error == 0 || error == -EAGAIN || error == -EPIPE;
+}
+
+/* From a completion. */
+static void follow_up(struct player *player)
+{
+    struct strait_task task;
+    strait_task_id id;
+    struct strait_submit_options how = {.priority = STRAIT_PRIORITY_HIGH};
+    if (player->waits || player->taken == player->round->tasks) {
+        return;
+    }
+    struct record *record = prepare(player, &task, 0, how.priority);
+    int error = strait_task_submit(player->parent, &task, &how, &id);
+    EXPECT(submit_fine(error));
+    if (error == 0) {
+        took(player, id, record);
+    }
+}
+
+static enum strait_priority draw_priority(uint64_t *seed)
+{
+    return (enum strait_priority)draw_below(seed, 3);
+}
+
+static void draw_how(struct player *player, struct record *record,
+                     struct strait_submit_options *how)
+{
+    uint64_t *seed = &player->seed;
+    memset(how, 0, sizeof(*how));
+    how->priority = record->priority;
+    if (player->round->options.workers_max > 1 && draw_below(seed, 12) == 0) {
+        how->worker = 1 + (unsigned)draw_below(seed, player->round->options.workers);
+    }
+    if (draw_below(seed, 6) == 0) {
+        how->start_by = strait_now() + (int64_t)draw_below(seed, 100000) - 1000;
+    }
+    if (draw_below(seed, 6) == 0) {
+        how->finish_by = strait_now() + (int64_t)draw_below(seed, 200000) - 1000;
+    }
+    record->dated = how->start_by || how->finish_by;
+}
+
+/* 0, or what the pool said. */
+static int submit_one(struct player *player)
+{
+    struct strait_task task;
+    struct strait_submit_options how;
+    strait_task_id id = 0;
+    int error;
+    struct record *record = prepare(player, &task, 0, draw_priority(&player->seed));
+    draw_how(player, record, &how);
+    if (draw_below(&player->seed, 4)) {
+        error = strait_task_submit(player->parent, &task, &how, &id);
+    } else {
+        player->waits = true;
+        int64_t deadline = strait_deadline((int64_t)draw_below(&player->seed, 1000000));
+        error = strait_task_submit_wait(player->parent, &task, &how, &id, deadline);
+        player->waits = false;
+    }
+    EXPECT(submit_fine(error) || error == -ETIMEDOUT);
+    if (error == 0) {
+        took(player, id, record);
+    }
+    return error;
+}
+
+#define BATCH 8
+
+static int submit_some(struct player *player)
+{
+    struct strait_task tasks[BATCH];
+    strait_task_id ids[BATCH];
+    struct strait_submit_options how = {.priority = draw_priority(&player->seed)};
+    size_t first = player->taken;
+    size_t n = 1 + draw_below(&player->seed, BATCH);
+    n = strait_min(n, player->round->tasks - first);
+    for (size_t i = 0; i < n; i++) {
+        prepare(player, &tasks[i], i, how.priority);
+    }
+    ptrdiff_t result = strait_task_submit_many(player->parent, tasks, n, &how, ids);
+    EXPECT(result > 0 || submit_fine((int)result));
+    for (ptrdiff_t i = 0; i < result; i++) {
+        took(player, ids[i], &player->records[first + (size_t)i]);
+    }
+    return result < 0 ? (int)result : 0;
+}
+
+static void cancel_some(struct player *player)
+{
+    size_t i = draw_below(&player->seed, RECENT);
+    if (!player->recent[i]) {
+        return;
+    }
+    int answer = strait_task_cancel(player->parent, player->ids[i]);
+    EXPECT(answer == 0 || answer == -EINPROGRESS || answer == -EALREADY || answer == -ENOENT);
+    EXPECT((answer == -ENOENT) == (atomic_load(&player->recent[i]->done) == 1));
+    if (answer == 0) {
+        EXPECT(atomic_load(&player->recent[i]->ran) == 0);
+        player->recent[i]->withdrawn = 1;
+    }
+}
+
+static void wait_for_one(struct player *player)
+{
+    size_t i = draw_below(&player->seed, RECENT);
+    const struct record *record = player->recent[i];
+    if (record) {
+        int error = strait_task_wait(player->parent, player->ids[i], strait_deadline(200000));
+        EXPECT(error == -ETIMEDOUT || (error == 0 && atomic_load(&record->done) == 1));
+    }
+}
+
+static void collect(struct player *player)
+{
+    struct pollfd fd = {.fd = strait_parent_fd(player->parent), .events = POLLIN};
+    size_t budget = draw_below(&player->seed, 64);
+    if (fd.fd < 0 || draw_below(&player->seed, 2)) {
+        EXPECT(strait_parent_poll(player->parent, budget) >= 0);
+    } else {
+        poll(&fd, 1, 1);
+        EXPECT(strait_parent_dispatch(player->parent, budget) >= 0);
+    }
+}
+
+/* False: the pool is closing. */
+static bool play_once(struct player *player)
+{
+    uint64_t *seed = &player->seed;
+    int error = draw_below(seed, 3) ? submit_one(player) : submit_some(player);
+    if (draw_below(seed, 8) == 0) {
+        cancel_some(player);
+    }
+    if (error == -EAGAIN || draw_below(seed, 16) == 0) {
+        collect(player);
+    }
+    if (draw_below(seed, 512) == 0) {
+        wait_for_one(player);
+    }
     progress_made();
-    if (load.flavour % 2 && draw_below(&load.seed, 8) == 0) {
-        submit_one();
-    }
-    if (load.flavour % 3 == 1 && draw_below(&load.seed, 8) == 0) {
-        cancel_one();
-    }
+    return error != -EPIPE;
 }
 
-static void submit_one(void)
+static void leave(struct player *player, size_t from)
 {
-    uint32_t place = (uint32_t)draw_below(&load.seed, TICKETS);
-    struct ticket *ticket = &load.tickets[place];
-    if (ticket->live) {
-        return;
+    int64_t deadline = STRAIT_FOREVER;
+    for (size_t i = from; i < player->taken; i++) {
+        atomic_store(&player->records[i].left, 1);
     }
-    struct order order = {place, (uint32_t)draw_below(&load.seed, KINDS), load.submitted + 1, 0};
-    struct strait_task task = {.run = run, .done = done};
-    memcpy(task.data, &order, sizeof(order));
-    strait_task_id stale = ticket->id;
-    ticket->serial = order.serial;
-    ticket->live = true;
-    ticket->surely_cancelled = false;
-    ticket->asked = false;
-    atomic_store(&ticket->ran, 0);
-    int error = strait_pool_submit(load.pool, &task, &ticket->id);
-    if (error) {
-        EXPECT(error == -EAGAIN || error == -EPIPE);
-        ticket->live = false;
-        return;
+    if (draw_below(&player->seed, 2)) {
+        deadline = strait_deadline((int64_t)draw_below(&player->seed, 50000));
     }
-    EXPECT(ticket->id != stale && ticket->id != 0);
-    load.submitted++;
+    ptrdiff_t owed = strait_parent_detach(player->parent, deadline);
+    EXPECT(deadline == STRAIT_FOREVER ? owed == 0 : owed >= 0);
+    memset(player->recent, 0, sizeof(player->recent));
 }
 
-static void cancel_one(void)
+static void *play(void *context)
 {
-    struct ticket *ticket = &load.tickets[draw_below(&load.seed, TICKETS)];
-    if (ticket->id == 0) {
-        return;
+    static const enum strait_wait modes[] = {STRAIT_WAIT_FD, STRAIT_WAIT_PARK, STRAIT_WAIT_SPIN};
+    struct player *player = context;
+    struct round *round = player->round;
+    bool open = true;
+    player->thread = thread_number();
+    while (open && player->taken < round->tasks) {
+        struct strait_parent_options options = {
+            .wait = modes[draw_below(&player->seed, 3)], .room = room, .context = player};
+        size_t from = player->taken;
+        size_t until = from + 1 + draw_below(&player->seed, round->tasks / 4);
+        int error = strait_pool_attach(round->pool, &player->parent, &options);
+        EXPECT(error == 0 || error == -EPIPE);
+        open = error == 0;
+        while (open && player->taken < until && player->taken < round->tasks) {
+            open = play_once(player);
+        }
+        if (error == 0) {
+            leave(player, from);
+        }
     }
-    int error = strait_pool_cancel(load.pool, ticket->id);
-    if (!ticket->live) {
-        EXPECT(error == -ENOENT);
-    } else if (ticket->surely_cancelled) {
-        EXPECT(error == -EALREADY);
-    } else if (error == 0) {
-        ticket->surely_cancelled = true;
-    } else {
-        EXPECT(error == -EINPROGRESS || (error == -EALREADY && load.cancels_all));
-        ticket->asked = error == -EINPROGRESS;
+    return NULL;
+}
+
+/* ---- a round ---- */
+
+static void *observe(void *context)
+{
+    struct round *round = context;
+    static __thread struct strait_histogram waited, ran;
+    while (atomic_load(&round->over) < 2) {
+        struct strait_pool_stats stats;
+        char text[8192];
+        strait_pool_stats(round->pool, &stats);
+        EXPECT(stats.submitted == stats.done + stats.failed + stats.cancelled + stats.expired +
+                                      stats.abandoned + stats.queued + stats.running);
+        strait_pool_times(round->pool, &waited, &ran);
+        EXPECT(strait_pool_json(round->pool, text, sizeof(text)) < sizeof(text));
+        sleep_ns(100000);
     }
+    return NULL;
 }
 
-static void count_room(struct strait_pool *pool, void *context)
+static void draw_options(struct strait_pool_options *options, uint64_t *seed)
 {
-    (void)pool;
-    (void)context;
-    load.rooms++;
+    memset(options, 0, sizeof(*options));
+    options->workers = 1 + (unsigned)draw_below(seed, 3);
+    options->workers_max = options->workers + (unsigned)draw_below(seed, 2) * 2;
+    options->queue_limit = 1 + draw_below(seed, 2) * 7 + draw_below(seed, 3) * 100;
+    options->idle_timeout = 1 + (int64_t)draw_below(seed, 500000);
+    options->schedule = STRAIT_SCHEDULE_NORMAL;
+    options->wait = draw_below(seed, 4) ? STRAIT_WAIT_PARK : STRAIT_WAIT_SPIN;
+    options->untimed = draw_below(seed, 3) == 0;
 }
 
-static void check_stats(void)
+/* In the middle of it, in several steps; or when all have left. */
+static void close_pool(struct round *round, uint64_t *seed, bool early)
 {
-    struct strait_pool_stats stats;
-    strait_pool_stats(load.pool, &stats);
-    EXPECT(stats.submitted == load.submitted);
-    EXPECT(stats.done == load.counts[STRAIT_TASK_DONE]);
-    EXPECT(stats.failed == load.counts[STRAIT_TASK_FAILED]);
-    EXPECT(stats.cancelled == load.counts[STRAIT_TASK_CANCELLED]);
-    EXPECT(stats.queued <= load.submitted && stats.running <= load.submitted);
-    EXPECT(!(stats.submitted !=
-             stats.done + stats.failed + stats.cancelled + stats.queued + stats.running));
-}
-
-/* Waits for the fd, so that a lost wake-up is a standstill, and the watchdog sees it. */
-static void dispatch_some(void)
-{
-    struct pollfd poll_fd = {.fd = strait_pool_fd(load.pool), .events = POLLIN};
-    bool waits = draw_below(&load.seed, 4) == 0;
-    if (waits && load.completed < load.submitted) {
-        poll(&poll_fd, 1, -1);
+    enum strait_close mode = draw_below(seed, 2) ? STRAIT_CLOSE_DRAIN : STRAIT_CLOSE_CANCEL;
+    struct strait_pool_worker_stats stuck;
+    int error = -ETIMEDOUT;
+    if (early) {
+        sleep_ns((long)draw_below(seed, 60000000));
     }
-    size_t budget = draw_below(&load.seed, 3) ? 0 : 1 + draw_below(&load.seed, 20);
-    EXPECT(strait_pool_dispatch(load.pool, budget) >= 0);
-    check_stats();
-}
-
-static void load_open(unsigned workers, size_t limit, enum strait_schedule schedule,
-                      enum strait_wait wait)
-{
-    struct strait_pool_options options = {
-        .workers = workers,
-        .queue_limit = limit,
-        .schedule = schedule,
-        .wait = wait,
-        .room = count_room,
-    };
-    uint64_t seed = load.seed;
-    memset(&load, 0, sizeof(load));
-    load.seed = seed;
-    assert_returns(strait_pool_create(&load.pool, &options), 0);
-}
-
-static void load_close(enum strait_close mode)
-{
-    int error = 0;
-    if (draw_below(&load.seed, 2)) {
-        error = strait_pool_close(load.pool, STRAIT_CLOSE_DRAIN, strait_deadline(100000));
+    atomic_store(&round->over, 1);
+    while (error) {
+        error = strait_pool_close(round->pool, mode,
+                                  strait_deadline((int64_t)draw_below(seed, 3000000)), &stuck);
         EXPECT(error == 0 || error == -ETIMEDOUT);
-        cancel_one();
-        if (error) {
-            strait_pool_dispatch(load.pool, 3);
+        mode = draw_below(seed, 20) ? mode : STRAIT_CLOSE_CANCEL;
+    }
+}
+
+static void check_records(const struct round *round, const struct player *players)
+{
+    size_t taken = 0;
+    uint64_t completed = 0;
+    struct strait_pool_stats stats;
+    for (unsigned i = 0; i < PARENTS; i++) {
+        taken += players[i].taken;
+        for (size_t k = 0; k < players[i].taken; k++) {
+            EXPECT(atomic_load(&players[i].records[k].done) == 1);
+            EXPECT(atomic_load(&players[i].records[k].ran) <= 1);
         }
     }
-    load.cancels_all = mode == STRAIT_CLOSE_CANCEL;
-    assert_returns(strait_pool_close(load.pool, mode, STRAIT_FOREVER), 0);
-    check_stats();
-    assert_int_equal(load.completed, load.submitted);
-    for (size_t i = 0; i < TICKETS; i++) {
-        EXPECT(!load.tickets[i].live);
+    for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
+        completed += atomic_load(&round->status[i]);
     }
-    assert_no_faults();
-    assert_returns(strait_pool_destroy(load.pool), 0);
+    strait_pool_stats(round->pool, &stats);
+    EXPECT(completed == taken);
+    EXPECT(atomic_load(&round->children) == atomic_load(&round->children_done));
+    EXPECT(stats.submitted == taken + atomic_load(&round->children));
+    EXPECT(stats.queued == 0 && stats.running == 0);
 }
 
-static void random_load(unsigned workers, size_t limit, enum strait_schedule schedule, size_t steps)
+static size_t play_round(uint64_t round_seed)
 {
-    load_open(workers, limit, schedule, STRAIT_WAIT_PARK);
-    load.flavour = (unsigned)draw_below(&load.seed, 6);
-    for (size_t i = 0; i < steps; i++) {
-        size_t burst = draw_below(&load.seed, 12);
-        for (size_t k = 0; k < burst; k++) {
-            submit_one();
-        }
-        for (size_t k = draw_below(&load.seed, 3); k > 0; k--) {
-            cancel_one();
-        }
-        dispatch_some();
+    uint64_t seed = round_seed;
+    struct round round = {.tasks = scaled(TASKS)};
+    struct player players[PARENTS] = {0};
+    pthread_t threads[PARENTS];
+    pthread_t observer;
+    size_t taken = 0;
+    draw_options(&round.options, &seed);
+    bool early = draw_below(&seed, 3) == 0;
+    EXPECT(strait_pool_create(&round.pool, &round.options) == 0);
+    thread_start(&observer, observe, &round);
+    for (unsigned i = 0; i < PARENTS; i++) {
+        players[i].round = &round;
+        players[i].seed = draw(&seed);
+        players[i].records = calloc(round.tasks, sizeof(struct record));
+        thread_start(&threads[i], play, &players[i]);
     }
-    load_close(draw_below(&load.seed, 2) ? STRAIT_CLOSE_DRAIN : STRAIT_CLOSE_CANCEL);
-}
-
-static void two_workers_with_room(void **state)
-{
-    (void)state;
-    random_load(2, 1024, STRAIT_SCHEDULE_NORMAL, scaled(30000));
-}
-
-static void four_workers_with_little_room(void **state)
-{
-    (void)state;
-    random_load(4, 7, STRAIT_SCHEDULE_NORMAL, scaled(15000));
-}
-
-static void one_worker_with_room_for_one(void **state)
-{
-    (void)state;
-    random_load(1, 1, STRAIT_SCHEDULE_NORMAL, scaled(15000));
-}
-
-static void idle_class_workers(void **state)
-{
-    (void)state;
-    random_load(2, 64, STRAIT_SCHEDULE_IDLE, scaled(5000));
-}
-
-static void many_workers(void **state)
-{
-    (void)state;
-    random_load(66, 300, STRAIT_SCHEDULE_NORMAL, scaled(2000));
-}
-
-/* Pools that are closed in the middle of everything. */
-static void short_lives(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < scaled(400); i++) {
-        unsigned workers = 1 + (unsigned)draw_below(&load.seed, 4);
-        random_load(workers, 1 + draw_below(&load.seed, 50), STRAIT_SCHEDULE_NORMAL,
-                    draw_below(&load.seed, 20));
-        progress_made();
+    if (early) {
+        close_pool(&round, &seed, true);
     }
+    for (unsigned i = 0; i < PARENTS; i++) {
+        thread_join(threads[i]);
+    }
+    close_pool(&round, &seed, false);
+    check_records(&round, players);
+    atomic_store(&round.over, 2);
+    thread_join(observer);
+    EXPECT(strait_pool_destroy(round.pool) == 0);
+    for (unsigned i = 0; i < PARENTS; i++) {
+        taken += players[i].taken;
+        free(players[i].records);
+    }
+    if (atomic_load(&faults)) {
+        fprintf(stderr, "the round's seed: STRAIT_SEED=%llu\n", (unsigned long long)round_seed);
+    }
+    return taken;
+}
+
+static void every_task_completes_once(void **state)
+{
+    uint64_t seed = first_seed(1);
+    size_t taken = 0;
+    (void)state;
+    for (unsigned i = 0; i < FIRST_ROUNDS; i++) {
+        taken += play_round(seed + i);
+        assert_no_faults();
+    }
+    printf("%zu tasks\n", taken);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        life_test(two_workers_with_room),
-        life_test(four_workers_with_little_room),
-        life_test(one_worker_with_room_for_one),
-        life_test(idle_class_workers),
-        life_test(many_workers),
-        life_test(short_lives),
+        life_test(every_task_completes_once),
     };
-    load.seed = first_seed((uint64_t)time(NULL));
-    fprintf(stderr, "STRAIT_SEED=%llu\n", (unsigned long long)load.seed);
     watchdog_start();
-    return cmocka_run_group_tests_name("pool under stress", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("pool_stress", tests, NULL, NULL);
 }

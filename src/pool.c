@@ -13,6 +13,7 @@
 
 #define QUEUE_LIMIT 1024
 #define IDLE_TIMEOUT_NS 1000000000
+#define SPARE_SLOTS 64
 
 /* ---- options ---- */
 
@@ -81,7 +82,7 @@ static int resolve_parent_options(const struct strait_pool *pool,
 static size_t slot_limit(const struct strait_pool *pool)
 {
     size_t limit = pool->options.queue_limit;
-    return limit + limit / 2 + pool->options.workers_max + 1;
+    return limit + limit / 2 + SPARE_SLOTS + pool->options.workers_max;
 }
 
 /* `bytes` of zeros that begin on a line of their own, or NULL. */

@@ -383,12 +383,14 @@ static void abandon_from(struct strait_parent *parent, const struct strait_taskr
     }
 }
 
-/* The keeper is not called while it looks by itself, soon and often. */
-static void call_watch(struct strait_pool *pool)
+/* There may be more workers, and none is idle. One that has just begun to run a task looks by
+ * itself. */
+static void call_for_worker(struct strait_pool *pool)
 {
-    /* the keeper alone writes it, and looks once more before it sleeps */
-    if (!strait_load_relaxed(&pool->watching)) {
-        strait_keeper_call(pool);
+    /* pool.seen: pairs with pool.busy; that no worker is idle, or else what was pushed */
+    strait_full_fence();
+    if (!strait_crew_any_idle(pool)) {
+        strait_keeper_look(pool);
     }
 }
 
@@ -405,9 +407,8 @@ static void submitted(struct strait_parent *parent, const struct submission *sub
     } else {
         strait_crew_wake(pool);
     }
-    bool grows = pool->options.workers_max > pool->options.workers;
-    if (STRAIT_UNLIKELY(pool->options.stall_ns || (grows && !strait_crew_any_idle(pool)))) {
-        call_watch(pool);
+    if (STRAIT_UNLIKELY(pool->watched) && strait_crew_may_grow(pool)) {
+        call_for_worker(pool);
     }
     /* parent.late: pairs with pool.close; that the pool is closing, or else what was pushed */
     if (STRAIT_UNLIKELY(strait_load_acquire(&pool->closing))) {

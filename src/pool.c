@@ -408,6 +408,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
     }
     pool->options.cpus = NULL; /* the caller's */
     pool->generation = strait_fork_generation();
+    pool->watched = options.stall_ns > 0 || options.workers_max > options.workers;
     pool->ticks = options.untimed ? NULL : strait_ticks_init();
     pool->lanes = 1u << STRAIT_PRIORITY_NORMAL;
     pool->fenced = !strait_heavy_barrier_available();

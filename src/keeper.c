@@ -329,12 +329,26 @@ static int64_t look_around(struct strait_pool *pool)
     return sooner_of(until, ring_alarms(pool, now));
 }
 
+/* All workers have ended: is nobody owed anything by the keeper, nor ever will be? */
+static bool keeper_may_end(struct strait_pool *pool)
+{
+    bool owing = false;
+    pthread_mutex_lock(&pool->lock);
+    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
+        const struct strait_parent *parent = strait_parent_at(pool, i);
+        owing = owing || (has_left(parent) && parent->owed > 0);
+    }
+    pool->over = !owing;
+    pthread_mutex_unlock(&pool->lock);
+    return !owing;
+}
+
 static void keep(struct strait_pool *pool)
 {
     for (;;) {
         answer_call(pool);
         int64_t until = look_around(pool);
-        if (strait_pool_closing(pool) && pool->online == 0) {
+        if (strait_pool_closing(pool) && pool->online == 0 && keeper_may_end(pool)) {
             return;
         }
         keeper_wait(pool, until);

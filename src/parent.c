@@ -958,7 +958,5 @@ ptrdiff_t strait_parent_detach(struct strait_parent *parent, int64_t deadline)
     struct strait_berth *own = strait_berth_enter(NULL); /* the deadline alone ends this wait */
     wait_until(parent, &subject, deadline);
     strait_berth_enter(own);
-    ptrdiff_t owed = (ptrdiff_t)parent->owed;
-    strait_parent_leave(parent);
-    return owed;
+    return strait_parent_leave(parent);
 }

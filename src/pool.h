@@ -162,6 +162,7 @@ struct strait_pool {
     uint32_t watching; /* the keeper writes: it wakes up by itself, soon */
     bool closer;
     bool closed;
+    bool over;              /* the keeper takes nobody's place any more */
     int64_t starving_since; /* the keeper's; 0: nobody */
 };
 
@@ -218,8 +219,8 @@ int strait_parent_create(struct strait_pool *pool, struct strait_parent **parent
                          const struct strait_parent_options *options, struct pool_worker *worker);
 
 /* The parent's thread is done with it: for the next one, or for the keeper while workers are not.
- */
-void strait_parent_leave(struct strait_parent *parent);
+ * Returns how many completions are the keeper's now. */
+ptrdiff_t strait_parent_leave(struct strait_parent *parent);
 
 /* Makes whoever collects the parent's reports look. Any thread. */
 void strait_parent_ring(struct strait_parent *parent);

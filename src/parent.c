@@ -548,9 +548,11 @@ static struct strait_plan *plan_of_timer(struct strait_timer *timer)
     return (struct strait_plan *)(void *)((char *)timer - offsetof(struct strait_plan, timer));
 }
 
+/* Takes back the alarm of a deadline that was met, too, once it has passed: until then it stands in
+ * for later ones. */
 static void expire(struct strait_parent *parent)
 {
-    if (strait_timers_due(&parent->deadlines) == STRAIT_FOREVER) {
+    if (strait_timers_due(&parent->deadlines) == STRAIT_FOREVER && !parent->alarm) {
         return;
     }
     int64_t now = strait_now();

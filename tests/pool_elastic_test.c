@@ -574,6 +574,42 @@ static void deadlines_that_were_met_wake_nobody_later(void **state)
     fixture_close(&fixture);
 }
 
+static void note_any(struct strait_task *task)
+{
+    completions += task->status == STRAIT_TASK_DONE || task->status == STRAIT_TASK_EXPIRED;
+}
+
+static void submit_until(struct fixture *fixture, int64_t start_by)
+{
+    struct strait_task task = {.run = run_quick, .done = note_any};
+    struct strait_submit_options how = {.start_by = start_by};
+    assert_returns(strait_task_submit(fixture->parent, &task, &how, NULL), 0);
+}
+
+/* The keeper still has that one in mind when it passes; then it has to think of the next. */
+static void a_deadline_after_one_that_was_met_is_told(void **state)
+{
+    (void)state;
+    struct fixture fixture = fixture_open((struct strait_pool_options){.workers = 1});
+    for (unsigned round = 0; round < 4; round++) {
+        gate_close();
+        submit_until(&fixture, strait_deadline(5 * MS));
+        await_completions(&fixture, 3 * round + 1);
+        sleep_ns(10 * MS);
+        assert_returns(strait_parent_dispatch(fixture.parent, 0), 0);
+        submit(&fixture, run_gate, 1);
+        gate_await(&gate, 1);
+        submit_until(&fixture, strait_deadline(5 * MS));
+        while (completions < 3 * round + 2) { /* the loop sleeps until the fd says so */
+            assert_true(readable(strait_parent_fd(fixture.parent), -1));
+            assert_true(strait_parent_dispatch(fixture.parent, 0) >= 0);
+        }
+        gate_open(&gate);
+        await_completions(&fixture, 3 * round + 3);
+    }
+    fixture_close(&fixture);
+}
+
 /* ---- stalls ---- */
 
 #define STALL_NS (30 * MS)
@@ -1037,6 +1073,7 @@ int main(void)
         life_test(an_elastic_pool_that_has_shrunk_wakes_nobody),
         life_test(a_watched_pool_that_is_idle_wakes_nobody),
         life_test(deadlines_that_were_met_wake_nobody_later),
+        life_test(a_deadline_after_one_that_was_met_is_told),
         life_test(a_task_that_stalls_is_told_once),
         life_test(each_that_stalls_is_told),
         life_test(two_of_the_same_kind_are_told_twice),

@@ -350,11 +350,24 @@ static int run_task(struct pool_worker *self, struct strait_slot *slot)
     return code;
 }
 
-/* The worker is free for its next task as of now. */
+/* Others see by now that this worker runs a task: does that concern the keeper? Who submits a task
+ * before that may take the worker for idle, so it is the worker that has to look once more. */
+static void tell_busy(struct strait_pool *pool)
+{
+    /* pool.busy: pairs with pool.seen, wait.sleep; what waits, and that the keeper is about to
+     * sleep, or else that the worker is not idle */
+    strait_full_fence();
+    if (pool->options.stall_ns || (strait_crew_may_grow(pool) && strait_crew_work_waits(pool))) {
+        strait_keeper_look(pool);
+    }
+}
+
+/* The worker is free for its next task as of now. Untimed, that is a number like any other, which
+ * tells one task from the next. */
 static void note_free(struct pool_worker *self)
 {
     const struct strait_ticks *ticks = self->pool->ticks;
-    self->free_since = ticks ? strait_ticks_now(ticks) : 0;
+    self->free_since = ticks ? strait_ticks_now(ticks) : self->tasks;
 }
 
 /* Counts, shows, runs, reports; with what is for the eyes of others last, where nobody waits. A
@@ -372,16 +385,19 @@ static void run_claimed(struct pool_worker *self, const struct claim *claim,
     count_link(&link->started);
     count_link(&self->tasks);
     show(self, slot->task.run, start);
+    if (STRAIT_UNLIKELY(self->pool->watched)) {
+        tell_busy(self->pool);
+    }
     int code = run_task(self, slot);
     if (code) {
         slot->code = code;
     }
     send_report(claim->parent, link, slot, code ? STRAIT_RAN_TO_CODE : STRAIT_RAN);
     show(self, outer, outer_since);
+    note_free(self);
     if (!ticks) {
         return;
     }
-    note_free(self);
     uint64_t ran = strait_ticks_between(ticks, start, self->free_since);
     strait_times_add(self->waited, strait_ticks_between(ticks, submitted, start));
     strait_times_add(self->ran, ran);

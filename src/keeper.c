@@ -31,6 +31,14 @@ void strait_keeper_call(struct strait_pool *pool)
     strait_signal_poke(pool, &pool->keeper_signal);
 }
 
+void strait_keeper_look(struct strait_pool *pool)
+{
+    /* the keeper alone writes it, and looks once more before it sleeps */
+    if (!strait_load_relaxed(&pool->watching)) {
+        strait_keeper_call(pool);
+    }
+}
+
 static void answer_call(struct strait_pool *pool)
 {
     uint32_t called = 1;
@@ -124,7 +132,7 @@ static int spawn_first(struct strait_pool *pool)
 
 static bool starving(const struct strait_pool *pool)
 {
-    return pool->online < pool->options.workers_max && !strait_crew_any_idle(pool) &&
+    return strait_crew_may_grow(pool) && !strait_crew_any_idle(pool) &&
            strait_crew_work_waits(pool);
 }
 
@@ -157,14 +165,14 @@ static int64_t grow(struct strait_pool *pool, int64_t now)
 
 /* ---- stalls ---- */
 
-/* The task that runs, and that it is the same as when the keeper last looked. */
+/* The task that runs, if it is the same as when the keeper last looked. */
 static strait_run_fn *same_task(struct pool_worker *self, int64_t now)
 {
-    /* the worker alone writes both; each task counts once, before it is shown */
-    uintptr_t tasks = strait_word_load_relaxed(&self->tasks);
+    /* the worker alone writes both; no two tasks that follow each other have the same `since` */
+    uint64_t since = strait_wide_load_relaxed(&self->since);
     strait_run_fn *run = (strait_run_fn *)strait_word_load_relaxed(&self->run);
-    if (!run || tasks != self->seen_tasks || self->seen_at == 0) {
-        self->seen_tasks = tasks;
+    if (!run || since != self->seen || self->seen_at == 0) {
+        self->seen = since;
         self->seen_at = run ? now : 0;
         self->told = false;
         return NULL;
@@ -172,9 +180,10 @@ static strait_run_fn *same_task(struct pool_worker *self, int64_t now)
     return run;
 }
 
-static void look_at(struct pool_worker *self, int64_t now)
+static void look_at(struct pool_worker *self)
 {
     const struct strait_pool_options *options = &self->pool->options;
+    int64_t now = strait_now(); /* the last that was told may have taken its time */
     struct strait_pool_stall stall = {.worker = self->number, .run = same_task(self, now)};
     if (!stall.run || self->told || now - self->seen_at < options->stall_ns) {
         return;
@@ -202,7 +211,7 @@ static int64_t watch(struct strait_pool *pool, int64_t now)
         return STRAIT_FOREVER;
     }
     for (unsigned i = 0; i < pool->options.workers_max; i++) {
-        look_at(&pool->workers[i], now);
+        look_at(&pool->workers[i]);
     }
     return now + (period > WATCH_MIN_NS ? period : WATCH_MIN_NS);
 }
@@ -270,9 +279,8 @@ static bool stand_in_waits(const struct strait_pool *pool)
 /* What submitters do not call for while the keeper is looking anyway. */
 static bool watch_needed(const struct strait_pool *pool)
 {
-    return !pool->watching &&
-           ((pool->options.stall_ns && any_runs(pool)) ||
-            (pool->options.workers_max > pool->options.workers && starving(pool)));
+    return !pool->watching && ((pool->options.stall_ns && any_runs(pool)) ||
+                               (!strait_pool_closing(pool) && starving(pool)));
 }
 
 static bool keeper_ready(void *side)
@@ -321,12 +329,26 @@ static int64_t look_around(struct strait_pool *pool)
     return sooner_of(until, ring_alarms(pool, now));
 }
 
+/* All workers have ended: is nobody owed anything by the keeper, nor ever will be? */
+static bool keeper_may_end(struct strait_pool *pool)
+{
+    bool owing = false;
+    pthread_mutex_lock(&pool->lock);
+    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
+        const struct strait_parent *parent = strait_parent_at(pool, i);
+        owing = owing || (has_left(parent) && parent->owed > 0);
+    }
+    pool->over = !owing;
+    pthread_mutex_unlock(&pool->lock);
+    return !owing;
+}
+
 static void keep(struct strait_pool *pool)
 {
     for (;;) {
         answer_call(pool);
         int64_t until = look_around(pool);
-        if (strait_pool_closing(pool) && pool->online == 0) {
+        if (strait_pool_closing(pool) && pool->online == 0 && keeper_may_end(pool)) {
             return;
         }
         keeper_wait(pool, until);

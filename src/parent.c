@@ -383,12 +383,14 @@ static void abandon_from(struct strait_parent *parent, const struct strait_taskr
     }
 }
 
-/* The keeper is not called while it looks by itself, soon and often. */
-static void call_watch(struct strait_pool *pool)
+/* There may be more workers, and none is idle. One that has just begun to run a task looks by
+ * itself. */
+static void call_for_worker(struct strait_pool *pool)
 {
-    /* the keeper alone writes it, and looks once more before it sleeps */
-    if (!strait_load_relaxed(&pool->watching)) {
-        strait_keeper_call(pool);
+    /* pool.seen: pairs with pool.busy; that no worker is idle, or else what was pushed */
+    strait_full_fence();
+    if (!strait_crew_any_idle(pool)) {
+        strait_keeper_look(pool);
     }
 }
 
@@ -405,9 +407,8 @@ static void submitted(struct strait_parent *parent, const struct submission *sub
     } else {
         strait_crew_wake(pool);
     }
-    bool grows = pool->options.workers_max > pool->options.workers;
-    if (STRAIT_UNLIKELY(pool->options.stall_ns || (grows && !strait_crew_any_idle(pool)))) {
-        call_watch(pool);
+    if (STRAIT_UNLIKELY(pool->watched) && strait_crew_may_grow(pool)) {
+        call_for_worker(pool);
     }
     /* parent.late: pairs with pool.close; that the pool is closing, or else what was pushed */
     if (STRAIT_UNLIKELY(strait_load_acquire(&pool->closing))) {
@@ -547,9 +548,11 @@ static struct strait_plan *plan_of_timer(struct strait_timer *timer)
     return (struct strait_plan *)(void *)((char *)timer - offsetof(struct strait_plan, timer));
 }
 
+/* Takes back the alarm of a deadline that was met, too, once it has passed: until then it stands in
+ * for later ones. */
 static void expire(struct strait_parent *parent)
 {
-    if (strait_timers_due(&parent->deadlines) == STRAIT_FOREVER) {
+    if (strait_timers_due(&parent->deadlines) == STRAIT_FOREVER && !parent->alarm) {
         return;
     }
     int64_t now = strait_now();
@@ -957,7 +960,5 @@ ptrdiff_t strait_parent_detach(struct strait_parent *parent, int64_t deadline)
     struct strait_berth *own = strait_berth_enter(NULL); /* the deadline alone ends this wait */
     wait_until(parent, &subject, deadline);
     strait_berth_enter(own);
-    ptrdiff_t owed = (ptrdiff_t)parent->owed;
-    strait_parent_leave(parent);
-    return owed;
+    return strait_parent_leave(parent);
 }

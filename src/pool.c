@@ -290,22 +290,39 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
     return strait_pool_closing(pool) ? -EPIPE : strait_parent_create(pool, parent, &options, NULL);
 }
 
-void strait_parent_leave(struct strait_parent *parent)
+/* Leaves to the keeper what is owed. False: that has ended, and all the reports are there. Under
+ * the lock, so that the keeper does not end, and the pool is not destroyed, in the middle. */
+static bool hand_over(struct strait_parent *parent)
 {
     struct strait_pool *pool = parent->pool;
-    parent->left = true;
-    if (parent->in_use == 0) {
-        /* parent.freed: pairs with parent.free, keeper.takes; all that the parent did */
-        strait_store_release(&parent->state, STRAIT_FREE);
-        return;
+    pthread_mutex_lock(&pool->lock);
+    bool over = pool->over;
+    if (!over) {
+        parent->left = true;
+        /* the parent writes it, or the worker whose own it is */
+        strait_word_store_relaxed(&parent->collector, (uintptr_t)&pool->keeper_signal);
+        /* parent.left: pairs with keeper.takes; all that the parent did */
+        strait_store_release(&parent->state, STRAIT_LEFT);
+        /* who has not seen the new collector has sent before the keeper looks */
+        strait_heavy_barrier(pool->fenced);
+        strait_keeper_call(pool);
     }
-    /* the parent writes it, or the worker whose own it is */
-    strait_word_store_relaxed(&parent->collector, (uintptr_t)&pool->keeper_signal);
-    /* parent.left: pairs with keeper.takes; all that the parent did */
-    strait_store_release(&parent->state, STRAIT_LEFT);
-    /* who has not seen the new collector has sent before the keeper looks */
-    strait_heavy_barrier(pool->fenced);
-    strait_keeper_call(pool);
+    pthread_mutex_unlock(&pool->lock);
+    return !over;
+}
+
+ptrdiff_t strait_parent_leave(struct strait_parent *parent)
+{
+    ptrdiff_t owed = (ptrdiff_t)parent->owed;
+    if (parent->in_use > 0) {
+        if (hand_over(parent)) {
+            return owed;
+        }
+        strait_parent_collect(parent, SIZE_MAX);
+    }
+    /* parent.freed: pairs with parent.free, keeper.takes; all that the parent did */
+    strait_store_release(&parent->state, STRAIT_FREE);
+    return 0;
 }
 
 void strait_parent_ring(struct strait_parent *parent)
@@ -408,6 +425,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
     }
     pool->options.cpus = NULL; /* the caller's */
     pool->generation = strait_fork_generation();
+    pool->watched = options.stall_ns > 0 || options.workers_max > options.workers;
     pool->ticks = options.untimed ? NULL : strait_ticks_init();
     pool->lanes = 1u << STRAIT_PRIORITY_NORMAL;
     pool->fenced = !strait_heavy_barrier_available();
@@ -511,6 +529,7 @@ int strait_pool_destroy(struct strait_pool *pool)
     if (pool_inherited(pool)) {
         return -EOWNERDEAD;
     }
+    pthread_mutex_lock(&pool->lock);
     bool busy = !pool->closed;
     for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
         const struct strait_parent *parent = strait_parent_at(pool, i);
@@ -518,6 +537,7 @@ int strait_pool_destroy(struct strait_pool *pool)
         bool attached = strait_load_acquire(&parent->state) == STRAIT_ATTACHED;
         busy = busy || (attached && !parent->worker);
     }
+    pthread_mutex_unlock(&pool->lock);
     if (busy) {
         return -EBUSY;
     }

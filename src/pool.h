@@ -106,7 +106,7 @@ enum strait_crew_state {
 struct pool_worker {
     /* line 0: the worker writes, others read */
     STRAIT_LINE_ALIGNED uintptr_t run; /* strait_run_fn * of what it runs; 0: nothing */
-    uint64_t since;                    /* in ticks */
+    uint64_t since;                    /* in ticks; untimed: a number of its own */
     uint64_t busy_ns;
     uintptr_t tasks;
     uint32_t state; /* enum strait_crew_state; the keeper writes but for the end */
@@ -125,7 +125,7 @@ struct pool_worker {
     uint64_t online_ns;           /* the keeper writes: of those before */
     uint64_t online_at;           /* the keeper writes; 0: not there */
     uint32_t thread;              /* the worker writes */
-    uintptr_t seen_tasks;         /* the keeper's, as all that follows: `tasks` when it looked */
+    uint64_t seen;                /* the keeper's, as all that follows: `since` when it looked */
     int64_t seen_at;              /* since when that has not changed; 0: nothing ran */
     bool told;                    /* that it stalls */
     /* line 2 or later: what the worker sleeps on, and wakers write */
@@ -142,6 +142,7 @@ struct strait_pool {
     uint32_t closing; /* 0: open; 1 + enum strait_close */
     uint32_t lanes;   /* a bit for each kind that any parent has had; written under the lock */
     bool fenced;
+    bool watched;                /* the keeper watches for stalls, or for want of workers */
     uint32_t generation;         /* of forks */
     int home;                    /* the creator's CPU */
     struct strait_signal origin; /* says where the creator can run */
@@ -161,6 +162,7 @@ struct strait_pool {
     uint32_t watching; /* the keeper writes: it wakes up by itself, soon */
     bool closer;
     bool closed;
+    bool over;              /* the keeper takes nobody's place any more */
     int64_t starving_since; /* the keeper's; 0: nobody */
 };
 
@@ -217,8 +219,8 @@ int strait_parent_create(struct strait_pool *pool, struct strait_parent **parent
                          const struct strait_parent_options *options, struct pool_worker *worker);
 
 /* The parent's thread is done with it: for the next one, or for the keeper while workers are not.
- */
-void strait_parent_leave(struct strait_parent *parent);
+ * Returns how many completions are the keeper's now. */
+ptrdiff_t strait_parent_leave(struct strait_parent *parent);
 
 /* Makes whoever collects the parent's reports look. Any thread. */
 void strait_parent_ring(struct strait_parent *parent);
@@ -268,6 +270,13 @@ void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *si
 
 bool strait_crew_any_idle(const struct strait_pool *pool);
 
+/* Any thread. */
+static inline bool strait_crew_may_grow(const struct strait_pool *pool)
+{
+    /* the keeper alone writes it */
+    return strait_load_relaxed(&pool->online) < pool->options.workers_max;
+}
+
 /* Is there a task that any worker could claim? Any thread. */
 bool strait_crew_work_waits(const struct strait_pool *pool);
 
@@ -283,6 +292,9 @@ bool strait_keeper_is_current(const struct strait_pool *pool);
 
 /* Asks it to look around. Any thread; does not block. */
 void strait_keeper_call(struct strait_pool *pool);
+
+/* The same, where it is enough that it soon does so by itself. */
+void strait_keeper_look(struct strait_pool *pool);
 
 /* ---- pool_stats.c ---- */
 

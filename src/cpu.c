@@ -2,7 +2,11 @@
 #include "cpu.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
+
+#include "strait/base.h"
+#include "topology.h"
 
 static cpu_set_t allowed;
 
@@ -27,17 +31,32 @@ bool strait_cpu_allowed(int cpu)
     return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed);
 }
 
+/* ---- the order, from what the system tells when it is first asked ---- */
+
+STRAIT_STATIC_ASSERT(CPU_SETSIZE <= STRAIT_CPUS_MOST, "the table has room");
+
+static struct strait_cpu known[CPU_SETSIZE];
+static pthread_once_t known_once = PTHREAD_ONCE_INIT;
+
+static void know_cpus(void)
+{
+    size_t count = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (strait_cpu_allowed(cpu)) {
+            known[count++].number = cpu;
+        }
+    }
+    strait_topology_read(STRAIT_TOPOLOGY_ROOT, known, count);
+}
+
 int strait_cpu_choose(int home, unsigned i, bool with_home)
 {
+    int order[CPU_SETSIZE];
     unsigned count = strait_cpu_count();
     bool skips_home = !with_home && count > 1 && strait_cpu_allowed(home);
-    int cpu = home < 0 ? 0 : home;
-    for (unsigned turn = i % (count - skips_home) + 1; turn > 0; turn--) {
-        do {
-            cpu = (cpu + 1) % CPU_SETSIZE;
-        } while (!strait_cpu_allowed(cpu));
-    }
-    return cpu;
+    pthread_once(&known_once, know_cpus);
+    strait_topology_order(known, count, home, order);
+    return order[i % (count - skips_home)];
 }
 
 unsigned strait_cpu_default_workers(void)

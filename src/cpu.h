@@ -15,8 +15,8 @@ unsigned strait_cpu_default_workers(void);
 /* May the process use this CPU? */
 bool strait_cpu_allowed(int cpu);
 
-/* The i-th choice for a worker whose parent runs on `home`: the process's CPUs in turn, beginning
- * behind `home`, which is the last of each round, or not in it at all if there is another. */
+/* The i-th choice for a worker whose parent runs on `home`: the process's CPUs in the order of
+ * topology.h, in turn; without home, which is the last of each round, if there is another. */
 int strait_cpu_choose(int home, unsigned i, bool with_home);
 
 #endif /* STRAIT_CPU_H */

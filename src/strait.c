@@ -26,6 +26,7 @@
 #include "timers.c"
 #include "isolate.c"
 
+#include "topology.c"
 #include "cpu.c"
 #include "fork.c"
 #include "worker.c"

@@ -121,7 +121,10 @@ struct strait_pool_options {
     size_t heap_limit;     /* of each worker, bytes; 0: none */
     enum strait_wait wait; /* how idle workers wait: STRAIT_WAIT_PARK (default) or _SPIN */
     const int *cpus;       /* worker n is pinned to the n-th of these, in turn; read by create only.
-                              NULL: chosen, physical cores first and near the creator */
+                              NULL: those that the process may use, in this order: a thread of each
+                              core, those that share the creator's cache first, then those of its
+                              package; the cores' other threads likewise; the other threads of the
+                              creator's own core; the creator's CPU */
     size_t cpu_count;
     unsigned workers_max; /* where tasks wait and no worker is idle, up to so many are started; 0:
                              `workers`, a fixed set */

@@ -27,7 +27,8 @@ extern "C" {
 struct strait_worker;
 
 enum strait_pin {
-    STRAIT_PIN_CHOOSE = 0, /* the process's CPUs in turn, but the one where the parent runs */
+    STRAIT_PIN_CHOOSE = 0, /* the process's CPUs in turn, but the one where the parent runs: a
+                              thread of each core first, and those near the parent */
     STRAIT_PIN_CPU,        /* the CPU named by `cpu` */
     STRAIT_PIN_NONE,       /* any of the process's CPUs, at any time */
     STRAIT_PIN_SET,        /* any of the `cpu_count` CPUs in `cpus` */

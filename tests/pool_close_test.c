@@ -567,6 +567,78 @@ static void a_workers_own_tasks_are_abandoned_on_it(void **state)
     close_over_a_family(STRAIT_CLOSE_CANCEL);
 }
 
+/* Has another worker run its child, and does not wait for it. */
+static int run_mother(struct strait_task *task)
+{
+    struct strait_task child = numbered(run_gate, 1);
+    struct strait_submit_options how = {.worker = 1};
+    EXPECT(strait_task_submit(strait_parent_current(), &child, &how, NULL) == 0);
+    gate_await(&gate, 1);
+    tasks.thread[2] = thread_number();
+    return run_quick(task);
+}
+
+static void a_worker_stays_for_a_child_elsewhere(void **state)
+{
+    (void)state;
+    struct strait_submit_options how = {.worker = 2};
+    for (int mode = STRAIT_CLOSE_DRAIN; mode <= STRAIT_CLOSE_CANCEL; mode++) {
+        struct strait_pool *pool = pool_of(2);
+        struct strait_parent *parent = attach(pool);
+        struct strait_task task = numbered(run_mother, 0);
+        strait_task_id id;
+        assert_returns(strait_task_submit(parent, &task, &how, &id), 0);
+        assert_returns(strait_task_wait(parent, id, STRAIT_FOREVER), 0);
+        assert_returns(strait_pool_close(pool, (enum strait_close)mode, 0, NULL), -ETIMEDOUT);
+        sleep_ns(2 * MS); /* for it to go, which it must not */
+        gate_open(&gate);
+        assert_returns(strait_pool_close(pool, (enum strait_close)mode, STRAIT_FOREVER, NULL), 0);
+        assert_ended(0, 2, STRAIT_TASK_DONE, 1);
+        assert_int_equal(tasks.thread[1], tasks.thread[2]);
+        leave_and_end(pool, parent);
+    }
+}
+
+/* Its child waits behind what the other worker is held by. */
+static int run_foster_mother(struct strait_task *task)
+{
+    struct strait_task child = numbered(run_quick, 1);
+    struct strait_submit_options how = {.worker = 1};
+    EXPECT(strait_task_submit(strait_parent_current(), &child, &how, NULL) == 0);
+    tasks.thread[2] = thread_number();
+    return run_quick(task);
+}
+
+/* Longer than its idle timeout. */
+static void an_extra_worker_stays_for_a_child_elsewhere(void **state)
+{
+    (void)state;
+    struct strait_pool_worker_stats worker;
+    struct strait_pool *pool =
+        pool_open((struct strait_pool_options){.workers = 1, .workers_max = 2, .idle_timeout = MS});
+    struct strait_parent *parent = attach(pool);
+    submit(parent, run_gate, 3);
+    gate_await(&gate, 1);
+    struct strait_task task = numbered(run_foster_mother, 0);
+    strait_task_id id;
+    assert_returns(strait_task_submit(parent, &task, NULL, &id), 0);
+    assert_returns(strait_task_wait(parent, id, STRAIT_FOREVER), 0);
+    sleep_ns(10 * MS); /* for it to go, which it must not */
+    assert_returns(strait_pool_worker_stats(pool, 1, &worker), 0);
+    assert_int_equal(worker.thread, tasks.thread[2]);
+    gate_open(&gate);
+    while (atomic_load(&tasks.completed) < 3) {
+        readable(strait_parent_fd(parent), 1);
+        assert_true(strait_parent_dispatch(parent, 0) >= 0);
+    }
+    assert_int_equal(tasks.thread[1], tasks.thread[2]);
+    do {
+        sleep_ns(GATE_NAP_NS);
+        assert_returns(strait_pool_worker_stats(pool, 1, &worker), 0);
+    } while (worker.online);
+    leave_and_end(pool, parent);
+}
+
 /* ---- detach ---- */
 
 static void detach_abandons_what_waits(void **state)
@@ -596,7 +668,10 @@ static void detach_tells_what_runs_and_waits_for_it(void **state)
     submit_from(parent, run_quick, 2, 10);
     assert_returns(strait_parent_detach(parent, STRAIT_FOREVER), 0);
     assert_ended(0, 2, STRAIT_TASK_CANCELLED, 1); /* it was still there to see it */
-    assert_ended(2, 10, STRAIT_TASK_ABANDONED, 0);
+    for (unsigned i = 2; i < 10; i++) { /* a worker that got free in time may have had one more */
+        bool ran = atomic_load(&tasks.runs[i]) > 0;
+        assert_ended(i, i + 1, ran ? STRAIT_TASK_DONE : STRAIT_TASK_ABANDONED, ran);
+    }
     pool_end(pool);
 }
 
@@ -932,6 +1007,8 @@ int main(void)
         life_test(waits_end_while_a_pool_cancels),
         life_test(a_workers_own_tasks_are_drained),
         life_test(a_workers_own_tasks_are_abandoned_on_it),
+        life_test(a_worker_stays_for_a_child_elsewhere),
+        life_test(an_extra_worker_stays_for_a_child_elsewhere),
         life_test(detach_abandons_what_waits),
         life_test(detach_tells_what_runs_and_waits_for_it),
         life_test(detach_runs_what_had_completed_before),

@@ -381,6 +381,19 @@ static int run_parent_of_many(struct strait_task *task)
     return run_quick(task);
 }
 
+/* Long enough for what waits behind it to want another worker. */
+static int run_nap(struct strait_task *task)
+{
+    sleep_ns(3 * MS);
+    return run_quick(task);
+}
+
+static strait_run_fn *draw_run(uint64_t *seed)
+{
+    size_t drawn = draw_below(seed, 48);
+    return drawn == 0 ? run_nap : drawn < 6 ? run_parent_of_many : run_quick;
+}
+
 struct loader {
     struct strait_pool *pool;
     pthread_t thread;
@@ -404,12 +417,12 @@ static void *load(void *context)
     struct strait_parent_options options = {.wait = STRAIT_WAIT_PARK};
     struct strait_parent *parent;
     EXPECT(strait_pool_attach(loader->pool, &parent, &options) == 0);
-    for (size_t cycle = 0; cycle < scaled(600); cycle++) {
+    for (size_t cycle = 0; cycle < scaled(300); cycle++) {
         struct strait_task task = {.run = run_quick, .done = count_done};
         size_t burst = draw_below(&loader->seed, 60);
         task.context = &loader->completed;
         for (size_t i = 0; i < burst; i++) {
-            task.run = draw_below(&loader->seed, 8) ? run_quick : run_parent_of_many;
+            task.run = draw_run(&loader->seed);
             EXPECT(strait_task_submit_wait(parent, &task, NULL, NULL, STRAIT_FOREVER) == 0);
             loader->submitted++;
         }

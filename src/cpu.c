@@ -51,12 +51,10 @@ static void know_cpus(void)
 
 int strait_cpu_choose(int home, unsigned i, bool with_home)
 {
-    int order[CPU_SETSIZE];
     unsigned count = strait_cpu_count();
     bool skips_home = !with_home && count > 1 && strait_cpu_allowed(home);
     pthread_once(&known_once, know_cpus);
-    strait_topology_order(known, count, home, order);
-    return order[i % (count - skips_home)];
+    return strait_topology_choose(known, count, home, i % (count - skips_home));
 }
 
 unsigned strait_cpu_default_workers(void)

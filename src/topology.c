@@ -76,15 +76,15 @@ void strait_topology_read(const char *root, struct strait_cpu *cpus, size_t coun
 enum distance { SAME_CACHE, SAME_PACKAGE, FAR };
 
 /* Threads of the core that the parent runs on come after those of all others. */
-#define HOMES_CORE 0x40
-#define HOME_ITSELF 0x80
+#define HOMES_CORE STRAIT_CPUS_MOST
+#define HOME_ITSELF (2 * STRAIT_CPUS_MOST)
 
 static enum distance distance_of(const struct strait_cpu *cpu, const struct strait_cpu *home)
 {
-    if (cpu->cache == home->cache) {
-        return SAME_CACHE;
+    if (cpu->package != home->package) {
+        return FAR;
     }
-    return cpu->package == home->package ? SAME_PACKAGE : FAR;
+    return cpu->cache == home->cache ? SAME_CACHE : SAME_PACKAGE;
 }
 
 static unsigned turn_of(const struct strait_cpu *cpu, const struct strait_cpu *home)
@@ -95,20 +95,12 @@ static unsigned turn_of(const struct strait_cpu *cpu, const struct strait_cpu *h
     return (unsigned)cpu->thread + (cpu->core == home->core ? HOMES_CORE : 0);
 }
 
-/* What comes first has the smaller key; its lowest bits are the CPU's place in the table. */
-static uint64_t key_of(const struct strait_cpu *cpu, size_t place, const struct strait_cpu *home)
+/* What comes first has the smaller key. No two have the same, and none has 0. */
+static uint64_t key_of(const struct strait_cpu *cpu, const struct strait_cpu *home)
 {
     uint64_t turn = turn_of(cpu, home);
     uint64_t distance = distance_of(cpu, home);
-    uint64_t follows = (uint16_t)(cpu->number - home->number);
-    return turn << 40 | distance << 32 | follows << 16 | (uint16_t)place;
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const uint64_t *x = a;
-    const uint64_t *y = b;
-    return *x < *y ? -1 : *x > *y;
+    return turn << 40 | distance << 32 | (uint16_t)(cpu->number - home->number);
 }
 
 /* One that is not in the table is near nothing. */
@@ -123,15 +115,29 @@ static struct strait_cpu find_home(const struct strait_cpu *cpus, size_t count, 
     return home;
 }
 
-void strait_topology_order(const struct strait_cpu *cpus, size_t count, int home_number, int *order)
+/* The one that comes next after those up to a key. */
+static const struct strait_cpu *next_of(const struct strait_cpu *cpus, size_t count,
+                                        const struct strait_cpu *home, uint64_t key)
 {
-    uint64_t keys[STRAIT_CPUS_MOST];
+    const struct strait_cpu *next = &cpus[0];
+    uint64_t smallest = UINT64_MAX;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t candidate = key_of(&cpus[i], home);
+        if (candidate > key && candidate < smallest) {
+            smallest = candidate;
+            next = &cpus[i];
+        }
+    }
+    return next;
+}
+
+int strait_topology_choose(const struct strait_cpu *cpus, size_t count, int home_number,
+                           size_t place)
+{
     struct strait_cpu home = find_home(cpus, count, home_number);
-    for (size_t i = 0; i < count; i++) {
-        keys[i] = key_of(&cpus[i], i, &home);
+    const struct strait_cpu *cpu = next_of(cpus, count, &home, 0);
+    while (place-- > 0) {
+        cpu = next_of(cpus, count, &home, key_of(cpu, &home));
     }
-    qsort(keys, count, sizeof(keys[0]), by_key);
-    for (size_t i = 0; i < count; i++) {
-        order[i] = cpus[(uint16_t)keys[i]].number;
-    }
+    return cpu->number;
 }

@@ -28,10 +28,11 @@ struct strait_cpu {
  * folder `root`. Touches no errno. */
 void strait_topology_read(const char *root, struct strait_cpu *cpus, size_t count);
 
-/* Puts the numbers of the CPUs into `order`: for workers of a parent that runs on `home`, the best
- * first. One thread of each other core before the second ones, before the other threads of home's
- * own core, and home itself last; among those, CPUs that share home's cache before others of its
- * package, before the rest; and among those, the numbers that follow home's. */
-void strait_topology_order(const struct strait_cpu *cpus, size_t count, int home, int *order);
+/* The CPU in one of `count` places, from 0: of the order in which workers of a parent on `home`
+ * take them. One thread of each other core comes before the second ones, those before the other
+ * threads of home's own core, and home itself is last; among them CPUs that share home's cache come
+ * before others of its package, and those before the rest; and then the numbers that follow home's.
+ */
+int strait_topology_choose(const struct strait_cpu *cpus, size_t count, int home, size_t place);
 
 #endif /* STRAIT_TOPOLOGY_H */

@@ -11,7 +11,7 @@
 
 #include "topology.h"
 
-#define CPUS_MOST 128
+#define CPUS_MOST 256
 
 static char root[64];
 
@@ -92,15 +92,13 @@ static size_t allow(struct strait_cpu *cpus, int first, int last)
 
 static void assert_order(struct strait_cpu *cpus, size_t count, int home, const int *expected)
 {
-    int order[CPUS_MOST];
     errno = ERRNO_MARK;
     strait_topology_read(root, cpus, count);
-    strait_topology_order(cpus, count, home, order);
     assert_int_equal(errno, ERRNO_MARK);
     for (size_t i = 0; i < count; i++) {
-        if (order[i] != expected[i]) {
-            fail_msg("of a parent on %d, place %zu is CPU %d, not %d", home, i, order[i],
-                     expected[i]);
+        int cpu = strait_topology_choose(cpus, count, home, i);
+        if (cpu != expected[i]) {
+            fail_msg("of a parent on %d, place %zu is CPU %d, not %d", home, i, cpu, expected[i]);
         }
     }
 }
@@ -190,8 +188,7 @@ static void without_caches_the_package_counts(void **state)
         put_number(cpu, "topology/physical_package_id", cpu / 4);
         put_number(cpu, "topology/thread_siblings_list", cpu);
     }
-    /* unknown caches are one cache: the numbers alone decide */
-    assert_order(cpus, allow(cpus, 0, 7), 5, (const int[]){6, 7, 0, 1, 2, 3, 4, 5});
+    assert_order(cpus, allow(cpus, 0, 7), 5, (const int[]){6, 7, 4, 0, 1, 2, 3, 5});
 }
 
 static void nothing_can_be_read(void **state)
@@ -228,6 +225,20 @@ static void the_last_cache_counts(void **state)
     assert_order(cpus, allow(cpus, 0, 3), 1, (const int[]){3, 2, 0, 1});
 }
 
+/* Nonsense that would have most CPUs behind the parent's. */
+static void the_parents_cpu_is_always_last(void **state)
+{
+    struct strait_cpu cpus[CPUS_MOST];
+    size_t count = allow(cpus, 0, 199);
+    (void)state;
+    for (int cpu = 0; cpu < 200; cpu++) {
+        put_number(cpu, "topology/thread_siblings_list", 0);
+    }
+    strait_topology_read(root, cpus, count);
+    assert_int_equal(strait_topology_choose(cpus, count, 5, 199), 5);
+    assert_int_equal(strait_topology_choose(cpus, count, 5, 0), 0);
+}
+
 static void high_numbers(void **state)
 {
     struct strait_cpu cpus[CPUS_MOST];
@@ -254,6 +265,7 @@ int main(void)
         machine_test(nothing_can_be_read),
         machine_test(garbage_is_nothing),
         machine_test(the_last_cache_counts),
+        machine_test(the_parents_cpu_is_always_last),
         machine_test(high_numbers),
     };
     return cmocka_run_group_tests_name("topology", tests, NULL, NULL);

@@ -281,8 +281,7 @@ static struct strait_taskring *ring_of(struct strait_parent *parent, const struc
 /* A task that was claimed: may it run? */
 static enum strait_verdict judge(struct strait_parent *parent, const struct strait_slot *slot)
 {
-    /* the parent alone writes it; see taskring.cancel */
-    if (strait_load_relaxed(&slot->cancel) != STRAIT_WANTED) {
+    if (strait_taskring_unwanted(slot)) {
         return STRAIT_NOT_WANTED;
     }
     if (strait_pool_closing(parent->pool) == 1 + STRAIT_CLOSE_CANCEL) {

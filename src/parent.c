@@ -147,13 +147,7 @@ static size_t waiting(struct strait_parent *parent, size_t enough)
 static bool withdraw(struct strait_parent *parent, struct strait_slot *slot,
                      enum strait_cancel reason)
 {
-    const struct strait_taskring *ring = lane_ring(parent, slot->lane);
-    /* the parent alone writes it */
-    strait_store_relaxed(&slot->cancel, reason);
-    /* taskring.cancel: pairs with taskring.claimed; that it is cancelled, or else the claim */
-    strait_full_fence();
-    /* workers write it */
-    if ((intptr_t)(strait_word_load_relaxed(&ring->head) - slot->turn) >= 0) {
+    if (!strait_taskring_withdraw(lane_ring(parent, slot->lane), slot, reason)) {
         return false;
     }
     slot->state = SLOT_DUE;

@@ -202,4 +202,24 @@ static inline struct strait_slot *strait_taskring_claim(struct strait_taskring *
     }
 }
 
+/* Takes a task back, for a reason that is not 0. True: nobody has claimed it, and whoever will sees
+ * the reason. Parent only. */
+static inline bool strait_taskring_withdraw(const struct strait_taskring *ring,
+                                            struct strait_slot *slot, uint32_t reason)
+{
+    /* the parent alone writes it */
+    strait_store_relaxed(&slot->cancel, reason);
+    /* taskring.cancel: pairs with taskring.claimed; that it is cancelled, or else the claim */
+    strait_full_fence();
+    /* workers write it */
+    return (intptr_t)(strait_word_load_relaxed(&ring->head) - slot->turn) < 0;
+}
+
+/* Why the task is not wanted any more; 0: it is. Whoever has claimed it, or runs it. */
+static inline uint32_t strait_taskring_unwanted(const struct strait_slot *slot)
+{
+    /* the parent alone writes it; see taskring.cancel */
+    return strait_load_relaxed(&slot->cancel);
+}
+
 #endif /* STRAIT_TASKRING_H */

@@ -705,10 +705,9 @@ static void with_a_membarrier_that_fails_later(void **state)
     assert_int_equal(atomic_load(&naps) * 2, atomic_load(&hits));
 }
 
-static int naps_entry(struct strait_isolate *isolate)
+static int gate_entry(struct strait_isolate *isolate)
 {
-    (void)isolate;
-    sleep_ns(2000000);
+    gate_wait(strait_isolate_data(isolate));
     return 0;
 }
 
@@ -722,9 +721,11 @@ static void a_futex_may_answer_early(void **state)
         atomic_store(&futex_waits, 0);
         atomic_store(&futex_errno, answers[i]);
         for (int n = 0; n < 20; n++) {
-            struct strait_worker_options options = {.entry = naps_entry};
+            struct gate gate = {0};
+            struct strait_worker_options options = {.entry = gate_entry, .data = &gate};
             struct strait_worker *worker = spawn(&options);
             assert_returns(strait_worker_join(worker, strait_now() + 1000), -ETIMEDOUT);
+            gate_open(&gate);
             join_and_destroy(worker);
         }
         assert_true(atomic_load(&futex_waits) >= 20);

@@ -196,20 +196,21 @@ STRAIT_API int strait_pool_create(struct strait_pool **pool,
  * -ETIMEDOUT: not yet, and if a task runs *stuck says which and where (otherwise its `run` is
  * NULL); close again to go on, be it to turn from drain to cancel. With a deadline in the past (0,
  * say) it only starts the closing. `stuck` may be NULL. -EDEADLK from inside a task, or on the
- * keeper. -EBUSY: another thread is closing it. Any other thread; blocks until the deadline at
- * most. */
+ * keeper. -EBUSY: another thread is closing it. -EOWNERDEAD in a fork's child. Any other thread;
+ * blocks until the deadline at most. */
 STRAIT_API int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t deadline,
                                  struct strait_pool_worker_stats *stuck);
 
 /* Frees a pool that strait_pool_close has closed with 0 and all parents have left; -EBUSY if not.
- * NULL is ignored. Any thread. */
+ * NULL is ignored. -EOWNERDEAD in a fork's child, which must not use the pool. Any thread. */
 STRAIT_API int strait_pool_destroy(struct strait_pool *pool);
 
 /* ---- parents ---- */
 
 /* Makes the calling thread a parent, which alone may use the handle. Options may be NULL.
- * -EINVAL; -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX; -EPIPE: the pool is
- * closing. Any thread; does not block for long. */
+ * -EINVAL; -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX (the places of those that
+ * have left are for others of their kind, with an fd or without); -EPIPE: the pool is closing. Any
+ * thread; does not block for long. */
 STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                                   const struct strait_parent_options *options);
 
@@ -279,7 +280,8 @@ STRAIT_API bool strait_task_cancelled(const struct strait_task *task);
 /* Waits until a task, or all of a group, have completed; runs the parent's completions meanwhile,
  * and on a worker also tasks that the worker itself has submitted and no other has taken, so that
  * a task which waits for its own keeps no worker from them. 0; -ETIMEDOUT; -EDEADLK from inside a
- * completion. Parent only; blocks until the deadline at most. */
+ * completion; -ECANCELED on a strait worker that is asked to stop. A task that was given to a worker
+ * by name is waited for until that one has time. Parent only; blocks until the deadline at most. */
 STRAIT_API int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t deadline);
 STRAIT_API int strait_group_wait(struct strait_parent *parent, const struct strait_group *group,
                                  int64_t deadline);

@@ -10,5 +10,6 @@ int litmus_run(void);
 
 extern const struct model_test ring_tests[];
 extern const struct model_test channel_tests[];
+extern const struct model_test task_tests[];
 
 #endif /* MODEL_TESTS_H */

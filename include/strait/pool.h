@@ -208,9 +208,9 @@ STRAIT_API int strait_pool_destroy(struct strait_pool *pool);
 /* ---- parents ---- */
 
 /* Makes the calling thread a parent, which alone may use the handle. Options may be NULL.
- * -EINVAL; -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX (the places of those that
- * have left are for others of their kind, with an fd or without); -EPIPE: the pool is closing. Any
- * thread; does not block for long. */
+ * -EINVAL; -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX (the places of those
+ * that have left are for others of their kind, with an fd or without); -EPIPE: the pool is closing.
+ * Any thread; does not block for long. */
 STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                                   const struct strait_parent_options *options);
 
@@ -258,8 +258,9 @@ STRAIT_API ptrdiff_t strait_task_submit_many(struct strait_parent *parent,
                                              const struct strait_submit_options *how,
                                              strait_task_id *ids);
 
-/* Submits a task, waiting for room; runs completions meanwhile. -ETIMEDOUT, -EDEADLK from inside a
- * completion; otherwise as strait_task_submit. Parent only; blocks until the deadline at most. */
+/* Submits a task, waiting for room; runs completions meanwhile. -ETIMEDOUT; -EDEADLK from inside a
+ * completion, where it would have to wait; otherwise as strait_task_submit. Parent only; blocks
+ * until the deadline at most. */
 STRAIT_API int strait_task_submit_wait(struct strait_parent *parent, const struct strait_task *task,
                                        const struct strait_submit_options *how, strait_task_id *id,
                                        int64_t deadline);
@@ -280,8 +281,9 @@ STRAIT_API bool strait_task_cancelled(const struct strait_task *task);
 /* Waits until a task, or all of a group, have completed; runs the parent's completions meanwhile,
  * and on a worker also tasks that the worker itself has submitted and no other has taken, so that
  * a task which waits for its own keeps no worker from them. 0; -ETIMEDOUT; -EDEADLK from inside a
- * completion; -ECANCELED on a strait worker that is asked to stop. A task that was given to a worker
- * by name is waited for until that one has time. Parent only; blocks until the deadline at most. */
+ * completion; -ECANCELED on a strait worker that is asked to stop. A task that was given to a
+ * worker by name is waited for until that one has time. Parent only; blocks until the deadline at
+ * most. */
 STRAIT_API int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t deadline);
 STRAIT_API int strait_group_wait(struct strait_parent *parent, const struct strait_group *group,
                                  int64_t deadline);

@@ -9,6 +9,9 @@
  *   Python            concurrent.futures: as_completed
  *   Piscina, Tokio    one queue of blocking calls; a chain of calls; a caller that goes away
  *   .NET              a pool whose tasks wait for tasks behind them
+ *   GLib              GThreadPool: what is unprocessed is counted, and may be moved to the front
+ *   Node              a producer that is refused pauses until it is told of room
+ *   folly, crossbeam  chains of tasks from within tasks; waiting where nothing may wait
  */
 #include "life.h"
 
@@ -456,6 +459,100 @@ static void waits_nest_deeper_than_workers(void **state)
     end();
 }
 
+static unsigned number_of(const struct strait_task *task)
+{
+    unsigned n;
+    memcpy(&n, task->data, sizeof(n));
+    return n;
+}
+
+static int fibonacci(struct strait_task *task);
+
+static void adds_up(struct strait_task *task)
+{
+    *(unsigned *)task->context += number_of(task);
+}
+
+static void submit_fibonacci(struct strait_parent *self, unsigned n, unsigned *sum,
+                             struct strait_group *group)
+{
+    struct strait_task task = {.run = fibonacci, .done = adds_up, .context = sum};
+    struct strait_submit_options how = {.group = group};
+    memcpy(task.data, &n, sizeof(n));
+    EXPECT(strait_task_submit(self, &task, &how, NULL) == 0);
+}
+
+/* The sum lies on the stack of the one that waits: completions run there and nowhere else. */
+static int fibonacci(struct strait_task *task)
+{
+    unsigned n = number_of(task);
+    unsigned sum = n;
+    struct strait_group group = {0};
+    struct strait_parent *self = strait_parent_current();
+    if (n > 1) {
+        sum = 0;
+        submit_fibonacci(self, n - 1, &sum, &group);
+        submit_fibonacci(self, n - 2, &sum, &group);
+        EXPECT(strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
+    }
+    memcpy(task->data, &sum, sizeof(sum));
+    return 0;
+}
+
+static void fibonacci_by_joins(void **state)
+{
+    (void)state;
+    for (unsigned workers = 1; workers <= 3; workers++) {
+        unsigned sum = 0;
+        struct strait_group group = {0};
+        open_of(workers, 0);
+        submit_fibonacci(parent, 15, &sum, &group);
+        wait_all(&group);
+        assert_int_equal(sum, 610);
+        end();
+    }
+}
+
+static _Atomic unsigned children_run;
+
+static int counts_itself(struct strait_task *task)
+{
+    atomic_fetch_add(&children_run, 1);
+    (void)task;
+    return 0;
+}
+
+static int has_many_children(struct strait_task *task)
+{
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group};
+    struct strait_task child = {.run = counts_itself};
+    struct strait_parent *self = strait_parent_current();
+    for (unsigned i = 0; i < 64; i++) {
+        EXPECT(strait_task_submit_wait(self, &child, &how, NULL, STRAIT_FOREVER) == 0);
+    }
+    EXPECT(strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
+    EXPECT(group.pending == 0);
+    (void)task;
+    return 0;
+}
+
+/* All workers are in tasks that have more children than there are workers, or places. */
+static void more_children_than_workers_and_places(void **state)
+{
+    struct strait_group group = {0};
+    struct strait_task task = {.run = has_many_children};
+    (void)state;
+    open_of(2, 8);
+    atomic_store(&children_run, 0);
+    for (unsigned i = 0; i < 6; i++) {
+        submit(&task, &group);
+    }
+    wait_all(&group);
+    assert_int_equal(children_run, 6 * 64);
+    end();
+}
+
 /* ---- Python ---- */
 
 static unsigned finished[3];
@@ -611,6 +708,195 @@ static void a_pool_that_grows_out_of_a_deadlock(void **state)
     end();
 }
 
+/* ---- GLib ---- */
+
+static unsigned order[8];
+static _Atomic unsigned ordered;
+
+static int notes_order(struct strait_task *task)
+{
+    order[atomic_fetch_add(&ordered, 1)] = task->data[0];
+    return 0;
+}
+
+static uint64_t unprocessed(void)
+{
+    struct strait_pool_stats stats;
+    strait_pool_stats(pool, &stats);
+    return stats.queued;
+}
+
+static void what_is_unprocessed_moves_to_the_front(void **state)
+{
+    static const unsigned expected[] = {3, 0, 1, 2, 4};
+    struct strait_submit_options front = {.priority = STRAIT_PRIORITY_HIGH};
+    struct gate gate = {0};
+    struct strait_task blocker = {.run = blocks, .context = &gate};
+    struct strait_task task = {.run = notes_order};
+    strait_task_id ids[5];
+    (void)state;
+    open_of(1, 0);
+    atomic_store(&ordered, 0);
+    submit(&blocker, NULL);
+    gate_await(&gate, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        task.data[0] = (unsigned char)i;
+        ids[i] = submit(&task, NULL);
+        assert_int_equal(unprocessed(), i + 1);
+    }
+    assert_returns(strait_task_cancel(parent, ids[3]), 0);
+    task.data[0] = 3;
+    assert_returns(strait_task_submit(parent, &task, &front, &ids[3]), 0);
+    gate_open(&gate);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_returns(strait_task_wait(parent, ids[i], STRAIT_FOREVER), 0);
+    }
+    assert_int_equal(ordered, 5);
+    assert_memory_equal(order, expected, sizeof(expected));
+    assert_int_equal(unprocessed(), 0);
+    end();
+}
+
+/* ---- Node ---- */
+
+struct producer {
+    unsigned left;
+    unsigned pauses;
+    bool paused;
+};
+
+static void produce(struct producer *producer)
+{
+    struct strait_task task = {.run = nothing, .done = counts_ends};
+    while (producer->left > 0 && !producer->paused) {
+        int result = strait_task_submit(parent, &task, NULL, NULL);
+        producer->left -= result == 0;
+        producer->paused = result == -EAGAIN;
+        producer->pauses += producer->paused;
+        assert_true(result == 0 || result == -EAGAIN);
+    }
+}
+
+static void goes_on(struct strait_parent *own, void *context)
+{
+    struct producer *producer = context;
+    assert_ptr_equal(own, parent);
+    assert_true(producer->paused);
+    producer->paused = false;
+}
+
+/* Nothing but `room` lets it go on. */
+static void a_producer_pauses_until_there_is_room(void **state)
+{
+    struct producer producer = {.left = 5000};
+    struct strait_pool_options options = {
+        .workers = 2, .queue_limit = 4, .schedule = STRAIT_SCHEDULE_NORMAL};
+    struct strait_parent_options own = {.room = goes_on, .context = &producer};
+    struct gate gate = {0};
+    struct strait_task blocker = {.run = blocks, .context = &gate};
+    (void)state;
+    succeeded = 0;
+    assert_returns(strait_pool_create(&pool, &options), 0);
+    assert_returns(strait_pool_attach(pool, &parent, &own), 0);
+    submit(&blocker, NULL);
+    submit(&blocker, NULL);
+    gate_await(&gate, 2);
+    produce(&producer);
+    assert_int_equal(producer.left, 5000 - 4);
+    gate_open(&gate);
+    while (producer.left > 0 || strait_parent_owed(parent) > 0) {
+        assert_true(readable(strait_parent_fd(parent), 60000));
+        assert_true(strait_parent_dispatch(parent, 0) >= 0);
+        produce(&producer);
+    }
+    assert_true(producer.pauses > 0);
+    end();
+    assert_int_equal(succeeded, 5000);
+}
+
+/* ---- folly and crossbeam ---- */
+
+static _Atomic unsigned links_left;
+
+static int submits_the_next(struct strait_task *task)
+{
+    if (atomic_fetch_sub(&links_left, 1) == 1) {
+        gate_open(task->context);
+        return 0;
+    }
+    struct strait_task next = {.run = submits_the_next, .context = task->context};
+    EXPECT(strait_task_submit(strait_parent_current(), &next, NULL, NULL) == 0);
+    return 0;
+}
+
+/* Each task submits the next and ends: any worker may take it, and none waits. */
+static void a_long_chain_of_tasks(void **state)
+{
+    struct gate end_of_chain = {0};
+    struct strait_task first = {.run = submits_the_next, .context = &end_of_chain};
+    (void)state;
+    open_of(2, 2);
+    atomic_store(&links_left, (unsigned)scaled(20000));
+    submit(&first, NULL);
+    gate_wait(&end_of_chain);
+    end();
+    assert_int_equal(links_left, 0);
+}
+
+static _Atomic unsigned refusals;
+static _Atomic unsigned extras;
+
+/* On the only worker, as a completion of its own: nobody else makes room. */
+static void may_submit_but_not_wait(struct strait_task *task)
+{
+    struct strait_parent *self = strait_parent_current();
+    struct strait_task next = {.run = counts_itself};
+    struct strait_submit_options how = {.group = task->context};
+    strait_task_id id = 0;
+    while (strait_task_submit(self, &next, &how, &id) == 0) {
+        atomic_fetch_add(&extras, 1);
+    }
+    EXPECT(strait_task_submit_wait(self, &next, &how, NULL, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_task_wait(self, id, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_group_wait(self, task->context, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_parent_poll(self, 0) == -EDEADLK);
+    EXPECT(strait_parent_detach(self, 0) == -EDEADLK);
+    atomic_fetch_add(&refusals, 1);
+}
+
+static int has_such_a_child(struct strait_task *task)
+{
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group};
+    struct strait_task child = {
+        .run = counts_itself, .done = may_submit_but_not_wait, .context = &group};
+    struct strait_parent *self = strait_parent_current();
+    EXPECT(strait_task_submit(self, &child, &how, NULL) == 0);
+    EXPECT(strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
+    (void)task;
+    return 0;
+}
+
+/* The task that waits for its group waits for what the group's completions add to it, too. */
+static void a_completion_submits_but_does_not_wait(void **state)
+{
+    struct strait_group group = {0};
+    struct strait_task task = {.run = has_such_a_child};
+    (void)state;
+    open_of(1, 4);
+    atomic_store(&refusals, 0);
+    atomic_store(&extras, 0);
+    atomic_store(&children_run, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        submit(&task, &group);
+        wait_all(&group);
+        assert_int_equal(children_run, i + 1 + extras);
+    }
+    assert_int_equal(refusals, 4);
+    assert_in_range(extras, 4, 16);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -624,11 +910,17 @@ int main(void)
         life_test(no_more_run_than_there_are_workers),
         life_test(quicksort_by_joins),
         life_test(waits_nest_deeper_than_workers),
+        life_test(fibonacci_by_joins),
+        life_test(more_children_than_workers_and_places),
         life_test(completions_come_as_tasks_end),
         life_test(a_long_chain_of_completions),
         life_test(blocking_calls_in_a_short_queue),
         life_test(a_caller_that_goes_away),
         life_test(a_pool_that_grows_out_of_a_deadlock),
+        life_test(what_is_unprocessed_moves_to_the_front),
+        life_test(a_producer_pauses_until_there_is_room),
+        life_test(a_long_chain_of_tasks),
+        life_test(a_completion_submits_but_does_not_wait),
     };
     watchdog_start();
     return cmocka_run_group_tests_name("pool_scenarios", tests, NULL, NULL);

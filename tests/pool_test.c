@@ -1001,10 +1001,12 @@ static void a_completion_may_cancel(void **state)
 
 static void done_misuses(struct strait_task *task)
 {
+    struct strait_group nobody = {0};
     note_done(task);
     assert_returns(strait_parent_dispatch(tasks.parent, 0), -EDEADLK);
     assert_returns(strait_parent_poll(tasks.parent, 0), -EDEADLK);
     assert_returns(strait_task_wait(tasks.parent, victims[0], STRAIT_FOREVER), -EDEADLK);
+    assert_returns(strait_group_wait(tasks.parent, &nobody, STRAIT_FOREVER), -EDEADLK);
     assert_returns(strait_parent_detach(tasks.parent, STRAIT_FOREVER), -EDEADLK);
     assert_returns(strait_pool_destroy(tasks.pool), -EBUSY);
     assert_int_equal(strait_task_cancel(tasks.parent, victims[0]), -ENOENT); /* itself: is gone */

@@ -659,7 +659,8 @@ static void *call_and_go(void *context)
         EXPECT(strait_task_submit(own, &task, NULL, NULL) == 0);
     }
     gate_await(context, 2);
-    EXPECT(strait_parent_detach(own, 0) == 2);
+    ptrdiff_t owed = strait_parent_detach(own, 0); /* a task may notice at once */
+    EXPECT(owed >= 0 && owed <= 2);
     return NULL;
 }
 

@@ -464,7 +464,7 @@ static void closer_leave(struct strait_pool *pool)
 }
 
 /* Whoever has submitted before it could see this has pushed before any worker looks for the last
- * task; see submitted() in parent.c. */
+ * task; see submitted() in submit.c. */
 static void start_closing(struct strait_pool *pool, enum strait_close mode)
 {
     if (strait_pool_closing(pool) < 1 + (uint32_t)mode) {

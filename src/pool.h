@@ -3,16 +3,18 @@
  * pool: what its parts share.
  *
  *   pool.c         create, attach, close: the table of parents, what is allocated
- *   parent.c       submit, cancel, expire, dispatch, wait, detach: all on a parent's thread
+ *   parent.c       dispatch, wait, detach: on a parent's thread, as the next three
+ *   submit.c       how tasks get to the workers
+ *   cancel.c       tasks that are not wanted any more
+ *   complete.c     reports and completions
  *   crew.c         the workers: how they find tasks, run them, sleep and are woken
  *   keeper.c       the keeper: starts and joins workers, watches deadlines and stalls, and takes
  *                  the place of parents that have left
  *   pool_stats.c   what is seen from outside
  *
  * A parent has a ring of tasks for each priority, and one for each worker that it has given tasks
- * to by name; and a channel of reports, a lane for each worker and the keeper. The worker that
- * claims a task sends one report, whether it has run it or not: with that the slot is the parent's
- * again.
+ * to by name; and a ring of reports from each worker, and from the keeper. The worker that claims a
+ * task sends one report, whether it has run it or not: with that the slot is the parent's again.
  *
  * Waking. A worker that finds nothing raises its bit in `idle`, spins, then sleeps on its signal.
  * Whoever adds a task wakes one sleeper, unless some raised bit's owner is awake, who will find the
@@ -237,6 +239,8 @@ static inline uint32_t strait_pool_closing(const struct strait_pool *pool)
 /* Makes the fd of a parent that has just begun readable when there is something to do, before it is
  * ever dispatched: a loop may watch it first. The parent's thread. */
 void strait_parent_watch(struct strait_parent *parent);
+
+/* ---- complete.c ---- */
 
 /* Runs up to `budget` completions that are there. The parent's thread, or the keeper in its place.
  */

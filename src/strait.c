@@ -35,6 +35,9 @@
 
 #include "ticks.c"
 #include "pool.c"
+#include "submit.c"
+#include "cancel.c"
+#include "complete.c"
 #include "parent.c"
 #include "crew.c"
 #include "keeper.c"

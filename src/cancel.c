@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/* cancel: tasks that are not wanted any more: cancelled, past a deadline, abandoned. On the
+ * parent's thread. */
+#include "parent.h"
+
+/* ---- taking a task back ---- */
+
+/* Has no worker claimed the task, and will the one that does see why it is not wanted? */
+static bool withdraw(struct strait_parent *parent, struct strait_slot *slot,
+                     enum strait_cancel reason)
+{
+    if (!strait_taskring_withdraw(strait_parent_lane(parent, slot->lane), slot, reason)) {
+        return false;
+    }
+    slot->state = STRAIT_SLOT_DUE;
+    parent->withdrawn++;
+    return true;
+}
+
+/* Its completion comes with the next dispatch. */
+static void make_due(struct strait_parent *parent, struct strait_slot *slot)
+{
+    bool first = !parent->due;
+    strait_slot_plan(parent, slot)->next = NULL;
+    *parent->due_end = slot;
+    parent->due_end = &strait_slot_plan(parent, slot)->next;
+    if (first && !parent->dispatching) {
+        strait_parent_ring(parent);
+    }
+}
+
+int strait_slot_cancel(struct strait_parent *parent, struct strait_slot *slot,
+                       enum strait_cancel reason)
+{
+    if (slot->state != STRAIT_SLOT_TAKEN || slot->cancel != STRAIT_WANTED) {
+        return -EALREADY;
+    }
+    if (!withdraw(parent, slot, reason)) {
+        return -EINPROGRESS;
+    }
+    make_due(parent, slot);
+    return 0;
+}
+
+/* ---- cancel ---- */
+
+int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
+{
+    strait_parent_check(parent);
+    struct strait_slot *slot = strait_slot_find(parent, id);
+    return slot ? strait_slot_cancel(parent, slot, STRAIT_UNWANTED_CANCELLED) : -ENOENT;
+}
+
+/* Calls `step` for each slot whose completion is owed, in the order of submission in each lane. */
+typedef void slot_step_fn(struct strait_parent *parent, struct strait_slot *slot, void *argument);
+
+static void each_owed(struct strait_parent *parent, slot_step_fn *step, void *argument)
+{
+    for (unsigned lane = 0; lane < strait_parent_lanes(parent); lane++) {
+        struct strait_taskring *ring = strait_parent_lane(parent, lane);
+        uintptr_t slots = ring ? ring->mask + 1 : 0;
+        uintptr_t at = ring && ring->tail > slots ? ring->tail - slots : 0;
+        for (; ring && at < ring->tail; at++) {
+            struct strait_slot *slot = strait_taskring_at(ring, at);
+            if (slot->turn == at + 1 && strait_slot_owed(slot)) {
+                step(parent, slot, argument);
+            }
+        }
+    }
+}
+
+struct group_cancel {
+    const struct strait_group *group;
+    size_t withdrawn;
+};
+
+static void cancel_member(struct strait_parent *parent, struct strait_slot *slot, void *argument)
+{
+    struct group_cancel *cancel = argument;
+    if (slot->planned && strait_slot_plan(parent, slot)->group == cancel->group) {
+        cancel->withdrawn += strait_slot_cancel(parent, slot, STRAIT_UNWANTED_CANCELLED) == 0;
+    }
+}
+
+size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group)
+{
+    struct group_cancel cancel = {.group = group};
+    strait_parent_check(parent);
+    each_owed(parent, cancel_member, &cancel);
+    return cancel.withdrawn;
+}
+
+static void abandon(struct strait_parent *parent, struct strait_slot *slot, void *argument)
+{
+    (void)argument;
+    strait_slot_cancel(parent, slot, STRAIT_UNWANTED_ABANDONED);
+}
+
+void strait_parent_abandon(struct strait_parent *parent)
+{
+    each_owed(parent, abandon, NULL);
+}
+
+bool strait_task_cancelled(const struct strait_task *task)
+{
+    const char *slot = (const char *)task - offsetof(struct strait_slot, task);
+    const void *cancel = slot + offsetof(struct strait_slot, cancel);
+    /* the parent alone writes it; the flag itself is all that is read */
+    return strait_load_relaxed(cancel) != STRAIT_WANTED;
+}
+
+/* ---- deadlines ---- */
+
+/* Tells the keeper of a deadline that is sooner than what it waits for. */
+static void alarm_set(struct strait_parent *parent, int64_t due)
+{
+    uint64_t changed = ~parent->alarm & 1;
+    /* the parent alone writes it */
+    strait_wide_store_relaxed(&parent->alarm,
+                              due == STRAIT_FOREVER ? 0 : ((uint64_t)due & ~(uint64_t)1) | changed);
+    if (due != STRAIT_FOREVER) {
+        strait_keeper_call(parent->pool);
+    }
+}
+
+static int64_t alarm_due(const struct strait_parent *parent)
+{
+    return parent->alarm ? (int64_t)parent->alarm : STRAIT_FOREVER;
+}
+
+void strait_deadline_add(struct strait_parent *parent, struct strait_plan *plan, int64_t due)
+{
+    plan->timer.due = due;
+    strait_timers_insert(&parent->deadlines, &plan->timer);
+    if (due < alarm_due(parent)) {
+        alarm_set(parent, due);
+    }
+}
+
+static bool claimed(struct strait_parent *parent, const struct strait_slot *slot)
+{
+    /* workers write it */
+    uintptr_t head = strait_word_load_relaxed(&strait_parent_lane(parent, slot->lane)->head);
+    return (intptr_t)(head - slot->turn) >= 0;
+}
+
+/* A deadline of a task that has not completed has passed. One that was claimed in the same moment
+ * is the worker's to judge, by the same clock. */
+static void expire_one(struct strait_parent *parent, struct strait_plan *plan, int64_t now)
+{
+    struct strait_slot *slot = plan->slot;
+    if (slot->state != STRAIT_SLOT_TAKEN || slot->cancel != STRAIT_WANTED) {
+        return;
+    }
+    if (!claimed(parent, slot) && withdraw(parent, slot, STRAIT_UNWANTED_EXPIRED)) {
+        make_due(parent, slot);
+        return;
+    }
+    bool over = now >= plan->finish_by;
+    /* the parent alone writes it */
+    strait_store_relaxed(&slot->cancel, over ? STRAIT_UNWANTED_EXPIRED : STRAIT_WANTED);
+    if (!over && plan->finish_by != STRAIT_FOREVER) {
+        strait_deadline_add(parent, plan, plan->finish_by);
+    }
+}
+
+static struct strait_plan *plan_of_timer(struct strait_timer *timer)
+{
+    return (struct strait_plan *)(void *)((char *)timer - offsetof(struct strait_plan, timer));
+}
+
+/* Takes back the alarm of a deadline that was met, too, once it has passed: until then it stands in
+ * for later ones. */
+void strait_parent_expire(struct strait_parent *parent)
+{
+    if (strait_timers_due(&parent->deadlines) == STRAIT_FOREVER && !parent->alarm) {
+        return;
+    }
+    int64_t now = strait_now();
+    struct strait_timer *timer;
+    strait_timers_begin(&parent->deadlines);
+    while ((timer = strait_timers_pop(&parent->deadlines, now)) != NULL) {
+        expire_one(parent, plan_of_timer(timer), now);
+    }
+    strait_timers_end(&parent->deadlines);
+    if (alarm_due(parent) <= now) {
+        alarm_set(parent, strait_timers_due(&parent->deadlines));
+    }
+}

@@ -114,11 +114,12 @@ bool strait_task_cancelled(const struct strait_task *task)
 /* Tells the keeper of a deadline that is sooner than what it waits for. */
 static void alarm_set(struct strait_parent *parent, int64_t due)
 {
-    uint64_t changed = ~parent->alarm & 1;
+    bool any = due != STRAIT_FOREVER;
     /* the parent alone writes it */
-    strait_wide_store_relaxed(&parent->alarm,
-                              due == STRAIT_FOREVER ? 0 : ((uint64_t)due & ~(uint64_t)1) | changed);
-    if (due != STRAIT_FOREVER) {
+    strait_wide_store_relaxed(&parent->alarm, any ? (uint64_t)due : 0);
+    /* parent.alarm: pairs with keeper.alarm; when it is to be woken */
+    strait_store_release(&parent->alarms, parent->alarms + 1);
+    if (any) {
         strait_keeper_call(parent->pool);
     }
 }

@@ -224,15 +224,17 @@ static int64_t ring_alarms(struct strait_pool *pool, int64_t now)
     int64_t next = STRAIT_FOREVER;
     for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
         struct strait_parent *parent = strait_parent_at(pool, i);
+        /* keeper.alarm: pairs with parent.alarm; when it is to be woken, or a later change */
+        uint32_t number = strait_load_acquire(&parent->alarms);
         /* the parent alone writes it */
         uint64_t alarm = strait_wide_load_relaxed(&parent->alarm);
-        if (alarm == 0 || alarm == parent->rung) {
+        if (alarm == 0 || number == parent->rung) {
             continue;
         }
         if ((int64_t)alarm > now) {
             next = (int64_t)alarm < next ? (int64_t)alarm : next;
         } else {
-            parent->rung = alarm;
+            parent->rung = number;
             strait_parent_ring(parent);
         }
     }

@@ -69,7 +69,8 @@ struct strait_parent {
     uintptr_t finished; /* completed of those that had started */
     uintptr_t refused;
     uintptr_t queued_max;
-    uint64_t alarm; /* when it is to be woken, with a lowest bit that changes each time; 0: not */
+    uint64_t alarm;  /* when it is to be woken; 0: not */
+    uint32_t alarms; /* how often that has changed */
     /* line 2 and on: the parent's alone */
     STRAIT_LINE_ALIGNED struct strait_reports *reports; /* the other ends of the links */
     uintptr_t *words;                                   /* of all of them */
@@ -89,7 +90,7 @@ struct strait_parent {
     uint32_t spin_ns;
     bool dispatching;
     bool left;      /* the keeper stands in for it */
-    uint64_t rung;  /* the keeper's: the alarm that it has rung last */
+    uint32_t rung;  /* the keeper's: the number of the alarm that it has rung last */
     uint32_t state; /* enum strait_attached; the parent writes, and once it has left the keeper */
 };
 

@@ -518,6 +518,30 @@ static void a_waiting_task_expires_on_time(void **state)
     assert_int_equal(started, 0);
 }
 
+/* Whatever the loop was waiting for before. */
+static void a_task_late_from_the_start_is_told_at_once(void **state)
+{
+    struct strait_pool *pool = pool_of(1, 0);
+    struct strait_parent *parent = parent_of(pool, STRAIT_WAIT_FD);
+    struct gate gate = {0};
+    (void)state;
+    starts_clear();
+    submit(parent, waits_at_gate, &gate, NULL);
+    gate_await(&gate, 1);
+    submit_dated(parent, notes_start, NULL, strait_deadline(INT64_C(3600000000000)), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        completed = 0;
+        submit_dated(parent, notes_start, NULL, 1, 0);
+        while (completed == 0) {
+            assert_true(readable(strait_parent_fd(parent), 20000));
+            assert_true(strait_parent_dispatch(parent, 0) >= 0);
+        }
+        assert_int_equal(last_status, STRAIT_TASK_EXPIRED);
+    }
+    gate_open(&gate);
+    leave_and_end(parent, pool);
+}
+
 static void a_running_task_is_told_that_its_time_is_over(void **state)
 {
     struct strait_pool *pool = pool_of(1, 0);
@@ -843,6 +867,7 @@ int main(void)
         life_test(cancelling_a_group_harms_no_other),
         life_test(a_task_that_is_too_late_does_not_run),
         life_test(a_waiting_task_expires_on_time),
+        life_test(a_task_late_from_the_start_is_told_at_once),
         life_test(a_running_task_is_told_that_its_time_is_over),
         life_test(a_late_result_counts),
         life_test(a_task_in_time_is_left_alone),

@@ -13,7 +13,8 @@ static bool withdraw(struct strait_parent *parent, struct strait_slot *slot,
         return false;
     }
     slot->state = STRAIT_SLOT_DUE;
-    parent->withdrawn++;
+    parent->unclaimed--;
+    parent->dead++;
     return true;
 }
 
@@ -24,8 +25,8 @@ static void make_due(struct strait_parent *parent, struct strait_slot *slot)
     strait_slot_plan(parent, slot)->next = NULL;
     *parent->due_end = slot;
     parent->due_end = &strait_slot_plan(parent, slot)->next;
-    if (first && !parent->dispatching) {
-        strait_parent_ring(parent);
+    if (first) {
+        strait_parent_tell_loop(parent);
     }
 }
 
@@ -51,7 +52,8 @@ int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
     return slot ? strait_slot_cancel(parent, slot, STRAIT_UNWANTED_CANCELLED) : -ENOENT;
 }
 
-/* Calls `step` for each slot whose completion is owed, in the order of submission in each lane. */
+/* Calls `step` for each slot whose completion is owed; those that wait in a lane in the order of
+ * their submission. */
 typedef void slot_step_fn(struct strait_parent *parent, struct strait_slot *slot, void *argument);
 
 static void each_owed(struct strait_parent *parent, slot_step_fn *step, void *argument)
@@ -62,7 +64,7 @@ static void each_owed(struct strait_parent *parent, slot_step_fn *step, void *ar
         uintptr_t at = ring && ring->tail > slots ? ring->tail - slots : 0;
         for (; ring && at < ring->tail; at++) {
             struct strait_slot *slot = strait_taskring_at(ring, at);
-            if (slot->turn == at + 1 && strait_slot_owed(slot)) {
+            if (strait_slot_owed(slot)) { /* its turn may have been laps ago */
                 step(parent, slot, argument);
             }
         }
@@ -111,8 +113,7 @@ bool strait_task_cancelled(const struct strait_task *task)
 
 /* ---- deadlines ---- */
 
-/* Tells the keeper of a deadline that is sooner than what it waits for. */
-static void alarm_set(struct strait_parent *parent, int64_t due)
+void strait_alarm_set(struct strait_parent *parent, int64_t due)
 {
     bool any = due != STRAIT_FOREVER;
     /* the parent alone writes it */
@@ -124,7 +125,7 @@ static void alarm_set(struct strait_parent *parent, int64_t due)
     }
 }
 
-static int64_t alarm_due(const struct strait_parent *parent)
+int64_t strait_alarm_due(const struct strait_parent *parent)
 {
     return parent->alarm ? (int64_t)parent->alarm : STRAIT_FOREVER;
 }
@@ -133,15 +134,14 @@ void strait_deadline_add(struct strait_parent *parent, struct strait_plan *plan,
 {
     plan->timer.due = due;
     strait_timers_insert(&parent->deadlines, &plan->timer);
-    if (due < alarm_due(parent)) {
-        alarm_set(parent, due);
+    if (due < strait_alarm_due(parent)) {
+        strait_alarm_set(parent, due);
     }
 }
 
 static bool claimed(struct strait_parent *parent, const struct strait_slot *slot)
 {
-    /* workers write it */
-    uintptr_t head = strait_word_load_relaxed(&strait_parent_lane(parent, slot->lane)->head);
+    uintptr_t head = strait_taskring_head(strait_parent_lane(parent, slot->lane));
     return (intptr_t)(head - slot->turn) >= 0;
 }
 
@@ -184,7 +184,7 @@ void strait_parent_expire(struct strait_parent *parent)
         expire_one(parent, plan_of_timer(timer), now);
     }
     strait_timers_end(&parent->deadlines);
-    if (alarm_due(parent) <= now) {
-        alarm_set(parent, strait_timers_due(&parent->deadlines));
+    if (strait_alarm_due(parent) <= now) {
+        strait_alarm_set(parent, strait_timers_due(&parent->deadlines));
     }
 }

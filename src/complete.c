@@ -100,7 +100,6 @@ static void complete_refused(struct strait_parent *parent, struct strait_slot *s
 {
     enum strait_task_status status = STRAIT_TASK_EXPIRED;
     if (verdict == STRAIT_NOT_WANTED) {
-        parent->withdrawn++;
         status = status_of_unwanted(slot->cancel);
     } else if (verdict == STRAIT_POOL_CANCELLED) {
         status = STRAIT_TASK_ABANDONED;
@@ -111,23 +110,13 @@ static void complete_refused(struct strait_parent *parent, struct strait_slot *s
 
 /* ---- reports ---- */
 
-/* The workers have come at least as far as the task they report on: no need to read their line. */
-static void note_head(struct strait_parent *parent, const struct strait_slot *slot)
-{
-    struct strait_taskring *ring = strait_parent_lane(parent, slot->lane);
-    intptr_t ahead = (intptr_t)(slot->turn - ring->head_seen);
-    if (ahead > 0) {
-        ring->head_seen = slot->turn;
-        parent->unclaimed -= strait_min((size_t)ahead, parent->unclaimed);
-    }
-}
-
 /* With a report the slot is the parent's again. Returns how many completions that was. */
 static size_t take_back(struct strait_parent *parent, uintptr_t report)
 {
     struct strait_slot *slot = strait_report_slot(report);
     enum strait_verdict verdict = strait_report_verdict(report);
-    note_head(parent, slot);
+    /* the workers have come at least so far: no need to read their line */
+    strait_parent_passed(parent, strait_parent_lane(parent, slot->lane), slot->turn);
     if (STRAIT_LIKELY(verdict <= STRAIT_RAN_TO_CODE)) {
         complete_run(parent, slot, verdict == STRAIT_RAN ? 0 : slot->code);
         return 1;
@@ -172,16 +161,16 @@ static size_t receive_some(struct strait_parent *parent, size_t budget, size_t *
     return received;
 }
 
-static void tell_of_room(struct strait_parent *parent)
+/* There is room, or there will never be again. */
+static void tell_of_room(struct strait_parent *parent, uint32_t wanted)
 {
-    /* the parent alone writes it */
-    uint32_t wanted = parent->wants_room;
-    if (STRAIT_LIKELY(!wanted) || !strait_parent_has_room(parent, wanted - 1)) {
+    bool closing = strait_pool_closing(parent->pool);
+    if (!closing && !strait_parent_has_room(parent, wanted - 1)) {
         return;
     }
     /* the parent alone writes it */
     strait_store_relaxed(&parent->wants_room, 0);
-    if (parent->options.room && !parent->left && !strait_pool_closing(parent->pool)) {
+    if (parent->options.room && !parent->left && !closing) {
         parent->options.room(parent, parent->options.context);
     }
 }
@@ -200,7 +189,9 @@ size_t strait_parent_collect(struct strait_parent *parent, size_t budget)
         received =
             parent->in_use && completed < budget ? receive_some(parent, budget, &completed) : 0;
     }
-    tell_of_room(parent);
+    if (STRAIT_UNLIKELY(parent->wants_room)) {
+        tell_of_room(parent, parent->wants_room);
+    }
     parent->dispatching = false;
     return completed;
 }
@@ -217,7 +208,7 @@ static bool reports_ready(const struct strait_parent *parent)
 
 bool strait_parent_ready(struct strait_parent *parent)
 {
-    int64_t due = strait_timers_due(&parent->deadlines);
+    int64_t due = strait_alarm_due(parent); /* never later than a deadline, and rung but once */
     return parent->due || reports_ready(parent) ||
            (parent->wants_room && (strait_pool_closing(parent->pool) ||
                                    strait_parent_has_room(parent, parent->wants_room - 1))) ||

@@ -297,17 +297,11 @@ static enum strait_verdict judge(struct strait_parent *parent, const struct stra
     return STRAIT_RAN;
 }
 
-/* Room in the queue: the parent is waiting to hear of it. */
-static void tell_room(struct strait_parent *parent, size_t most)
+/* Wakes whoever collects the parent's reports. */
+static void rouse_collector(struct strait_parent *parent)
 {
-    size_t waiting = 0;
-    for (unsigned i = 0; i < STRAIT_SHARED_LANES; i++) {
-        const struct strait_taskring *ring = strait_lane(&parent->lanes[i]);
-        waiting += ring ? strait_taskring_count(ring) : 0;
-    }
-    if (waiting <= most) {
-        strait_parent_ring(parent);
-    }
+    struct strait_signal *collector = strait_parent_collector(parent);
+    rouse_sleeper(collector, collector == &parent->signal ? parent->fd : -1);
 }
 
 /* Hands the slot back; there is always room for that. */
@@ -316,8 +310,7 @@ static void send_report(struct strait_parent *parent, struct strait_report_link 
 {
     strait_reports_send(&link->reports, slot, verdict);
     publish_fence(parent->fenced);
-    struct strait_signal *collector = strait_parent_collector(parent);
-    rouse_sleeper(collector, collector == &parent->signal ? parent->fd : -1);
+    rouse_collector(parent);
 }
 
 static void count_link(uintptr_t *count)
@@ -410,17 +403,13 @@ static void handle(struct pool_worker *self, const struct claim *claim)
 {
     struct strait_report_link *link = &claim->parent->links[self->number];
     /* the parent alone writes it; see parent.starved */
-    uint32_t wanted = strait_load_relaxed(&claim->parent->wants_room);
-    if (STRAIT_UNLIKELY(wanted)) {
-        tell_room(claim->parent, wanted - 1);
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&claim->parent->wants_room))) {
+        rouse_collector(claim->parent); /* there may be room now */
     }
     enum strait_verdict verdict = judge(claim->parent, claim->slot);
     if (STRAIT_LIKELY(verdict == STRAIT_RAN)) {
         run_claimed(self, claim, link);
         return;
-    }
-    if (verdict != STRAIT_NOT_WANTED) {
-        count_link(&link->refused);
     }
     send_report(claim->parent, link, claim->slot, verdict);
 }
@@ -593,11 +582,7 @@ static void flush_lane(struct strait_parent *parent, const uintptr_t *word)
     struct strait_report_link *link = &parent->links[parent->pool->options.workers_max];
     struct strait_slot *slot;
     while ((slot = lane_claim(word)) != NULL) {
-        enum strait_verdict verdict = judge(parent, slot);
-        if (verdict == STRAIT_POOL_CANCELLED || verdict == STRAIT_TOO_LATE) {
-            count_link(&link->refused);
-        }
-        send_report(parent, link, slot, verdict);
+        send_report(parent, link, slot, judge(parent, slot));
     }
 }
 

@@ -39,6 +39,15 @@ static bool parent_arm(struct strait_parent *parent)
     return strait_arm(&waiter) == 0;
 }
 
+/* It is armed, or else readable, or about to be. */
+void strait_parent_tell_loop(struct strait_parent *parent)
+{
+    /* the parent sets STRAIT_WAITING, its wakers clear it */
+    if (parent->fd >= 0 && (strait_load_relaxed(&parent->signal.word) & STRAIT_WAITING)) {
+        strait_signal_rouse(&parent->signal, parent->fd, false);
+    }
+}
+
 void strait_parent_watch(struct strait_parent *parent)
 {
     if (parent->fd >= 0) {

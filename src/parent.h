@@ -89,10 +89,14 @@ ptrdiff_t strait_parent_submit(struct strait_parent *parent, const struct strait
                                size_t n, const struct strait_submit_options *how,
                                strait_task_id *ids);
 
+/* Takes note of how far the workers have come in one of its lanes. Parent only. */
+void strait_parent_passed(struct strait_parent *parent, struct strait_taskring *ring,
+                          uintptr_t head);
+
 /* Is there room, with no more than so many tasks that wait? Parent only. */
 bool strait_parent_has_room(struct strait_parent *parent, size_t most);
 
-/* Asks the workers to say when no more than so many tasks wait. Parent only. */
+/* Asks for a look when no more than so many tasks wait. Parent only. */
 void strait_parent_want_room(struct strait_parent *parent, size_t most);
 
 /* ---- cancel.c ---- */
@@ -104,10 +108,20 @@ int strait_slot_cancel(struct strait_parent *parent, struct strait_slot *slot,
 /* Abandons all that waits, and tells what runs. Parent only. */
 void strait_parent_abandon(struct strait_parent *parent);
 
+/* When the keeper is to wake the parent: never later than a deadline; STRAIT_FOREVER: not. Parent
+ * only. */
+int64_t strait_alarm_due(const struct strait_parent *parent);
+void strait_alarm_set(struct strait_parent *parent, int64_t due);
+
 /* Has the parent look at a task at that time. Parent only. */
 void strait_deadline_add(struct strait_parent *parent, struct strait_plan *plan, int64_t due);
 
 /* Sees to the deadlines that have passed. The parent's thread, or the keeper in its place. */
 void strait_parent_expire(struct strait_parent *parent);
+
+/* ---- parent.c ---- */
+
+/* Makes the fd, if there is one, readable on the parent's own behalf. Parent only. */
+void strait_parent_tell_loop(struct strait_parent *parent);
 
 #endif /* STRAIT_PARENT_PRIVATE_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pool: how a pool and its parents come and go. What they do meanwhile is in the files that pool.h
  * names. */
-#include "pool.h"
+#include "parent.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -249,6 +249,7 @@ static void parent_begin(struct strait_parent *parent, const struct strait_paren
     parent->due_end = &parent->due;
     parent->spin_ns = STRAIT_SPIN_NS;
     parent->left = false;
+    strait_alarm_set(parent, STRAIT_FOREVER); /* that of whoever was here before may have rung */
     /* the parent writes it, or the worker whose own it is */
     strait_word_store_relaxed(&parent->collector,
                               (uintptr_t)(worker ? &worker->signal : &parent->signal));

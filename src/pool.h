@@ -45,10 +45,9 @@ enum strait_cancel {
 
 /* From one worker to one parent. */
 struct strait_report_link {
-    /* the worker writes; others read the counts */
+    /* the worker writes; others read the count */
     STRAIT_LINE_ALIGNED struct strait_reports reports;
     uintptr_t started;
-    uintptr_t refused; /* claimed and, of the worker's own accord, not run */
 };
 
 struct strait_parent {
@@ -83,10 +82,10 @@ struct strait_parent {
     struct strait_slot **due_end;
     struct strait_timers deadlines;
     size_t slot_limit;
-    size_t in_use;       /* slots */
-    size_t owed;         /* completions */
-    size_t unclaimed;    /* positions, at most */
-    uintptr_t withdrawn; /* that no worker has started or refused, nor ever will */
+    size_t in_use;    /* slots */
+    size_t owed;      /* completions */
+    size_t unclaimed; /* tasks, as of the heads seen last */
+    size_t dead;      /* positions behind those heads with nothing to run */
     uint32_t spin_ns;
     bool dispatching;
     bool left;      /* the keeper stands in for it */

@@ -6,42 +6,46 @@
 
 /* ---- how many wait ---- */
 
-/* Of all tasks, those that a worker has started, or refused of its own accord. */
-static uintptr_t taken(const struct strait_parent *parent)
+/* Positions between the head seen last and this one that held nothing to run. */
+static size_t dead_before(const struct strait_taskring *ring, uintptr_t head)
 {
-    uintptr_t sum = 0;
-    for (unsigned i = 0; i <= parent->pool->options.workers_max; i++) {
-        /* the worker alone writes both */
-        sum += strait_word_load_relaxed(&parent->links[i].started);
-        sum += strait_word_load_relaxed(&parent->links[i].refused);
+    size_t dead = 0;
+    for (uintptr_t at = ring->head_seen; at != head; at++) {
+        const struct strait_slot *slot = strait_taskring_at(ring, at);
+        dead += slot->turn != at + 1 || slot->state != STRAIT_SLOT_TAKEN;
     }
-    return sum;
+    return dead;
 }
 
-static size_t unclaimed(struct strait_parent *parent)
+void strait_parent_passed(struct strait_parent *parent, struct strait_taskring *ring,
+                          uintptr_t head)
 {
-    size_t sum = 0;
+    if ((intptr_t)(head - ring->head_seen) <= 0) {
+        return;
+    }
+    size_t dead = STRAIT_UNLIKELY(parent->dead) ? dead_before(ring, head) : 0;
+    parent->unclaimed -= head - ring->head_seen - dead;
+    parent->dead -= dead;
+    ring->head_seen = head;
+}
+
+static void look_at_heads(struct strait_parent *parent)
+{
     for (unsigned lane = 0; lane < strait_parent_lanes(parent); lane++) {
         struct strait_taskring *ring = strait_parent_lane(parent, lane);
         if (ring) {
-            strait_taskring_refresh(ring);
-            sum += ring->tail - ring->head_seen;
+            strait_parent_passed(parent, ring, strait_taskring_head(ring));
         }
     }
-    return sum;
 }
 
 /* Tasks that wait: an upper bound, and exact if that is not below `enough`. */
 static size_t waiting(struct strait_parent *parent, size_t enough)
 {
     if (parent->unclaimed >= enough) {
-        parent->unclaimed = unclaimed(parent);
+        look_at_heads(parent);
     }
-    if (parent->unclaimed < enough) {
-        return parent->unclaimed;
-    }
-    size_t exact = parent->submitted - parent->withdrawn - taken(parent);
-    return strait_min(exact, parent->unclaimed);
+    return parent->unclaimed;
 }
 
 bool strait_parent_has_room(struct strait_parent *parent, size_t most)
@@ -49,7 +53,7 @@ bool strait_parent_has_room(struct strait_parent *parent, size_t most)
     return parent->in_use < parent->slot_limit && waiting(parent, most + 1) <= most;
 }
 
-/* The workers look after each claim; what they claimed before they could see that, the parent sees
+/* The workers tell of each claim; what they claimed before they could see that, the parent sees
  * now. */
 void strait_parent_want_room(struct strait_parent *parent, size_t most)
 {
@@ -58,7 +62,7 @@ void strait_parent_want_room(struct strait_parent *parent, size_t most)
     /* parent.starved: pairs with taskring.claimed; that room is wanted, or else what was claimed */
     strait_full_fence();
     if (strait_parent_has_room(parent, most)) {
-        strait_parent_ring(parent);
+        strait_parent_tell_loop(parent);
     }
 }
 
@@ -117,7 +121,7 @@ static struct strait_slot *ring_slot(struct strait_parent *parent, struct strait
     }
     for (;;) {
         if (STRAIT_UNLIKELY(ring->tail - ring->head_seen > ring->mask)) {
-            strait_taskring_refresh(ring);
+            strait_parent_passed(parent, ring, strait_taskring_head(ring));
             if (ring->tail - ring->head_seen > ring->mask) {
                 return NULL;
             }
@@ -127,7 +131,7 @@ static struct strait_slot *ring_slot(struct strait_parent *parent, struct strait
             return slot;
         }
         strait_taskring_skip(ring, slot);
-        parent->unclaimed++;
+        parent->dead++;
     }
 }
 

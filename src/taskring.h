@@ -95,11 +95,11 @@ static inline struct strait_plan *strait_taskring_plan(const struct strait_taskr
     return &ring->plans[slot - ring->slots];
 }
 
-/* Learns how far the workers have come. Parent only. */
-static inline void strait_taskring_refresh(struct strait_taskring *ring)
+/* How far the workers have come, and it may be further. Any thread. */
+static inline uintptr_t strait_taskring_head(const struct strait_taskring *ring)
 {
     /* workers write it; slots are given back by other means */
-    ring->head_seen = strait_word_load_relaxed(&ring->head);
+    return strait_word_load_relaxed(&ring->head);
 }
 
 /* Publishes the slot at the tail. Parent only. */
@@ -156,16 +156,6 @@ static inline bool strait_taskring_ready(const struct strait_taskring *ring)
             return false;
         }
     }
-}
-
-/* Positions that nobody has claimed; a hint. Any thread. */
-static inline size_t strait_taskring_count(const struct strait_taskring *ring)
-{
-    /* workers write it */
-    uintptr_t head = strait_word_load_relaxed(&ring->head);
-    /* the parent alone writes it */
-    intptr_t count = (intptr_t)(strait_word_load_relaxed(&ring->tail) - head);
-    return count > 0 ? (size_t)count : 0;
 }
 
 /* Claims the first task; NULL: there is none. Behind it stands a full fence: who cancels the task

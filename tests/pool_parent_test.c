@@ -456,6 +456,86 @@ static void cancelling_a_group_harms_no_other(void **state)
     leave_and_end(parent, pool);
 }
 
+/* ---- room ---- */
+
+static unsigned told_of_room;
+
+static void notes_room(struct strait_parent *parent, void *context)
+{
+    (void)parent;
+    (void)context;
+    told_of_room++;
+}
+
+/* A parent with a queue of four, whose one worker waits at another parent's gate. */
+struct queue {
+    struct strait_pool *pool;
+    struct strait_parent *other;
+    struct strait_parent *parent;
+    struct gate gate;
+};
+
+static void queue_init(struct queue *queue)
+{
+    struct strait_parent_options options = {.room = notes_room, .low_water = 3};
+    *queue = (struct queue){.pool = pool_of(1, 4)};
+    queue->other = parent_of(queue->pool, STRAIT_WAIT_PARK);
+    assert_returns(strait_pool_attach(queue->pool, &queue->parent, &options), 0);
+    told_of_room = 0;
+    submit(queue->other, waits_at_gate, &queue->gate, NULL);
+    gate_await(&queue->gate, 1);
+}
+
+static void queue_end(struct queue *queue)
+{
+    assert_returns(strait_parent_detach(queue->other, STRAIT_FOREVER), 0);
+    leave_and_end(queue->parent, queue->pool);
+}
+
+static void fill(struct strait_parent *parent)
+{
+    struct strait_task task = {.run = nothing};
+    while (strait_task_submit(parent, &task, NULL, NULL) == 0) {
+    }
+}
+
+/* When a worker takes a task, not when it is done with it, whatever was cancelled meanwhile. */
+static void room_is_told_as_soon_as_there_is_some(void **state)
+{
+    struct queue queue;
+    struct gate gate = {0};
+    (void)state;
+    queue_init(&queue);
+    submit(queue.parent, waits_at_gate, &gate, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        strait_task_id id = submit(queue.parent, nothing, NULL, NULL);
+        assert_returns(strait_task_cancel(queue.parent, id), 0);
+    }
+    fill(queue.parent);
+    assert_returns(strait_parent_dispatch(queue.parent, 0), 2);
+    assert_int_equal(told_of_room, 0);
+    gate_open(&queue.gate);
+    while (told_of_room == 0) {
+        assert_true(readable(strait_parent_fd(queue.parent), 20000));
+        assert_returns(strait_parent_dispatch(queue.parent, 0), 0);
+    }
+    gate_open(&gate);
+    queue_end(&queue);
+}
+
+static void a_dispatch_does_not_wait_for_a_pool_that_drains(void **state)
+{
+    struct queue queue;
+    (void)state;
+    queue_init(&queue);
+    fill(queue.parent);
+    assert_returns(strait_pool_close(queue.pool, STRAIT_CLOSE_DRAIN, 0, NULL), -ETIMEDOUT);
+    assert_returns(strait_parent_dispatch(queue.parent, 0), 0);
+    assert_int_equal(told_of_room, 0);
+    gate_open(&queue.gate);
+    queue_end(&queue);
+}
+
 /* ---- deadlines ---- */
 
 static enum strait_task_status last_status;
@@ -494,6 +574,15 @@ static void a_task_that_is_too_late_does_not_run(void **state)
     leave_and_end(parent, pool);
 }
 
+static void dispatch_until_told(struct strait_parent *parent)
+{
+    while (completed == 0) {
+        assert_true(readable(strait_parent_fd(parent), 20000));
+        assert_true(strait_parent_dispatch(parent, 0) >= 0);
+    }
+    assert_int_equal(last_status, STRAIT_TASK_EXPIRED);
+}
+
 /* The loop hears of it when it happens, not when the worker is free again. */
 static void a_waiting_task_expires_on_time(void **state)
 {
@@ -507,12 +596,8 @@ static void a_waiting_task_expires_on_time(void **state)
     gate_await(&gate, 1);
     int64_t due = strait_deadline(3000000);
     submit_dated(parent, notes_start, NULL, due, 0);
-    while (completed == 0) {
-        assert_true(readable(strait_parent_fd(parent), 20000));
-        assert_true(strait_parent_dispatch(parent, 0) >= 0);
-    }
+    dispatch_until_told(parent);
     assert_true(strait_now() >= due);
-    assert_int_equal(last_status, STRAIT_TASK_EXPIRED);
     gate_open(&gate);
     leave_and_end(parent, pool);
     assert_int_equal(started, 0);
@@ -532,12 +617,85 @@ static void a_task_late_from_the_start_is_told_at_once(void **state)
     for (unsigned i = 0; i < 2; i++) {
         completed = 0;
         submit_dated(parent, notes_start, NULL, 1, 0);
-        while (completed == 0) {
-            assert_true(readable(strait_parent_fd(parent), 20000));
-            assert_true(strait_parent_dispatch(parent, 0) >= 0);
-        }
-        assert_int_equal(last_status, STRAIT_TASK_EXPIRED);
+        dispatch_until_told(parent);
     }
+    gate_open(&gate);
+    leave_and_end(parent, pool);
+}
+
+static int64_t busy_until;
+
+static void stays_busy(struct strait_task *task)
+{
+    (void)task;
+    while (strait_now() < busy_until) {
+    }
+}
+
+/* It is in a completion when the deadline passes that the keeper waits for. */
+static void a_deadline_that_passes_unheard_hides_no_later_one(void **state)
+{
+    struct strait_pool *pool = pool_of(1, 0);
+    struct strait_parent *parent = parent_of(pool, STRAIT_WAIT_FD);
+    struct gate gate = {0};
+    int64_t now = strait_now();
+    struct strait_task met = {.run = nothing, .done = stays_busy};
+    struct strait_submit_options how = {.start_by = now + 50000000};
+    (void)state;
+    completed = 0;
+    busy_until = how.start_by + 5000000;
+    assert_returns(strait_task_submit(parent, &met, &how, NULL), 0);
+    submit(parent, waits_at_gate, &gate, NULL);
+    submit_dated(parent, nothing, NULL, busy_until + 10000000, 0);
+    dispatch_until_told(parent);
+    gate_open(&gate);
+    leave_and_end(parent, pool);
+}
+
+static void a_parent_knows_nothing_of_deadlines_before_it(void **state)
+{
+    struct strait_pool *pool = pool_of(1, 0);
+    struct strait_parent *before = parent_of(pool, STRAIT_WAIT_FD);
+    struct gate gate = {0};
+    int64_t due = strait_deadline(10000000);
+    (void)state;
+    strait_task_id id = submit_dated(before, nothing, NULL, due, 0);
+    assert_returns(strait_task_wait(before, id, STRAIT_FOREVER), 0);
+    assert_returns(strait_parent_detach(before, STRAIT_FOREVER), 0);
+    sleep_ns(20000000);
+    struct strait_parent *parent = parent_of(pool, STRAIT_WAIT_FD);
+    assert_ptr_equal(parent, before);
+    completed = 0;
+    submit(parent, waits_at_gate, &gate, NULL);
+    gate_await(&gate, 1);
+    submit_dated(parent, nothing, NULL, strait_deadline(3000000), 0);
+    dispatch_until_told(parent);
+    gate_open(&gate);
+    leave_and_end(parent, pool);
+}
+
+/* The loop dispatches before the keeper has rung. */
+static void a_budget_leaves_an_expired_task_to_the_fd(void **state)
+{
+    struct strait_pool *pool = pool_of(1, 0);
+    struct strait_parent *parent = parent_of(pool, STRAIT_WAIT_FD);
+    struct gate gate = {0};
+    (void)state;
+    completed = 0;
+    submit(parent, waits_at_gate, &gate, NULL);
+    gate_await(&gate, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        int64_t due = strait_deadline(1000000);
+        submit_dated(parent, nothing, NULL, due, 0);
+        submit_dated(parent, nothing, NULL, due, 0);
+        while (strait_now() < due) {
+        }
+        while (strait_parent_owed(parent) > 1) {
+            assert_true(strait_parent_dispatch(parent, 1) >= 0);
+            assert_true(readable(strait_parent_fd(parent), 20000));
+        }
+    }
+    assert_int_equal(completed, 40);
     gate_open(&gate);
     leave_and_end(parent, pool);
 }
@@ -745,6 +903,22 @@ static void completions_of_a_parent_that_left_are_released(void **state)
     pool_end(pool);
 }
 
+/* Also one around which the others have gone several times. */
+static void a_parent_that_leaves_tells_old_tasks(void **state)
+{
+    struct strait_pool *pool = pool_of(2, 4);
+    struct strait_parent *parent = parent_of(pool, STRAIT_WAIT_PARK);
+    struct gate gate = {0};
+    (void)state;
+    submit(parent, until_cancelled, &gate, NULL);
+    gate_await(&gate, 1);
+    for (unsigned i = 0; i < 1000; i++) {
+        strait_task_id id = submit(parent, nothing, NULL, NULL);
+        assert_returns(strait_task_wait(parent, id, STRAIT_FOREVER), 0);
+    }
+    leave_and_end(parent, pool);
+}
+
 static void a_parent_that_leaves_tells_its_tasks(void **state)
 {
     struct strait_pool *pool = pool_of(1, 0);
@@ -865,9 +1039,14 @@ int main(void)
         life_test(submit_wait_waits_for_room),
         life_test(waits_in_each_mode),
         life_test(cancelling_a_group_harms_no_other),
+        life_test(room_is_told_as_soon_as_there_is_some),
+        life_test(a_dispatch_does_not_wait_for_a_pool_that_drains),
         life_test(a_task_that_is_too_late_does_not_run),
         life_test(a_waiting_task_expires_on_time),
         life_test(a_task_late_from_the_start_is_told_at_once),
+        life_test(a_deadline_that_passes_unheard_hides_no_later_one),
+        life_test(a_parent_knows_nothing_of_deadlines_before_it),
+        life_test(a_budget_leaves_an_expired_task_to_the_fd),
         life_test(a_running_task_is_told_that_its_time_is_over),
         life_test(a_late_result_counts),
         life_test(a_task_in_time_is_left_alone),
@@ -876,6 +1055,7 @@ int main(void)
         life_test(a_parent_says_what_it_is),
         life_test(completions_of_a_parent_that_left_are_released),
         life_test(a_parent_that_leaves_tells_its_tasks),
+        life_test(a_parent_that_leaves_tells_old_tasks),
         life_test(parents_come_and_go),
         life_test(a_reused_parents_fd_tells),
         life_test(a_thread_may_leave_at_once),

@@ -434,17 +434,18 @@ static bool own_reports_wait(const struct pool_worker *self)
     return parent && strait_parent_ready(parent);
 }
 
-/* No task that this one has submitted is on its way. */
+/* It is owed no completion. A withdrawn task in the lane of a worker that has ended may never be
+ * claimed, and so its slot not come back. */
 static bool may_end(const struct pool_worker *self)
 {
     const struct strait_parent *parent = own_parent(self);
-    return !parent || parent->in_use == 0;
+    return !parent || parent->owed == 0;
 }
 
 static bool has_work(const struct pool_worker *self)
 {
     return strait_crew_work_waits(self->pool) || own_work_waits(self) || own_reports_wait(self) ||
-           (strait_pool_closing(self->pool) && may_end(self));
+           (strait_pool_ending(self->pool) && may_end(self));
 }
 
 /* Something to do, or called: a waker has lowered the bit, which park_for_work raises again. */
@@ -529,10 +530,10 @@ static void serve_all(struct pool_worker *self)
 {
     bool retiring = false;
     for (;;) {
-        uint32_t closing = strait_pool_closing(self->pool); /* then what is left is the last */
+        bool ending = strait_pool_ending(self->pool); /* then what is left is the last */
         if (serve_one(self)) {
             retiring = false;
-        } else if ((closing || retiring) && may_end(self)) {
+        } else if ((ending || retiring) && may_end(self)) {
             return;
         } else {
             self->streak = 0;

@@ -390,8 +390,7 @@ static void *keeper_main(void *argument)
     int error = name_keeper(pool);
     pool->keeper_error = error ? error : spawn_first(pool);
     if (pool->keeper_error) {
-        /* pool.close: the same */
-        strait_store_release(&pool->closing, 1 + STRAIT_CLOSE_CANCEL);
+        strait_pool_shut(pool, STRAIT_CLOSE_CANCEL);
         for (unsigned i = 0; i < pool->options.workers; i++) {
             strait_signal_kick(&pool->workers[i].signal, -1, false);
         }

@@ -464,14 +464,22 @@ static void closer_leave(struct strait_pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* Whoever has submitted before it could see this has pushed before any worker looks for the last
- * task; see submitted() in submit.c. */
+/* Parents first, then the workers. Between the two all that was pushed by those who could not see
+ * that the pool is closing becomes visible, so that no worker has looked for its last task before:
+ * see submitted() in submit.c. */
+void strait_pool_shut(struct strait_pool *pool, enum strait_close mode)
+{
+    /* pool.close: pairs with pool.closing, parent.late; nothing */
+    strait_store_release(&pool->closing, 1 + (uint32_t)mode);
+    strait_heavy_barrier(pool->fenced);
+    /* pool.end: pairs with pool.ending; the last task that was pushed */
+    strait_store_release(&pool->ending, 1);
+}
+
 static void start_closing(struct strait_pool *pool, enum strait_close mode)
 {
     if (strait_pool_closing(pool) < 1 + (uint32_t)mode) {
-        /* pool.close: pairs with pool.closing, parent.late; the last task that was pushed */
-        strait_store_release(&pool->closing, 1 + (uint32_t)mode);
-        strait_heavy_barrier(pool->fenced);
+        strait_pool_shut(pool, mode);
     }
     for (unsigned i = 0; i < pool->options.workers_max; i++) {
         strait_signal_kick(&pool->workers[i].signal, -1, false);

@@ -135,13 +135,14 @@ struct pool_worker {
 };
 
 struct strait_pool {
-    /* set by create; the table of parents by attach; `closing` by close */
+    /* set by create; the table of parents by attach; `closing` and `ending` by close */
     STRAIT_LINE_ALIGNED struct strait_pool_options options;
     const struct strait_ticks *ticks; /* NULL: untimed */
     struct pool_worker *workers;
     uintptr_t *parents; /* struct strait_parent *; published one by one */
     uint32_t parent_count;
     uint32_t closing; /* 0: open; 1 + enum strait_close */
+    uint32_t ending;  /* and nothing more can have been pushed */
     uint32_t lanes;   /* a bit for each kind that any parent has had; written under the lock */
     bool fenced;
     bool watched;                /* the keeper watches for stalls, or for want of workers */
@@ -227,12 +228,22 @@ ptrdiff_t strait_parent_leave(struct strait_parent *parent);
 /* Makes whoever collects the parent's reports look. Any thread. */
 void strait_parent_ring(struct strait_parent *parent);
 
-/* 0: open, or 1 + how it closes. Any thread. */
+/* 0: open, or 1 + how it closes: nothing may be submitted. Any thread. */
 static inline uint32_t strait_pool_closing(const struct strait_pool *pool)
 {
-    /* pool.closing: pairs with pool.close; the last task that was pushed */
+    /* pool.closing: pairs with pool.close; nothing */
     return strait_load_acquire(&pool->closing);
 }
+
+/* All that will ever be submitted has been. A worker that finds nothing after this may end. */
+static inline bool strait_pool_ending(const struct strait_pool *pool)
+{
+    /* pool.ending: pairs with pool.end; the last task that was pushed */
+    return strait_load_acquire(&pool->ending) != 0;
+}
+
+/* Nothing can be submitted from here on. Any thread. */
+void strait_pool_shut(struct strait_pool *pool, enum strait_close mode);
 
 /* ---- parent.c ---- */
 

@@ -115,7 +115,7 @@ static bool collect(void)
     return received > 0;
 }
 
-/* As parent.c does it: only while a slot is free, so that it comes by it within a lap. */
+/* As submit.c does it: only while a slot is free, so that it comes by it within a lap. */
 static struct strait_slot *free_slot(void)
 {
     struct strait_taskring *ring = &shared.ring;
@@ -239,6 +239,59 @@ static void works_when_ready(void)
     }
 }
 
+/* ---- a pool that closes ---- */
+
+static uint32_t closing;
+static uint32_t ending;
+static bool late; /* the parent has seen it, and takes its task back */
+
+static void one_task_for_one(void)
+{
+    begin(1, 1);
+    closing = 0;
+    ending = 0;
+    late = false;
+}
+
+/* A submit to a worker that is awake: see submitted() in submit.c. */
+static void submits_at_closing_time(void)
+{
+    submit(0);
+    strait_light_barrier();
+    late = strait_load_acquire(&closing) != 0;
+}
+
+/* strait_pool_shut in pool.c. */
+static void closes(void)
+{
+    strait_store_release(&closing, 1);
+    model_heavy_barrier(MODEL_HERE);
+    strait_store_release(&ending, 1);
+}
+
+/* serve_all in crew.c. */
+static void works_until_the_end(void)
+{
+    for (;;) {
+        bool last = strait_load_acquire(&ending) != 0;
+        struct strait_slot *slot = strait_taskring_claim(&shared.ring);
+        if (slot) {
+            handle(slot, &sends[0]);
+        } else if (last) {
+            return;
+        } else {
+            strait_pause();
+        }
+    }
+}
+
+static void check_that_none_is_left(void)
+{
+    model_assert(late || ran[0] == 1);
+}
+
+/* ---- the tests ---- */
+
 static void check(void)
 {
     for (unsigned i = 0; i < tasks; i++) {
@@ -270,5 +323,11 @@ const struct model_test task_tests[] = {
      check,
      1,
      1},
+    {"tasks, and the pool closes",
+     one_task_for_one,
+     {submits_at_closing_time, closes, works_until_the_end},
+     check_that_none_is_left,
+     0,
+     0},
     {0},
 };

@@ -108,7 +108,7 @@ bool strait_task_cancelled(const struct strait_task *task)
     const char *slot = (const char *)task - offsetof(struct strait_slot, task);
     const void *cancel = slot + offsetof(struct strait_slot, cancel);
     /* the parent alone writes it; the flag itself is all that is read */
-    return strait_load_relaxed(cancel) != STRAIT_WANTED;
+    return strait_load_relaxed(cancel) > STRAIT_UNWANTED_LATE;
 }
 
 /* ---- deadlines ---- */
@@ -153,11 +153,12 @@ static void expire_one(struct strait_parent *parent, struct strait_plan *plan, i
     if (slot->state != STRAIT_SLOT_TAKEN || slot->cancel != STRAIT_WANTED) {
         return;
     }
-    if (!claimed(parent, slot) && withdraw(parent, slot, STRAIT_UNWANTED_EXPIRED)) {
+    bool over = now >= plan->finish_by;
+    if (!claimed(parent, slot) &&
+        withdraw(parent, slot, over ? STRAIT_UNWANTED_EXPIRED : STRAIT_UNWANTED_LATE)) {
         make_due(parent, slot);
         return;
     }
-    bool over = now >= plan->finish_by;
     /* the parent alone writes it */
     strait_store_relaxed(&slot->cancel, over ? STRAIT_UNWANTED_EXPIRED : STRAIT_WANTED);
     if (!over && plan->finish_by != STRAIT_FOREVER) {

@@ -57,9 +57,9 @@ bool strait_crew_any_idle(const struct strait_pool *pool)
 {
     for (unsigned i = 0; i < pool->options.workers_max; i++) {
         const struct pool_worker *worker = &pool->workers[i];
-        /* the keeper writes the state, and the worker when it ends; the worker writes `run` */
+        /* the keeper writes the state, and the worker when it ends; the worker writes the rest */
         if (strait_load_relaxed(&worker->state) == STRAIT_STARTING &&
-            !strait_word_load_relaxed(&worker->run)) {
+            !strait_word_load_relaxed(&worker->run) && !strait_load_relaxed(&worker->completing)) {
             return true;
         }
     }
@@ -319,12 +319,16 @@ static void count_link(uintptr_t *count)
     strait_word_store_relaxed(count, *count + 1);
 }
 
-/* What others see of the task that runs; `run` NULL: none. */
+/* What others see of the task that runs; `run` NULL: none, and `since` is 0. Whoever reads the same
+ * `since` before and after `run`, and not 0, has not got those of an earlier task with it. */
 static void show(struct pool_worker *self, strait_run_fn *run, uint64_t since)
 {
-    /* the worker alone writes both */
+    /* the worker alone writes it */
+    strait_wide_store_relaxed(&self->since, 0);
+    /* crew.show: pairs with crew.shown; that the task before is over */
+    strait_word_store_release(&self->run, (uintptr_t)run);
+    /* the worker alone writes it */
     strait_wide_store_relaxed(&self->since, since);
-    strait_word_store_relaxed(&self->run, (uintptr_t)run);
 }
 
 static int run_task(struct pool_worker *self, struct strait_slot *slot)
@@ -349,17 +353,20 @@ static void tell_busy(struct strait_pool *pool)
     /* pool.busy: pairs with pool.seen, wait.sleep; what waits, and that the keeper is about to
      * sleep, or else that the worker is not idle */
     strait_full_fence();
-    if (pool->options.stall_ns || (strait_crew_may_grow(pool) && strait_crew_work_waits(pool))) {
-        strait_keeper_look(pool);
+    if (pool->options.stall_ns) {
+        strait_keeper_look(pool, STRAIT_WATCH_STALLS);
+    }
+    if (strait_crew_may_grow(pool) && strait_crew_work_waits(pool)) {
+        strait_keeper_look(pool, STRAIT_WATCH_GROWTH);
     }
 }
 
-/* The worker is free for its next task as of now. Untimed, that is a number like any other, which
- * tells one task from the next. */
+/* The worker is free for its next task as of now. Untimed, that is a number like any other but 0,
+ * which tells one task from the next. */
 static void note_free(struct pool_worker *self)
 {
     const struct strait_ticks *ticks = self->pool->ticks;
-    self->free_since = ticks ? strait_ticks_now(ticks) : self->tasks;
+    self->free_since = ticks ? strait_ticks_now(ticks) : self->tasks + 1;
 }
 
 /* Counts, shows, runs, reports; with what is for the eyes of others last, where nobody waits. A
@@ -414,12 +421,19 @@ static void handle(struct pool_worker *self, const struct claim *claim)
     send_report(claim->parent, link, claim->slot, verdict);
 }
 
+/* This worker will be busy: whatever waits still is for the next one. Who has pushed it may have
+ * taken this one for idle. */
+static void pass_on(struct strait_pool *pool)
+{
+    if (idle_next(pool, 0) && strait_crew_work_waits(pool)) {
+        strait_crew_wake(pool);
+    }
+}
+
 static void run_one(struct pool_worker *self, const struct claim *claim)
 {
     bool low = claim->slot->lane == STRAIT_PRIORITY_LOW;
-    if (idle_next(self->pool, 0) && strait_crew_work_waits(self->pool)) {
-        strait_crew_wake(self->pool);
-    }
+    pass_on(self->pool);
     handle(self, claim);
     if (low) {
         low_leave(self->pool);
@@ -508,16 +522,30 @@ static bool wait_for_work(struct pool_worker *self)
                                              : park_for_work(self, until);
 }
 
+/* Its own completions, as a parent. */
+static void complete_own(struct pool_worker *self)
+{
+    /* the worker alone writes it */
+    strait_store_relaxed(&self->completing, 1);
+    pass_on(self->pool);
+    if (STRAIT_UNLIKELY(self->pool->watched)) {
+        tell_busy(self->pool);
+    }
+    strait_parent_collect(own_parent(self), SIZE_MAX);
+    /* the worker alone writes it */
+    strait_store_relaxed(&self->completing, 0);
+    note_free(self);
+}
+
 static bool serve_one(struct pool_worker *self)
 {
-    struct strait_parent *parent = own_parent(self);
     struct claim claim;
-    size_t completed = parent ? strait_parent_collect(parent, SIZE_MAX) : 0;
-    if (completed > 0) {
-        note_free(self);
+    bool completed = own_reports_wait(self);
+    if (completed) {
+        complete_own(self);
     }
     if (!claim_next(self, &claim)) {
-        return completed > 0;
+        return completed;
     }
     if (++self->streak > STREAK) {
         strait_taskring_expect(ring_of(claim.parent, claim.slot), claim.slot);

@@ -31,10 +31,10 @@ void strait_keeper_call(struct strait_pool *pool)
     strait_signal_poke(pool, &pool->keeper_signal);
 }
 
-void strait_keeper_look(struct strait_pool *pool)
+void strait_keeper_look(struct strait_pool *pool, unsigned watch)
 {
     /* the keeper alone writes it, and looks once more before it sleeps */
-    if (!strait_load_relaxed(&pool->watching)) {
+    if (!(strait_load_relaxed(&pool->watching) & watch)) {
         strait_keeper_call(pool);
     }
 }
@@ -281,8 +281,9 @@ static bool stand_in_waits(const struct strait_pool *pool)
 /* What submitters do not call for while the keeper is looking anyway. */
 static bool watch_needed(const struct strait_pool *pool)
 {
-    return !pool->watching && ((pool->options.stall_ns && any_runs(pool)) ||
-                               (!strait_pool_closing(pool) && starving(pool)));
+    return (!(pool->watching & STRAIT_WATCH_STALLS) && pool->options.stall_ns && any_runs(pool)) ||
+           (!(pool->watching & STRAIT_WATCH_GROWTH) && !strait_pool_closing(pool) &&
+            starving(pool));
 }
 
 static bool keeper_ready(void *side)
@@ -322,13 +323,13 @@ static int64_t look_around(struct strait_pool *pool)
     }
     reap(pool);
     stand_in_for_all(pool);
-    int64_t until = watch(pool, now);
-    if (!closing) {
-        until = sooner_of(until, grow(pool, now));
-    }
+    int64_t stalls = watch(pool, now);
+    int64_t growth = closing ? STRAIT_FOREVER : grow(pool, now);
     /* the keeper alone writes it */
-    strait_store_relaxed(&pool->watching, until != STRAIT_FOREVER);
-    return sooner_of(until, ring_alarms(pool, now));
+    strait_store_relaxed(&pool->watching,
+                         (stalls != STRAIT_FOREVER ? STRAIT_WATCH_STALLS : 0u) |
+                             (growth != STRAIT_FOREVER ? STRAIT_WATCH_GROWTH : 0u));
+    return sooner_of(sooner_of(stalls, growth), ring_alarms(pool, now));
 }
 
 /* All workers have ended: is nobody owed anything by the keeper, nor ever will be? */

@@ -38,6 +38,7 @@
 /* Why a task is not wanted any more. */
 enum strait_cancel {
     STRAIT_WANTED,
+    STRAIT_UNWANTED_LATE, /* it has not started in time; nothing to one that has */
     STRAIT_UNWANTED_CANCELLED,
     STRAIT_UNWANTED_EXPIRED,
     STRAIT_UNWANTED_ABANDONED,
@@ -108,10 +109,11 @@ enum strait_crew_state {
 struct pool_worker {
     /* line 0: the worker writes, others read */
     STRAIT_LINE_ALIGNED uintptr_t run; /* strait_run_fn * of what it runs; 0: nothing */
-    uint64_t since;                    /* in ticks; untimed: a number of its own */
+    uint64_t since;                    /* in ticks; untimed: a number of its own; 0: nothing */
     uint64_t busy_ns;
     uintptr_t tasks;
-    uint32_t state; /* enum strait_crew_state; the keeper writes but for the end */
+    uint32_t state;      /* enum strait_crew_state; the keeper writes but for the end */
+    uint32_t completing; /* its own completions, as a parent */
     /* line 1: the worker's alone; what follows `number` is set once */
     STRAIT_LINE_ALIGNED uint32_t spin_ns;
     uint32_t turn[STRAIT_SHARED_LANES]; /* the parent that comes next */
@@ -162,7 +164,7 @@ struct strait_pool {
     uint32_t keeper_state; /* a futex: the keeper writes */
     int keeper_error;
     uint32_t online;   /* the keeper writes: workers */
-    uint32_t watching; /* the keeper writes: it wakes up by itself, soon */
+    uint32_t watching; /* the keeper writes: for what it wakes up by itself, STRAIT_WATCH_... */
     bool closer;
     bool closed;
     bool over;              /* the keeper takes nobody's place any more */
@@ -308,8 +310,12 @@ bool strait_keeper_is_current(const struct strait_pool *pool);
 /* Asks it to look around. Any thread; does not block. */
 void strait_keeper_call(struct strait_pool *pool);
 
-/* The same, where it is enough that it soon does so by itself. */
-void strait_keeper_look(struct strait_pool *pool);
+/* What it may be watching anyway. */
+#define STRAIT_WATCH_STALLS 1u
+#define STRAIT_WATCH_GROWTH 2u
+
+/* The same, unless it watches that and so looks around soon by itself. */
+void strait_keeper_look(struct strait_pool *pool, unsigned watch);
 
 /* ---- pool_stats.c ---- */
 

@@ -228,7 +228,7 @@ static void call_for_worker(struct strait_pool *pool)
     /* pool.seen: pairs with pool.busy; that no worker is idle, or else what was pushed */
     strait_full_fence();
     if (!strait_crew_any_idle(pool)) {
-        strait_keeper_look(pool);
+        strait_keeper_look(pool, STRAIT_WATCH_GROWTH);
     }
 }
 

@@ -224,6 +224,106 @@ static void a_task_from_a_task_makes_it_grow(void **state)
     fixture_close(&fixture);
 }
 
+/* A task of a worker's own, and what the worker does when that is done. */
+static int submit_own(strait_run_fn *run, strait_done_fn *done, unsigned worker, void *context)
+{
+    struct strait_task task = {.run = run, .done = done, .context = context};
+    struct strait_submit_options how = {.worker = worker};
+    return strait_task_submit(strait_parent_current(), &task, &how, NULL);
+}
+
+static void done_at_gate(struct strait_task *task)
+{
+    (void)task;
+    gate_wait(&gate);
+}
+
+static int run_family_of_one(struct strait_task *task)
+{
+    (void)task;
+    return submit_own(run_quick, done_at_gate, 0, NULL);
+}
+
+static void a_worker_in_a_completion_makes_it_grow(void **state)
+{
+    struct fixture fixture =
+        fixture_open((struct strait_pool_options){.workers = 1, .workers_max = 2});
+    (void)state;
+    submit(&fixture, run_family_of_one, 1);
+    gate_await(&gate, 1);
+    submit(&fixture, run_gate, 1);
+    gate_await(&gate, 2);
+    gate_open(&gate);
+    await_completions(&fixture, 2);
+    fixture_close(&fixture);
+}
+
+/* The rounds in which they ran. */
+static _Atomic uintptr_t child_ran;
+static _Atomic uintptr_t other_ran;
+
+static void await_other(const struct strait_task *task)
+{
+    while (atomic_load(&other_ran) < (uintptr_t)task->context) {
+        sched_yield();
+    }
+}
+
+static void done_after_other(struct strait_task *task)
+{
+    await_other(task);
+}
+
+static int run_child(struct strait_task *task)
+{
+    atomic_store(&child_ran, (uintptr_t)task->context);
+    return 0;
+}
+
+static int run_after_other(struct strait_task *task)
+{
+    await_other(task);
+    return 0;
+}
+
+static int run_other(struct strait_task *task)
+{
+    atomic_store(&other_ran, (uintptr_t)task->context);
+    return 0;
+}
+
+static int run_family_of_two(struct strait_task *task)
+{
+    return submit_own(run_child, done_after_other, 2, task->context) ||
+           submit_own(run_after_other, NULL, 2, task->context);
+}
+
+static void submit_round(struct fixture *fixture, strait_run_fn *run, unsigned worker,
+                         uintptr_t round)
+{
+    struct strait_task task = {.run = run, .done = note_done, .context = (void *)round};
+    struct strait_submit_options how = {.worker = worker};
+    assert_returns(strait_task_submit(fixture->parent, &task, &how, NULL), 0);
+}
+
+/* It comes while one worker wakes for a completion, one is busy, and one sleeps. */
+static void no_task_waits_behind_a_completion(void **state)
+{
+    struct fixture fixture = fixture_open((struct strait_pool_options){.workers = 3});
+    (void)state;
+    for (unsigned i = 1; i <= 300; i++) {
+        submit_round(&fixture, run_family_of_two, 1, i);
+        while (atomic_load(&child_ran) < i) {
+        }
+        int64_t until = strait_now() + i % 40 * 2000;
+        while (strait_now() < until) {
+        }
+        submit_round(&fixture, run_other, 0, i);
+        await_completions(&fixture, 2 * i);
+    }
+    fixture_close(&fixture);
+}
+
 static void low_tasks_make_it_grow_up_to_their_limit(void **state)
 {
     (void)state;
@@ -786,6 +886,21 @@ static int run_late(struct strait_task *task)
     return 0;
 }
 
+static void a_watch_for_stalls_holds_up_no_growth(void **state)
+{
+    struct fixture fixture = fixture_open((struct strait_pool_options){
+        .workers = 1, .workers_max = 2, .stall_ns = NEVER, .stalled = stalls_expected});
+    (void)state;
+    submit(&fixture, run_gate, 1);
+    gate_await(&gate, 1);
+    sleep_ns(5 * MS);
+    submit(&fixture, run_gate, 1);
+    gate_await(&gate, 2);
+    gate_open(&gate);
+    await_completions(&fixture, 2);
+    fixture_close(&fixture);
+}
+
 static void a_keeper_that_was_busy_tells_nothing_false(void **state)
 {
     (void)state;
@@ -1075,6 +1190,8 @@ int main(void)
         life_test(a_pool_grows_no_further_than_its_most),
         life_test(two_tasks_at_once_make_it_grow_each_time),
         life_test(a_task_from_a_task_makes_it_grow),
+        life_test(a_worker_in_a_completion_makes_it_grow),
+        life_test(no_task_waits_behind_a_completion),
         life_test(low_tasks_make_it_grow_up_to_their_limit),
         life_test(tasks_are_given_to_the_fixed_workers_alone),
         life_test(a_pool_shrinks_when_it_is_idle),
@@ -1091,6 +1208,7 @@ int main(void)
         life_test(each_that_stalls_is_told),
         life_test(two_of_the_same_kind_are_told_twice),
         life_test(short_tasks_are_never_told),
+        life_test(a_watch_for_stalls_holds_up_no_growth),
         life_test(a_keeper_that_was_busy_tells_nothing_false),
         life_test(a_task_that_waits_for_its_own_is_told_once),
         life_test(a_stall_is_told_however_the_keeper_looks),

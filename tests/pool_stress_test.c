@@ -405,9 +405,20 @@ static void *play(void *context)
 
 /* ---- a round ---- */
 
+/* No task runs for longer than there is a pool. */
+static void observe_worker(const struct strait_pool *pool, unsigned number, int64_t since)
+{
+    struct strait_pool_worker_stats stats;
+    EXPECT(strait_pool_worker_stats(pool, number, &stats) == 0);
+    int64_t now = strait_now();
+    EXPECT(stats.running_ns >= 0 && stats.running_ns <= now - since + 1000000);
+    EXPECT(stats.run != NULL || stats.running_ns == 0);
+}
+
 static void *observe(void *context)
 {
     struct round *round = context;
+    int64_t since = strait_now() - 1000000000; /* it is somewhat older than this thread */
     static __thread struct strait_histogram waited, ran;
     while (atomic_load(&round->over) < 2) {
         struct strait_pool_stats stats;
@@ -415,6 +426,9 @@ static void *observe(void *context)
         strait_pool_stats(round->pool, &stats);
         EXPECT(stats.submitted == stats.done + stats.failed + stats.cancelled + stats.expired +
                                       stats.abandoned + stats.queued + stats.running);
+        for (unsigned i = 0; i < round->options.workers_max; i++) {
+            observe_worker(round->pool, i, since);
+        }
         strait_pool_times(round->pool, &waited, &ran);
         EXPECT(strait_pool_json(round->pool, text, sizeof(text)) < sizeof(text));
         sleep_ns(100000);

@@ -779,7 +779,8 @@ static int fibonacci(struct strait_task *task)
         memcpy(child.data, &m, sizeof(m));
         EXPECT(strait_task_submit(self, &child, &how, NULL) == 0);
     }
-    EXPECT(strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
+    int64_t never = strait_deadline(INT64_C(3600000000000)); /* it helps all the same */
+    EXPECT(strait_group_wait(self, &group, n % 2 ? never : STRAIT_FOREVER) == 0);
     *result = results[0] + results[1];
     return 0;
 }

@@ -103,6 +103,19 @@ void strait_parent_abandon(struct strait_parent *parent)
     each_owed(parent, abandon, NULL);
 }
 
+static void disown(struct strait_parent *parent, struct strait_slot *slot, void *argument)
+{
+    (void)argument;
+    if (slot->planned) {
+        strait_slot_plan(parent, slot)->group = NULL;
+    }
+}
+
+void strait_parent_disown(struct strait_parent *parent)
+{
+    each_owed(parent, disown, NULL);
+}
+
 bool strait_task_cancelled(const struct strait_task *task)
 {
     const char *slot = (const char *)task - offsetof(struct strait_slot, task);

@@ -162,14 +162,15 @@ static size_t receive_some(struct strait_parent *parent, size_t budget, size_t *
 }
 
 /* There is room, or there will never be again. */
-static void tell_of_room(struct strait_parent *parent, uint32_t wanted)
+static void tell_of_room(struct strait_parent *parent)
 {
     bool closing = strait_pool_closing(parent->pool);
-    if (!closing && !strait_parent_has_room(parent, wanted - 1)) {
+    if (!closing && !strait_parent_has_room(parent, parent->options.low_water)) {
         return;
     }
     /* the parent alone writes it */
     strait_store_relaxed(&parent->wants_room, 0);
+    parent->refusing = false;
     if (parent->options.room && !parent->left && !closing) {
         parent->options.room(parent, parent->options.context);
     }
@@ -189,11 +190,16 @@ size_t strait_parent_collect(struct strait_parent *parent, size_t budget)
         received =
             parent->in_use && completed < budget ? receive_some(parent, budget, &completed) : 0;
     }
-    if (STRAIT_UNLIKELY(parent->wants_room)) {
-        tell_of_room(parent, parent->wants_room);
+    if (STRAIT_UNLIKELY(parent->refusing)) {
+        tell_of_room(parent);
     }
     parent->dispatching = false;
     return completed;
+}
+
+void strait_parent_catch_up(struct strait_parent *parent)
+{
+    strait_parent_collect(parent, parent->owed + 1);
 }
 
 static bool reports_ready(const struct strait_parent *parent)

@@ -331,6 +331,29 @@ static void show(struct pool_worker *self, strait_run_fn *run, uint64_t since)
     strait_wide_store_relaxed(&self->since, since);
 }
 
+strait_run_fn *strait_crew_running(const struct pool_worker *worker, uint64_t *since)
+{
+    uintptr_t run;
+    uint64_t again;
+    do {
+        /* the worker alone writes it */
+        *since = strait_wide_load_relaxed(&worker->since);
+        /* crew.shown: pairs with crew.show; that the task before is over */
+        run = strait_word_load_acquire(&worker->run);
+        /* the worker alone writes it */
+        again = strait_wide_load_relaxed(&worker->since);
+    } while (*since != again);
+    return *since ? (strait_run_fn *)run : NULL;
+}
+
+/* The task that shows since then, and is interrupted: if it was told to stall, that is said once.
+ */
+static uint64_t marked(const struct pool_worker *self, uint64_t since)
+{
+    /* the keeper alone writes it */
+    return strait_wide_load_relaxed(&self->told) == since ? since & ~(uint64_t)1 : since;
+}
+
 static int run_task(struct pool_worker *self, struct strait_slot *slot)
 {
     struct strait_isolate *isolate = strait_isolate_current();
@@ -361,12 +384,12 @@ static void tell_busy(struct strait_pool *pool)
     }
 }
 
-/* The worker is free for its next task as of now. Untimed, that is a number like any other but 0,
+/* The worker is free for its next task as of now. Untimed, that is an odd number like any other,
  * which tells one task from the next. */
 static void note_free(struct pool_worker *self)
 {
     const struct strait_ticks *ticks = self->pool->ticks;
-    self->free_since = ticks ? strait_ticks_now(ticks) : self->tasks + 1;
+    self->free_since = ticks ? strait_ticks_now(ticks) : 2 * (uint64_t)self->tasks + 1;
 }
 
 /* Counts, shows, runs, reports; with what is for the eyes of others last, where nobody waits. A
@@ -380,7 +403,7 @@ static void run_claimed(struct pool_worker *self, const struct claim *claim,
     uint64_t start = self->free_since;
     uint64_t submitted = slot->submitted_at;
     strait_run_fn *outer = (strait_run_fn *)self->run;
-    uint64_t outer_since = self->since;
+    uint64_t outer_since = outer ? marked(self, self->since) : 0;
     count_link(&link->started);
     count_link(&self->tasks);
     show(self, slot->task.run, start);
@@ -392,7 +415,7 @@ static void run_claimed(struct pool_worker *self, const struct claim *claim,
         slot->code = code;
     }
     send_report(claim->parent, link, slot, code ? STRAIT_RAN_TO_CODE : STRAIT_RAN);
-    show(self, outer, outer_since);
+    show(self, outer, outer ? marked(self, outer_since) : 0);
     note_free(self);
     if (!ticks) {
         return;
@@ -531,7 +554,7 @@ static void complete_own(struct pool_worker *self)
     if (STRAIT_UNLIKELY(self->pool->watched)) {
         tell_busy(self->pool);
     }
-    strait_parent_collect(own_parent(self), SIZE_MAX);
+    strait_parent_catch_up(own_parent(self));
     /* the worker alone writes it */
     strait_store_relaxed(&self->completing, 0);
     note_free(self);
@@ -554,6 +577,15 @@ static bool serve_one(struct pool_worker *self)
     return true;
 }
 
+/* Between two looks it may have held a place for tasks of low priority, and so have sent others
+ * that came for one to sleep. */
+static bool may_retire(const struct pool_worker *self)
+{
+    /* crew.leave: pairs with wait.sleep; the place it has left, or else what was pushed */
+    strait_full_fence();
+    return may_end(self) && !strait_crew_work_waits(self->pool);
+}
+
 static void serve_all(struct pool_worker *self)
 {
     bool retiring = false;
@@ -561,7 +593,7 @@ static void serve_all(struct pool_worker *self)
         bool ending = strait_pool_ending(self->pool); /* then what is left is the last */
         if (serve_one(self)) {
             retiring = false;
-        } else if ((ending || retiring) && may_end(self)) {
+        } else if ((ending && may_end(self)) || (retiring && may_retire(self))) {
             return;
         } else {
             self->streak = 0;

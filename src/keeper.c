@@ -165,31 +165,34 @@ static int64_t grow(struct strait_pool *pool, int64_t now)
 
 /* ---- stalls ---- */
 
-/* The task that runs, if it is the same as when the keeper last looked. */
-static strait_run_fn *same_task(struct pool_worker *self, int64_t now)
+/* For how long the task has run that shows since then; 0 at the first look. Untimed, only what the
+ * keeper has seen of it. */
+static int64_t running_for(struct pool_worker *self, uint64_t since)
 {
-    /* the worker alone writes both; no two tasks that follow each other have the same `since` */
-    uint64_t since = strait_wide_load_relaxed(&self->since);
-    strait_run_fn *run = (strait_run_fn *)strait_word_load_relaxed(&self->run);
-    if (!run || since != self->seen || self->seen_at == 0) {
+    const struct strait_ticks *ticks = self->pool->ticks;
+    int64_t now = strait_now(); /* the last that was told may have taken its time */
+    if (since != self->seen) {
         self->seen = since;
-        self->seen_at = run ? now : 0;
-        self->told = false;
-        return NULL;
+        self->seen_at = now;
+        return 0;
     }
-    return run;
+    return ticks ? (int64_t)strait_ticks_between(ticks, since, strait_ticks_now(ticks))
+                 : now - self->seen_at;
 }
 
 static void look_at(struct pool_worker *self)
 {
     const struct strait_pool_options *options = &self->pool->options;
-    int64_t now = strait_now(); /* the last that was told may have taken its time */
-    struct strait_pool_stall stall = {.worker = self->number, .run = same_task(self, now)};
-    if (!stall.run || self->told || now - self->seen_at < options->stall_ns) {
+    uint64_t since;
+    struct strait_pool_stall stall = {.worker = self->number};
+    stall.run = strait_crew_running(self, &since);
+    stall.running_ns = stall.run ? running_for(self, since) : 0;
+    bool said = since % 2 == 0 || since == self->told;
+    if (said || stall.running_ns < options->stall_ns) {
         return;
     }
-    stall.running_ns = now - self->seen_at;
-    self->told = true;
+    /* the keeper alone writes it */
+    strait_wide_store_relaxed(&self->told, since);
     options->stalled(self->pool, &stall, options->context);
 }
 

@@ -116,13 +116,16 @@ static bool nothing_owed(struct strait_parent *parent, const struct subject *sub
  * 0, -ETIMEDOUT or -ECANCELED. */
 static int wait_step(struct strait_parent *parent, int64_t deadline)
 {
-    if (parent->worker && (deadline == STRAIT_FOREVER || strait_now() < deadline) &&
-        strait_crew_help(parent->worker, parent)) {
+    bool late = deadline != STRAIT_FOREVER && strait_now() >= deadline;
+    if (parent->worker && !late && strait_crew_help(parent->worker, parent)) {
         return 0;
     }
     int64_t due = strait_timers_due(&parent->deadlines);
     int error = parent_wait(parent, due < deadline ? due : deadline);
-    return error == -ETIMEDOUT && due < deadline ? 0 : error;
+    if (error && error != -ETIMEDOUT) {
+        return error;
+    }
+    return late || (error && due >= deadline) ? -ETIMEDOUT : 0;
 }
 
 static int wait_until(struct strait_parent *parent, const struct subject *subject, int64_t deadline)
@@ -132,7 +135,7 @@ static int wait_until(struct strait_parent *parent, const struct subject *subjec
         return -EDEADLK;
     }
     for (;;) {
-        strait_parent_collect(parent, SIZE_MAX);
+        strait_parent_catch_up(parent);
         if (subject->over(parent, subject)) {
             return 0;
         }
@@ -156,25 +159,33 @@ int strait_group_wait(struct strait_parent *parent, const struct strait_group *g
     return wait_until(parent, &subject, deadline);
 }
 
+/* Until there may be room for one more; completions then. */
+static int wait_for_room(struct strait_parent *parent, int64_t deadline)
+{
+    strait_parent_want_room(parent, parent->pool->options.queue_limit - 1);
+    int error = wait_step(parent, deadline);
+    if (!error) {
+        strait_parent_catch_up(parent);
+    }
+    return error;
+}
+
 int strait_task_submit_wait(struct strait_parent *parent, const struct strait_task *task,
                             const struct strait_submit_options *how, strait_task_id *id,
                             int64_t deadline)
 {
-    for (;;) {
-        ptrdiff_t result = strait_parent_submit(parent, task, 1, how, id);
-        if (result != -EAGAIN) {
-            return result < 0 ? (int)result : 0;
-        }
-        if (parent->dispatching) {
-            return -EDEADLK;
-        }
-        strait_parent_want_room(parent, parent->pool->options.queue_limit - 1);
-        int error = wait_step(parent, deadline);
-        if (error) {
-            return error;
-        }
-        strait_parent_collect(parent, SIZE_MAX);
+    ptrdiff_t result;
+    int error = 0;
+    while ((result = strait_parent_submit(parent, task, 1, how, id)) == -EAGAIN && !error) {
+        error = parent->dispatching ? -EDEADLK : wait_for_room(parent, deadline);
     }
+    if (!parent->dispatching) {
+        strait_parent_room_done(parent);
+    }
+    if (result == -EAGAIN) {
+        return error;
+    }
+    return result < 0 ? (int)result : 0;
 }
 
 /* ---- detach ---- */

@@ -99,6 +99,9 @@ bool strait_parent_has_room(struct strait_parent *parent, size_t most);
 /* Asks for a look when no more than so many tasks wait. Parent only. */
 void strait_parent_want_room(struct strait_parent *parent, size_t most);
 
+/* It does not wait for room any more; but `room` may still be to follow. Parent only. */
+void strait_parent_room_done(struct strait_parent *parent);
+
 /* ---- cancel.c ---- */
 
 /* Takes a task back for that reason; returns as strait_task_cancel. Parent only. */
@@ -107,6 +110,9 @@ int strait_slot_cancel(struct strait_parent *parent, struct strait_slot *slot,
 
 /* Abandons all that waits, and tells what runs. Parent only. */
 void strait_parent_abandon(struct strait_parent *parent);
+
+/* Forgets the groups of all that is owed: they are the memory of one that leaves. Parent only. */
+void strait_parent_disown(struct strait_parent *parent);
 
 /* When the keeper is to wake the parent: never later than a deadline; STRAIT_FOREVER: not. Parent
  * only. */

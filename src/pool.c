@@ -249,6 +249,8 @@ static void parent_begin(struct strait_parent *parent, const struct strait_paren
     parent->due_end = &parent->due;
     parent->spin_ns = STRAIT_SPIN_NS;
     parent->left = false;
+    parent->full = NULL;
+    parent->refusing = false;
     strait_alarm_set(parent, STRAIT_FOREVER); /* that of whoever was here before may have rung */
     /* the parent writes it, or the worker whose own it is */
     strait_word_store_relaxed(&parent->collector,
@@ -300,6 +302,7 @@ static bool hand_over(struct strait_parent *parent)
     bool over = pool->over;
     if (!over) {
         parent->left = true;
+        strait_parent_disown(parent);
         /* the parent writes it, or the worker whose own it is */
         strait_word_store_relaxed(&parent->collector, (uintptr_t)&pool->keeper_signal);
         /* parent.left: pairs with keeper.takes; all that the parent did */
@@ -457,9 +460,11 @@ static bool closer_enter(struct strait_pool *pool)
     return entered;
 }
 
-static void closer_leave(struct strait_pool *pool)
+/* The last that a closer does with the pool: another thread may destroy it from here on. */
+static void closer_leave(struct strait_pool *pool, bool closed)
 {
     pthread_mutex_lock(&pool->lock);
+    pool->closed = closed;
     pool->closer = false;
     pthread_mutex_unlock(&pool->lock);
 }
@@ -521,12 +526,11 @@ int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t 
     if (!pool->closed) {
         start_closing(pool, mode);
         error = strait_keeper_join(pool, deadline);
-        pool->closed = !error;
     }
     if (error && stuck) {
         find_stuck(pool, stuck);
     }
-    closer_leave(pool);
+    closer_leave(pool, !error);
     return error;
 }
 
@@ -539,7 +543,7 @@ int strait_pool_destroy(struct strait_pool *pool)
         return -EOWNERDEAD;
     }
     pthread_mutex_lock(&pool->lock);
-    bool busy = !pool->closed;
+    bool busy = !pool->closed || pool->closer;
     for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
         const struct strait_parent *parent = strait_parent_at(pool, i);
         /* parent.free: the same */

@@ -83,12 +83,14 @@ struct strait_parent {
     struct strait_slot **due_end;
     struct strait_timers deadlines;
     size_t slot_limit;
-    size_t in_use;    /* slots */
-    size_t owed;      /* completions */
-    size_t unclaimed; /* tasks, as of the heads seen last */
-    size_t dead;      /* positions behind those heads with nothing to run */
+    size_t in_use;                /* slots */
+    size_t owed;                  /* completions */
+    size_t unclaimed;             /* tasks, as of the heads seen last */
+    size_t dead;                  /* positions behind those heads with nothing to run */
+    struct strait_taskring *full; /* that had no place for what was refused last, or NULL */
     uint32_t spin_ns;
     bool dispatching;
+    bool refusing;  /* it has answered -EAGAIN, and `room` has not been called since */
     bool left;      /* the keeper stands in for it */
     uint32_t rung;  /* the keeper's: the number of the alarm that it has rung last */
     uint32_t state; /* enum strait_attached; the parent writes, and once it has left the keeper */
@@ -109,7 +111,8 @@ enum strait_crew_state {
 struct pool_worker {
     /* line 0: the worker writes, others read */
     STRAIT_LINE_ALIGNED uintptr_t run; /* strait_run_fn * of what it runs; 0: nothing */
-    uint64_t since;                    /* in ticks; untimed: a number of its own; 0: nothing */
+    uint64_t since; /* in ticks; untimed: a number of its own; odd, or even if the task was told to
+                       stall before it was interrupted by one of its own; 0: nothing */
     uint64_t busy_ns;
     uintptr_t tasks;
     uint32_t state;      /* enum strait_crew_state; the keeper writes but for the end */
@@ -130,8 +133,8 @@ struct pool_worker {
     uint64_t online_at;           /* the keeper writes; 0: not there */
     uint32_t thread;              /* the worker writes */
     uint64_t seen;                /* the keeper's, as all that follows: `since` when it looked */
-    int64_t seen_at;              /* since when that has not changed; 0: nothing ran */
-    bool told;                    /* that it stalls */
+    int64_t seen_at;              /* since when that has not changed */
+    uint64_t told;                /* `since` of the task that it has told last to stall */
     /* line 2 or later: what the worker sleeps on, and wakers write */
     STRAIT_LINE_ALIGNED struct strait_signal signal;
 };
@@ -259,6 +262,9 @@ void strait_parent_watch(struct strait_parent *parent);
  */
 size_t strait_parent_collect(struct strait_parent *parent, size_t budget);
 
+/* The same for all that are there, but not for ever more that these submit. */
+void strait_parent_catch_up(struct strait_parent *parent);
+
 /* Are there any, or is there something else to do? The parent's thread. */
 bool strait_parent_ready(struct strait_parent *parent);
 
@@ -286,6 +292,9 @@ void strait_crew_wake_worker(struct pool_worker *worker);
 void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal);
 
 bool strait_crew_any_idle(const struct strait_pool *pool);
+
+/* What the worker runs, and since when: both of one task, or NULL. Any thread. */
+strait_run_fn *strait_crew_running(const struct pool_worker *worker, uint64_t *since);
 
 /* Any thread. */
 static inline bool strait_crew_may_grow(const struct strait_pool *pool)

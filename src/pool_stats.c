@@ -81,21 +81,11 @@ void strait_pool_stats(const struct strait_pool *pool, struct strait_pool_stats 
 
 /* ---- workers ---- */
 
-/* Both of one task, or of none. */
 static void read_running(const struct strait_pool *pool, const struct pool_worker *worker,
                          struct strait_pool_worker_stats *stats)
 {
     uint64_t since;
-    uint64_t again;
-    do {
-        /* the worker alone writes it */
-        since = strait_wide_load_relaxed(&worker->since);
-        /* crew.shown: pairs with crew.show; that the task before is over */
-        stats->run = (strait_run_fn *)strait_word_load_acquire(&worker->run);
-        /* the worker alone writes it */
-        again = strait_wide_load_relaxed(&worker->since);
-    } while (since != again);
-    stats->run = since ? stats->run : NULL;
+    stats->run = strait_crew_running(worker, &since);
     if (stats->run && pool->ticks) {
         uint64_t ns = strait_ticks_between(pool->ticks, since, strait_ticks_now(pool->ticks));
         stats->running_ns = (int64_t)ns;

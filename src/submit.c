@@ -48,9 +48,21 @@ static size_t waiting(struct strait_parent *parent, size_t enough)
     return parent->unclaimed;
 }
 
+/* Is the ring's tail a lap ahead of its head? */
+static bool ring_full(struct strait_parent *parent, struct strait_taskring *ring)
+{
+    if (STRAIT_LIKELY(ring->tail - ring->head_seen <= ring->mask)) {
+        return false;
+    }
+    strait_taskring_pass(ring);
+    strait_parent_passed(parent, ring, strait_taskring_head(ring));
+    return ring->tail - ring->head_seen > ring->mask;
+}
+
 bool strait_parent_has_room(struct strait_parent *parent, size_t most)
 {
-    return parent->in_use < parent->slot_limit && waiting(parent, most + 1) <= most;
+    return parent->in_use < parent->slot_limit && waiting(parent, most + 1) <= most &&
+           !(parent->full && ring_full(parent, parent->full));
 }
 
 /* The workers tell of each claim; what they claimed before they could see that, the parent sees
@@ -63,6 +75,16 @@ void strait_parent_want_room(struct strait_parent *parent, size_t most)
     strait_full_fence();
     if (strait_parent_has_room(parent, most)) {
         strait_parent_tell_loop(parent);
+    }
+}
+
+void strait_parent_room_done(struct strait_parent *parent)
+{
+    if (parent->refusing) {
+        strait_parent_want_room(parent, parent->options.low_water);
+    } else {
+        /* the parent alone writes it */
+        strait_store_relaxed(&parent->wants_room, 0);
     }
 }
 
@@ -120,11 +142,8 @@ static struct strait_slot *ring_slot(struct strait_parent *parent, struct strait
         return NULL;
     }
     for (;;) {
-        if (STRAIT_UNLIKELY(ring->tail - ring->head_seen > ring->mask)) {
-            strait_parent_passed(parent, ring, strait_taskring_head(ring));
-            if (ring->tail - ring->head_seen > ring->mask) {
-                return NULL;
-            }
+        if (STRAIT_UNLIKELY(ring_full(parent, ring))) {
+            return NULL;
         }
         struct strait_slot *slot = strait_taskring_at(ring, ring->tail);
         if (STRAIT_LIKELY(slot->state == STRAIT_SLOT_FREE)) {
@@ -178,6 +197,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     size_t length = room_for_one(parent);
     struct strait_slot *slot = length ? ring_slot(parent, submission->ring) : NULL;
     if (STRAIT_UNLIKELY(!slot)) {
+        parent->full = ring_full(parent, submission->ring) ? submission->ring : NULL;
         return -EAGAIN;
     }
     slot->task = *task;
@@ -298,13 +318,20 @@ ptrdiff_t strait_parent_submit(struct strait_parent *parent, const struct strait
     return submit_all(parent, tasks, n, how ? &options : &plain, ids);
 }
 
+/* Was it for want of room that not all were taken? */
+static bool was_refused(ptrdiff_t result, const struct strait_task *tasks, size_t n)
+{
+    return result == -EAGAIN || (result >= 0 && (size_t)result < n && tasks[result].run);
+}
+
 ptrdiff_t strait_task_submit_many(struct strait_parent *parent, const struct strait_task *tasks,
                                   size_t n, const struct strait_submit_options *how,
                                   strait_task_id *ids)
 {
     ptrdiff_t result = strait_parent_submit(parent, tasks, n, how, ids);
-    if (STRAIT_UNLIKELY(result == -EAGAIN || (result >= 0 && (size_t)result < n))) {
+    if (STRAIT_UNLIKELY(was_refused(result, tasks, n))) {
         strait_count(&parent->refused);
+        parent->refusing = true;
         strait_parent_want_room(parent, parent->options.low_water);
     }
     return result;

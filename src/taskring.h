@@ -14,7 +14,7 @@
  *
  *   line 0  geometry        set once
  *   line 1  tail            the parent writes
- *   line 2  head            workers compare-and-swap
+ *   line 2  head            workers compare-and-swap, past positions without a task the parent too
  *   slots   one line each   the parent writes; while it runs the task, the worker
  *
  * Invariants
@@ -135,6 +135,20 @@ static inline void strait_taskring_skip(struct strait_taskring *ring, struct str
     strait_store_relaxed(&slot->skipped, (uint32_t)(ring->tail + 1));
     /* the parent alone writes it */
     strait_word_store_relaxed(&ring->tail, ring->tail + 1);
+}
+
+/* Moves the head over positions without a task, as a claimer would: for a parent that has come
+ * round to them while no worker does. Parent only. */
+static inline void strait_taskring_pass(struct strait_taskring *ring)
+{
+    /* workers write it */
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
+    while (strait_taskring_at(ring, head)->skipped == (uint32_t)(head + 1)) {
+        /* workers write it, and only so; a position without a task is nobody's */
+        if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
+            head++;
+        }
+    }
 }
 
 /* Is there anything to claim? Never false while what was pushed before lies there. Any thread. */

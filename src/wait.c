@@ -88,8 +88,8 @@ static void outlast_stores(void)
 void strait_heavy_barrier(bool fenced)
 {
     if (fenced) {
-        /* wait.sleep: pairs with wait.fence, wait.notify, pool.fence, pool.notify, pool.busy;
-         * WAITING, or else what was published */
+        /* wait.sleep: pairs with wait.fence, wait.notify, pool.fence, pool.notify, pool.busy,
+         * crew.leave; WAITING, or else what was published */
         strait_full_fence();
         return;
     }

@@ -336,6 +336,24 @@ static void a_second_closer_is_told_so(void **state)
     leave_and_end(pool, parent);
 }
 
+/* Under the sanitizers: what the closer does last must not touch a pool that is gone. */
+static void a_pool_is_destroyed_only_when_its_closer_has_left(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 300; i++) {
+        struct closer closer = {.pool = pool_of(1), .result = 1};
+        thread_start(&closer.thread, close_it, &closer);
+        int result;
+        while ((result = strait_pool_destroy(closer.pool)) == -EBUSY) {
+            sched_yield();
+        }
+        assert_int_equal(result, 0);
+        thread_join(closer.thread);
+        assert_int_equal(closer.result, 0);
+        progress_made();
+    }
+}
+
 static void a_pool_with_parents_is_not_destroyed(void **state)
 {
     (void)state;
@@ -722,6 +740,26 @@ static void what_is_owed_to_a_parent_that_left_is_the_keepers(void **state)
     pool_end(pool);
 }
 
+static void a_group_is_its_parents_own_again_once_that_has_left(void **state)
+{
+    (void)state;
+    struct strait_pool *pool = pool_of(1);
+    struct strait_parent *parent = attach(pool);
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group};
+    struct strait_task task = numbered(run_gate, 0);
+    assert_returns(strait_task_submit(parent, &task, &how, NULL), 0);
+    gate_await(&gate, 1);
+    assert_returns(strait_parent_detach(parent, 0), 1);
+    memset(&group, 0x55, sizeof(group));
+    gate_open(&gate);
+    await_completed(1);
+    pool_end(pool);
+    struct strait_group marked;
+    memset(&marked, 0x55, sizeof(marked));
+    assert_memory_equal(&group, &marked, sizeof(group));
+}
+
 static void done_close(struct strait_task *task)
 {
     EXPECT(strait_pool_close(task->context, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER, NULL) == -EDEADLK);
@@ -999,6 +1037,7 @@ int main(void)
         life_test(a_close_names_the_task_that_is_stuck),
         life_test(closing_again_turns_drain_to_cancel),
         life_test(a_second_closer_is_told_so),
+        life_test(a_pool_is_destroyed_only_when_its_closer_has_left),
         life_test(a_pool_with_parents_is_not_destroyed),
         life_test(a_task_may_not_close_its_pool),
         life_test(a_task_may_close_another_pool),
@@ -1013,6 +1052,7 @@ int main(void)
         life_test(detach_tells_what_runs_and_waits_for_it),
         life_test(detach_runs_what_had_completed_before),
         life_test(what_is_owed_to_a_parent_that_left_is_the_keepers),
+        life_test(a_group_is_its_parents_own_again_once_that_has_left),
         life_test(a_completion_on_the_keeper_may_not_close),
         life_test(a_close_waits_for_the_completions_of_those_who_left),
         life_test(a_completion_may_not_detach_its_parent),

@@ -813,6 +813,60 @@ static void each_that_stalls_is_told(void **state)
     assert_int_equal(atomic_load(&stalls.count), 3);
 }
 
+static int run_quick_gate(struct strait_task *task)
+{
+    gate_wait(task->context);
+    return 0;
+}
+
+/* Stalls, waits for one of its own that may stall too, and stalls again. */
+static int run_in_three_parts(struct strait_task *task)
+{
+    struct gate *parts = task->context;
+    struct strait_task inner = {.run = run_quick_gate, .context = &parts[1]};
+    struct strait_parent *self = strait_parent_current();
+    strait_task_id id;
+    gate_wait(&parts[0]);
+    EXPECT(strait_task_submit(self, &inner, NULL, &id) == 0);
+    EXPECT(strait_task_wait(self, id, STRAIT_FOREVER) == 0);
+    gate_wait(&parts[2]);
+    return 0;
+}
+
+static void an_interrupted_task(bool inner_stalls, bool untimed)
+{
+    struct gate parts[3] = {0};
+    struct strait_task task = {.run = run_in_three_parts, .context = parts, .done = note_done};
+    struct fixture fixture =
+        watched_open((struct strait_pool_options){.workers = 1, .untimed = untimed});
+    assert_returns(strait_task_submit(fixture.parent, &task, NULL, NULL), 0);
+    await_stalls(1);
+    assert_true(stalls.told[0].run == run_in_three_parts);
+    gate_open(&parts[0]);
+    gate_await(&parts[1], 1);
+    if (inner_stalls) {
+        await_stalls(2);
+        assert_true(stalls.told[1].run == run_quick_gate);
+    }
+    gate_open(&parts[1]);
+    gate_await(&parts[2], 1);
+    sleep_ns(3 * STALL_NS); /* for another word of it */
+    gate_open(&parts[2]);
+    await_completions(&fixture, 1);
+    fixture_close(&fixture);
+    for (unsigned i = 1; i < atomic_load(&stalls.count); i++) { /* it may have, by accident */
+        assert_true(stalls.told[i].run == run_quick_gate);
+    }
+}
+
+static void a_task_that_is_interrupted_is_told_once(void **state)
+{
+    (void)state;
+    an_interrupted_task(false, false);
+    an_interrupted_task(true, false);
+    an_interrupted_task(true, true);
+}
+
 static void stall_twice_in_a_row(bool untimed)
 {
     unsigned submitted = 0;
@@ -1206,6 +1260,7 @@ int main(void)
         life_test(a_deadline_after_one_that_was_met_is_told),
         life_test(a_task_that_stalls_is_told_once),
         life_test(each_that_stalls_is_told),
+        life_test(a_task_that_is_interrupted_is_told_once),
         life_test(two_of_the_same_kind_are_told_twice),
         life_test(short_tasks_are_never_told),
         life_test(a_watch_for_stalls_holds_up_no_growth),

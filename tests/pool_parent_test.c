@@ -338,6 +338,7 @@ static void a_batch_is_taken_in_order(void **state)
     struct gate gate = {0};
     struct strait_task tasks[16];
     strait_task_id ids[16] = {0};
+    struct strait_pool_stats stats;
     (void)state;
     starts_clear();
     for (unsigned i = 0; i < 16; i++) {
@@ -357,7 +358,11 @@ static void a_batch_is_taken_in_order(void **state)
         assert_int_equal(starts[i], i);
     }
     tasks[1].run = NULL;
+    strait_pool_stats(pool, &stats);
+    uint64_t refused = stats.refused;
     assert_returns(strait_task_submit_many(parent, tasks, 2, NULL, NULL), 1);
+    strait_pool_stats(pool, &stats);
+    assert_int_equal(stats.refused, refused); /* not for want of room */
     assert_returns(strait_task_submit_many(parent, tasks + 1, 1, NULL, NULL), -EINVAL);
     leave_and_end(parent, pool);
 }
@@ -428,6 +433,41 @@ static void waits_in_each_mode(void **state)
     }
 }
 
+static struct strait_parent *chain_parent;
+static bool chain_over;
+
+static void submits_the_next(struct strait_task *task)
+{
+    struct strait_task next = {.run = nothing, .done = submits_the_next};
+    (void)task;
+    for (unsigned i = 0; i < 50; i++) { /* slower than the worker */
+        strait_pause();
+    }
+    if (!chain_over) {
+        assert_returns(strait_task_submit(chain_parent, &next, NULL, NULL), 0);
+    }
+}
+
+/* Enough of them that some have always completed. */
+static void a_wait_ends_in_time_whatever_completes(void **state)
+{
+    struct strait_pool *pool = pool_of(2, 1024);
+    struct strait_task link = {.run = nothing, .done = submits_the_next};
+    struct gate gate = {0};
+    (void)state;
+    chain_parent = parent_of(pool, STRAIT_WAIT_PARK);
+    chain_over = false;
+    strait_task_id id = submit(chain_parent, waits_at_gate, &gate, NULL);
+    gate_await(&gate, 1);
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_returns(strait_task_submit(chain_parent, &link, NULL, NULL), 0);
+    }
+    assert_returns(strait_task_wait(chain_parent, id, strait_deadline(5000000)), -ETIMEDOUT);
+    chain_over = true;
+    gate_open(&gate);
+    leave_and_end(chain_parent, pool);
+}
+
 static void cancelling_a_group_harms_no_other(void **state)
 {
     struct strait_pool *pool = pool_of(1, 0);
@@ -475,9 +515,9 @@ struct queue {
     struct gate gate;
 };
 
-static void queue_init(struct queue *queue)
+static void queue_init(struct queue *queue, size_t low_water)
 {
-    struct strait_parent_options options = {.room = notes_room, .low_water = 3};
+    struct strait_parent_options options = {.room = notes_room, .low_water = low_water};
     *queue = (struct queue){.pool = pool_of(1, 4)};
     queue->other = parent_of(queue->pool, STRAIT_WAIT_PARK);
     assert_returns(strait_pool_attach(queue->pool, &queue->parent, &options), 0);
@@ -505,7 +545,7 @@ static void room_is_told_as_soon_as_there_is_some(void **state)
     struct queue queue;
     struct gate gate = {0};
     (void)state;
-    queue_init(&queue);
+    queue_init(&queue, 3);
     submit(queue.parent, waits_at_gate, &gate, NULL);
     for (unsigned i = 0; i < 2; i++) {
         strait_task_id id = submit(queue.parent, nothing, NULL, NULL);
@@ -523,11 +563,83 @@ static void room_is_told_as_soon_as_there_is_some(void **state)
     queue_end(&queue);
 }
 
+/* Whoever waits for room by itself has not asked to be told of it, nor changed what it has asked.
+ */
+static void waiting_for_room_asks_for_no_telling(void **state)
+{
+    struct strait_task task = {.run = nothing};
+    (void)state;
+    for (unsigned refused = 0; refused < 2; refused++) {
+        struct queue queue;
+        struct gate gates[4] = {0};
+        queue_init(&queue, 1);
+        for (unsigned i = 0; i < 4; i++) {
+            submit(queue.parent, waits_at_gate, &gates[i], NULL);
+        }
+        if (refused) {
+            assert_returns(strait_task_submit(queue.parent, &task, NULL, NULL), -EAGAIN);
+        }
+        assert_returns(
+            strait_task_submit_wait(queue.parent, &task, NULL, NULL, strait_deadline(1000000)),
+            -ETIMEDOUT);
+        gate_open(&queue.gate);
+        for (unsigned i = 0; i < 4; i++) { /* so many have been claimed, and one more */
+            gate_await(&gates[i], 1);
+            assert_true(strait_parent_dispatch(queue.parent, 0) >= 0);
+            assert_int_equal(told_of_room, refused && i >= 2);
+            gate_open(&gates[i]);
+        }
+        queue_end(&queue);
+    }
+}
+
+/* Long tasks hold slots in the midst of the ring; the rest is filled with cancelled ones. */
+static void waiting_ends_in_time_when_no_slot_can_be_reached(void **state)
+{
+    struct strait_pool *pool = pool_of(3, 41); /* its slots are 127, the ring's 128 */
+    struct strait_parent *other = parent_of(pool, STRAIT_WAIT_PARK);
+    struct strait_parent *parent = parent_of(pool, STRAIT_WAIT_PARK);
+    struct strait_task task = {.run = nothing};
+    struct gate first = {0};
+    struct gate gate = {0};
+    strait_task_id id;
+    (void)state;
+    submit(parent, waits_at_gate, &first, NULL);
+    gate_await(&first, 1);
+    for (unsigned i = 0; i < 10; i++) {
+        id = submit(parent, nothing, NULL, NULL);
+        assert_returns(strait_task_wait(parent, id, STRAIT_FOREVER), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        submit(other, waits_at_gate, &gate, NULL);
+    }
+    gate_await(&gate, 2);
+    submit(other, waits_at_gate, &gate, NULL);
+    for (unsigned round = 0; round < 2; round++) {
+        while (strait_task_submit(parent, &task, NULL, &id) == 0) {
+            assert_returns(strait_task_cancel(parent, id), 0);
+        }
+        if (round == 0) {
+            gate_open(&first);
+            gate_await(&gate, 3);
+        }
+        while (strait_parent_owed(parent) > 0) {
+            assert_true(strait_parent_poll(parent, 0) >= 0);
+        }
+    }
+    assert_returns(strait_task_submit_wait(parent, &task, NULL, &id, strait_deadline(1000000)),
+                   -ETIMEDOUT);
+    gate_open(&gate);
+    assert_returns(strait_task_submit_wait(parent, &task, NULL, &id, STRAIT_FOREVER), 0);
+    assert_returns(strait_parent_detach(other, STRAIT_FOREVER), 0);
+    leave_and_end(parent, pool);
+}
+
 static void a_dispatch_does_not_wait_for_a_pool_that_drains(void **state)
 {
     struct queue queue;
     (void)state;
-    queue_init(&queue);
+    queue_init(&queue, 3);
     fill(queue.parent);
     assert_returns(strait_pool_close(queue.pool, STRAIT_CLOSE_DRAIN, 0, NULL), -ETIMEDOUT);
     assert_returns(strait_parent_dispatch(queue.parent, 0), 0);
@@ -1039,8 +1151,11 @@ int main(void)
         life_test(a_batch_is_taken_in_order),
         life_test(submit_wait_waits_for_room),
         life_test(waits_in_each_mode),
+        life_test(a_wait_ends_in_time_whatever_completes),
         life_test(cancelling_a_group_harms_no_other),
         life_test(room_is_told_as_soon_as_there_is_some),
+        life_test(waiting_for_room_asks_for_no_telling),
+        life_test(waiting_ends_in_time_when_no_slot_can_be_reached),
         life_test(a_dispatch_does_not_wait_for_a_pool_that_drains),
         life_test(a_task_that_is_too_late_does_not_run),
         life_test(a_waiting_task_expires_on_time),

@@ -91,7 +91,7 @@ struct strait_submit_options {
                          tasks before the parent's others of normal priority, whatever theirs */
     int64_t start_by; /* the task expires if it has not started by then; 0: never */
     int64_t finish_by; /* likewise; and if it runs at that time, strait_task_cancelled says so to
-                          it; 0: never */
+                          it, once the parent has dispatched, polled or waited since; 0: never */
     struct strait_group *group; /* NULL: none */
 };
 
@@ -129,7 +129,8 @@ struct strait_pool_options {
     unsigned workers_max; /* where tasks wait and no worker is idle, up to so many are started; 0:
                              `workers`, a fixed set */
     int64_t idle_timeout; /* a worker beyond `workers` ends after so many ns idle; 0: 1 s */
-    unsigned low_limit;   /* workers that STRAIT_PRIORITY_LOW may occupy; 0: half, rounded up */
+    unsigned low_limit;   /* workers that STRAIT_PRIORITY_LOW may occupy, besides those that wait
+                             for such tasks of their own; 0: half, rounded up */
     int64_t stall_ns;     /* longer than this is a stall; 0: nobody watches */
     strait_stalled_fn *stalled; /* once for each task that stalls; needed if stall_ns is not 0 */
     void *context;              /* for `stalled` */
@@ -158,7 +159,7 @@ struct strait_pool_stats {
     uint64_t abandoned;
     uint64_t queued;     /* not started, and not yet completed on the parent */
     uint64_t running;    /* started and not yet completed on the parent */
-    uint64_t refused;    /* submits that got -EAGAIN; not in `submitted` */
+    uint64_t refused;    /* submits that found no room, for all or for some; not in `submitted` */
     uint64_t queued_max; /* the most that ever waited of one parent's */
     uint64_t queue_limit;
     uint64_t workers; /* that there are now */
@@ -216,14 +217,14 @@ STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent
 
 /* Ends a parent. What waits is abandoned, what runs is told by strait_task_cancelled; then the
  * completions run, here, until all have or the deadline has passed. Returns how many are still
- * owed: those run later, with STRAIT_TASK_ABANDONED, on the pool's keeper. In any case the handle
- * is void, but for -EDEADLK from inside a completion or a task. NULL is ignored. Parent only;
- * blocks until the deadline at most. */
+ * owed: those run later, with STRAIT_TASK_ABANDONED, on the pool's keeper, and no group hears of
+ * them any more. In any case the handle is void, but for -EDEADLK from inside a completion or a
+ * task. NULL is ignored. Parent only; blocks until the deadline at most. */
 STRAIT_API ptrdiff_t strait_parent_detach(struct strait_parent *parent, int64_t deadline);
 
 /* For a task, and for completions on a worker: the worker that runs it, as a parent in its own
  * right, with the pool's queue limit. It waits as the worker does and has no fd. NULL: not on a
- * worker of a pool's, or no memory. Does not block. */
+ * worker of a pool's, no memory, or STRAIT_PARENTS_MAX of them. Does not block. */
 STRAIT_API struct strait_parent *strait_parent_current(void);
 
 /* Readable when strait_parent_dispatch has something to do: watch it level-triggered. -EINVAL: the

@@ -121,6 +121,7 @@ static struct strait_slot *free_slot(void)
     struct strait_taskring *ring = &shared.ring;
     for (;;) {
         if (ring->tail - ring->head_seen > ring->mask) {
+            strait_taskring_pass(ring);
             ring->head_seen = strait_taskring_head(ring);
         }
         if (in_use == SLOTS || ring->tail - ring->head_seen > ring->mask) {

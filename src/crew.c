@@ -401,7 +401,6 @@ static void run_claimed(struct pool_worker *self, const struct claim *claim,
     struct strait_slot *slot = claim->slot;
     const struct strait_ticks *ticks = self->pool->ticks;
     uint64_t start = self->free_since;
-    uint64_t submitted = slot->submitted_at;
     strait_run_fn *outer = (strait_run_fn *)self->run;
     uint64_t outer_since = outer ? marked(self, self->since) : 0;
     count_link(&link->started);
@@ -414,6 +413,8 @@ static void run_claimed(struct pool_worker *self, const struct claim *claim,
     if (code) {
         slot->code = code;
     }
+    /* the parent alone writes it; it may not have yet, and then the task has hardly waited */
+    uint64_t submitted = strait_wide_load_relaxed(&slot->submitted_at);
     send_report(claim->parent, link, slot, code ? STRAIT_RAN_TO_CODE : STRAIT_RAN);
     show(self, outer, outer ? marked(self, outer_since) : 0);
     note_free(self);
@@ -421,7 +422,7 @@ static void run_claimed(struct pool_worker *self, const struct claim *claim,
         return;
     }
     uint64_t ran = strait_ticks_between(ticks, start, self->free_since);
-    strait_times_add(self->waited, strait_ticks_between(ticks, submitted, start));
+    strait_times_add(self->waited, submitted ? strait_ticks_between(ticks, submitted, start) : 0);
     strait_times_add(self->ran, ran);
     if (!outer) {
         /* the worker alone writes it */

@@ -183,13 +183,27 @@ static void plan_make(struct strait_parent *parent, struct strait_taskring *ring
 struct submission {
     const struct strait_submit_options *how;
     struct strait_taskring *ring;
-    uint64_t at;
+    uint64_t at; /* in ticks; 0: not known yet, or untimed */
     unsigned lane;
     bool planned;
 };
 
+/* Once for all tasks of a submit, and behind the first: nobody waits for the clock, and what the
+ * slot still gets goes with it while its line is on its way to the worker. */
+static void look_at_clock(const struct strait_parent *parent, struct strait_slot *slot,
+                          struct submission *submission)
+{
+    const struct strait_ticks *ticks = parent->pool->ticks;
+    if (!ticks || submission->at) {
+        return;
+    }
+    submission->at = strait_ticks_now(ticks);
+    /* the parent alone writes it */
+    strait_wide_store_relaxed(&slot->submitted_at, submission->at);
+}
+
 static int submit_one(struct strait_parent *parent, const struct strait_task *task,
-                      const struct submission *submission, strait_task_id *id)
+                      struct submission *submission, strait_task_id *id)
 {
     if (STRAIT_UNLIKELY(!task->run)) {
         return -EINVAL;
@@ -201,7 +215,8 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
         return -EAGAIN;
     }
     slot->task = *task;
-    slot->submitted_at = submission->at;
+    /* the parent alone writes it */
+    strait_wide_store_relaxed(&slot->submitted_at, submission->at);
     /* the parent alone writes it; what lies here is not published */
     strait_store_relaxed(&slot->cancel, STRAIT_WANTED);
     slot->lane = (uint16_t)submission->lane;
@@ -220,6 +235,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     strait_count(&parent->submitted);
     strait_probe_submit(parent, slot);
     strait_taskring_push(submission->ring, slot);
+    look_at_clock(parent, slot, submission);
     if (parent->owed >= STRAIT_TASKRING_AHEAD) {
         strait_taskring_ask(submission->ring);
     }
@@ -277,7 +293,6 @@ static void submitted(struct strait_parent *parent, const struct submission *sub
 static ptrdiff_t submit_all(struct strait_parent *parent, const struct strait_task *tasks, size_t n,
                             const struct strait_submit_options *how, strait_task_id *ids)
 {
-    const struct strait_ticks *ticks = parent->pool->ticks;
     struct submission submission = {.how = how, .planned = needs_plan(how)};
     int error = lane_for(parent, how, &submission.lane);
     if (error) {
@@ -285,7 +300,6 @@ static ptrdiff_t submit_all(struct strait_parent *parent, const struct strait_ta
     }
     submission.ring = strait_parent_lane(parent, submission.lane);
     uintptr_t from = submission.ring->tail;
-    submission.at = ticks ? strait_ticks_now(ticks) : 0;
     size_t done = 0;
     while (done < n && !error) {
         error = submit_one(parent, &tasks[done], &submission, ids ? &ids[done] : NULL);

@@ -37,16 +37,15 @@
 
 /* In its first 64 bytes lies all that a small task needs on its way to the worker and back. */
 struct strait_slot {
-    uintptr_t turn; /* the parent writes */
-    union {
-        uint64_t submitted_at; /* in ticks; 0: untimed */
-        int32_t code; /* the worker writes, once it has read the other: what run returned */
-    };
-    uint32_t skipped; /* the parent writes, also while a worker runs the task */
-    uint32_t cancel;  /* enum strait_cancel; the parent writes, the task polls */
-    uint16_t lane;    /* which of the parent's rings this is */
-    uint16_t planned; /* there is a plan */
-    uint32_t state;   /* the parent's own */
+    uintptr_t turn;        /* the parent writes */
+    uint64_t submitted_at; /* in ticks; the parent writes, the first of a batch's just behind it; 0:
+                              untimed, or the worker was sooner */
+    uint32_t skipped;      /* the parent writes, also while a worker runs the task */
+    uint32_t cancel;       /* enum strait_cancel; the parent writes, the task polls */
+    int32_t code;          /* the worker writes: what run returned, if not 0 */
+    uint16_t lane;         /* which of the parent's rings this is */
+    bool planned;          /* there is a plan */
+    uint8_t state;         /* the parent's own */
     struct strait_task task;
 };
 

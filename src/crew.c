@@ -346,8 +346,7 @@ strait_run_fn *strait_crew_running(const struct pool_worker *worker, uint64_t *s
     return *since ? (strait_run_fn *)run : NULL;
 }
 
-/* The task that shows since then, and is interrupted: if it was told to stall, that is said once.
- */
+/* What the interrupted task that shows since then shows later: whether it was told to stall. */
 static uint64_t marked(const struct pool_worker *self, uint64_t since)
 {
     /* the keeper alone writes it */

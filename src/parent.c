@@ -170,20 +170,28 @@ static int wait_for_room(struct strait_parent *parent, int64_t deadline)
     return error;
 }
 
+/* Once there is room; tries once more when the wait is over. */
+static ptrdiff_t submit_later(struct strait_parent *parent, const struct strait_task *task,
+                              const struct strait_submit_options *how, strait_task_id *id,
+                              int64_t deadline)
+{
+    ptrdiff_t result;
+    int error;
+    do {
+        error = wait_for_room(parent, deadline);
+        result = strait_parent_submit(parent, task, 1, how, id);
+    } while (result == -EAGAIN && !error);
+    strait_parent_room_done(parent);
+    return result == -EAGAIN ? error : result;
+}
+
 int strait_task_submit_wait(struct strait_parent *parent, const struct strait_task *task,
                             const struct strait_submit_options *how, strait_task_id *id,
                             int64_t deadline)
 {
-    ptrdiff_t result;
-    int error = 0;
-    while ((result = strait_parent_submit(parent, task, 1, how, id)) == -EAGAIN && !error) {
-        error = parent->dispatching ? -EDEADLK : wait_for_room(parent, deadline);
-    }
-    if (!parent->dispatching) {
-        strait_parent_room_done(parent);
-    }
-    if (result == -EAGAIN) {
-        return error;
+    ptrdiff_t result = strait_parent_submit(parent, task, 1, how, id);
+    if (STRAIT_UNLIKELY(result == -EAGAIN)) {
+        result = parent->dispatching ? -EDEADLK : submit_later(parent, task, how, id, deadline);
     }
     return result < 0 ? (int)result : 0;
 }

@@ -79,6 +79,13 @@ static inline void gate_open(struct gate *gate)
     atomic_store(&gate->open, 1);
 }
 
+/* A task that waits at the gate that is its context. */
+static inline int waits_at_gate(struct strait_task *task)
+{
+    gate_wait(task->context);
+    return 0;
+}
+
 /* ---- the process, seen from outside ---- */
 
 static inline unsigned entries_of(const char *path)

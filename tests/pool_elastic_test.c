@@ -813,17 +813,11 @@ static void each_that_stalls_is_told(void **state)
     assert_int_equal(atomic_load(&stalls.count), 3);
 }
 
-static int run_quick_gate(struct strait_task *task)
-{
-    gate_wait(task->context);
-    return 0;
-}
-
 /* Stalls, waits for one of its own that may stall too, and stalls again. */
 static int run_in_three_parts(struct strait_task *task)
 {
     struct gate *parts = task->context;
-    struct strait_task inner = {.run = run_quick_gate, .context = &parts[1]};
+    struct strait_task inner = {.run = waits_at_gate, .context = &parts[1]};
     struct strait_parent *self = strait_parent_current();
     strait_task_id id;
     gate_wait(&parts[0]);
@@ -846,7 +840,7 @@ static void an_interrupted_task(bool inner_stalls, bool untimed)
     gate_await(&parts[1], 1);
     if (inner_stalls) {
         await_stalls(2);
-        assert_true(stalls.told[1].run == run_quick_gate);
+        assert_true(stalls.told[1].run == waits_at_gate);
     }
     gate_open(&parts[1]);
     gate_await(&parts[2], 1);
@@ -855,7 +849,7 @@ static void an_interrupted_task(bool inner_stalls, bool untimed)
     await_completions(&fixture, 1);
     fixture_close(&fixture);
     for (unsigned i = 1; i < atomic_load(&stalls.count); i++) { /* it may have, by accident */
-        assert_true(stalls.told[i].run == run_quick_gate);
+        assert_true(stalls.told[i].run == waits_at_gate);
     }
 }
 

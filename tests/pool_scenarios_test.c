@@ -54,12 +54,6 @@ static strait_task_id submit(const struct strait_task *task, struct strait_group
     return id;
 }
 
-static int blocks(struct strait_task *task)
-{
-    gate_wait(task->context);
-    return 0;
-}
-
 static int nothing(struct strait_task *task)
 {
     (void)task;
@@ -82,7 +76,7 @@ static void saturated_workers_and_cancelled_work(void **state)
 {
     struct gate gate = {0};
     struct strait_group group = {0};
-    struct strait_task blocker = {.run = blocks, .done = counts_ends, .context = &gate};
+    struct strait_task blocker = {.run = waits_at_gate, .done = counts_ends, .context = &gate};
     struct strait_task work = {.run = nothing, .done = counts_ends};
     strait_task_id ids[16];
     (void)state;
@@ -253,7 +247,7 @@ static void the_first_result_cancels_the_rest(void **state)
 static void a_shutdown_accounts_for_every_task(void **state)
 {
     struct gate gate = {0};
-    struct strait_task blocker = {.run = blocks, .context = &gate};
+    struct strait_task blocker = {.run = waits_at_gate, .context = &gate};
     struct strait_task work = {.run = nothing};
     struct strait_pool_stats stats;
     (void)state;
@@ -571,7 +565,8 @@ static void completions_come_as_tasks_end(void **state)
     open_of(3, 0);
     finished_count = 0;
     for (unsigned i = 0; i < 3; i++) {
-        struct strait_task task = {.run = blocks, .done = notes_finish, .context = &gates[i]};
+        struct strait_task task = {
+            .run = waits_at_gate, .done = notes_finish, .context = &gates[i]};
         task.data[0] = (unsigned char)i;
         submit(&task, NULL);
     }
@@ -697,7 +692,7 @@ static void a_pool_that_grows_out_of_a_deadlock(void **state)
         .workers = 2, .workers_max = 4, .schedule = STRAIT_SCHEDULE_NORMAL};
     struct gate gate = {0};
     struct strait_group group = {0};
-    struct strait_task waiter = {.run = blocks, .context = &gate};
+    struct strait_task waiter = {.run = waits_at_gate, .context = &gate};
     struct strait_task opener = {.run = opens, .context = &gate};
     (void)state;
     open_with(&options);
@@ -732,7 +727,7 @@ static void what_is_unprocessed_moves_to_the_front(void **state)
     static const unsigned expected[] = {3, 0, 1, 2, 4};
     struct strait_submit_options front = {.priority = STRAIT_PRIORITY_HIGH};
     struct gate gate = {0};
-    struct strait_task blocker = {.run = blocks, .context = &gate};
+    struct strait_task blocker = {.run = waits_at_gate, .context = &gate};
     struct strait_task task = {.run = notes_order};
     strait_task_id ids[5];
     (void)state;
@@ -794,7 +789,7 @@ static void a_producer_pauses_until_there_is_room(void **state)
         .workers = 2, .queue_limit = 4, .schedule = STRAIT_SCHEDULE_NORMAL};
     struct strait_parent_options own = {.room = goes_on, .context = &producer};
     struct gate gate = {0};
-    struct strait_task blocker = {.run = blocks, .context = &gate};
+    struct strait_task blocker = {.run = waits_at_gate, .context = &gate};
     (void)state;
     succeeded = 0;
     assert_returns(strait_pool_create(&pool, &options), 0);

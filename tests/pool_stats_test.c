@@ -47,12 +47,6 @@ static int fails(struct strait_task *task)
     return 7;
 }
 
-static int waits(struct strait_task *task)
-{
-    gate_wait(task->context);
-    return 0;
-}
-
 static int sleeps(struct strait_task *task)
 {
     long ns;
@@ -92,7 +86,7 @@ static void each_state_is_counted(void **state)
     struct strait_submit_options late = {.start_by = 1};
     strait_task_id id;
     (void)state;
-    submit(parent, waits, &gate, &group);
+    submit(parent, waits_at_gate, &gate, &group);
     gate_await(&gate, 1);
     submit(parent, nothing, NULL, &group);
     submit(parent, fails, NULL, &group);
@@ -134,7 +128,7 @@ static void abandoned_tasks_are_counted(void **state)
     struct strait_pool_stats stats;
     struct gate gate = {0};
     (void)state;
-    submit(parent, waits, &gate, NULL);
+    submit(parent, waits_at_gate, &gate, NULL);
     gate_await(&gate, 1);
     submit(parent, nothing, NULL, NULL);
     submit(parent, nothing, NULL, NULL);
@@ -226,7 +220,7 @@ static void a_worker_is_seen_at_work(void **state)
     struct strait_pool_worker_stats worker;
     struct strait_group group = {0};
     struct gate gate = {0};
-    struct strait_task task = {.run = waits, .context = &gate};
+    struct strait_task task = {.run = waits_at_gate, .context = &gate};
     struct strait_submit_options second = {.worker = 2, .group = &group};
     (void)state;
     assert_returns(strait_task_submit(parent, &task, &second, NULL), 0);
@@ -236,7 +230,7 @@ static void a_worker_is_seen_at_work(void **state)
     assert_int_equal(worker.number, 1);
     assert_true(worker.online);
     assert_true(worker.thread > 0);
-    assert_ptr_equal(worker.run, waits);
+    assert_ptr_equal(worker.run, waits_at_gate);
     assert_true(worker.running_ns >= 1000000);
     assert_true(worker.busy_ns >= worker.running_ns);
     assert_true(worker.busy_ns <= worker.online_ns);
@@ -412,7 +406,7 @@ static void json_says_what_the_counters_say(void **state)
         submit(parent, i % 2 ? nothing : fails, NULL, &group);
     }
     assert_returns(strait_group_wait(parent, &group, STRAIT_FOREVER), 0);
-    submit(parent, waits, &gate, &group);
+    submit(parent, waits_at_gate, &gate, &group);
     gate_await(&gate, 1);
     errno = ERRNO_MARK;
     size_t length = strait_pool_json(pool, text, sizeof(text));

@@ -10,13 +10,13 @@
 #define STRAIT_VERSION_MINOR 1
 #define STRAIT_VERSION_PATCH 0
 
-#include "strait/channel.h"   /* a bounded one-way queue of fixed-size messages */
-#include "strait/broadcast.h" /* one message to many channels */
-#include "strait/buffer.h"    /* memory handed over in a message */
-#include "strait/port.h"      /* one end of a two-way link */
-#include "strait/isolate.h"   /* what belongs to one worker alone */
-#include "strait/worker.h"    /* a pinned thread with an isolate and a port to its parent */
-#include "strait/histogram.h" /* durations, counted */
-#include "strait/pool.h"      /* workers that share a queue of tasks */
+#include "strait/channel.h"         /* a bounded one-way queue of fixed-size messages */
+#include "strait/extra/broadcast.h" /* one message to many channels */
+#include "strait/extra/buffer.h"    /* memory handed over in a message */
+#include "strait/port.h"            /* one end of a two-way link */
+#include "strait/extra/isolate.h"   /* what belongs to one worker alone */
+#include "strait/worker.h"          /* a pinned thread with an isolate and a port to its parent */
+#include "strait/extra/histogram.h" /* durations, counted */
+#include "strait/pool.h"            /* workers that share a queue of tasks */
 
 #endif /* STRAIT_H */

@@ -2,7 +2,7 @@
 /* broadcast: who gets a message, who is owed it, and for whom nobody waits. */
 #include "life.h"
 
-#include "strait/broadcast.h"
+#include "strait/extra/broadcast.h"
 
 #define MOST 8
 

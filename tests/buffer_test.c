@@ -2,8 +2,8 @@
 /* buffer: memory that travels in messages is released once, wherever it ends. */
 #include "life.h"
 
-#include "strait/broadcast.h"
-#include "strait/buffer.h"
+#include "strait/extra/broadcast.h"
+#include "strait/extra/buffer.h"
 
 /* ---- buffers that count their releases ---- */
 

@@ -4,7 +4,7 @@
 
 #include "support.h"
 
-#include "strait/histogram.h"
+#include "strait/extra/histogram.h"
 
 /* ---- the buckets ---- */
 

@@ -3,7 +3,7 @@
  * support: what the channel's tests share.
  *
  *   suite     a table of cmocka tests, filled at run time from the table of variants, so that a new
- *             variant is in every test by its one line in strait/variants.h
+ *             variant is in every test by its one line in strait/ring.h
  *   message   bytes that say who sent them, when, and whether they arrived whole
  *   watchdog  ends a test program in which nothing moves any more. It measures progress, not the
  *             clock: a slow machine is not a failure

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "strait/variant.h"
+#include "strait/rings/variant.h"
 
 #ifdef __cplusplus
 extern "C" {

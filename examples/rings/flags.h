@@ -21,7 +21,7 @@
 #ifndef STRAIT_FLAGS_H
 #define STRAIT_FLAGS_H
 
-#include "strait/variant.h"
+#include "strait/rings/variant.h"
 
 struct strait_flags {
     STRAIT_LINE_ALIGNED uint32_t capacity; /* line 0: set once, by init */

@@ -29,7 +29,7 @@
 #ifndef STRAIT_CHANNEL_H
 #define STRAIT_CHANNEL_H
 
-#include "strait/variants.h"
+#include "strait/ring.h"
 #include "strait/wait.h"
 
 #ifdef __cplusplus

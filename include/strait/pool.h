@@ -22,7 +22,7 @@
 #ifndef STRAIT_POOL_H
 #define STRAIT_POOL_H
 
-#include "strait/histogram.h"
+#include "strait/extra/histogram.h"
 #include "strait/worker.h"
 
 #ifdef __cplusplus

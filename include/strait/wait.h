@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * wait: what a side of a channel does when it cannot go on, how it learns that it can, and the
- * clock of deadlines. The protocol is explained in src/wait.h.
+ * clock of deadlines. The protocol is explained in src/channel/wait.h.
  */
 #ifndef STRAIT_WAIT_H
 #define STRAIT_WAIT_H

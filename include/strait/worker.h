@@ -18,7 +18,7 @@
 #ifndef STRAIT_WORKER_H
 #define STRAIT_WORKER_H
 
-#include "strait/isolate.h"
+#include "strait/extra/isolate.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -126,10 +126,10 @@ static int fake_clock(struct timespec *t)
 #undef STRAIT_WAKEUP
 #define STRAIT_WAKEUP (model_omitted(MODEL_HERE) ? 0u : 4u)
 
-#include "channel.c"
-#include "handle.c"
-#include "variants.c"
-#include "wait.c"
+#include "channel/channel.c"
+#include "channel/endpoint.c"
+#include "channel/ring.c"
+#include "channel/wait.c"
 
 /* ---- the tests' own ---- */
 

@@ -9,9 +9,9 @@
 
 /* The copying operations report what they touch. */
 #define memcpy model_copy
-#include "strait/cells.h"
-#include "strait/lanes.h"
-#include "strait/spsc.h"
+#include "strait/rings/cells.h"
+#include "strait/rings/lanes.h"
+#include "strait/rings/spsc.h"
 #undef memcpy
 
 #define MESSAGES_MAX 8

@@ -9,8 +9,8 @@
 
 #include "strait/sync.h"
 
-#include "reports.h"
-#include "taskring.h"
+#include "pool/reports.h"
+#include "pool/taskring.h"
 
 #define SLOTS 2
 #define WORDS 2

@@ -4,8 +4,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cpu.h"
-#include "isolate.h"
+#include "../worker/cpu.h"
+#include "../extra/isolate.h"
 #include "pool.h"
 #include "probe.h"
 

@@ -10,7 +10,7 @@
 #ifndef STRAIT_ISOLATE_H
 #define STRAIT_ISOLATE_H
 
-#include "strait/buffer.h"
+#include "strait/extra/buffer.h"
 #include "strait/port.h"
 
 #ifdef __cplusplus

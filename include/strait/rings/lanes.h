@@ -22,10 +22,10 @@
  * one of them twice). A stopped sender holds up its own uncommitted messages, and nothing of
  * anybody else's. A lane with messages is served after reached / STRAIT_LANES_GLANCE turns at most.
  */
-#ifndef STRAIT_LANES_H
-#define STRAIT_LANES_H
+#ifndef STRAIT_RINGS_LANES_H
+#define STRAIT_RINGS_LANES_H
 
-#include "strait/spsc.h"
+#include "strait/rings/spsc.h"
 
 /* Lanes that the receiver looks at before it comes back to the current one. */
 #define STRAIT_LANES_GLANCE 16u
@@ -189,4 +189,4 @@ static inline size_t strait_lanes_try_receive(struct strait_lanes *ring, void *m
 STRAIT_DEFINE_VARIANT(strait_lanes, struct strait_spsc, struct strait_lanes, "lanes",
                       STRAIT_SENDERS_REGISTERED);
 
-#endif /* STRAIT_LANES_H */
+#endif /* STRAIT_RINGS_LANES_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* broadcast: tries all, waits for one at a time, and tries all again. */
-#include "strait/broadcast.h"
+#include "strait/extra/broadcast.h"
 
 /* How long one receiver is waited for before the others are tried again. */
 #define TURN_NS 1000000

@@ -20,10 +20,10 @@
  *                                                 the same by copy: STRAIT_DEFINE_TRY writes both
  *
  * ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one line of the table
- * in strait/variants.h. Called by name the operations inline into the caller.
+ * in strait/ring.h. Called by name the operations inline into the caller.
  */
-#ifndef STRAIT_VARIANT_H
-#define STRAIT_VARIANT_H
+#ifndef STRAIT_RINGS_VARIANT_H
+#define STRAIT_RINGS_VARIANT_H
 
 #include "strait/base.h"
 #include "strait/sync.h"
@@ -293,4 +293,4 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
                                    VARIANT##_v_release,                                            \
                                    VARIANT##_v_try_receive}
 
-#endif /* STRAIT_VARIANT_H */
+#endif /* STRAIT_RINGS_VARIANT_H */

@@ -30,11 +30,11 @@
  * commit holds up the messages claimed after its own until it goes on, but no other sender: they
  * claim and commit until the ring is full.
  */
-#ifndef STRAIT_CELLS_H
-#define STRAIT_CELLS_H
+#ifndef STRAIT_RINGS_CELLS_H
+#define STRAIT_RINGS_CELLS_H
 
-#include "strait/distance.h"
-#include "strait/prefetch.h"
+#include "strait/rings/distance.h"
+#include "strait/rings/prefetch.h"
 
 struct strait_cells {
     /* line 0: set once, by init */
@@ -254,4 +254,4 @@ STRAIT_DEFINE_TRY(strait_cells, struct strait_cells, struct strait_cells)
 STRAIT_DEFINE_VARIANT(strait_cells, struct strait_cells, struct strait_cells, "cells",
                       STRAIT_SENDERS_ANY);
 
-#endif /* STRAIT_CELLS_H */
+#endif /* STRAIT_RINGS_CELLS_H */

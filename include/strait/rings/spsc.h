@@ -31,11 +31,11 @@
  * nothing but the messages it has not committed; a receiver stopped between peek and release holds
  * up nothing until the ring is full.
  */
-#ifndef STRAIT_SPSC_H
-#define STRAIT_SPSC_H
+#ifndef STRAIT_RINGS_SPSC_H
+#define STRAIT_RINGS_SPSC_H
 
-#include "strait/distance.h"
-#include "strait/prefetch.h"
+#include "strait/rings/distance.h"
+#include "strait/rings/prefetch.h"
 
 /* What one side works with; nobody else loads it. */
 struct strait_spsc_side {
@@ -322,4 +322,4 @@ static inline size_t strait_spsc_try_receive(struct strait_spsc *ring, void *mes
 STRAIT_DEFINE_VARIANT(strait_spsc, struct strait_spsc, struct strait_spsc, "spsc",
                       STRAIT_SENDERS_ONE);
 
-#endif /* STRAIT_SPSC_H */
+#endif /* STRAIT_RINGS_SPSC_H */

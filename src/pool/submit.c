@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* submit: how a parent's task gets to the workers. On the parent's thread. */
-#include "options.h"
+#include "../channel/options.h"
 #include "parent.h"
 #include "probe.h"
 

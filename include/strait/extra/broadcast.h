@@ -14,7 +14,7 @@
  *   ...
  *   strait_broadcast(senders, 3, &message, results, later);  and now the others
  *
- * The message is copied to each. For memory that all are to read, see strait/buffer.h.
+ * The message is copied to each. For memory that all are to read, see strait/extra/buffer.h.
  */
 #ifndef STRAIT_BROADCAST_H
 #define STRAIT_BROADCAST_H

@@ -2,8 +2,8 @@
 /* port: two channels back to back, owned by both ends. */
 #include "strait/port.h"
 
-#include "memory.h"
-#include "options.h"
+#include "../channel/memory.h"
+#include "../channel/options.h"
 
 struct strait_link {
     /* line 0: set once, by the pair's maker */

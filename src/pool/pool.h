@@ -29,7 +29,7 @@
 #include "reports.h"
 #include "strait/pool.h"
 #include "ticks.h"
-#include "wait.h"
+#include "../channel/wait.h"
 
 #define STRAIT_SHARED_LANES 3 /* by priority */
 #define STRAIT_IDLE_BITS ((unsigned)(8 * sizeof(uintptr_t)))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "strait/histogram.h"
+#include "strait/extra/histogram.h"
 
 uint64_t strait_histogram_first(unsigned bucket)
 {

@@ -4,9 +4,9 @@
 #define STRAIT_ISOLATE_PRIVATE_H
 
 #include "heap.h"
-#include "strait/isolate.h"
+#include "strait/extra/isolate.h"
 #include "timers.h"
-#include "wait.h"
+#include "../channel/wait.h"
 
 struct strait_usage;
 

@@ -6,10 +6,10 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "cpu.h"
-#include "fork.h"
-#include "memory.h"
-#include "options.h"
+#include "../worker/cpu.h"
+#include "../worker/fork.h"
+#include "../channel/memory.h"
+#include "../channel/options.h"
 
 #define QUEUE_LIMIT 1024
 #define IDLE_TIMEOUT_NS 1000000000

@@ -32,8 +32,8 @@
 #define STRAIT_TASKRING_H
 
 #include "strait/pool.h"
-#include "strait/variant.h"
-#include "timers.h"
+#include "strait/rings/variant.h"
+#include "../extra/timers.h"
 
 /* In its first 64 bytes lies all that a small task needs on its way to the worker and back. */
 struct strait_slot {

@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "memory.h"
+#include "../channel/memory.h"
 #include "pool.h"
 
 /* Tasks wait for so long, and no worker is idle: one more is started. */

@@ -3,7 +3,7 @@
 #include "heap.h"
 
 #include "holdings.h"
-#include "memory.h"
+#include "../channel/memory.h"
 #include "strait/sync.h"
 
 #define ALIGNMENT 16

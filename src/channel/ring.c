@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of variants, looked up at run time. */
-#include "strait/variants.h"
+#include "strait/ring.h"
 
 #define ENTRY(VARIANT) &strait_##VARIANT##_variant,
 

@@ -16,8 +16,8 @@
  * STRAIT_DISTANCE_PAUSES_MAX pauses (some 27 ns each on AMD's Zen 3), and that long only while a
  * message comes every 54 ns or faster.
  */
-#ifndef STRAIT_DISTANCE_H
-#define STRAIT_DISTANCE_H
+#ifndef STRAIT_RINGS_DISTANCE_H
+#define STRAIT_RINGS_DISTANCE_H
 
 #include "strait/base.h"
 #include "strait/sync.h"
@@ -85,4 +85,4 @@ static inline bool strait_distance_learn(struct strait_distance *distance, size_
     return true;
 }
 
-#endif /* STRAIT_DISTANCE_H */
+#endif /* STRAIT_RINGS_DISTANCE_H */

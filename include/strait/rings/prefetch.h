@@ -8,10 +8,10 @@
  * only for slots that it knows to be its own, for in the others the line would be taken away from
  * where it is in use.
  */
-#ifndef STRAIT_PREFETCH_H
-#define STRAIT_PREFETCH_H
+#ifndef STRAIT_RINGS_PREFETCH_H
+#define STRAIT_RINGS_PREFETCH_H
 
-#include "strait/variant.h"
+#include "strait/rings/variant.h"
 
 /* How far ahead, and the size of the lines that are asked for: bytes. */
 #define STRAIT_PREFETCH_AHEAD 1024
@@ -78,4 +78,4 @@ static inline void strait_prefetch_slots(const char *slot, size_t bytes, bool wr
     } while (i < most);
 }
 
-#endif /* STRAIT_PREFETCH_H */
+#endif /* STRAIT_RINGS_PREFETCH_H */

@@ -3,7 +3,7 @@
 #include "holdings.h"
 
 #include "isolate.h"
-#include "memory.h"
+#include "../channel/memory.h"
 
 /* ---- adopted ---- */
 

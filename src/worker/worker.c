@@ -13,10 +13,10 @@
 
 #include "cpu.h"
 #include "fork.h"
-#include "isolate.h"
-#include "memory.h"
-#include "options.h"
-#include "wait.h"
+#include "../extra/isolate.h"
+#include "../channel/memory.h"
+#include "../channel/options.h"
+#include "../channel/wait.h"
 
 #define NAME_MAX_BYTES 15
 

@@ -7,7 +7,7 @@
 #define STRAIT_HOLDINGS_H
 
 #include "heap.h"
-#include "strait/buffer.h"
+#include "strait/extra/buffer.h"
 
 /* A buffer that the isolate has taken over, as it was before; in a list. */
 struct strait_holding {

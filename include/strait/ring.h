@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * variants: the table of rings. A new one is its header (see strait/variant.h) and one line here,
+ * ring: the table of rings. A new one is its header (see strait/rings/variant.h) and one line here,
  * and is then a channel's by its name, in every conformance test and in every benchmark.
  */
-#ifndef STRAIT_VARIANTS_H
-#define STRAIT_VARIANTS_H
+#ifndef STRAIT_RING_H
+#define STRAIT_RING_H
 
-#include "strait/cells.h"
-#include "strait/lanes.h"
-#include "strait/spsc.h"
+#include "strait/rings/cells.h"
+#include "strait/rings/lanes.h"
+#include "strait/rings/spsc.h"
 
 /* clang-format off */
 /* X(name) of each `struct strait_<name>`. A shared block knows its variant by the place here: a new
@@ -19,4 +19,4 @@
     X(cells)
 /* clang-format on */
 
-#endif /* STRAIT_VARIANTS_H */
+#endif /* STRAIT_RING_H */

@@ -10,7 +10,7 @@
 #ifndef STRAIT_TIMERS_H
 #define STRAIT_TIMERS_H
 
-#include "strait/isolate.h"
+#include "strait/extra/isolate.h"
 
 struct strait_timers {
     struct strait_timer *first;

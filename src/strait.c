@@ -12,6 +12,7 @@
 #include "strait.h"
 
 #include "channel/ring.c"
+#include "channel/event_count.c"
 #include "channel/wait.c"
 
 #include "channel/channel.c"

@@ -2,16 +2,40 @@
 /*
  * channel: a bounded one-way queue of fixed-size messages with one receiver.
  *
- * A channel is one block of memory: a ring of some variant (spsc, lanes, cells), and for each side
- * a signal, by which the other side learns that it sleeps or has closed. The block holds no
- * pointer, so it works in memory of the caller's and in memory shared between processes. What
- * belongs to one side alone lives in that side's handle: strait_sender, strait_receiver.
+ * How to use one
  *
- *   variant   senders                     capacity
- *   "spsc"    one                         of the channel    the fastest
- *   "lanes"   `senders`, each registered  of each sender    no sender can hold up another
- *   "cells"   any thread, one handle      of the channel    a stopped sender holds up later
- * messages
+ *   1. Make it:  struct strait_channel_options options = {.message_size = sizeof(struct order)};
+ *                strait_channel_create(&channel, &options);
+ *   2. Open an end on the thread that will use it:
+ *                strait_sender_open(&sender, channel);      strait_receiver_open(&receiver,
+ * channel);
+ *   3. Move messages:
+ *                strait_send(&sender, &order, 1, deadline);
+ *                strait_receive(&receiver, &order, 1, deadline);
+ *      or, from a thread that must not block, strait_try_send and strait_try_receive.
+ *   4. Close both ends:
+ *                strait_sender_close(&sender);              the receiver gets what is left, then
+ * -EPIPE strait_receiver_close(&receiver);          a sender gets -EPIPE
+ *   5. When both threads are done with it:
+ *                strait_channel_destroy(channel, drop, context);
+ *
+ * Which ring it has is an option, a name from the table in ring.h:
+ *
+ *   variant   senders                     capacity         a sender stopped in the middle holds up
+ *   "spsc"    one                         of the channel   its own messages
+ *   "lanes"   `senders`, each registered  of each sender   its own messages
+ *   "cells"   any thread, one handle      of the channel   messages claimed after its own
+ *
+ * Who may call what at the same time (x: the caller excludes the two; -: needs no care)
+ *
+ *                              send reserve commit | receive peek release | open close | destroy
+ *   send reserve commit         x (1)              | -                    | x (2)      | x
+ *   receive peek release        -                  | x                    | x (2)      | x
+ *   wake, and the fd's watcher  -                  | -                    | -          | x
+ *
+ *   (1) through one handle; through different handles they need no care, and a handle of "cells"
+ *       may be used by any number of threads at once
+ *   (2) of the same handle
  *
  * Promises
  *   - Capacity is exact: opened for n, it holds n, for every n from 1 to STRAIT_CAPACITY_MAX.
@@ -22,9 +46,9 @@
  *     are different answers. errno is never touched.
  *   - Nobody who waits burns CPU unless its mode is STRAIT_WAIT_SPIN.
  *
- * Who may call what at the same time: through one handle, one thread; a sender handle of "cells"
- * may be used by any number of threads. Handles of different sides or senders never exclude each
- * other. To move a handle to another thread, see strait_sender_give.
+ * A channel is one block of memory: a ring, and for each side an event count on which it sleeps and
+ * in which it says that it has closed. The block holds no pointer, so it may lie in memory of the
+ * caller's, and in memory that processes share. What belongs to one side alone lies in its handle.
  */
 #ifndef STRAIT_CHANNEL_H
 #define STRAIT_CHANNEL_H
@@ -47,7 +71,7 @@ struct strait_channel_options {
     uint32_t shared;           /* 1: the block will be mapped by several processes; no fd mode */
 };
 
-/* ---- the block; its fields are nobody's business but this file's and channel.c's ---- */
+/* ---- the block and the handles: their fields are private ---- */
 
 struct strait_channel {
     /* line 0: set once, by init */
@@ -60,15 +84,13 @@ struct strait_channel {
     uint32_t fenced; /* senders and receivers pay for the sleepers' order with a fence */
     uint32_t sender_wait;
     uint32_t receiver_wait;
-    int32_t sender_fd; /* -1: none */
-    int32_t receiver_fd;
     uint32_t allocated; /* by strait_channel_create */
     /* line 1: receiver writes when it goes to sleep and when it closes, senders when they wake it;
      * senders read it at each send */
-    STRAIT_LINE_ALIGNED struct strait_signal receiver;
+    STRAIT_LINE_ALIGNED struct strait_p_event_count receiver;
     /* line 2: senders write when they go to sleep and when the last one closes, the receiver when
      * it wakes them; the receiver reads it at each receive */
-    STRAIT_LINE_ALIGNED struct strait_signal sender;
+    STRAIT_LINE_ALIGNED struct strait_p_event_count sender;
     uint32_t open_senders; /* senders write, when they open and close */
 };
 
@@ -77,64 +99,47 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, receiver) == 1 * STRAIT_LIN
 STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, sender) == 2 * STRAIT_LINE, "line 2");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_channel) == 3 * STRAIT_LINE, "the ring follows line 2");
 
-static inline void *strait_channel_ring(struct strait_channel *channel)
-{
-    return channel + 1;
-}
-
-/* Which thread is at either end, 0: none; private. */
-struct strait_threads {
+/* Which thread is at either end, 0: none; whoever has the end writes. */
+struct strait_p_threads {
     uint32_t sender;
     uint32_t receiver;
 };
 
-/* What both kinds of handle hold; private. */
-struct strait_handle {
+/* What both kinds of handle hold. */
+struct strait_p_handle {
     struct strait_channel *channel;
     const struct strait_variant *variant;
     const uint32_t *cancel; /* a flag that ends every wait, or NULL */
     uint32_t fenced;
-    uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought */
+    uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought; a hint where
+                         several threads write it */
     int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle; 0: the first that does;
                          -t: given away by t */
-    struct strait_threads *threads; /* of a port's channel; NULL: not known */
+    struct strait_p_threads *threads; /* of a port's channel; NULL: not known */
 };
 
 /* A sending side's handle. It holds no pointer into itself: it may be moved, as by sending it in a
  * message, while no call uses it. Of two copies, one is to be used. */
 struct strait_sender {
-    struct strait_handle handle;
+    struct strait_p_handle handle;
     void *end;
-    struct strait_spsc *direct; /* the same where it is inlined, for it is one and not fenced */
+    struct strait_spsc *direct; /* the same where it is one and may be used inline, or NULL */
 };
 
-/* The receiving side's handle. */
+/* The receiving side's handle; likewise. */
 struct strait_receiver {
-    struct strait_handle handle;
+    struct strait_p_handle handle;
     void *ring;
-    struct strait_spsc *direct; /* likewise */
+    struct strait_spsc *direct;
 };
 
-/* ---- open and close: cold calls, 0 or -errno ---- */
+/* ---- make one: cold calls, 0 or -errno ---- */
 
-/* The bytes that a block for these options needs; NULL means the defaults.
- * -EINVAL: a number out of range, an unknown variant, or an unknown non-zero tail of the options.
- */
-STRAIT_API int strait_channel_size(const struct strait_channel_options *options, size_t *size);
-
-/* Makes a channel in `size` bytes of the caller's, aligned to STRAIT_LINE, which must live until
- * strait_channel_destroy. *channel is the memory itself.
- * -EINVAL: options as above, misaligned memory, fd mode in a shared block; -ENOSPC: `size` is too
- * small; -EMFILE, -ENFILE, -ENOMEM: no eventfd to be had. */
-STRAIT_API int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
-                                   const struct strait_channel_options *options);
-
-/* The same in memory of its own. -ENOMEM besides. */
+/* Makes a channel; NULL options mean the defaults. -EINVAL: a number out of range, an unknown
+ * variant, fd mode in a shared block, or an unknown non-zero tail of the options; -ENOMEM; -EMFILE,
+ * -ENFILE: no eventfd to be had. Any thread; does not block. */
 STRAIT_API int strait_channel_create(struct strait_channel **channel,
                                      const struct strait_channel_options *options);
-
-/* For another process that has mapped a shared block: checks it. -EINVAL: not a channel. */
-STRAIT_API int strait_channel_open(struct strait_channel **channel, void *memory, size_t size);
 
 /* What to do with a message that nobody received. `message` is gone after the call. */
 typedef void strait_drop_fn(void *message, void *context);
@@ -148,10 +153,11 @@ STRAIT_API void strait_channel_destroy(struct strait_channel *channel, strait_dr
 
 /* Opens a sender, for the calling thread to use. -EBUSY: the variant has no end left (spsc: one;
  * lanes: `senders`), or another sender is open in fd mode, which serves one thread; -EPIPE: the
- * sending side is closed. */
+ * sending side is closed. Does not block. */
 STRAIT_API int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel);
 
-/* Opens the receiver, for the calling thread to use. One at a time: that is the caller's care. */
+/* Opens the receiver, for the calling thread to use. One at a time: that is the caller's care. 0.
+ * Does not block. */
 STRAIT_API int strait_receiver_open(struct strait_receiver *receiver,
                                     struct strait_channel *channel);
 
@@ -164,49 +170,133 @@ STRAIT_API void strait_sender_close(struct strait_sender *sender);
  * waits for strait_channel_destroy. Otherwise as strait_sender_close. */
 STRAIT_API void strait_receiver_close(struct strait_receiver *receiver);
 
-/* Hands a handle over: its owner gives it away; the two threads synchronise by whatever means (a
- * message that holds the handle itself will do); the new owner adopts it. In between it is
- * nobody's: it may be moved, closed or destroyed with the message it lies in, but not used. Whoever
- * gave it may take it back by adopting it, as when the message could not be sent. Giving forgets
- * the cancel flag, which was the old owner's. To keep the flag, adopt without giving: the handle of
- * a plain channel allows that, an end of a port does not. Neither call blocks. STRAIT_CHECKED: who
- * uses or gives what another owns or what is nobody's, or adopts another's end of a port, ends the
- * program.
- */
-STRAIT_API void strait_sender_give(struct strait_sender *sender);
-STRAIT_API void strait_receiver_give(struct strait_receiver *receiver);
-STRAIT_API void strait_sender_adopt(struct strait_sender *sender);
-STRAIT_API void strait_receiver_adopt(struct strait_receiver *receiver);
+/* ---- private: what the calls below are made of ---- */
 
-/* Ends waits through this handle with -ECANCELED while *flag (written with release order by any
- * thread) is not 0. NULL: nothing does. The thread that sets the flag then calls strait_wake. */
-STRAIT_API void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag);
-STRAIT_API void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t *flag);
+/* Out of line: STRAIT_CHECKED found a second thread on a handle. Ends the program. */
+STRAIT_API void strait_p_check_owner(struct strait_p_handle *handle, const char *rule);
 
-/* Wakes whoever waits on either side, to look again. Any thread; does not block. */
-STRAIT_API void strait_channel_wake(struct strait_channel *channel);
+#ifdef STRAIT_CHECKED
+#define STRAIT_P_CHECK_RECEIVER(RECEIVER)                                                          \
+    strait_p_check_owner(&(RECEIVER)->handle, "a receiver handle is used by one thread at a time")
+#define STRAIT_P_CHECK_SENDER(SENDER)                                                              \
+    ((SENDER)->handle.variant->senders == STRAIT_SENDERS_ANY                                       \
+         ? (void)0                                                                                 \
+         : strait_p_check_owner(&(SENDER)->handle,                                                 \
+                                "a sender handle is used by one thread at a time"))
+#else
+#define STRAIT_P_CHECK_RECEIVER(RECEIVER) ((void)0)
+#define STRAIT_P_CHECK_SENDER(SENDER) ((void)0)
+#endif
 
-/* ---- wait: cold calls that block until the deadline at most ---- */
+/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EAGAIN if not. */
+STRAIT_API ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver);
+
+/* Out of line: waits. 0: look again; or as strait_send, strait_receive. */
+STRAIT_API int strait_p_sender_park(struct strait_sender *sender, int64_t deadline);
+STRAIT_API int strait_p_receiver_park(struct strait_receiver *receiver, int64_t deadline);
+
+/* ---- the hot path: inline, no system call unless a sleeper must be woken ---- */
+
+/* Sends up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: full; -EPIPE: closed. The
+ * sender's thread; does not block. */
+static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
+                                        size_t n)
+{
+    struct strait_p_handle *handle = &sender->handle;
+    struct strait_p_event_count *peer = &handle->channel->receiver;
+    size_t sent;
+    STRAIT_P_CHECK_SENDER(sender);
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&peer->word) & STRAIT_P_CLOSED)) { /* a hint */
+        return -EPIPE;
+    }
+    if (STRAIT_LIKELY(sender->direct)) {
+        sent = strait_spsc_try_send(sender->direct, messages, n);
+        if (STRAIT_LIKELY(sent)) {
+            strait_p_notify(peer, false);
+        }
+    } else {
+        sent = handle->variant->try_send(sender->end, messages, n);
+        STRAIT_ASSUME(sent <= n);
+        if (STRAIT_LIKELY(sent)) {
+            strait_p_notify(peer, handle->fenced);
+        }
+    }
+    return sent || !n ? (ptrdiff_t)sent : -EAGAIN;
+}
+
+/* Receives up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: empty; -EPIPE: closed
+ * and nothing left. The receiver's thread; does not block. */
+static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
+                                           size_t n)
+{
+    struct strait_p_handle *handle = &receiver->handle;
+    struct strait_p_event_count *peer = &handle->channel->sender;
+    size_t received;
+    STRAIT_P_CHECK_RECEIVER(receiver);
+    if (STRAIT_LIKELY(receiver->direct)) {
+        received = strait_spsc_try_receive(receiver->direct, messages, n);
+        if (STRAIT_LIKELY(received)) {
+            strait_p_notify(peer, false);
+        }
+    } else {
+        received = handle->variant->try_receive(receiver->ring, messages, n);
+        STRAIT_ASSUME(received <= n);
+        if (STRAIT_LIKELY(received)) {
+            strait_p_notify(peer, handle->fenced);
+        }
+    }
+    return received || !n ? (ptrdiff_t)received : strait_p_receive_nothing(receiver);
+}
+
+/* ---- waiting: these block until the deadline at most ---- */
 
 /* Sends all n messages, waiting for room. Returns how many were sent, the first ones: fewer than n
  * if the channel closed, the deadline passed or the wait was cancelled in between. If not even one
  * was: -EPIPE, -ETIMEDOUT, -ECANCELED; -EDEADLK if it would wait for room that only the calling
  * thread could make, which has the other end of the port. What was not sent stays the caller's. A
- * worker's waits, whatever the handle, are cancelled when it is asked to stop. */
-STRAIT_API ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
-                                 int64_t deadline);
+ * worker's waits, whatever the handle, are cancelled when it is asked to stop. The sender's
+ * thread. */
+static inline ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
+                                    int64_t deadline)
+{
+    const char *from = (const char *)messages;
+    size_t sent = 0;
+    while (sent < n) {
+        ptrdiff_t result = strait_try_send(sender, from, n - sent);
+        if (STRAIT_UNLIKELY(result == -EAGAIN)) {
+            result = strait_p_sender_park(sender, deadline);
+        }
+        if (STRAIT_UNLIKELY(result < 0)) {
+            return sent ? (ptrdiff_t)sent : result;
+        }
+        from += (size_t)result * sender->handle.channel->message_size;
+        sent += (size_t)result;
+    }
+    return (ptrdiff_t)sent;
+}
 
-/* Receives 1 to n messages, waiting for the first. -EPIPE: closed and nothing left; -ETIMEDOUT;
- * -ECANCELED; -EDEADLK: it would wait for itself to send, through the other end of the port; or a
- * loop holds the receiver (see strait_receiver_hold). */
-STRAIT_API ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages, size_t n,
-                                    int64_t deadline);
+/* Receives 1 to n messages, waiting for the first. How many; -EPIPE: closed and nothing left;
+ * -ETIMEDOUT; -ECANCELED; -EDEADLK: it would wait for the calling thread itself to send, through
+ * the other end of the port. The receiver's thread. */
+static inline ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages, size_t n,
+                                       int64_t deadline)
+{
+    for (;;) {
+        ptrdiff_t result = strait_try_receive(receiver, messages, n);
+        if (STRAIT_UNLIKELY(result == -EAGAIN)) {
+            result = strait_p_receiver_park(receiver, deadline);
+        }
+        if (result != 0 || !n) {
+            return result;
+        }
+    }
+}
+
+/* Waits until there is room. 0, or as strait_send. Another sender may be faster. */
+STRAIT_API int strait_send_wait(struct strait_sender *sender, int64_t deadline);
 
 /* Waits until a message can be taken. 0, or as strait_receive. */
 STRAIT_API int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline);
-
-/* Waits until there was room. 0, or as strait_send. Another sender may be faster. */
-STRAIT_API int strait_send_wait(struct strait_sender *sender, int64_t deadline);
 
 /* ---- event loops: a side whose mode is STRAIT_WAIT_FD ----
  *
@@ -215,153 +305,28 @@ STRAIT_API int strait_send_wait(struct strait_sender *sender, int64_t deadline);
  * when it is opened; a sender arms when it has got -EAGAIN.
  */
 
-/* The eventfd; -EINVAL if the side has another mode. It belongs to the channel. */
+/* The eventfd; -EINVAL if the side has another mode. It belongs to the channel. Any thread. */
 STRAIT_API int strait_receiver_fd(const struct strait_receiver *receiver);
 STRAIT_API int strait_sender_fd(const struct strait_sender *sender);
 
 /* Makes the fd unreadable until there is something to do: 1. If there already is: 0, and the fd
- * stays readable. -EINVAL: another mode. Costs a system call or two; does not block. */
+ * stays readable. -EINVAL: another mode. The side's thread; costs a system call or two; does not
+ * block. */
 STRAIT_API int strait_receiver_arm(struct strait_receiver *receiver);
 STRAIT_API int strait_sender_arm(struct strait_sender *sender);
 
-/* For a loop that hands messages to handlers as they lie in the channel. Moves the right to receive
- * to *held, which is the loop's own; whoever receives, peeks, waits or arms through `receiver`, as
- * a handler might, gets -EDEADLK, and no handler can take away the message that another is looking
- * at. The receiver may be closed meanwhile: then *held still releases what it has peeked, but is
- * not to be peeked again. A closed receiver stays as it is. The owner's thread; does not block. */
-STRAIT_API void strait_receiver_hold(struct strait_receiver *receiver,
-                                     struct strait_receiver *held);
-
-/* Gives it back; a receiver that was closed meanwhile stays so. The owner's thread; does not block.
- */
-STRAIT_API void strait_receiver_resume(struct strait_receiver *receiver,
-                                       const struct strait_receiver *held);
-
-/* ---- the hot path: inline, no system call unless a sleeper must be woken ---- */
-
-/* Out of line: wakes the side that sleeps on `signal`. */
-STRAIT_API void strait_signal_wake(struct strait_channel *channel, struct strait_signal *signal);
-
-/* Out of line: STRAIT_CHECKED found a second thread on a handle. Ends the program. */
-STRAIT_API void strait_checked_owner(struct strait_handle *handle, const char *rule);
-
-static inline void strait_check_owner(struct strait_handle *handle, const char *rule)
-{
-#ifdef STRAIT_CHECKED
-    strait_checked_owner(handle, rule);
-#else
-    (void)handle;
-    (void)rule;
-#endif
-}
-
-static inline void strait_check_sender(struct strait_sender *sender)
-{
-#ifdef STRAIT_CHECKED
-    if (sender->handle.variant->senders == STRAIT_SENDERS_ANY) {
-        return;
-    }
-#endif
-    strait_check_owner(&sender->handle, "a sender handle is used by one thread at a time");
-}
-
-/* Has the side that owns `signal` closed? */
-static inline bool strait_signal_closed(const struct strait_signal *signal)
-{
-    /* the side that owns the signal writes STRAIT_CLOSED; a hint here, exact where it is acted on
-     */
-    return (strait_load_relaxed(&signal->word) & STRAIT_CLOSED) != 0;
-}
-
-/* After something was published: what the sleeper's barrier needs of this side where it cannot be a
- * membarrier. */
-static inline void strait_signal_fence(const struct strait_handle *handle)
-{
-    if (STRAIT_UNLIKELY(handle->fenced)) {
-        /* wait.fence: pairs with wait.sleep; what was published, or else the sleeper's WAITING */
-        strait_full_fence();
-    }
-}
-
-/* After that: wakes the side that owns `signal` if it sleeps. */
-static inline void strait_signal_look(struct strait_handle *handle, struct strait_signal *signal)
-{
-    /* wait.notify: pairs with wait.sleep; what was published, or else the sleeper's WAITING */
-    strait_light_barrier();
-    /* the sleeper sets STRAIT_WAITING, its wakers clear it */
-    if (STRAIT_UNLIKELY(strait_load_relaxed(&signal->word) & STRAIT_WAITING)) {
-        strait_signal_wake(handle->channel, signal);
-    }
-}
-
-static inline void strait_signal_notify(struct strait_handle *handle, struct strait_signal *signal)
-{
-    strait_signal_fence(handle);
-    strait_signal_look(handle, signal);
-}
-
-/* Sends up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: full; -EPIPE: closed. */
-static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
-                                        size_t n)
-{
-    struct strait_handle *handle = &sender->handle;
-    strait_check_sender(sender);
-    struct strait_signal *peer = &handle->channel->receiver;
-    if (STRAIT_UNLIKELY(strait_signal_closed(peer))) {
-        return -EPIPE;
-    }
-    size_t sent;
-    struct strait_spsc *direct = sender->direct;
-    if (STRAIT_LIKELY(direct)) {
-        sent = strait_spsc_try_send(direct, messages, n);
-    } else {
-        sent = handle->variant->try_send(sender->end, messages, n);
-        STRAIT_ASSUME(sent <= n);
-        strait_signal_fence(handle);
-    }
-    if (STRAIT_UNLIKELY(sent == 0)) {
-        return n ? -EAGAIN : 0;
-    }
-    strait_signal_look(handle, peer);
-    return (ptrdiff_t)sent;
-}
-
-/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EDEADLK if a loop holds
- * the receiver, -EAGAIN if not. */
-STRAIT_API ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver);
-
-/* Receives up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: empty; -EPIPE: closed
- * and nothing left; -EDEADLK: called from a handler of the receiver's own loop. */
-static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
-                                           size_t n)
-{
-    struct strait_handle *handle = &receiver->handle;
-    strait_check_owner(handle, "a receiver handle is used by one thread at a time");
-    size_t received;
-    struct strait_spsc *direct = receiver->direct;
-    if (STRAIT_LIKELY(direct)) {
-        received = strait_spsc_try_receive(direct, messages, n);
-    } else {
-        received = handle->variant->try_receive(receiver->ring, messages, n);
-        STRAIT_ASSUME(received <= n);
-        strait_signal_fence(handle);
-    }
-    if (STRAIT_UNLIKELY(received == 0)) {
-        return n ? strait_receive_nothing(receiver) : 0;
-    }
-    strait_signal_look(handle, &handle->channel->sender);
-    return (ptrdiff_t)received;
-}
+/* ---- in place: without a copy ---- */
 
 /* Room for up to n messages in place: span->count of them, next to each other, to be written and
  * then committed, all of them. How many; -EAGAIN; -EPIPE. One reservation at a time and handle
- * ("cells": and thread). What is reserved is not sent before the commit, and must be committed. */
+ * ("cells": and thread). What is reserved is not sent before the commit, and must be committed. The
+ * sender's thread; does not block. */
 static inline ptrdiff_t strait_reserve(struct strait_sender *sender, size_t n,
                                        struct strait_span *span)
 {
-    struct strait_handle *handle = &sender->handle;
-    strait_check_sender(sender);
-    if (STRAIT_UNLIKELY(strait_signal_closed(&handle->channel->receiver))) {
+    struct strait_p_handle *handle = &sender->handle;
+    STRAIT_P_CHECK_SENDER(sender);
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&handle->channel->receiver.word) & STRAIT_P_CLOSED)) {
         return -EPIPE;
     }
     size_t count = handle->variant->reserve(sender->end, n, span);
@@ -371,27 +336,73 @@ static inline ptrdiff_t strait_reserve(struct strait_sender *sender, size_t n,
 /* Sends what was reserved. A receiver that has closed meanwhile leaves it to the drop callback. */
 static inline void strait_commit(struct strait_sender *sender, const struct strait_span *span)
 {
-    sender->handle.variant->commit(sender->end, span);
-    strait_signal_notify(&sender->handle, &sender->handle.channel->receiver);
+    struct strait_p_handle *handle = &sender->handle;
+    handle->variant->commit(sender->end, span);
+    strait_p_notify(&handle->channel->receiver, handle->fenced);
 }
 
 /* Up to n messages in place, without taking them: span->count, next to each other. How many;
- * -EAGAIN; -EPIPE; -EDEADLK. They stay valid until they are released. */
+ * -EAGAIN; -EPIPE. They stay valid until they are released. The receiver's thread; does not
+ * block. */
 static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
                                     struct strait_span *span)
 {
-    struct strait_handle *handle = &receiver->handle;
-    strait_check_owner(handle, "a receiver handle is used by one thread at a time");
-    size_t count = handle->variant->peek(receiver->ring, n, span);
-    return count || !n ? (ptrdiff_t)count : strait_receive_nothing(receiver);
+    STRAIT_P_CHECK_RECEIVER(receiver);
+    size_t count = receiver->handle.variant->peek(receiver->ring, n, span);
+    return count || !n ? (ptrdiff_t)count : strait_p_receive_nothing(receiver);
 }
 
 /* Takes what the last peek showed; lower span->count first to take fewer. */
 static inline void strait_release(struct strait_receiver *receiver, const struct strait_span *span)
 {
-    receiver->handle.variant->release(receiver->ring, span);
-    strait_signal_notify(&receiver->handle, &receiver->handle.channel->sender);
+    struct strait_p_handle *handle = &receiver->handle;
+    handle->variant->release(receiver->ring, span);
+    strait_p_notify(&handle->channel->sender, handle->fenced);
 }
+
+/* ---- handing a handle to another thread; ending its waits ---- */
+
+/* Its owner gives a handle away; the two threads synchronise by whatever means (a message that
+ * holds the handle itself will do); the new owner adopts it. In between it is nobody's: it may be
+ * moved, closed or destroyed with the message it lies in, but not used. Whoever gave it may take it
+ * back by adopting it, as when the message could not be sent. Giving forgets the cancel flag, which
+ * was the old owner's. To keep the flag, adopt without giving: the handle of a plain channel allows
+ * that, an end of a port does not. None of these blocks. STRAIT_CHECKED: who uses or gives what
+ * another owns or what is nobody's, or adopts another's end of a port, ends the program. */
+STRAIT_API void strait_sender_give(struct strait_sender *sender);
+STRAIT_API void strait_receiver_give(struct strait_receiver *receiver);
+STRAIT_API void strait_sender_adopt(struct strait_sender *sender);
+STRAIT_API void strait_receiver_adopt(struct strait_receiver *receiver);
+
+/* Ends waits through this handle with -ECANCELED while *flag (written with release order by any
+ * thread) is not 0. NULL: nothing does. The thread that sets the flag then calls
+ * strait_channel_wake. The handle's thread. */
+STRAIT_API void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag);
+STRAIT_API void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t *flag);
+
+/* Wakes whoever waits on either side, to look again. Any thread; does not block. */
+STRAIT_API void strait_channel_wake(struct strait_channel *channel);
+
+/* For a loop that hands messages to handlers as they lie in the channel: moves the right to receive
+ * to *held, and back; meanwhile whoever receives through `receiver` gets -EDEADLK. */
+STRAIT_API void strait_receiver_hold(struct strait_receiver *receiver,
+                                     struct strait_receiver *held);
+STRAIT_API void strait_receiver_resume(struct strait_receiver *receiver,
+                                       const struct strait_receiver *held);
+
+/* ---- a block of the caller's, or of several processes ---- */
+
+/* The bytes that a block for these options needs. -EINVAL as strait_channel_create. */
+STRAIT_API int strait_channel_size(const struct strait_channel_options *options, size_t *size);
+
+/* Makes a channel in `size` bytes of the caller's, aligned to STRAIT_LINE, which must live until
+ * strait_channel_destroy. *channel is the memory itself. Errors as strait_channel_create; -EINVAL:
+ * misaligned memory; -ENOSPC: `size` is too small. */
+STRAIT_API int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
+                                   const struct strait_channel_options *options);
+
+/* For another process that has mapped a shared block: checks it. -EINVAL: not a channel. */
+STRAIT_API int strait_channel_open(struct strait_channel **channel, void *memory, size_t size);
 
 #ifdef __cplusplus
 }

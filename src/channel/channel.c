@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "event_count.h"
 #include "memory.h"
 #include "options.h"
-#include "wait.h"
 
-#define MAGIC 0x73747231u /* "str1": of this layout */
+#define MAGIC 0x73747232u /* "str2": of this layout */
 
 /* ---- options ---- */
 
@@ -92,21 +92,23 @@ int strait_channel_size(const struct strait_channel_options *given, size_t *size
 
 /* ---- the block ---- */
 
-static int open_fd(enum strait_wait mode, int32_t *fd)
+/* An event count, with an fd where the side's mode wants one. */
+static int open_event(struct strait_p_event_count *event, enum strait_wait mode, bool shared)
 {
-    *fd = -1;
-    return mode == STRAIT_WAIT_FD ? strait_fd_open(fd) : 0;
+    int fd = -1;
+    int error = mode == STRAIT_WAIT_FD ? strait_p_fd_open(&fd) : 0;
+    strait_p_event_count_init(event, fd, shared);
+    return error;
 }
 
-static int open_fds(struct strait_channel *channel, const struct strait_channel_options *options)
+static int open_events(struct strait_channel *channel, const struct strait_channel_options *options)
 {
-    int error = open_fd(options->sender, &channel->sender_fd);
-    if (error) {
-        return error;
-    }
-    error = open_fd(options->receiver, &channel->receiver_fd);
-    if (error) {
-        strait_fd_close(channel->sender_fd);
+    int error = open_event(&channel->sender, options->sender, options->shared);
+    if (!error) {
+        error = open_event(&channel->receiver, options->receiver, options->shared);
+        if (error) {
+            strait_p_fd_close(channel->sender.fd);
+        }
     }
     return error;
 }
@@ -138,7 +140,7 @@ int strait_channel_init(struct strait_channel **out, void *memory, size_t size,
     }
     struct strait_channel *channel = memory;
     memset(channel, 0, sizeof(*channel));
-    error = open_fds(channel, &options);
+    error = open_events(channel, &options);
     if (error) {
         return error;
     }
@@ -147,10 +149,10 @@ int strait_channel_init(struct strait_channel **out, void *memory, size_t size,
     channel->message_size = (uint32_t)options.message_size;
     channel->senders = options.senders;
     channel->shared = options.shared;
-    channel->fenced = options.shared || !strait_heavy_barrier_available();
+    channel->fenced = options.shared || !strait_p_heavy_barrier_available();
     channel->sender_wait = options.sender;
     channel->receiver_wait = options.receiver;
-    variant->init(strait_channel_ring(channel), &shape);
+    variant->init((void *)(channel + 1), &shape);
     channel->magic = MAGIC;
     *out = channel;
     return 0;
@@ -195,7 +197,7 @@ int strait_channel_open(struct strait_channel **out, void *memory, size_t size)
 static void drop_leftovers(struct strait_channel *channel, strait_drop_fn *drop, void *context)
 {
     const struct strait_variant *variant = strait_variant_at(channel->variant);
-    void *ring = strait_channel_ring(channel);
+    void *ring = (void *)(channel + 1);
     struct strait_span span;
     while (variant->peek(ring, channel->capacity, &span)) {
         for (size_t i = 0; i < span.count; i++) {
@@ -213,24 +215,16 @@ void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop
     if (drop) {
         drop_leftovers(channel, drop, context);
     }
-    strait_fd_close(channel->sender_fd);
-    strait_fd_close(channel->receiver_fd);
+    strait_p_fd_close(channel->sender.fd);
+    strait_p_fd_close(channel->receiver.fd);
     channel->magic = 0;
     if (channel->allocated) {
         free(channel);
     }
 }
 
-/* ---- waking ---- */
-
-void strait_signal_wake(struct strait_channel *channel, struct strait_signal *signal)
-{
-    int fd = signal == &channel->receiver ? channel->receiver_fd : channel->sender_fd;
-    strait_signal_rouse(signal, fd, channel->shared);
-}
-
 void strait_channel_wake(struct strait_channel *channel)
 {
-    strait_signal_kick(&channel->sender, channel->sender_fd, channel->shared);
-    strait_signal_kick(&channel->receiver, channel->receiver_fd, channel->shared);
+    strait_p_wake(&channel->sender);
+    strait_p_wake(&channel->receiver);
 }

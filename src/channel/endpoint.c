@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* handle: a side of a channel: how it is opened, closed and handed over, and how it waits. */
+/* endpoint: a side of a channel: how it is opened, closed and handed over, and how it waits. */
 #include "strait/channel.h"
 
 #include <stdio.h>
@@ -17,10 +17,8 @@
 /* What a closed handle points to: the hot path finds both sides closed there, and a ring that
  * never has room nor messages, without a check of its own. */
 static struct strait_channel closed_channel = {
-    .sender_fd = -1,
-    .receiver_fd = -1,
-    .receiver = {.word = STRAIT_CLOSED},
-    .sender = {.word = STRAIT_CLOSED},
+    .receiver = {.word = STRAIT_P_CLOSED, .fd = -1},
+    .sender = {.word = STRAIT_P_CLOSED, .fd = -1},
 };
 
 static bool closed_has_room(void *end)
@@ -81,24 +79,24 @@ static const struct strait_variant held_variant = {
     .try_receive = closed_receive,
 };
 
-static void handle_open(struct strait_handle *handle, struct strait_channel *channel)
+static void handle_open(struct strait_p_handle *handle, struct strait_channel *channel)
 {
     handle->channel = channel;
     handle->variant = strait_variant_at(channel->variant);
     handle->cancel = NULL;
     handle->fenced = channel->fenced;
-    handle->spin_ns = STRAIT_SPIN_NS;
+    handle->spin_ns = STRAIT_P_SPIN_NS;
     handle->owner = 0;
     handle->threads = NULL;
 }
 
 /* Where the variant of that name is inlined. */
-static bool is_direct(const struct strait_handle *handle, const char *name)
+static bool is_direct(const struct strait_p_handle *handle, const char *name)
 {
     return !handle->fenced && strcmp(handle->variant->name, name) == 0;
 }
 
-static void handle_close(struct strait_handle *handle)
+static void handle_close(struct strait_p_handle *handle)
 {
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
@@ -107,7 +105,7 @@ static void handle_close(struct strait_handle *handle)
 }
 
 /* Or never opened: all zero. */
-static bool handle_closed(const struct strait_handle *handle)
+static bool handle_closed(const struct strait_p_handle *handle)
 {
     return !handle->channel || handle->channel == &closed_channel;
 }
@@ -121,7 +119,7 @@ static int count_sender(struct strait_channel *channel)
         if (open & SENDERS_CLOSED) {
             return -EPIPE;
         }
-        if (open && channel->sender_fd >= 0) {
+        if (open && channel->sender.fd >= 0) {
             return -EBUSY; /* one fd cannot tell two loops apart */
         }
         /* senders.open: pairs with senders.close; nothing but the count */
@@ -146,7 +144,7 @@ int strait_sender_open(struct strait_sender *sender, struct strait_channel *chan
 {
     handle_open(&sender->handle, channel);
     sender->direct = NULL;
-    sender->end = sender->handle.variant->attach(strait_channel_ring(channel));
+    sender->end = sender->handle.variant->attach((void *)(channel + 1));
     if (!sender->end) {
         handle_close(&sender->handle);
         return -EBUSY;
@@ -167,11 +165,11 @@ int strait_sender_open(struct strait_sender *sender, struct strait_channel *chan
 int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel *channel)
 {
     handle_open(&receiver->handle, channel);
-    receiver->ring = strait_channel_ring(channel);
+    receiver->ring = (void *)(channel + 1);
     receiver->direct = is_direct(&receiver->handle, "spsc") ? receiver->ring : NULL;
     strait_receiver_adopt(receiver);
     receiver->handle.owner = 0;
-    if (channel->receiver_fd >= 0) {
+    if (channel->receiver.fd >= 0) {
         strait_receiver_arm(receiver); /* a loop may watch the fd before it ever looks */
     }
     return 0;
@@ -179,7 +177,7 @@ int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel
 
 void strait_sender_close(struct strait_sender *sender)
 {
-    struct strait_handle handle = sender->handle;
+    struct strait_p_handle handle = sender->handle;
     if (handle_closed(&handle)) {
         return;
     }
@@ -187,21 +185,21 @@ void strait_sender_close(struct strait_sender *sender)
     handle_close(&sender->handle);
     sender->direct = NULL;
     if (uncount_sender(handle.channel)) {
-        strait_signal_close(&handle.channel->sender);
-        strait_signal_notify(&handle, &handle.channel->receiver);
+        strait_p_event_close(&handle.channel->sender);
+        strait_p_notify(&handle.channel->receiver, handle.fenced);
     }
 }
 
 void strait_receiver_close(struct strait_receiver *receiver)
 {
-    struct strait_handle handle = receiver->handle;
+    struct strait_p_handle handle = receiver->handle;
     if (handle_closed(&handle)) {
         return;
     }
     handle_close(&receiver->handle);
     receiver->direct = NULL;
-    strait_signal_close(&handle.channel->receiver);
-    strait_signal_notify(&handle, &handle.channel->sender);
+    strait_p_event_close(&handle.channel->receiver);
+    strait_p_notify(&handle.channel->sender, handle.fenced);
 }
 
 /* ---- hand-over ---- */
@@ -215,7 +213,7 @@ static int32_t thread_id(void)
     return id;
 }
 
-static void misused(const struct strait_handle *handle, const char *rule, const char *how)
+static void misused(const struct strait_p_handle *handle, const char *rule, const char *how)
 {
     int owner = (int)handle->owner;
     fprintf(stderr, "strait: %s: handle %p of channel %p %s thread %d, %s by %d\n", rule,
@@ -224,7 +222,7 @@ static void misused(const struct strait_handle *handle, const char *rule, const 
     abort();
 }
 
-void strait_checked_owner(struct strait_handle *handle, const char *rule)
+void strait_p_check_owner(struct strait_p_handle *handle, const char *rule)
 {
     if (!handle->owner) {
         handle->owner = thread_id();
@@ -234,7 +232,7 @@ void strait_checked_owner(struct strait_handle *handle, const char *rule)
     }
 }
 
-static void handle_give(struct strait_handle *handle, uint32_t *thread)
+static void handle_give(struct strait_p_handle *handle, uint32_t *thread)
 {
     handle->owner = -thread_id();
     handle->cancel = NULL;
@@ -245,7 +243,7 @@ static void handle_give(struct strait_handle *handle, uint32_t *thread)
 }
 
 /* `thread`: of a port, whose ends have an owner from the first. */
-static void handle_adopt(struct strait_handle *handle, uint32_t *thread, const char *rule)
+static void handle_adopt(struct strait_p_handle *handle, uint32_t *thread, const char *rule)
 {
 #ifdef STRAIT_CHECKED
     if (thread && handle->owner > 0 && handle->owner != thread_id()) {
@@ -261,12 +259,12 @@ static void handle_adopt(struct strait_handle *handle, uint32_t *thread, const c
     }
 }
 
-static uint32_t *sending_thread(const struct strait_handle *handle)
+static uint32_t *sending_thread(const struct strait_p_handle *handle)
 {
     return handle->threads ? &handle->threads->sender : NULL;
 }
 
-static uint32_t *receiving_thread(const struct strait_handle *handle)
+static uint32_t *receiving_thread(const struct strait_p_handle *handle)
 {
     return handle->threads ? &handle->threads->receiver : NULL;
 }
@@ -274,37 +272,37 @@ static uint32_t *receiving_thread(const struct strait_handle *handle)
 void strait_sender_give(struct strait_sender *sender)
 {
     if (!handle_closed(&sender->handle)) {
-        strait_check_sender(sender);
+        STRAIT_P_CHECK_SENDER(sender);
         handle_give(&sender->handle, sending_thread(&sender->handle));
     }
 }
 
 void strait_receiver_give(struct strait_receiver *receiver)
 {
-    struct strait_handle *handle = &receiver->handle;
+    struct strait_p_handle *handle = &receiver->handle;
     if (!handle_closed(handle)) {
-        strait_check_owner(handle, "a receiver handle is used by one thread at a time");
+        STRAIT_P_CHECK_RECEIVER(receiver);
         handle_give(handle, receiving_thread(handle));
     }
 }
 
 void strait_sender_adopt(struct strait_sender *sender)
 {
-    struct strait_handle *handle = &sender->handle;
+    struct strait_p_handle *handle = &sender->handle;
     if (handle->variant->senders == STRAIT_SENDERS_ANY) {
         handle->owner = 0; /* anybody's */
     }
     handle_adopt(handle, sending_thread(handle),
                  "a port's sender handle is given away before another thread adopts it");
-    strait_signal_place(&handle->channel->sender, handle->variant->senders == STRAIT_SENDERS_ONE);
+    strait_p_event_place(&handle->channel->sender, handle->variant->senders == STRAIT_SENDERS_ONE);
 }
 
 void strait_receiver_adopt(struct strait_receiver *receiver)
 {
-    struct strait_handle *handle = &receiver->handle;
+    struct strait_p_handle *handle = &receiver->handle;
     handle_adopt(handle, receiving_thread(handle),
                  "a port's receiver handle is given away before another thread adopts it");
-    strait_signal_place(&handle->channel->receiver, true);
+    strait_p_event_place(&handle->channel->receiver, true);
 }
 
 void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag)
@@ -341,7 +339,7 @@ static bool sender_ready(void *side)
 {
     struct strait_sender *sender = side;
     return sender->handle.variant->has_room(sender->end) ||
-           strait_signal_closed(&sender->handle.channel->receiver);
+           strait_p_event_closed(&sender->handle.channel->receiver);
 }
 
 static bool receiver_ready(void *side)
@@ -349,160 +347,133 @@ static bool receiver_ready(void *side)
     struct strait_receiver *receiver = side;
     struct strait_span span;
     return receiver->handle.variant->peek(receiver->ring, 1, &span) ||
-           strait_signal_closed(&receiver->handle.channel->sender);
+           strait_p_event_closed(&receiver->handle.channel->sender);
 }
 
 /* The part that is alike for both sides. */
-static struct strait_waiter handle_waiter(struct strait_handle *handle, void *side,
-                                          struct strait_signal *own,
-                                          const struct strait_signal *peer)
+static struct strait_p_waiter handle_waiter(struct strait_p_handle *handle, void *side,
+                                            struct strait_p_event_count *own,
+                                            const struct strait_p_event_count *peer)
 {
-    struct strait_waiter waiter = {
+    struct strait_p_waiter waiter = {
         .own = own,
         .peer = peer,
         .side = side,
         .cancel = handle->cancel,
         .spin_ns = &handle->spin_ns,
         .fenced = handle->fenced,
-        .shared = handle->channel->shared,
     };
     return waiter;
 }
 
-static struct strait_waiter sender_waiter(struct strait_sender *sender)
+static struct strait_p_waiter sender_waiter(struct strait_sender *sender)
 {
-    struct strait_handle *handle = &sender->handle;
+    struct strait_p_handle *handle = &sender->handle;
     struct strait_channel *channel = handle->channel;
-    struct strait_waiter waiter =
+    struct strait_p_waiter waiter =
         handle_waiter(handle, sender, &channel->sender, &channel->receiver);
     waiter.ready = sender_ready;
     waiter.mode = (enum strait_wait)channel->sender_wait;
-    waiter.fd = channel->sender_fd;
     waiter.sole = handle->variant->senders == STRAIT_SENDERS_ONE;
     return waiter;
 }
 
-static struct strait_waiter receiver_waiter(struct strait_receiver *receiver)
+static struct strait_p_waiter receiver_waiter(struct strait_receiver *receiver)
 {
-    struct strait_handle *handle = &receiver->handle;
+    struct strait_p_handle *handle = &receiver->handle;
     struct strait_channel *channel = handle->channel;
-    struct strait_waiter waiter =
+    struct strait_p_waiter waiter =
         handle_waiter(handle, receiver, &channel->receiver, &channel->sender);
     waiter.ready = receiver_ready;
     waiter.mode = (enum strait_wait)channel->receiver_wait;
-    waiter.fd = channel->receiver_fd;
     waiter.sole = true;
     return waiter;
 }
 
 /* Waits, unless the thread that could end the wait is the calling one. */
-static int wait_for(const struct strait_waiter *waiter, const uint32_t *thread, int64_t deadline)
+static int park(const struct strait_p_waiter *waiter, const uint32_t *thread, int64_t deadline)
 {
-    /* whoever has that end writes it: it is our number only while the end is ours */
+    /* it is our number only while that end is ours */
     if (!thread || strait_load_relaxed(thread) != (uint32_t)thread_id() ||
         strait_now() >= deadline) {
-        return strait_wait(waiter, deadline);
+        return strait_p_park(waiter, deadline);
     }
-    int result = strait_wait(waiter, 0);
+    int result = strait_p_park(waiter, 0);
     return result == -ETIMEDOUT ? -EDEADLK : result;
 }
 
-ptrdiff_t strait_receive_nothing(struct strait_receiver *receiver)
+ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver)
 {
-    const struct strait_handle *handle = &receiver->handle;
+    const struct strait_p_handle *handle = &receiver->handle;
     struct strait_span span;
     if (handle->variant == &held_variant) {
         return -EDEADLK;
     }
-    /* signal.closed: pairs with signal.update; every message of the senders that closed */
-    if (!(strait_load_acquire(&handle->channel->sender.word) & STRAIT_CLOSED)) {
+    if (!strait_p_event_closed(&handle->channel->sender)) {
         return -EAGAIN;
     }
     return handle->variant->peek(receiver->ring, 1, &span) ? -EAGAIN : -EPIPE;
 }
 
+int strait_p_sender_park(struct strait_sender *sender, int64_t deadline)
+{
+    struct strait_p_waiter waiter = sender_waiter(sender);
+    return park(&waiter, receiving_thread(&sender->handle), deadline);
+}
+
+int strait_p_receiver_park(struct strait_receiver *receiver, int64_t deadline)
+{
+    struct strait_p_waiter waiter = receiver_waiter(receiver);
+    bool sole = receiver->handle.variant->senders == STRAIT_SENDERS_ONE;
+    return park(&waiter, sole ? sending_thread(&receiver->handle) : NULL, deadline);
+}
+
 int strait_send_wait(struct strait_sender *sender, int64_t deadline)
 {
-    struct strait_waiter waiter = sender_waiter(sender);
-    int error = wait_for(&waiter, receiving_thread(&sender->handle), deadline);
-    return !error && strait_signal_closed(&sender->handle.channel->receiver) ? -EPIPE : error;
+    int error = 0;
+    while (!error && !sender_ready(sender)) {
+        error = strait_p_sender_park(sender, deadline);
+    }
+    return !error && strait_p_event_closed(&sender->handle.channel->receiver) ? -EPIPE : error;
 }
 
 int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline)
 {
-    struct strait_waiter waiter = receiver_waiter(receiver);
     struct strait_span span;
-    bool sole = receiver->handle.variant->senders == STRAIT_SENDERS_ONE;
-    const uint32_t *thread = sole ? sending_thread(&receiver->handle) : NULL;
     for (;;) {
         ptrdiff_t seen = strait_peek(receiver, 1, &span);
-        if (seen != -EAGAIN) {
+        if (seen == -EAGAIN) {
+            seen = strait_p_receiver_park(receiver, deadline);
+        }
+        if (seen != 0) {
             return seen > 0 ? 0 : (int)seen;
-        }
-        int error = wait_for(&waiter, thread, deadline);
-        if (error) {
-            return error;
-        }
-    }
-}
-
-ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
-                      int64_t deadline)
-{
-    size_t message_size = sender->handle.channel->message_size;
-    size_t sent = 0;
-    while (sent < n) {
-        ptrdiff_t result =
-            strait_try_send(sender, (const char *)messages + sent * message_size, n - sent);
-        if (result == -EAGAIN) {
-            result = strait_send_wait(sender, deadline);
-        }
-        if (result < 0) {
-            return sent ? (ptrdiff_t)sent : result;
-        }
-        sent += (size_t)result;
-    }
-    return (ptrdiff_t)sent;
-}
-
-ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages, size_t n,
-                         int64_t deadline)
-{
-    for (;;) {
-        ptrdiff_t result = strait_try_receive(receiver, messages, n);
-        if (result != -EAGAIN) {
-            return result;
-        }
-        int error = strait_receive_wait(receiver, deadline);
-        if (error) {
-            return error;
         }
     }
 }
 
 int strait_sender_fd(const struct strait_sender *sender)
 {
-    int fd = sender->handle.channel->sender_fd;
+    int fd = sender->handle.channel->sender.fd;
     return fd >= 0 ? fd : -EINVAL;
 }
 
 int strait_receiver_fd(const struct strait_receiver *receiver)
 {
-    int fd = receiver->handle.channel->receiver_fd;
+    int fd = receiver->handle.channel->receiver.fd;
     return fd >= 0 ? fd : -EINVAL;
 }
 
 int strait_sender_arm(struct strait_sender *sender)
 {
-    struct strait_waiter waiter = sender_waiter(sender);
-    return waiter.fd >= 0 ? strait_arm(&waiter) : -EINVAL;
+    struct strait_p_waiter waiter = sender_waiter(sender);
+    return waiter.own->fd >= 0 ? strait_p_arm(&waiter) : -EINVAL;
 }
 
 int strait_receiver_arm(struct strait_receiver *receiver)
 {
-    struct strait_waiter waiter = receiver_waiter(receiver);
+    struct strait_p_waiter waiter = receiver_waiter(receiver);
     if (receiver->handle.variant == &held_variant) {
         return -EDEADLK;
     }
-    return waiter.fd >= 0 ? strait_arm(&waiter) : -EINVAL;
+    return waiter.own->fd >= 0 ? strait_p_arm(&waiter) : -EINVAL;
 }

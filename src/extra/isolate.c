@@ -445,32 +445,13 @@ void strait_isolate_woke(struct strait_isolate *isolate, int64_t time)
     strait_idle_over();
 }
 
-/* The end of the worker's time so far. */
-static int64_t usage_now(const struct strait_isolate *isolate)
-{
-    /* the worker writes it, once */
-    uint64_t ended_at = strait_wide_load_relaxed(&isolate->ended_at);
-    return ended_at ? (int64_t)ended_at : strait_now();
-}
-
-/* The word must not change while the clock is read: time that a reader lost in between is not the
- * worker's. Each turn is a wait of the worker's that began or ended in these few instructions. */
 static void usage_times(const struct strait_isolate *isolate, struct strait_usage *usage)
 {
-    uint64_t word;
-    uint64_t before;
     int64_t now;
-    /* the worker writes it */
-    word = strait_wide_load_relaxed(&isolate->idle.word);
-    do {
-        before = word;
-        now = usage_now(isolate);
-        /* the worker writes it */
-        word = strait_wide_load_relaxed(&isolate->idle.word);
-    } while (word != before);
-    /* the worker has written it before anybody could ask */
+    usage->idle_ns = strait_idle_read(&isolate->idle, &now);
+    uint64_t ended_at = strait_wide_load_relaxed(&isolate->ended_at);
+    now = ended_at ? (int64_t)ended_at : now;
     usage->online_ns = now - (int64_t)strait_wide_load_relaxed(&isolate->online_at);
-    usage->idle_ns = strait_idle_until(word, now);
     if (usage->idle_ns > usage->online_ns) {
         usage->idle_ns = usage->online_ns;
     }

@@ -73,10 +73,10 @@ static void wake_sleeper(struct strait_pool *pool)
     int here = sched_getcpu();
     struct pool_worker *worker = idle_next(pool, 0);
     for (; worker; worker = idle_next(pool, worker->number + 1)) {
-        /* the worker sets STRAIT_WAITING, its wakers clear it */
-        if (strait_load_relaxed(&worker->signal.word) & STRAIT_WAITING) {
+        /* the worker sets STRAIT_P_WAITING, its wakers clear it */
+        if (strait_load_relaxed(&worker->signal.word) & STRAIT_P_WAITING) {
             idle_set(pool, worker->number, false); /* the next waker turns to the next sleeper */
-            strait_signal_rouse(&worker->signal, -1, false);
+            strait_p_wake_sleeper(&worker->signal);
             return;
         }
         if (worker->cpu != here) {
@@ -106,18 +106,18 @@ void strait_crew_wake(struct strait_pool *pool)
     }
 }
 
-static void rouse_sleeper(struct strait_signal *signal, int fd)
+static void rouse_sleeper(struct strait_p_event_count *signal)
 {
-    /* the sleeper sets STRAIT_WAITING, its wakers clear it */
-    if (STRAIT_UNLIKELY(strait_load_relaxed(&signal->word) & STRAIT_WAITING)) {
-        strait_signal_rouse(signal, fd, false);
+    /* the sleeper sets STRAIT_P_WAITING, its wakers clear it */
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&signal->word) & STRAIT_P_WAITING)) {
+        strait_p_wake_sleeper(signal);
     }
 }
 
-void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal)
+void strait_signal_poke(const struct strait_pool *pool, struct strait_p_event_count *signal)
 {
     publish_fence(pool->fenced);
-    rouse_sleeper(signal, -1);
+    rouse_sleeper(signal);
 }
 
 void strait_crew_wake_worker(struct pool_worker *worker)
@@ -300,8 +300,8 @@ static enum strait_verdict judge(struct strait_parent *parent, const struct stra
 /* Wakes whoever collects the parent's reports. */
 static void rouse_collector(struct strait_parent *parent)
 {
-    struct strait_signal *collector = strait_parent_collector(parent);
-    rouse_sleeper(collector, collector == &parent->signal ? parent->fd : -1);
+    struct strait_p_event_count *collector = strait_parent_collector(parent);
+    rouse_sleeper(collector);
 }
 
 /* Hands the slot back; there is always room for that. */
@@ -495,7 +495,7 @@ static bool worker_ready(void *side)
 static bool park_for_work(struct pool_worker *self, int64_t until)
 {
     struct strait_pool *pool = self->pool;
-    struct strait_waiter waiter = {
+    struct strait_p_waiter waiter = {
         .own = &self->signal,
         .peer = &pool->origin,
         .ready = worker_ready,
@@ -506,7 +506,7 @@ static bool park_for_work(struct pool_worker *self, int64_t until)
         .fenced = pool->fenced,
     };
     idle_set(pool, self->number, true);
-    int error = strait_wait(&waiter, until);
+    int error = strait_pool_wait(&waiter, until);
     note_free(self);
     idle_set(pool, self->number, false);
     /* pool.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed */

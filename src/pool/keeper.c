@@ -299,7 +299,7 @@ static bool keeper_ready(void *side)
 static void keeper_wait(struct strait_pool *pool, int64_t until)
 {
     uint32_t no_spin = 0;
-    struct strait_waiter waiter = {
+    struct strait_p_waiter waiter = {
         .own = &pool->keeper_signal,
         .ready = keeper_ready,
         .side = pool,
@@ -308,7 +308,7 @@ static void keeper_wait(struct strait_pool *pool, int64_t until)
         .sole = true,
         .fenced = pool->fenced,
     };
-    strait_wait(&waiter, until);
+    strait_pool_wait(&waiter, until);
 }
 
 static int64_t sooner_of(int64_t a, int64_t b)
@@ -365,7 +365,7 @@ static void keeper_says(struct strait_pool *pool, enum keeper_state state)
 {
     /* keeper.says: pairs with keeper.heard; all that the keeper did */
     strait_store_release(&pool->keeper_state, state);
-    strait_futex_wake(&pool->keeper_state, INT32_MAX, false);
+    strait_p_futex_wake(&pool->keeper_state, INT32_MAX, false);
 }
 
 /* The state once it is not `state` any more, or `state` at the deadline. */
@@ -377,7 +377,7 @@ static uint32_t await_keeper(struct strait_pool *pool, enum keeper_state state, 
         if (now != (uint32_t)state || (deadline != STRAIT_FOREVER && strait_now() >= deadline)) {
             return now;
         }
-        strait_futex_wait(&pool->keeper_state, now, deadline, false);
+        strait_p_futex_wait(&pool->keeper_state, now, deadline, false);
     }
 }
 
@@ -396,7 +396,7 @@ static void *keeper_main(void *argument)
     if (pool->keeper_error) {
         strait_pool_shut(pool, STRAIT_CLOSE_CANCEL);
         for (unsigned i = 0; i < pool->options.workers; i++) {
-            strait_signal_kick(&pool->workers[i].signal, -1, false);
+            strait_p_wake(&pool->workers[i].signal);
         }
     } else {
         keeper_says(pool, KEEPER_UP);

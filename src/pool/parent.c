@@ -10,15 +10,14 @@ static bool parent_side_ready(void *side)
 }
 
 /* A worker sleeps where it always does, and is woken there. */
-static struct strait_waiter parent_waiter(struct strait_parent *parent)
+static struct strait_p_waiter parent_waiter(struct strait_parent *parent)
 {
-    struct strait_waiter waiter = {
+    struct strait_p_waiter waiter = {
         .own = parent->worker ? &parent->worker->signal : &parent->signal,
         .ready = parent_side_ready,
         .side = parent,
         .spin_ns = &parent->spin_ns,
         .mode = parent->options.wait,
-        .fd = parent->fd,
         .sole = true,
         .fenced = parent->fenced,
     };
@@ -28,36 +27,36 @@ static struct strait_waiter parent_waiter(struct strait_parent *parent)
 /* Until there is something to collect. 0, -ETIMEDOUT or -ECANCELED. */
 static int parent_wait(struct strait_parent *parent, int64_t deadline)
 {
-    struct strait_waiter waiter = parent_waiter(parent);
-    return strait_wait(&waiter, deadline);
+    struct strait_p_waiter waiter = parent_waiter(parent);
+    return strait_pool_wait(&waiter, deadline);
 }
 
 /* Has its fd say when there is something to do. True: there is, and the fd says so. */
 static bool parent_arm(struct strait_parent *parent)
 {
-    struct strait_waiter waiter = parent_waiter(parent);
-    return strait_arm(&waiter) == 0;
+    struct strait_p_waiter waiter = parent_waiter(parent);
+    return strait_p_arm(&waiter) == 0;
 }
 
 /* It is armed, or else readable, or about to be. */
 void strait_parent_tell_loop(struct strait_parent *parent)
 {
-    /* the parent sets STRAIT_WAITING, its wakers clear it */
-    if (parent->fd >= 0 && (strait_load_relaxed(&parent->signal.word) & STRAIT_WAITING)) {
-        strait_signal_rouse(&parent->signal, parent->fd, false);
+    /* the parent sets STRAIT_P_WAITING, its wakers clear it */
+    if (parent->signal.fd >= 0 && (strait_load_relaxed(&parent->signal.word) & STRAIT_P_WAITING)) {
+        strait_p_wake_sleeper(&parent->signal);
     }
 }
 
 void strait_parent_watch(struct strait_parent *parent)
 {
-    if (parent->fd >= 0) {
+    if (parent->signal.fd >= 0) {
         parent_arm(parent);
     }
 }
 
 int strait_parent_fd(const struct strait_parent *parent)
 {
-    return parent->fd >= 0 ? parent->fd : -EINVAL;
+    return parent->signal.fd >= 0 ? parent->signal.fd : -EINVAL;
 }
 
 size_t strait_parent_owed(const struct strait_parent *parent)
@@ -84,7 +83,7 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
     }
     do {
         completed += strait_parent_collect(parent, most - completed);
-    } while (completed < most && parent->fd >= 0 && parent_arm(parent));
+    } while (completed < most && parent->signal.fd >= 0 && parent_arm(parent));
     return (ptrdiff_t)completed;
 }
 
@@ -209,8 +208,8 @@ ptrdiff_t strait_parent_detach(struct strait_parent *parent, int64_t deadline)
         return -EDEADLK;
     }
     strait_parent_abandon(parent);
-    struct strait_berth *own = strait_berth_enter(NULL); /* the deadline alone ends this wait */
+    struct strait_p_berth *own = strait_p_berth_enter(NULL); /* the deadline alone ends this wait */
     wait_until(parent, &subject, deadline);
-    strait_berth_enter(own);
+    strait_p_berth_enter(own);
     return strait_parent_leave(parent);
 }

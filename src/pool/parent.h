@@ -28,7 +28,11 @@ STRAIT_STATIC_ASSERT(STRAIT_SHARED_LANES + STRAIT_POOL_WORKERS_MAX <= 1u << STRA
 
 static inline void strait_parent_check(struct strait_parent *parent)
 {
-    strait_check_owner(&parent->handle, "a parent is used by one thread at a time");
+#ifdef STRAIT_CHECKED
+    strait_p_check_owner(&parent->handle, "a parent is used by one thread at a time");
+#else
+    (void)parent;
+#endif
 }
 
 static inline unsigned strait_parent_lanes(const struct strait_parent *parent)

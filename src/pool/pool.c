@@ -151,7 +151,7 @@ static void parent_free(struct strait_parent *parent)
     for (unsigned i = 0; parent->own_lanes && i < parent->pool->options.workers_max; i++) {
         lane_free(&parent->own_lanes[i]);
     }
-    strait_fd_close(parent->fd);
+    strait_p_fd_close(parent->signal.fd);
     free(parent->words_block);
     free(parent->reports);
     free(parent->own_lanes);
@@ -193,7 +193,7 @@ static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bo
     }
     parent->pool = pool;
     parent->slot_limit = slot_limit(pool);
-    parent->fd = -1;
+    parent->signal.fd = -1;
     parent->fenced = has_fd || pool->fenced;
     parent->own_lanes = zeroed_alloc(workers * sizeof(*parent->own_lanes));
     int error = parent->own_lanes ? links_alloc(parent) : -ENOMEM;
@@ -201,7 +201,7 @@ static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bo
         error = lane_alloc(parent, &parent->lanes[STRAIT_PRIORITY_NORMAL]);
     }
     if (!error && has_fd) {
-        error = strait_fd_open(&parent->fd);
+        error = strait_p_fd_open(&parent->signal.fd);
     }
     if (error) {
         parent_free(parent);
@@ -218,7 +218,8 @@ static struct strait_parent *free_parent(const struct strait_pool *pool, bool ha
     for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
         struct strait_parent *parent = strait_parent_at(pool, i);
         /* parent.free: pairs with parent.freed; all that the keeper did in its place */
-        if (strait_load_acquire(&parent->state) == STRAIT_FREE && (parent->fd >= 0) == has_fd) {
+        if (strait_load_acquire(&parent->state) == STRAIT_FREE &&
+            (parent->signal.fd >= 0) == has_fd) {
             return parent;
         }
     }
@@ -247,7 +248,7 @@ static void parent_begin(struct strait_parent *parent, const struct strait_paren
     parent->options = *options;
     parent->worker = worker;
     parent->due_end = &parent->due;
-    parent->spin_ns = STRAIT_SPIN_NS;
+    parent->spin_ns = STRAIT_P_SPIN_NS;
     parent->left = false;
     parent->full = NULL;
     parent->refusing = false;
@@ -308,7 +309,7 @@ static bool hand_over(struct strait_parent *parent)
         /* parent.left: pairs with keeper.takes; all that the parent did */
         strait_store_release(&parent->state, STRAIT_LEFT);
         /* who has not seen the new collector has sent before the keeper looks */
-        strait_heavy_barrier(pool->fenced);
+        strait_p_heavy_barrier(pool->fenced);
         strait_keeper_call(pool);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -331,8 +332,8 @@ ptrdiff_t strait_parent_leave(struct strait_parent *parent)
 
 void strait_parent_ring(struct strait_parent *parent)
 {
-    struct strait_signal *collector = strait_parent_collector(parent);
-    strait_signal_kick(collector, collector == &parent->signal ? parent->fd : -1, false);
+    struct strait_p_event_count *collector = strait_parent_collector(parent);
+    strait_p_wake(collector);
 }
 
 struct strait_parent *strait_parent_current(void)
@@ -386,7 +387,8 @@ static int worker_init(struct strait_pool *pool, unsigned number)
     self->number = number;
     self->cpu = options->cpus ? options->cpus[number % options->cpu_count]
                               : strait_cpu_choose(pool->home, number, true);
-    self->spin_ns = STRAIT_SPIN_NS;
+    self->spin_ns = STRAIT_P_SPIN_NS;
+    strait_p_event_count_init(&self->signal, -1, false);
     return options->untimed ? 0 : alloc_times(self);
 }
 
@@ -399,6 +401,8 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     pthread_mutex_init(&pool->lock, NULL);
     pool->options = *options;
     pool->home = sched_getcpu();
+    strait_p_event_count_init(&pool->keeper_signal, -1, false);
+    strait_p_event_count_init(&pool->origin, -1, false);
     pool->workers = zeroed_alloc(options->workers_max * sizeof(*pool->workers));
     pool->parents = strait_line_alloc(STRAIT_PARENTS_MAX * sizeof(*pool->parents));
     int error = pool->workers && pool->parents ? 0 : -ENOMEM;
@@ -432,8 +436,8 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
     pool->watched = options.stall_ns > 0 || options.workers_max > options.workers;
     pool->ticks = options.untimed ? NULL : strait_ticks_init();
     pool->lanes = 1u << STRAIT_PRIORITY_NORMAL;
-    pool->fenced = !strait_heavy_barrier_available();
-    pool->origin.cpu = strait_only_cpu();
+    pool->fenced = !strait_p_heavy_barrier_available();
+    strait_p_event_place(&pool->origin, true);
     error = strait_keeper_start(pool);
     if (error) {
         pool_free(pool);
@@ -476,7 +480,7 @@ void strait_pool_shut(struct strait_pool *pool, enum strait_close mode)
 {
     /* pool.close: pairs with pool.closing, parent.late; nothing */
     strait_store_release(&pool->closing, 1 + (uint32_t)mode);
-    strait_heavy_barrier(pool->fenced);
+    strait_p_heavy_barrier(pool->fenced);
     /* pool.end: pairs with pool.ending; the last task that was pushed */
     strait_store_release(&pool->ending, 1);
 }
@@ -487,7 +491,7 @@ static void start_closing(struct strait_pool *pool, enum strait_close mode)
         strait_pool_shut(pool, mode);
     }
     for (unsigned i = 0; i < pool->options.workers_max; i++) {
-        strait_signal_kick(&pool->workers[i].signal, -1, false);
+        strait_p_wake(&pool->workers[i].signal);
     }
     for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
         strait_parent_ring(strait_parent_at(pool, i)); /* it may wait for room */

@@ -57,12 +57,11 @@ struct strait_parent {
     struct strait_report_link *links;     /* one for each worker, the last the keeper's */
     uintptr_t lanes[STRAIT_SHARED_LANES]; /* struct strait_taskring *, 0: none yet */
     uintptr_t *own_lanes;                 /* likewise, by worker */
-    uintptr_t collector;                  /* struct strait_signal * of whoever collects reports */
-    struct strait_signal signal;          /* for a parent with a thread of its own; wakers write */
-    uint32_t wants_room;                  /* 1 + how many tasks may wait when there is; 0: not */
-    int fd;                               /* -1: none */
-    bool fenced;                          /* workers fence after a report, for one that arms an fd
-                                             each time round its loop: no membarrier then */
+    uintptr_t collector; /* struct strait_p_event_count * of whoever collects reports */
+    struct strait_p_event_count signal; /* for a parent with a thread of its own; wakers write */
+    uint32_t wants_room;                /* 1 + how many tasks may wait when there is; 0: not */
+    bool fenced;                        /* workers fence after a report, for one that arms an fd
+                                           each time round its loop: no membarrier then */
     /* line 1: the parent writes its counters, others read */
     STRAIT_LINE_ALIGNED uintptr_t submitted;
     uintptr_t completed[STRAIT_TASK_ABANDONED + 1];
@@ -76,7 +75,7 @@ struct strait_parent {
     uintptr_t *words;                                   /* of all of them */
     void *words_block;                                  /* that they lie in */
     unsigned turn;                                      /* the link that comes next */
-    struct strait_handle handle; /* whose the parent is, for checked builds */
+    struct strait_p_handle handle; /* whose the parent is, for checked builds */
     struct strait_parent_options options;
     struct pool_worker *worker; /* that this is the parent side of, or NULL */
     struct strait_slot *due;    /* the first whose completion needs no report */
@@ -136,7 +135,7 @@ struct pool_worker {
     int64_t seen_at;              /* since when that has not changed */
     uint64_t told;                /* `since` of the task that it has told last to stall */
     /* line 2 or later: what the worker sleeps on, and wakers write */
-    STRAIT_LINE_ALIGNED struct strait_signal signal;
+    STRAIT_LINE_ALIGNED struct strait_p_event_count signal;
 };
 
 struct strait_pool {
@@ -150,17 +149,17 @@ struct strait_pool {
     uint32_t ending;  /* and nothing more can have been pushed */
     uint32_t lanes;   /* a bit for each kind that any parent has had; written under the lock */
     bool fenced;
-    bool watched;                /* the keeper watches for stalls, or for want of workers */
-    uint32_t generation;         /* of forks */
-    int home;                    /* the creator's CPU */
-    struct strait_signal origin; /* says where the creator can run */
+    bool watched;                       /* the keeper watches for stalls, or for want of workers */
+    uint32_t generation;                /* of forks */
+    int home;                           /* the creator's CPU */
+    struct strait_p_event_count origin; /* says where the creator can run */
     /* workers raise and lower their bits, wakers lower them */
     STRAIT_LINE_ALIGNED uintptr_t idle[STRAIT_IDLE_WORDS];
     /* workers write: how many run tasks of low priority */
     STRAIT_LINE_ALIGNED uint32_t low_running;
     /* whoever needs the keeper writes */
     STRAIT_LINE_ALIGNED uint32_t keeper_called;
-    struct strait_signal keeper_signal;
+    struct strait_p_event_count keeper_signal;
     /* cold */
     STRAIT_LINE_ALIGNED pthread_mutex_t lock; /* of the parents' states and of closers */
     pthread_t keeper;
@@ -205,10 +204,11 @@ static inline struct strait_parent *strait_parent_at(const struct strait_pool *p
 }
 
 /* What whoever collects the parent's reports sleeps on. Any thread. */
-static inline struct strait_signal *strait_parent_collector(const struct strait_parent *parent)
+static inline struct strait_p_event_count *
+strait_parent_collector(const struct strait_parent *parent)
 {
     /* the parent writes it, or the worker whose own it is; see parent.left */
-    return (struct strait_signal *)strait_word_load_relaxed(&parent->collector);
+    return (struct strait_p_event_count *)strait_word_load_relaxed(&parent->collector);
 }
 
 /* Makes a lane that is missing, of one of the kinds: a priority, or STRAIT_SHARED_LANES for those
@@ -288,8 +288,18 @@ void strait_crew_wake(struct strait_pool *pool);
 /* The same for a task that only this one may run. */
 void strait_crew_wake_worker(struct pool_worker *worker);
 
+/* As strait_p_park, until it is ready. */
+static inline int strait_pool_wait(const struct strait_p_waiter *waiter, int64_t deadline)
+{
+    int error = 0;
+    while (!error && !waiter->ready(waiter->side)) {
+        error = strait_p_park(waiter, deadline);
+    }
+    return error;
+}
+
 /* Wakes whoever sleeps on a signal, after something was published for it. Any thread. */
-void strait_signal_poke(const struct strait_pool *pool, struct strait_signal *signal);
+void strait_signal_poke(const struct strait_pool *pool, struct strait_p_event_count *signal);
 
 bool strait_crew_any_idle(const struct strait_pool *pool);
 

@@ -15,8 +15,8 @@ struct strait_link {
     /* line 1: whoever has an end writes, when it closes it, gives it away or adopts it; each reads
      * it before it waits */
     STRAIT_LINE_ALIGNED uint32_t ends; /* still open */
-    struct strait_threads forth_threads;
-    struct strait_threads back_threads;
+    struct strait_p_threads forth_threads;
+    struct strait_p_threads back_threads;
 };
 
 STRAIT_STATIC_ASSERT(offsetof(struct strait_link, forth) == 0 * STRAIT_LINE, "line 0");

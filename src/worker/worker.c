@@ -56,7 +56,7 @@ struct strait_worker {
     /* line 3: whoever stops the worker writes, the worker polls */
     STRAIT_LINE_ALIGNED uint32_t stop;
     /* line 4: the worker writes when it goes to sleep, whoever stops it locks it */
-    STRAIT_LINE_ALIGNED struct strait_berth berth;
+    STRAIT_LINE_ALIGNED struct strait_p_berth berth;
     /* line 5: the worker writes, spawn and join sleep on it */
     STRAIT_LINE_ALIGNED uint32_t life;
 };
@@ -68,7 +68,7 @@ static void live(struct strait_worker *worker, enum life life)
     /* worker.live: pairs with worker.seen, worker.ended, worker.status; the error, or all the
      * worker did */
     strait_store_release(&worker->life, life);
-    strait_futex_wake(&worker->life, INT_MAX, false);
+    strait_p_futex_wake(&worker->life, INT_MAX, false);
 }
 
 static int set_schedule(const struct strait_worker_options *options)
@@ -130,7 +130,7 @@ static int set_up(struct strait_worker *worker)
     }
     if (!error) {
         strait_port_adopt(&worker->port);
-        strait_berth_enter(&worker->berth);
+        strait_p_berth_enter(&worker->berth);
         error = run_init(worker);
     }
     return error;
@@ -174,7 +174,7 @@ static void *thread_main(void *argument)
     worker->reason = exit_reason(isolate, worker->code);
     strait_isolate_release(isolate);
     strait_isolate_enter(NULL);
-    strait_berth_enter(NULL);
+    strait_p_berth_enter(NULL);
     live(worker, ENDED);
     strait_channel_wake(worker->to_parent); /* the entry may have closed its port long before */
     strait_port_close(&worker->port);
@@ -310,7 +310,7 @@ static int await(struct strait_worker *worker, enum life life, int64_t deadline)
         if (now > life) {
             return (int)now;
         }
-        if (strait_futex_wait(&worker->life, now, deadline, false) == -ETIMEDOUT) {
+        if (strait_p_futex_wait(&worker->life, now, deadline, false) == -ETIMEDOUT) {
             return -ETIMEDOUT;
         }
     }
@@ -368,7 +368,7 @@ static int spawn(struct strait_worker *worker)
     strcpy(worker->name, name ? name : "strait"); /* of a length that was looked at */
     worker->generation = strait_fork_generation();
     init_isolate(worker);
-    strait_berth_init(&worker->berth, &worker->stop);
+    strait_p_berth_init(&worker->berth, &worker->stop);
     int error = open_ports(worker);
     if (error) {
         return error;
@@ -493,7 +493,7 @@ static ptrdiff_t tell_error(struct strait_worker *worker)
 static void clear_fd(struct strait_worker *worker)
 {
     if (worker->fd >= 0) {
-        strait_fd_clear(worker->fd);
+        strait_p_fd_clear(worker->fd);
     }
 }
 
@@ -618,7 +618,7 @@ void strait_worker_stop(struct strait_worker *worker)
     }
     /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before */
     strait_store_release(&worker->stop, 1);
-    strait_berth_wake(&worker->berth);
+    strait_p_berth_wake(&worker->berth);
     strait_port_wake(&worker->parent);
 }
 

@@ -123,12 +123,13 @@ static int fake_clock(struct timespec *t)
 #include "strait/channel.h"
 
 /* Sites: a wake-up that is not counted. */
-#undef STRAIT_WAKEUP
-#define STRAIT_WAKEUP (model_omitted(MODEL_HERE) ? 0u : 4u)
+#undef STRAIT_P_WAKEUP
+#define STRAIT_P_WAKEUP (model_omitted(MODEL_HERE) ? 0u : 4u)
 
 #include "channel/channel.c"
 #include "channel/endpoint.c"
 #include "channel/ring.c"
+#include "channel/event_count.c"
 #include "channel/wait.c"
 
 /* ---- the tests' own ---- */
@@ -169,7 +170,7 @@ static bool spied_has_room(void *end)
     return !looks_away() && strait_variant_at(channel->variant)->has_room(end);
 }
 
-static void spy(struct strait_handle *handle)
+static void spy(struct strait_p_handle *handle)
 {
     spied = *handle->variant;
     spied.peek = spied_peek;

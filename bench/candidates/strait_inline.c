@@ -30,18 +30,33 @@ static void *sender(const struct bench_ring *self, void *ring)
     return variant->attach(ring);
 }
 
+/* Messages of so many words. */
+struct words_1 {
+    uint64_t words[1];
+};
+struct words_8 {
+    uint64_t words[8];
+};
+struct words_32 {
+    uint64_t words[32];
+};
+
+#define SIZED(VARIANT, NAME, WORDS)                                                                \
+    STRAIT_RING_TYPED(NAME, strait_##VARIANT, struct words_##WORDS);                               \
+    BENCH_INLINE size_t NAME##_send(void *end, const void *messages, size_t n)                     \
+    {                                                                                              \
+        return NAME##_try_send(end, messages, n);                                                  \
+    }                                                                                              \
+    BENCH_INLINE size_t NAME##_receive(void *ring, void *messages, size_t n)                       \
+    {                                                                                              \
+        return NAME##_try_receive(ring, messages, n);                                              \
+    }                                                                                              \
+    BENCH_LOOPS(NAME, NAME##_send, NAME##_receive, WORDS)
+
 #define LOOPS(VARIANT)                                                                             \
-    BENCH_INLINE size_t VARIANT##_try_send(void *end, const void *messages, size_t n)              \
-    {                                                                                              \
-        return strait_##VARIANT##_try_send(end, messages, n);                                      \
-    }                                                                                              \
-    BENCH_INLINE size_t VARIANT##_try_receive(void *ring, void *messages, size_t n)                \
-    {                                                                                              \
-        return strait_##VARIANT##_try_receive(ring, messages, n);                                  \
-    }                                                                                              \
-    BENCH_LOOPS(VARIANT##_8, VARIANT##_try_send, VARIANT##_try_receive, 1)                         \
-    BENCH_LOOPS(VARIANT##_64, VARIANT##_try_send, VARIANT##_try_receive, 8)                        \
-    BENCH_LOOPS(VARIANT##_256, VARIANT##_try_send, VARIANT##_try_receive, 32)
+    SIZED(VARIANT, VARIANT##_8, 1)                                                                 \
+    SIZED(VARIANT, VARIANT##_64, 8)                                                                \
+    SIZED(VARIANT, VARIANT##_256, 32)
 
 #define CANDIDATE(VARIANT)                                                                         \
     {"strait." #VARIANT ".inline",                                                                 \

@@ -139,8 +139,8 @@ static inline void strait_flags_release(struct strait_flags *ring, const struct 
     ring->receiver = strait_flags_give(ring, span, 0);
 }
 
-STRAIT_DEFINE_TRY(strait_flags, struct strait_flags, struct strait_flags)
+STRAIT_DEFINE_COPYING(strait_flags, struct strait_flags, struct strait_flags)
 STRAIT_DEFINE_VARIANT(strait_flags, struct strait_flags, struct strait_flags, "flags",
-                      STRAIT_SENDERS_ONE);
+                      STRAIT_SENDERS_ONE, STRAIT_DIRECT_NONE);
 
 #endif /* STRAIT_FLAGS_H */

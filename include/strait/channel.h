@@ -188,6 +188,10 @@ STRAIT_API void strait_p_check_owner(struct strait_p_handle *handle, const char 
 #define STRAIT_P_CHECK_SENDER(SENDER) ((void)0)
 #endif
 
+#ifndef STRAIT_P_SEEN
+#define STRAIT_P_SEEN(p) 0
+#endif
+
 /* Out of line: -EPIPE if the sending side is closed and nothing is left, -EAGAIN if not. */
 STRAIT_API ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver);
 
@@ -202,6 +206,7 @@ STRAIT_API int strait_p_receiver_park(struct strait_receiver *receiver, int64_t 
 static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
                                         size_t n)
 {
+    const size_t size = STRAIT_P_SEEN(messages);
     struct strait_p_handle *handle = &sender->handle;
     struct strait_p_event_count *peer = &handle->channel->receiver;
     size_t sent;
@@ -210,7 +215,7 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
         return -EPIPE;
     }
     if (STRAIT_LIKELY(sender->direct)) {
-        sent = strait_spsc_try_send(sender->direct, messages, n);
+        sent = strait_spsc_send(sender->direct, messages, n, size);
         if (STRAIT_LIKELY(sent)) {
             strait_p_notify(peer, false);
         }
@@ -229,12 +234,13 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
 static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
                                            size_t n)
 {
+    const size_t size = STRAIT_P_SEEN(messages);
     struct strait_p_handle *handle = &receiver->handle;
     struct strait_p_event_count *peer = &handle->channel->sender;
     size_t received;
     STRAIT_P_CHECK_RECEIVER(receiver);
     if (STRAIT_LIKELY(receiver->direct)) {
-        received = strait_spsc_try_receive(receiver->direct, messages, n);
+        received = strait_spsc_receive(receiver->direct, messages, n, size);
         if (STRAIT_LIKELY(received)) {
             strait_p_notify(peer, false);
         }

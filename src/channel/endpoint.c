@@ -90,12 +90,6 @@ static void handle_open(struct strait_p_handle *handle, struct strait_channel *c
     handle->threads = NULL;
 }
 
-/* Where the variant of that name is inlined. */
-static bool is_direct(const struct strait_p_handle *handle, const char *name)
-{
-    return !handle->fenced && strcmp(handle->variant->name, name) == 0;
-}
-
 static void handle_close(struct strait_p_handle *handle)
 {
     handle->channel = &closed_channel;
@@ -155,8 +149,8 @@ int strait_sender_open(struct strait_sender *sender, struct strait_channel *chan
         handle_close(&sender->handle);
         return error;
     }
-    bool direct = is_direct(&sender->handle, "spsc") || is_direct(&sender->handle, "lanes");
-    sender->direct = direct ? sender->end : NULL;
+    bool direct = sender->handle.variant->direct >= STRAIT_DIRECT_SENDERS;
+    sender->direct = direct && !channel->fenced ? sender->end : NULL;
     strait_sender_adopt(sender);
     sender->handle.owner = 0;
     return 0;
@@ -166,7 +160,8 @@ int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel
 {
     handle_open(&receiver->handle, channel);
     receiver->ring = (void *)(channel + 1);
-    receiver->direct = is_direct(&receiver->handle, "spsc") ? receiver->ring : NULL;
+    bool direct = receiver->handle.variant->direct == STRAIT_DIRECT_BOTH;
+    receiver->direct = direct && !channel->fenced ? receiver->ring : NULL;
     strait_receiver_adopt(receiver);
     receiver->handle.owner = 0;
     if (channel->receiver.fd >= 0) {

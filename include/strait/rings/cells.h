@@ -60,7 +60,7 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, head) == 2 * STRAIT_LINE, "li
 STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, index) == 3 * STRAIT_LINE, "line 3");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_cells) == 4 * STRAIT_LINE, "the stamps follow line 3");
 
-static inline size_t strait_cells_stamps_size(const struct strait_shape *shape)
+static inline size_t strait_p_cells_stamps_size(const struct strait_shape *shape)
 {
     return strait_round_up(strait_slots(shape->capacity) * sizeof(uint32_t), STRAIT_LINE);
 }
@@ -68,11 +68,11 @@ static inline size_t strait_cells_stamps_size(const struct strait_shape *shape)
 static inline size_t strait_cells_size(const struct strait_shape *shape)
 {
     size_t slots = strait_slots(shape->capacity);
-    return sizeof(struct strait_cells) + strait_cells_stamps_size(shape) +
+    return sizeof(struct strait_cells) + strait_p_cells_stamps_size(shape) +
            strait_round_up(slots * shape->message_size, STRAIT_LINE);
 }
 
-static inline uint32_t *strait_cells_stamp(struct strait_cells *ring, uintptr_t index)
+static inline uint32_t *strait_p_cells_stamp(struct strait_cells *ring, uintptr_t index)
 {
     return (uint32_t *)(void *)(ring + 1) + (index & ring->mask);
 }
@@ -84,7 +84,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->capacity = (uint32_t)shape->capacity;
     ring->message_size = shape->message_size;
     strait_prefetch_init(&ring->prefetch, shape);
-    ring->messages = strait_cells_stamps_size(shape);
+    ring->messages = strait_p_cells_stamps_size(shape);
     ring->tail = first;
     ring->seen = first;
     ring->head = first;
@@ -92,7 +92,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->known = 0;
     strait_distance_init(&ring->distance, shape->capacity);
     for (uintptr_t i = first; i - first <= ring->mask; i++) {
-        *strait_cells_stamp(ring, i) = (uint32_t)(i - ring->mask); /* the lap before */
+        *strait_p_cells_stamp(ring, i) = (uint32_t)(i - ring->mask); /* the lap before */
     }
 }
 
@@ -109,21 +109,25 @@ static inline void strait_cells_detach(struct strait_cells *ring)
 
 /* Free slots, exact if the answer is below n, and the tail they start at. Where other senders have
  * moved the tail in between, the answer is too large, and the claim that relies on it fails. */
-static inline size_t strait_cells_room(struct strait_cells *ring, size_t n, uintptr_t *tail)
+static inline size_t strait_p_cells_room(struct strait_cells *ring, size_t n, uintptr_t *tail)
 {
-    /* cells.tail: pairs with cells.claim; a head at least as new as the one that allowed tail */
+    /* cells.tail: pairs with cells.claim; a head at least as new as the one that allowed tail;
+     * without it the room is computed from a head of the past and a claim overruns */
     *tail = strait_word_load_acquire(&ring->tail);
-    /* cells.seen: pairs with cells.remember; the receiver is done with the slots below seen */
+    /* cells.seen: pairs with cells.remember; the receiver is done with the slots below seen;
+     * without it a sender may overwrite a message that is still being read */
     uintptr_t seen = strait_word_load_acquire(&ring->seen);
     /* negative where `seen` is behind by more than the capacity: whoever stored it last was slow */
     intptr_t room = (intptr_t)(ring->capacity - (*tail - seen));
     if (STRAIT_LIKELY(room > 0 && (size_t)room >= n)) {
         return (size_t)room;
     }
-    /* cells.reserve: pairs with cells.release; the receiver is done with the slots below head */
+    /* cells.reserve: pairs with cells.release; the receiver is done with the slots below head;
+     * without it a sender may overwrite a message that is still being read */
     uintptr_t head = strait_word_load_acquire(&ring->head);
     if (head != seen) {
-        /* cells.remember: pairs with cells.seen; the receiver is done with the slots below seen */
+        /* cells.remember: pairs with cells.seen; the receiver is done with the slots below seen;
+         * without it another sender may overwrite a message that is still being read */
         strait_word_store_release(&ring->seen, head);
     }
     return ring->capacity - (*tail - head);
@@ -132,20 +136,20 @@ static inline size_t strait_cells_room(struct strait_cells *ring, size_t n, uint
 static inline bool strait_cells_has_room(struct strait_cells *ring)
 {
     uintptr_t tail;
-    return strait_cells_room(ring, 1, &tail) > 0;
+    return strait_p_cells_room(ring, 1, &tail) > 0;
 }
 
-static inline char *strait_cells_slot(struct strait_cells *ring, uintptr_t index)
+static inline char *strait_p_cells_slot(struct strait_cells *ring, uintptr_t index)
 {
     return (char *)(ring + 1) + ring->messages + (index & ring->mask) * ring->message_size;
 }
 
 /* The run of n messages from an index, cut where the memory ends. */
-static inline size_t strait_cells_run(struct strait_cells *ring, uintptr_t index, size_t n,
-                                      struct strait_span *span)
+static inline size_t strait_p_cells_run(struct strait_cells *ring, uintptr_t index, size_t n,
+                                        struct strait_span *span)
 {
     size_t to_end = (size_t)ring->mask + 1 - (index & ring->mask);
-    span->messages = strait_cells_slot(ring, index);
+    span->messages = strait_p_cells_slot(ring, index);
     span->message_size = ring->message_size;
     span->position = index;
     if (n == 1) { /* always fits: said for the compiler */
@@ -161,19 +165,20 @@ static inline size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
 {
     uintptr_t tail;
     do {
-        size_t room = strait_cells_room(ring, n, &tail);
-        if (strait_cells_run(ring, tail, strait_min(n, room), span) == 0) {
+        size_t room = strait_p_cells_room(ring, n, &tail);
+        if (strait_p_cells_run(ring, tail, strait_min(n, room), span) == 0) {
             return 0;
         }
-        /* cells.claim: pairs with cells.tail; a head at least as new as the one that allowed tail
-         */
+        /* cells.claim: pairs with cells.tail; a head at least as new as the one that allowed tail;
+         * without it the next claimer may count room from a head of the past */
     } while (!strait_word_cas_acq_rel(&ring->tail, &tail, tail + span->count));
     return span->count;
 }
 
 /* For whichever sender comes to these slots: with several, the line may go to the wrong one, but
  * comes from another sender then and not from the receiver. */
-static inline void strait_cells_prefetch(struct strait_cells *ring, const struct strait_span *span)
+static inline void strait_p_cells_prefetch(struct strait_cells *ring,
+                                           const struct strait_span *span)
 {
     const struct strait_prefetch *prefetch = &ring->prefetch;
     if (STRAIT_LIKELY(!strait_prefetch_due(prefetch, span))) {
@@ -183,8 +188,8 @@ static inline void strait_cells_prefetch(struct strait_cells *ring, const struct
     size_t known = ring->capacity - (span->position - strait_word_load_relaxed(&ring->seen));
     if (strait_prefetch_known(prefetch, span, known)) {
         uintptr_t from = span->position + strait_prefetch_from(prefetch, span);
-        strait_prefetch_write(strait_cells_stamp(ring, from));
-        strait_prefetch_slots(strait_cells_slot(ring, from), span->count * span->message_size,
+        strait_prefetch_write(strait_p_cells_stamp(ring, from));
+        strait_prefetch_slots(strait_p_cells_slot(ring, from), span->count * span->message_size,
                               true);
     }
 }
@@ -192,20 +197,22 @@ static inline void strait_cells_prefetch(struct strait_cells *ring, const struct
 static inline void strait_cells_commit(struct strait_cells *ring, const struct strait_span *span)
 {
     for (uintptr_t i = span->position; i != span->position + span->count; i++) {
-        /* cells.commit: pairs with cells.peek; the bytes of message i */
-        strait_store_release(strait_cells_stamp(ring, i), (uint32_t)(i + 1));
+        /* cells.commit: pairs with cells.peek; the bytes of message i; without it the receiver may
+         * see the stamp before the message */
+        strait_store_release(strait_p_cells_stamp(ring, i), (uint32_t)(i + 1));
     }
-    strait_cells_prefetch(ring, span);
+    strait_p_cells_prefetch(ring, span);
 }
 
 /* Looks for messages behind those that are known, up to n in all; how many there are now. */
-static inline size_t strait_cells_look(struct strait_cells *ring, size_t n)
+static inline size_t strait_p_cells_look(struct strait_cells *ring, size_t n)
 {
     size_t known = ring->known;
     for (; known < n; known++) {
         uintptr_t next = ring->index + known;
-        /* cells.peek: pairs with cells.commit; the bytes of message `next` */
-        if (strait_load_acquire(strait_cells_stamp(ring, next)) != (uint32_t)(next + 1)) {
+        /* cells.peek: pairs with cells.commit; the bytes of message `next`; without it the receiver
+         * may read a slot from before the message was written */
+        if (strait_load_acquire(strait_p_cells_stamp(ring, next)) != (uint32_t)(next + 1)) {
             break;
         }
     }
@@ -214,19 +221,19 @@ static inline size_t strait_cells_look(struct strait_cells *ring, size_t n)
 }
 
 /* Where n are not known: looks for n, and for as many more as keep the receiver at a distance. */
-static __attribute__((noinline, unused)) void strait_cells_gather(struct strait_cells *ring,
-                                                                  size_t n)
+static __attribute__((noinline, unused)) void strait_p_cells_gather(struct strait_cells *ring,
+                                                                    size_t n)
 {
     struct strait_distance *distance = &ring->distance;
     size_t enough = n > distance->enough ? n : distance->enough;
-    size_t known = strait_cells_look(ring, enough);
+    size_t known = strait_p_cells_look(ring, enough);
     if (known == 0 || known >= distance->enough || strait_distance_skip(distance)) {
         return;
     }
     for (int look = 0; look < STRAIT_DISTANCE_LOOKS && known < distance->enough; look++) {
         strait_distance_wait(distance);
         size_t before = known;
-        known = strait_cells_look(ring, enough);
+        known = strait_p_cells_look(ring, enough);
         if (!strait_distance_learn(distance, known - before)) {
             return;
         }
@@ -237,21 +244,22 @@ static inline size_t strait_cells_peek(struct strait_cells *ring, size_t n,
                                        struct strait_span *span)
 {
     if (STRAIT_UNLIKELY(ring->known < n)) {
-        strait_cells_gather(ring, n);
+        strait_p_cells_gather(ring, n);
     }
-    return strait_cells_run(ring, ring->index, strait_min(n, ring->known), span);
+    return strait_p_cells_run(ring, ring->index, strait_min(n, ring->known), span);
 }
 
 static inline void strait_cells_release(struct strait_cells *ring, const struct strait_span *span)
 {
     ring->index += span->count;
     ring->known -= span->count;
-    /* cells.release: pairs with cells.reserve; the receiver is done with the slots below head */
+    /* cells.release: pairs with cells.reserve; the receiver is done with the slots below head;
+     * without it a sender may write a slot before the receiver has read it */
     strait_word_store_release(&ring->head, ring->index);
 }
 
-STRAIT_DEFINE_TRY(strait_cells, struct strait_cells, struct strait_cells)
+STRAIT_DEFINE_COPYING(strait_cells, struct strait_cells, struct strait_cells)
 STRAIT_DEFINE_VARIANT(strait_cells, struct strait_cells, struct strait_cells, "cells",
-                      STRAIT_SENDERS_ANY);
+                      STRAIT_SENDERS_ANY, STRAIT_DIRECT_NONE);
 
 #endif /* STRAIT_RINGS_CELLS_H */

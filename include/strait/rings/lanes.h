@@ -49,7 +49,7 @@ static inline size_t strait_lanes_size(const struct strait_shape *shape)
     return sizeof(struct strait_lanes) + shape->senders * strait_spsc_size(shape);
 }
 
-static inline struct strait_spsc *strait_lanes_lane(struct strait_lanes *ring, uint32_t lane)
+static inline struct strait_spsc *strait_p_lanes_lane(struct strait_lanes *ring, uint32_t lane)
 {
     return (struct strait_spsc *)(void *)((char *)(ring + 1) + lane * ring->lane_size);
 }
@@ -62,14 +62,13 @@ static inline void strait_lanes_init(struct strait_lanes *ring, const struct str
     ring->lane_size = strait_spsc_size(shape);
     ring->reached = 0;
     for (uint32_t lane = 0; lane < shape->senders; lane++) {
-        strait_spsc_init(strait_lanes_lane(ring, lane), shape);
+        strait_spsc_init(strait_p_lanes_lane(ring, lane), shape);
     }
 }
 
 /* Tells the receiver to look at the first n lanes. */
-static inline void strait_lanes_reach(struct strait_lanes *ring, uint32_t n)
+static inline void strait_p_lanes_reach(struct strait_lanes *ring, uint32_t n)
 {
-    /* senders alone write it, and it only grows */
     uint32_t reached = strait_load_relaxed(&ring->reached);
     while (reached < n && !strait_cas_relaxed(&ring->reached, &reached, n)) {
     }
@@ -78,9 +77,9 @@ static inline void strait_lanes_reach(struct strait_lanes *ring, uint32_t n)
 static inline struct strait_spsc *strait_lanes_attach(struct strait_lanes *ring)
 {
     for (uint32_t lane = 0; lane < ring->senders; lane++) {
-        struct strait_spsc *end = strait_spsc_attach(strait_lanes_lane(ring, lane));
+        struct strait_spsc *end = strait_spsc_attach(strait_p_lanes_lane(ring, lane));
         if (end) {
-            strait_lanes_reach(ring, lane + 1);
+            strait_p_lanes_reach(ring, lane + 1);
             return end;
         }
     }
@@ -109,43 +108,44 @@ static inline void strait_lanes_commit(struct strait_spsc *lane, const struct st
 }
 
 /* Makes it the current lane if there is anything in it. */
-static inline bool strait_lanes_look(struct strait_lanes *ring, uint32_t number)
+static inline bool strait_p_lanes_look(struct strait_lanes *ring, uint32_t number)
 {
-    struct strait_spsc *lane = strait_lanes_lane(ring, number);
+    struct strait_spsc *lane = strait_p_lanes_lane(ring, number);
     /* the current one again: no other had any, so it has the receiver to itself and may wait */
-    bool found = number == ring->current ? strait_spsc_await(lane) : strait_spsc_look(lane) > 0;
+    bool found = number == ring->current ? strait_p_spsc_await(lane) : strait_p_spsc_look(lane) > 0;
     ring->current = found ? number : ring->current;
     return found;
 }
 
 /* The same for the next n lanes in turn, up to the first that has any. */
-static inline bool strait_lanes_look_round(struct strait_lanes *ring, uint32_t reached, uint32_t n)
+static inline bool strait_p_lanes_look_round(struct strait_lanes *ring, uint32_t reached,
+                                             uint32_t n)
 {
     bool found = false;
     for (uint32_t i = 0; !found && i < n; i++) {
         ring->cursor = ring->cursor + 1 < reached ? ring->cursor + 1 : 0;
-        found = strait_lanes_look(ring, ring->cursor);
+        found = strait_p_lanes_look(ring, ring->cursor);
     }
     return found;
 }
 
 /* Finds a lane with messages for an empty current one. False: all lanes were seen empty. */
-static __attribute__((noinline, unused)) bool strait_lanes_turn(struct strait_lanes *ring)
+static __attribute__((noinline, unused)) bool strait_p_lanes_turn(struct strait_lanes *ring)
 {
-    /* senders alone write it; a lane that is seen late has been seen empty */
+    /* a lane that is seen late has been seen empty */
     uint32_t reached = strait_load_relaxed(&ring->reached);
     uint32_t few = reached < STRAIT_LANES_GLANCE ? reached : STRAIT_LANES_GLANCE;
-    return strait_lanes_look_round(ring, reached, few) ||
-           (few < reached && strait_lanes_look(ring, ring->current)) ||
-           strait_lanes_look_round(ring, reached, reached - few);
+    return strait_p_lanes_look_round(ring, reached, few) ||
+           (few < reached && strait_p_lanes_look(ring, ring->current)) ||
+           strait_p_lanes_look_round(ring, reached, reached - few);
 }
 
 /* A lane with messages, if there is one. */
-static inline struct strait_spsc *strait_lanes_busy(struct strait_lanes *ring)
+static inline struct strait_spsc *strait_p_lanes_busy(struct strait_lanes *ring)
 {
-    struct strait_spsc *lane = strait_lanes_lane(ring, ring->current);
-    if (STRAIT_UNLIKELY(strait_spsc_known(&lane->receiver) == 0) && strait_lanes_turn(ring)) {
-        return strait_lanes_lane(ring, ring->current);
+    struct strait_spsc *lane = strait_p_lanes_lane(ring, ring->current);
+    if (STRAIT_UNLIKELY(strait_p_spsc_known(&lane->receiver) == 0) && strait_p_lanes_turn(ring)) {
+        return strait_p_lanes_lane(ring, ring->current);
     }
     return lane;
 }
@@ -153,8 +153,8 @@ static inline struct strait_spsc *strait_lanes_busy(struct strait_lanes *ring)
 static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
                                        struct strait_span *span)
 {
-    struct strait_spsc *lane = strait_lanes_busy(ring);
-    size_t count = strait_spsc_run(lane, &lane->receiver, n, span);
+    struct strait_spsc *lane = strait_p_lanes_busy(ring);
+    size_t count = strait_p_spsc_run(lane, &lane->receiver, n, span);
     span->more = count > 0 && count < n; /* another lane may have the rest */
     return count;
 }
@@ -162,31 +162,29 @@ static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
 /* Of the current lane: nothing but a peek that found it empty turns to another. */
 static inline void strait_lanes_release(struct strait_lanes *ring, const struct strait_span *span)
 {
-    strait_spsc_release(strait_lanes_lane(ring, ring->current), span);
+    strait_spsc_release(strait_p_lanes_lane(ring, ring->current), span);
 }
 
-STRAIT_DEFINE_TRY_AS(strait_lanes, struct strait_spsc, struct strait_lanes, strait_lanes_send_run,
-                     strait_lanes_receive_run)
+STRAIT_P_DEFINE_COPYING(strait_lanes, struct strait_spsc, struct strait_lanes,
+                        strait_p_lanes_send_run, strait_p_lanes_receive_run)
 
-static inline size_t strait_lanes_try_send(struct strait_spsc *lane, const void *messages, size_t n)
+static inline size_t strait_lanes_send(struct strait_spsc *lane, const void *messages, size_t n,
+                                       size_t size)
 {
-    return strait_spsc_try_send(lane, messages, n);
+    return strait_spsc_send(lane, messages, n, size);
 }
 
-static inline size_t strait_lanes_try_receive(struct strait_lanes *ring, void *messages, size_t n)
+static inline size_t strait_lanes_receive(struct strait_lanes *ring, void *messages, size_t n,
+                                          size_t size)
 {
     if (n != 1) {
-        return strait_lanes_receive_run(ring, messages, n);
+        return strait_p_lanes_receive_run(ring, messages, n, size);
     }
-    struct strait_spsc *lane = strait_lanes_busy(ring);
-    if (strait_spsc_known(&lane->receiver) == 0) {
-        return 0;
-    }
-    strait_spsc_take(lane, messages, STRAIT_SEEN_SIZE(messages));
-    return 1;
+    struct strait_spsc *lane = strait_p_lanes_busy(ring);
+    return strait_p_spsc_known(&lane->receiver) ? strait_spsc_receive(lane, messages, 1, size) : 0;
 }
 
 STRAIT_DEFINE_VARIANT(strait_lanes, struct strait_spsc, struct strait_lanes, "lanes",
-                      STRAIT_SENDERS_REGISTERED);
+                      STRAIT_SENDERS_REGISTERED, STRAIT_DIRECT_SENDERS);
 
 #endif /* STRAIT_RINGS_LANES_H */

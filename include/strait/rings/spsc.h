@@ -89,55 +89,59 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
 static inline struct strait_spsc *strait_spsc_attach(struct strait_spsc *ring)
 {
     uint32_t expected = 0;
-    /* spsc.attach: pairs with spsc.detach; line 0 as the sender before left it */
+    /* spsc.attach: pairs with spsc.detach; line 0 as the sender before left it; without it a new
+     * sender goes on from an index of the past */
     return strait_cas_acq_rel(&ring->sender.attached, &expected, 1) ? ring : NULL;
 }
 
 static inline void strait_spsc_detach(struct strait_spsc *ring)
 {
-    /* spsc.detach: pairs with spsc.attach; line 0 as this sender leaves it */
+    /* spsc.detach: pairs with spsc.attach; line 0 as this sender leaves it; without it the next
+     * sender goes on from an index of the past */
     strait_store_release(&ring->sender.attached, 0);
 }
 
-static inline char *strait_spsc_slots(struct strait_spsc *ring)
+static inline char *strait_p_spsc_slots(struct strait_spsc *ring)
 {
     return (char *)(ring + 1);
 }
 
-static inline char *strait_spsc_slot(struct strait_spsc *ring, const struct strait_spsc_side *side,
-                                     uint32_t index)
+static inline char *strait_p_spsc_slot(struct strait_spsc *ring,
+                                       const struct strait_spsc_side *side, uint32_t index)
 {
-    return strait_spsc_slots(ring) + (index & side->mask) * side->message_size;
+    return strait_p_spsc_slots(ring) + (index & side->mask) * side->message_size;
 }
 
 /* Slots that are this side's, as far as it knows. */
-static inline uint32_t strait_spsc_known(const struct strait_spsc_side *side)
+static inline uint32_t strait_p_spsc_known(const struct strait_spsc_side *side)
 {
     return side->end - side->index;
 }
 
 /* ---- each side's look at the other: slots that it has now ---- */
 
-static inline uint32_t strait_spsc_look_for_room(struct strait_spsc *ring)
+static inline uint32_t strait_p_spsc_look_for_room(struct strait_spsc *ring)
 {
     struct strait_spsc_side *own = &ring->sender;
-    /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head */
+    /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head;
+     * without it the sender may overwrite a message that is still being read */
     own->end = strait_load_acquire(&ring->head) + own->capacity;
-    return strait_spsc_known(own);
+    return strait_p_spsc_known(own);
 }
 
-static inline uint32_t strait_spsc_look(struct strait_spsc *ring)
+static inline uint32_t strait_p_spsc_look(struct strait_spsc *ring)
 {
     struct strait_spsc_side *own = &ring->receiver;
-    /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail */
+    /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail; without it the
+     * receiver may read a slot from before the message was written */
     own->end = strait_load_acquire(&ring->tail);
-    return strait_spsc_known(own);
+    return strait_p_spsc_known(own);
 }
 
 /* Waits for more than a few (distance.h), and learns from what it brought. */
 static __attribute__((noinline, unused)) void
-strait_spsc_linger(struct strait_spsc *ring, struct strait_distance *distance,
-                   uint32_t (*look)(struct strait_spsc *ring), uint32_t few)
+strait_p_spsc_linger(struct strait_spsc *ring, struct strait_distance *distance,
+                     uint32_t (*look)(struct strait_spsc *ring), uint32_t few)
 {
     bool worth = true;
     for (int i = 0; worth && i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
@@ -150,36 +154,85 @@ strait_spsc_linger(struct strait_spsc *ring, struct strait_distance *distance,
 
 /* A look, and a wait for more where that is worth it. Is there anything? */
 
-static inline bool strait_spsc_await_room(struct strait_spsc *ring)
+static inline bool strait_p_spsc_await_room(struct strait_spsc *ring)
 {
     struct strait_distance *distance = &ring->sender.distance;
-    uint32_t room = strait_spsc_look_for_room(ring);
+    uint32_t room = strait_p_spsc_look_for_room(ring);
     if (room > 0 && room < distance->enough && !strait_distance_skip(distance)) {
-        strait_spsc_linger(ring, distance, strait_spsc_look_for_room, room);
+        strait_p_spsc_linger(ring, distance, strait_p_spsc_look_for_room, room);
     }
     return room > 0;
 }
 
-static inline bool strait_spsc_await(struct strait_spsc *ring)
+static inline bool strait_p_spsc_await(struct strait_spsc *ring)
 {
     struct strait_distance *distance = &ring->receiver.distance;
-    uint32_t there = strait_spsc_look(ring);
+    uint32_t there = strait_p_spsc_look(ring);
     if (there > 0 && there < distance->enough && !strait_distance_skip(distance)) {
-        strait_spsc_linger(ring, distance, strait_spsc_look, there);
+        strait_p_spsc_linger(ring, distance, strait_p_spsc_look, there);
     }
     return there > 0;
+}
+
+/* ---- publishing, and what is asked for behind it (prefetch.h) ---- */
+
+static inline void strait_p_spsc_publish(struct strait_spsc *ring, uint32_t tail)
+{
+    ring->sender.index = tail;
+    /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail; without it the
+     * receiver may see the tail before the message */
+    strait_store_release(&ring->tail, tail);
+}
+
+static inline void strait_p_spsc_give_back(struct strait_spsc *ring, uint32_t head)
+{
+    ring->receiver.index = head;
+    /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head;
+     * without it the sender may write a slot before the receiver has read it */
+    strait_store_release(&ring->head, head);
+}
+
+/* Behind one message. */
+static inline void strait_p_spsc_prefetch_one(struct strait_spsc *ring,
+                                              const struct strait_spsc_side *side, uint32_t index,
+                                              bool sender)
+{
+    const struct strait_prefetch *prefetch = &side->prefetch;
+    if (STRAIT_UNLIKELY(((index ^ (index + 1)) & prefetch->line) != 0) &&
+        side->end - index > prefetch->ahead) {
+        strait_prefetch_slots(strait_p_spsc_slot(ring, side, index + prefetch->ahead),
+                              side->message_size, sender);
+    }
+}
+
+/* Behind a span. */
+static inline void strait_p_spsc_prefetch(struct strait_spsc *ring,
+                                          const struct strait_spsc_side *side,
+                                          const struct strait_span *span, bool sender)
+{
+    const struct strait_prefetch *prefetch = &side->prefetch;
+    uint32_t position = (uint32_t)span->position;
+    if (span->count == 1) {
+        strait_p_spsc_prefetch_one(ring, side, position, sender);
+    } else if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
+               strait_prefetch_known(prefetch, span, side->end - position)) {
+        size_t from = position + strait_prefetch_from(prefetch, span);
+        strait_prefetch_slots(strait_p_spsc_slot(ring, side, (uint32_t)from),
+                              span->count * span->message_size, sender);
+    }
 }
 
 /* ---- several messages, in place ---- */
 
 /* The run that starts at a side's index: at most n, at most what is known, and not past the end of
  * the memory. */
-static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct strait_spsc_side *side,
-                                     size_t n, struct strait_span *span)
+static inline size_t strait_p_spsc_run(struct strait_spsc *ring,
+                                       const struct strait_spsc_side *side, size_t n,
+                                       struct strait_span *span)
 {
-    size_t wanted = strait_min(n, strait_spsc_known(side));
+    size_t wanted = strait_min(n, strait_p_spsc_known(side));
     size_t to_end = (size_t)side->mask + 1 - (side->index & side->mask);
-    span->messages = strait_spsc_slot(ring, side, side->index);
+    span->messages = strait_p_spsc_slot(ring, side, side->index);
     span->message_size = side->message_size;
     span->position = side->index;
     if (n == 1) { /* always fits: said for the compiler */
@@ -190,136 +243,82 @@ static inline size_t strait_spsc_run(struct strait_spsc *ring, const struct stra
     return span->count;
 }
 
-/* Asks for the slots to come (prefetch.h), behind the one at an index, or behind a span. */
-
-static inline void strait_spsc_prefetch_one(struct strait_spsc *ring,
-                                            const struct strait_spsc_side *side, uint32_t index,
-                                            bool sender)
-{
-    const struct strait_prefetch *prefetch = &side->prefetch;
-    if (STRAIT_UNLIKELY(((index ^ (index + 1)) & prefetch->line) != 0) &&
-        side->end - index > prefetch->ahead) {
-        strait_prefetch_slots(strait_spsc_slot(ring, side, index + prefetch->ahead),
-                              side->message_size, sender);
-    }
-}
-
-static inline void strait_spsc_prefetch(struct strait_spsc *ring,
-                                        const struct strait_spsc_side *side,
-                                        const struct strait_span *span, bool sender)
-{
-    const struct strait_prefetch *prefetch = &side->prefetch;
-    uint32_t position = (uint32_t)span->position;
-    if (span->count == 1) {
-        strait_spsc_prefetch_one(ring, side, position, sender);
-    } else if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
-               strait_prefetch_known(prefetch, span, side->end - position)) {
-        size_t from = position + strait_prefetch_from(prefetch, span);
-        strait_prefetch_slots(strait_spsc_slot(ring, side, (uint32_t)from),
-                              span->count * span->message_size, sender);
-    }
-}
-
 static inline bool strait_spsc_has_room(struct strait_spsc *ring)
 {
-    return strait_spsc_known(&ring->sender) > 0 || strait_spsc_look_for_room(ring) > 0;
+    return strait_p_spsc_known(&ring->sender) > 0 || strait_p_spsc_look_for_room(ring) > 0;
 }
 
 static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
                                          struct strait_span *span)
 {
-    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->sender) < n)) {
-        strait_spsc_await_room(ring);
+    if (STRAIT_UNLIKELY(strait_p_spsc_known(&ring->sender) < n)) {
+        strait_p_spsc_await_room(ring);
     }
-    return strait_spsc_run(ring, &ring->sender, n, span);
-}
-
-static inline void strait_spsc_publish(struct strait_spsc *ring, uint32_t tail)
-{
-    ring->sender.index = tail;
-    /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail */
-    strait_store_release(&ring->tail, tail);
+    return strait_p_spsc_run(ring, &ring->sender, n, span);
 }
 
 static inline void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
 {
-    strait_spsc_publish(ring, (uint32_t)(span->position + span->count));
-    strait_spsc_prefetch(ring, &ring->sender, span, true);
+    strait_p_spsc_publish(ring, (uint32_t)(span->position + span->count));
+    strait_p_spsc_prefetch(ring, &ring->sender, span, true);
 }
 
 static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
 {
-    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->receiver) < n)) {
-        strait_spsc_await(ring);
+    if (STRAIT_UNLIKELY(strait_p_spsc_known(&ring->receiver) < n)) {
+        strait_p_spsc_await(ring);
     }
-    return strait_spsc_run(ring, &ring->receiver, n, span);
-}
-
-static inline void strait_spsc_give_back(struct strait_spsc *ring, uint32_t head)
-{
-    ring->receiver.index = head;
-    /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head */
-    strait_store_release(&ring->head, head);
+    return strait_p_spsc_run(ring, &ring->receiver, n, span);
 }
 
 static inline void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
 {
-    strait_spsc_give_back(ring, (uint32_t)(span->position + span->count));
-    strait_spsc_prefetch(ring, &ring->receiver, span, false);
+    strait_p_spsc_give_back(ring, (uint32_t)(span->position + span->count));
+    strait_p_spsc_prefetch(ring, &ring->receiver, span, false);
 }
 
-/* ---- one message by copy: the same without a span ---- */
+/* ---- by copy: one message without a span, several with ---- */
 
-/* For a sender that has a slot. */
-static inline void strait_spsc_put(struct strait_spsc *ring, const void *message, size_t seen)
+STRAIT_P_DEFINE_COPYING(strait_spsc, struct strait_spsc, struct strait_spsc, strait_p_spsc_send_run,
+                        strait_p_spsc_receive_run)
+
+static inline size_t strait_spsc_send(struct strait_spsc *ring, const void *messages, size_t n,
+                                      size_t size)
 {
     const struct strait_spsc_side *own = &ring->sender;
-    uint32_t index = own->index;
-    strait_copy_one_in(strait_spsc_slots(ring), index & own->mask, message, own->message_size,
-                       seen);
-    strait_spsc_publish(ring, index + 1);
-    strait_spsc_prefetch_one(ring, own, index, true);
-}
-
-/* For a receiver that has a message. */
-static inline void strait_spsc_take(struct strait_spsc *ring, void *message, size_t seen)
-{
-    const struct strait_spsc_side *own = &ring->receiver;
-    uint32_t index = own->index;
-    strait_copy_one_out(message, strait_spsc_slots(ring), index & own->mask, own->message_size,
-                        seen);
-    strait_spsc_give_back(ring, index + 1);
-    strait_spsc_prefetch_one(ring, own, index, false);
-}
-
-STRAIT_DEFINE_TRY_AS(strait_spsc, struct strait_spsc, struct strait_spsc, strait_spsc_send_run,
-                     strait_spsc_receive_run)
-
-static inline size_t strait_spsc_try_send(struct strait_spsc *ring, const void *messages, size_t n)
-{
     if (n != 1) {
-        return strait_spsc_send_run(ring, messages, n);
+        return strait_p_spsc_send_run(ring, messages, n, size);
     }
-    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->sender) == 0) && !strait_spsc_await_room(ring)) {
+    if (STRAIT_UNLIKELY(own->end == own->index) && !strait_p_spsc_await_room(ring)) {
         return 0;
     }
-    strait_spsc_put(ring, messages, STRAIT_SEEN_SIZE(messages));
+    uint32_t index = own->index;
+    strait_p_copy_in((char *)(ring + 1), index & own->mask, messages,
+                     size ? size : own->message_size, own->message_size, size);
+    strait_p_spsc_publish(ring, index + 1);
+    strait_p_spsc_prefetch_one(ring, own, index, true);
     return 1;
 }
 
-static inline size_t strait_spsc_try_receive(struct strait_spsc *ring, void *messages, size_t n)
+static inline size_t strait_spsc_receive(struct strait_spsc *ring, void *messages, size_t n,
+                                         size_t size)
 {
+    const struct strait_spsc_side *own = &ring->receiver;
     if (n != 1) {
-        return strait_spsc_receive_run(ring, messages, n);
+        return strait_p_spsc_receive_run(ring, messages, n, size);
     }
-    if (STRAIT_UNLIKELY(strait_spsc_known(&ring->receiver) == 0) && !strait_spsc_await(ring)) {
+    if (STRAIT_UNLIKELY(own->end == own->index) && !strait_p_spsc_await(ring)) {
         return 0;
     }
-    strait_spsc_take(ring, messages, STRAIT_SEEN_SIZE(messages));
+    uint32_t index = own->index;
+    strait_p_copy_out(messages, (const char *)(ring + 1), index & own->mask,
+                      size ? size : own->message_size, own->message_size, size);
+    strait_p_spsc_give_back(ring, index + 1);
+    strait_p_spsc_prefetch_one(ring, own, index, false);
     return 1;
 }
 
 STRAIT_DEFINE_VARIANT(strait_spsc, struct strait_spsc, struct strait_spsc, "spsc",
-                      STRAIT_SENDERS_ONE);
+                      STRAIT_SENDERS_ONE, STRAIT_DIRECT_BOTH);
 
 #endif /* STRAIT_RINGS_SPSC_H */

@@ -15,12 +15,19 @@
  *   void   strait_<name>_commit(end, span)        publishes all that was reserved
  *   size_t strait_<name>_peek(ring, n, span)      up to n messages, in place
  *   void   strait_<name>_release(ring, span)      gives the slots of all or the first of them back
- *   size_t strait_<name>_try_send(end, messages, n)
- *   size_t strait_<name>_try_receive(ring, messages, n)
- *                                                 the same by copy: STRAIT_DEFINE_TRY writes both
+ *   size_t strait_<name>_send(end, messages, n, size)
+ *   size_t strait_<name>_receive(ring, messages, n, size)
+ *                                                 the same by copy: STRAIT_DEFINE_COPYING writes
+ *                                                 both. `size` is that of a message, in bytes,
+ * where the caller knows it as a constant, or 0
  *
  * ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one line of the table
- * in strait/ring.h. Called by name the operations inline into the caller.
+ * in strait/ring.h. Used by name a ring inlines into its user:
+ *
+ *   STRAIT_RING_TYPED(orders, strait_spsc, struct order)
+ *
+ * defines orders_try_send and orders_try_receive for a ring of such messages. The size of a message
+ * is a constant there, and a message of another type is a compile error.
  */
 #ifndef STRAIT_RINGS_VARIANT_H
 #define STRAIT_RINGS_VARIANT_H
@@ -59,10 +66,18 @@ enum strait_senders {
     STRAIT_SENDERS_ANY,        /* one end, any number of threads */
 };
 
+/* What of a ring a channel may use as a struct strait_spsc, inline and without a call. */
+enum strait_direct {
+    STRAIT_DIRECT_NONE,
+    STRAIT_DIRECT_SENDERS, /* each sender's end */
+    STRAIT_DIRECT_BOTH,    /* and the ring itself, on the receiver's side */
+};
+
 /* A variant as the table holds it. */
 struct strait_variant {
     const char *name;
     enum strait_senders senders;
+    enum strait_direct direct;
     size_t (*size)(const struct strait_shape *shape);
     void (*init)(void *ring, const struct strait_shape *shape);
     void *(*attach)(void *ring);
@@ -101,17 +116,14 @@ static inline uint32_t strait_slots(size_t capacity)
     return slots;
 }
 
-/* The bytes of the object at `p`, where the compiler sees it; if not, or if it is too big to be a
- * message that is copied inline, no message's size. */
-#define STRAIT_SEEN_SIZE(p)                                                                        \
-    (__builtin_object_size(p, 0) <= STRAIT_COPY_INLINE ? __builtin_object_size(p, 0) : 0)
+/* ---- copying ---- */
 
 /* Messages up to so many bytes are copied without a call. */
-#define STRAIT_COPY_INLINE 512
+#define STRAIT_P_COPY_INLINE 512
 
-/* Word by word, as the sender has often just written its messages: a wider load would wait until
+/* Word by word, as the sender has often just written its message: a wider load would wait until
  * those words have left the store buffer. */
-static inline void strait_copy_words(void *to, const void *from, size_t bytes)
+static inline void strait_p_copy_words(void *to, const void *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
         uint64_t word;
@@ -122,7 +134,7 @@ static inline void strait_copy_words(void *to, const void *from, size_t bytes)
 }
 
 /* As wide as may be: the receiver will load words of it at once, or more than a word. */
-static inline void strait_copy_wide(void *to, const void *from, size_t bytes)
+static inline void strait_p_copy_wide(void *to, const void *from, size_t bytes)
 {
     enum { WIDE = 2 * sizeof(uint64_t) };
     for (size_t at = 0; at < bytes; at += WIDE) {
@@ -131,64 +143,52 @@ static inline void strait_copy_wide(void *to, const void *from, size_t bytes)
     }
 }
 
-/* From the sender. The first assembly hides what the addresses belong to, and so the sizes that
- * cannot occur there. */
-static inline void strait_copy_in(void *slots, const void *messages, size_t bytes)
+/* From the sender, `bytes` to the slots that start with slot `i`. `size`: as in `send`. */
+static inline void strait_p_copy_in(char *slots, size_t i, const void *messages, size_t bytes,
+                                    size_t message_size, size_t size)
 {
-    __asm__("" : "+r"(slots), "+r"(messages));
-    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
-        memcpy(slots, messages, sizeof(uint64_t));
-    } else if (bytes <= STRAIT_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
-        strait_copy_words(slots, messages, bytes);
+    char *to = slots + i * (size ? size : message_size);
+    if (!size) { /* or gcc warns of sizes that do not occur with the object it sees */
+        __asm__("" : "+r"(to), "+r"(messages));
+    }
+    if (size && bytes == size && size % sizeof(uint64_t) == 0 && size <= STRAIT_P_COPY_INLINE) {
+        strait_p_copy_words(to, messages, size);
+    } else if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        memcpy(to, messages, sizeof(uint64_t));
+    } else if (bytes <= STRAIT_P_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
+        strait_p_copy_words(to, messages, bytes);
     } else {
-        memcpy(slots, messages, bytes);
+        memcpy(to, messages, bytes);
     }
 }
 
-/* To the receiver. */
-static inline void strait_copy_out(void *messages, const void *slots, size_t bytes)
+/* To the receiver, likewise. */
+static inline void strait_p_copy_out(void *messages, const char *slots, size_t i, size_t bytes,
+                                     size_t message_size, size_t size)
 {
-    __asm__("" : "+r"(messages), "+r"(slots));
-    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
-        memcpy(messages, slots, sizeof(uint64_t));
-    } else if (bytes <= STRAIT_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
-        strait_copy_wide(messages, slots, bytes);
-    } else {
-        memcpy(messages, slots, bytes);
+    const char *from = slots + i * (size ? size : message_size);
+    if (!size) {
+        __asm__("" : "+r"(from), "+r"(messages));
     }
-}
-
-/* Into slot `i` or out of it, for a single message most likely of the size that the compiler has
- * seen: then a constant, for the address too. */
-
-static inline void strait_copy_one_in(char *slots, size_t i, const void *message, size_t bytes,
-                                      size_t seen)
-{
-    if (STRAIT_LIKELY(bytes == seen) && seen % sizeof(uint64_t) == 0) {
-        strait_copy_words(slots + i * seen, message, seen);
+    if (size && bytes == size) {
+        memcpy(messages, from, size);
+    } else if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        memcpy(messages, from, sizeof(uint64_t));
+    } else if (bytes <= STRAIT_P_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
+        strait_p_copy_wide(messages, from, bytes);
     } else {
-        strait_copy_in(slots + i * bytes, message, bytes);
-    }
-}
-
-static inline void strait_copy_one_out(void *message, const char *slots, size_t i, size_t bytes,
-                                       size_t seen)
-{
-    if (STRAIT_LIKELY(bytes == seen)) {
-        memcpy(message, slots + i * seen, seen);
-    } else {
-        strait_copy_out(message, slots + i * bytes, bytes);
+        memcpy(messages, from, bytes);
     }
 }
 
 /* The copying operations, written once for every variant. A second round is worth its load of the
  * other side's index only where the first one ended at the end of the memory. */
-#define STRAIT_DEFINE_TRY(VARIANT, END, RING)                                                      \
-    STRAIT_DEFINE_TRY_AS(VARIANT, END, RING, VARIANT##_try_send, VARIANT##_try_receive)
+#define STRAIT_DEFINE_COPYING(VARIANT, END, RING)                                                  \
+    STRAIT_P_DEFINE_COPYING(VARIANT, END, RING, VARIANT##_send, VARIANT##_receive)
 
 /* The same under other names, for a variant that has a shorter way for some cases. */
-#define STRAIT_DEFINE_TRY_AS(VARIANT, END, RING, TRY_SEND, TRY_RECEIVE)                            \
-    static inline size_t TRY_SEND(END *end, const void *messages, size_t n)                        \
+#define STRAIT_P_DEFINE_COPYING(VARIANT, END, RING, SEND, RECEIVE)                                 \
+    static inline size_t SEND(END *end, const void *messages, size_t n, size_t size)               \
     {                                                                                              \
         struct strait_span span;                                                                   \
         const char *from = (const char *)messages;                                                 \
@@ -197,15 +197,15 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
             if (!VARIANT##_reserve(end, n - sent, &span)) {                                        \
                 break;                                                                             \
             }                                                                                      \
-            strait_copy_one_in((char *)span.messages, 0, from, span.count *span.message_size,      \
-                               STRAIT_SEEN_SIZE(messages));                                        \
+            size_t bytes = span.count * (size ? size : span.message_size);                         \
+            strait_p_copy_in((char *)span.messages, 0, from, bytes, 0, size);                      \
             VARIANT##_commit(end, &span);                                                          \
-            from += span.count * span.message_size;                                                \
+            from += bytes;                                                                         \
             sent += span.count;                                                                    \
         } while (STRAIT_UNLIKELY(span.more) && sent < n);                                          \
         return sent;                                                                               \
     }                                                                                              \
-    static inline size_t TRY_RECEIVE(RING *ring, void *messages, size_t n)                         \
+    static inline size_t RECEIVE(RING *ring, void *messages, size_t n, size_t size)                \
     {                                                                                              \
         struct strait_span span;                                                                   \
         char *to = (char *)messages;                                                               \
@@ -214,18 +214,46 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
             if (!VARIANT##_peek(ring, n - received, &span)) {                                      \
                 break;                                                                             \
             }                                                                                      \
-            strait_copy_one_out(to, (const char *)span.messages, 0, span.count *span.message_size, \
-                                STRAIT_SEEN_SIZE(messages));                                       \
+            size_t bytes = span.count * (size ? size : span.message_size);                         \
+            strait_p_copy_out(to, (const char *)span.messages, 0, bytes, 0, size);                 \
             VARIANT##_release(ring, &span);                                                        \
-            to += span.count * span.message_size;                                                  \
+            to += bytes;                                                                           \
             received += span.count;                                                                \
         } while (STRAIT_UNLIKELY(span.more) && received < n);                                      \
         return received;                                                                           \
     }
 
+/* A ring by name, for messages of one type: see the head of this file. Made with the shape of
+ * PREFIX##_shape(capacity, senders). */
+#define STRAIT_RING_TYPED(PREFIX, VARIANT, TYPE)                                                   \
+    static inline struct strait_shape PREFIX##_shape(size_t capacity, uint32_t senders)            \
+    {                                                                                              \
+        struct strait_shape shape = {capacity, sizeof(TYPE), senders};                             \
+        return shape;                                                                              \
+    }                                                                                              \
+    static inline size_t PREFIX##_try_send(VARIANT##_end *end, const TYPE *messages, size_t n)     \
+    {                                                                                              \
+        return VARIANT##_send(end, messages, n, sizeof(TYPE));                                     \
+    }                                                                                              \
+    static inline size_t PREFIX##_try_receive(VARIANT##_ring *ring, TYPE *messages, size_t n)      \
+    {                                                                                              \
+        return VARIANT##_receive(ring, messages, n, sizeof(TYPE));                                 \
+    }                                                                                              \
+    struct PREFIX##_typed /* for the semicolon behind the macro */
+
 /* The descriptor VARIANT##_variant: the typed operations behind void pointers. Single messages have
  * code of their own, without what several need: not even their registers. */
-#define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS)                                   \
+#define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS, DIRECT)                           \
+    typedef END VARIANT##_end;                                                                     \
+    typedef RING VARIANT##_ring;                                                                   \
+    static inline size_t VARIANT##_try_send(END *end, const void *messages, size_t n)              \
+    {                                                                                              \
+        return VARIANT##_send(end, messages, n, 0);                                                \
+    }                                                                                              \
+    static inline size_t VARIANT##_try_receive(RING *ring, void *messages, size_t n)               \
+    {                                                                                              \
+        return VARIANT##_receive(ring, messages, n, 0);                                            \
+    }                                                                                              \
     static inline void VARIANT##_v_init(void *ring, const struct strait_shape *shape)              \
     {                                                                                              \
         VARIANT##_init((RING *)ring, shape);                                                       \
@@ -281,6 +309,7 @@ static inline void strait_copy_one_out(void *message, const char *slots, size_t 
     static const struct strait_variant VARIANT##_variant                                           \
         __attribute__((unused)) = {NAME,                                                           \
                                    SENDERS,                                                        \
+                                   DIRECT,                                                         \
                                    VARIANT##_size,                                                 \
                                    VARIANT##_v_init,                                               \
                                    VARIANT##_v_attach,                                             \

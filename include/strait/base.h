@@ -24,6 +24,9 @@
 #define STRAIT_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define STRAIT_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
+/* For what must not become a call, however much of it there is: a message's way by name. */
+#define STRAIT_INLINE static inline __attribute__((always_inline))
+
 /* Tells the compiler what it cannot see. */
 #define STRAIT_ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())
 

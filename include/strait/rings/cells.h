@@ -109,7 +109,7 @@ static inline void strait_cells_detach(struct strait_cells *ring)
 
 /* Free slots, exact if the answer is below n, and the tail they start at. Where other senders have
  * moved the tail in between, the answer is too large, and the claim that relies on it fails. */
-static inline size_t strait_p_cells_room(struct strait_cells *ring, size_t n, uintptr_t *tail)
+STRAIT_INLINE size_t strait_p_cells_room(struct strait_cells *ring, size_t n, uintptr_t *tail)
 {
     /* cells.tail: pairs with cells.claim; a head at least as new as the one that allowed tail;
      * without it the room is computed from a head of the past and a claim overruns */
@@ -145,7 +145,7 @@ static inline char *strait_p_cells_slot(struct strait_cells *ring, uintptr_t ind
 }
 
 /* The run of n messages from an index, cut where the memory ends. */
-static inline size_t strait_p_cells_run(struct strait_cells *ring, uintptr_t index, size_t n,
+STRAIT_INLINE size_t strait_p_cells_run(struct strait_cells *ring, uintptr_t index, size_t n,
                                         struct strait_span *span)
 {
     size_t to_end = (size_t)ring->mask + 1 - (index & ring->mask);
@@ -160,7 +160,7 @@ static inline size_t strait_p_cells_run(struct strait_cells *ring, uintptr_t ind
     return span->count;
 }
 
-static inline size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
+STRAIT_INLINE size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
                                           struct strait_span *span)
 {
     uintptr_t tail;
@@ -177,7 +177,7 @@ static inline size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
 
 /* For whichever sender comes to these slots: with several, the line may go to the wrong one, but
  * comes from another sender then and not from the receiver. */
-static inline void strait_p_cells_prefetch(struct strait_cells *ring,
+STRAIT_INLINE void strait_p_cells_prefetch(struct strait_cells *ring,
                                            const struct strait_span *span)
 {
     const struct strait_prefetch *prefetch = &ring->prefetch;
@@ -194,7 +194,7 @@ static inline void strait_p_cells_prefetch(struct strait_cells *ring,
     }
 }
 
-static inline void strait_cells_commit(struct strait_cells *ring, const struct strait_span *span)
+STRAIT_INLINE void strait_cells_commit(struct strait_cells *ring, const struct strait_span *span)
 {
     for (uintptr_t i = span->position; i != span->position + span->count; i++) {
         /* cells.commit: pairs with cells.peek; the bytes of message i; without it the receiver may
@@ -240,7 +240,7 @@ static __attribute__((noinline, unused)) void strait_p_cells_gather(struct strai
     }
 }
 
-static inline size_t strait_cells_peek(struct strait_cells *ring, size_t n,
+STRAIT_INLINE size_t strait_cells_peek(struct strait_cells *ring, size_t n,
                                        struct strait_span *span)
 {
     if (STRAIT_UNLIKELY(ring->known < n)) {
@@ -249,7 +249,7 @@ static inline size_t strait_cells_peek(struct strait_cells *ring, size_t n,
     return strait_p_cells_run(ring, ring->index, strait_min(n, ring->known), span);
 }
 
-static inline void strait_cells_release(struct strait_cells *ring, const struct strait_span *span)
+STRAIT_INLINE void strait_cells_release(struct strait_cells *ring, const struct strait_span *span)
 {
     ring->index += span->count;
     ring->known -= span->count;

@@ -96,13 +96,13 @@ static inline bool strait_lanes_has_room(struct strait_spsc *lane)
     return strait_spsc_has_room(lane);
 }
 
-static inline size_t strait_lanes_reserve(struct strait_spsc *lane, size_t n,
+STRAIT_INLINE size_t strait_lanes_reserve(struct strait_spsc *lane, size_t n,
                                           struct strait_span *span)
 {
     return strait_spsc_reserve(lane, n, span);
 }
 
-static inline void strait_lanes_commit(struct strait_spsc *lane, const struct strait_span *span)
+STRAIT_INLINE void strait_lanes_commit(struct strait_spsc *lane, const struct strait_span *span)
 {
     strait_spsc_commit(lane, span);
 }
@@ -141,7 +141,7 @@ static __attribute__((noinline, unused)) bool strait_p_lanes_turn(struct strait_
 }
 
 /* A lane with messages, if there is one. */
-static inline struct strait_spsc *strait_p_lanes_busy(struct strait_lanes *ring)
+STRAIT_INLINE struct strait_spsc *strait_p_lanes_busy(struct strait_lanes *ring)
 {
     struct strait_spsc *lane = strait_p_lanes_lane(ring, ring->current);
     if (STRAIT_UNLIKELY(strait_p_spsc_known(&lane->receiver) == 0) && strait_p_lanes_turn(ring)) {
@@ -150,7 +150,7 @@ static inline struct strait_spsc *strait_p_lanes_busy(struct strait_lanes *ring)
     return lane;
 }
 
-static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
+STRAIT_INLINE size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
                                        struct strait_span *span)
 {
     struct strait_spsc *lane = strait_p_lanes_busy(ring);
@@ -160,7 +160,7 @@ static inline size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
 }
 
 /* Of the current lane: nothing but a peek that found it empty turns to another. */
-static inline void strait_lanes_release(struct strait_lanes *ring, const struct strait_span *span)
+STRAIT_INLINE void strait_lanes_release(struct strait_lanes *ring, const struct strait_span *span)
 {
     strait_spsc_release(strait_p_lanes_lane(ring, ring->current), span);
 }
@@ -168,13 +168,13 @@ static inline void strait_lanes_release(struct strait_lanes *ring, const struct 
 STRAIT_P_DEFINE_COPYING(strait_lanes, struct strait_spsc, struct strait_lanes,
                         strait_p_lanes_send_run, strait_p_lanes_receive_run)
 
-static inline size_t strait_lanes_send(struct strait_spsc *lane, const void *messages, size_t n,
+STRAIT_INLINE size_t strait_lanes_send(struct strait_spsc *lane, const void *messages, size_t n,
                                        size_t size)
 {
     return strait_spsc_send(lane, messages, n, size);
 }
 
-static inline size_t strait_lanes_receive(struct strait_lanes *ring, void *messages, size_t n,
+STRAIT_INLINE size_t strait_lanes_receive(struct strait_lanes *ring, void *messages, size_t n,
                                           size_t size)
 {
     if (n != 1) {

@@ -176,7 +176,7 @@ static inline bool strait_p_spsc_await(struct strait_spsc *ring)
 
 /* ---- publishing, and what is asked for behind it (prefetch.h) ---- */
 
-static inline void strait_p_spsc_publish(struct strait_spsc *ring, uint32_t tail)
+STRAIT_INLINE void strait_p_spsc_publish(struct strait_spsc *ring, uint32_t tail)
 {
     ring->sender.index = tail;
     /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail; without it the
@@ -184,7 +184,7 @@ static inline void strait_p_spsc_publish(struct strait_spsc *ring, uint32_t tail
     strait_store_release(&ring->tail, tail);
 }
 
-static inline void strait_p_spsc_give_back(struct strait_spsc *ring, uint32_t head)
+STRAIT_INLINE void strait_p_spsc_give_back(struct strait_spsc *ring, uint32_t head)
 {
     ring->receiver.index = head;
     /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head;
@@ -193,7 +193,7 @@ static inline void strait_p_spsc_give_back(struct strait_spsc *ring, uint32_t he
 }
 
 /* Behind one message. */
-static inline void strait_p_spsc_prefetch_one(struct strait_spsc *ring,
+STRAIT_INLINE void strait_p_spsc_prefetch_one(struct strait_spsc *ring,
                                               const struct strait_spsc_side *side, uint32_t index,
                                               bool sender)
 {
@@ -206,7 +206,7 @@ static inline void strait_p_spsc_prefetch_one(struct strait_spsc *ring,
 }
 
 /* Behind a span. */
-static inline void strait_p_spsc_prefetch(struct strait_spsc *ring,
+STRAIT_INLINE void strait_p_spsc_prefetch(struct strait_spsc *ring,
                                           const struct strait_spsc_side *side,
                                           const struct strait_span *span, bool sender)
 {
@@ -226,7 +226,7 @@ static inline void strait_p_spsc_prefetch(struct strait_spsc *ring,
 
 /* The run that starts at a side's index: at most n, at most what is known, and not past the end of
  * the memory. */
-static inline size_t strait_p_spsc_run(struct strait_spsc *ring,
+STRAIT_INLINE size_t strait_p_spsc_run(struct strait_spsc *ring,
                                        const struct strait_spsc_side *side, size_t n,
                                        struct strait_span *span)
 {
@@ -248,7 +248,7 @@ static inline bool strait_spsc_has_room(struct strait_spsc *ring)
     return strait_p_spsc_known(&ring->sender) > 0 || strait_p_spsc_look_for_room(ring) > 0;
 }
 
-static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
+STRAIT_INLINE size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
                                          struct strait_span *span)
 {
     if (STRAIT_UNLIKELY(strait_p_spsc_known(&ring->sender) < n)) {
@@ -257,13 +257,13 @@ static inline size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
     return strait_p_spsc_run(ring, &ring->sender, n, span);
 }
 
-static inline void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
+STRAIT_INLINE void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
 {
     strait_p_spsc_publish(ring, (uint32_t)(span->position + span->count));
     strait_p_spsc_prefetch(ring, &ring->sender, span, true);
 }
 
-static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
+STRAIT_INLINE size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
 {
     if (STRAIT_UNLIKELY(strait_p_spsc_known(&ring->receiver) < n)) {
         strait_p_spsc_await(ring);
@@ -271,7 +271,7 @@ static inline size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct
     return strait_p_spsc_run(ring, &ring->receiver, n, span);
 }
 
-static inline void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
+STRAIT_INLINE void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
 {
     strait_p_spsc_give_back(ring, (uint32_t)(span->position + span->count));
     strait_p_spsc_prefetch(ring, &ring->receiver, span, false);
@@ -282,7 +282,7 @@ static inline void strait_spsc_release(struct strait_spsc *ring, const struct st
 STRAIT_P_DEFINE_COPYING(strait_spsc, struct strait_spsc, struct strait_spsc, strait_p_spsc_send_run,
                         strait_p_spsc_receive_run)
 
-static inline size_t strait_spsc_send(struct strait_spsc *ring, const void *messages, size_t n,
+STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *messages, size_t n,
                                       size_t size)
 {
     const struct strait_spsc_side *own = &ring->sender;
@@ -300,7 +300,7 @@ static inline size_t strait_spsc_send(struct strait_spsc *ring, const void *mess
     return 1;
 }
 
-static inline size_t strait_spsc_receive(struct strait_spsc *ring, void *messages, size_t n,
+STRAIT_INLINE size_t strait_spsc_receive(struct strait_spsc *ring, void *messages, size_t n,
                                          size_t size)
 {
     const struct strait_spsc_side *own = &ring->receiver;

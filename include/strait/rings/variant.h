@@ -123,7 +123,7 @@ static inline uint32_t strait_slots(size_t capacity)
 
 /* Word by word, as the sender has often just written its message: a wider load would wait until
  * those words have left the store buffer. */
-static inline void strait_p_copy_words(void *to, const void *from, size_t bytes)
+STRAIT_INLINE void strait_p_copy_words(void *to, const void *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
         uint64_t word;
@@ -134,7 +134,7 @@ static inline void strait_p_copy_words(void *to, const void *from, size_t bytes)
 }
 
 /* As wide as may be: the receiver will load words of it at once, or more than a word. */
-static inline void strait_p_copy_wide(void *to, const void *from, size_t bytes)
+STRAIT_INLINE void strait_p_copy_wide(void *to, const void *from, size_t bytes)
 {
     enum { WIDE = 2 * sizeof(uint64_t) };
     for (size_t at = 0; at < bytes; at += WIDE) {
@@ -144,16 +144,18 @@ static inline void strait_p_copy_wide(void *to, const void *from, size_t bytes)
 }
 
 /* From the sender, `bytes` to the slots that start with slot `i`. `size`: as in `send`. */
-static inline void strait_p_copy_in(char *slots, size_t i, const void *messages, size_t bytes,
+STRAIT_INLINE void strait_p_copy_in(char *slots, size_t i, const void *messages, size_t bytes,
                                     size_t message_size, size_t size)
 {
     char *to = slots + i * (size ? size : message_size);
-    if (!size) { /* or gcc warns of sizes that do not occur with the object it sees */
-        __asm__("" : "+r"(to), "+r"(messages));
-    }
-    if (size && bytes == size && size % sizeof(uint64_t) == 0 && size <= STRAIT_P_COPY_INLINE) {
+    if (size && bytes == size && size <= STRAIT_P_COPY_INLINE && size % sizeof(uint64_t) == 0) {
         strait_p_copy_words(to, messages, size);
-    } else if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        return;
+    }
+    __asm__(""
+            : "+r"(to), "+r"(messages), "+r"(bytes)); /* or gcc warns of sizes that never occur
+                                                         with the object it sees */
+    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         memcpy(to, messages, sizeof(uint64_t));
     } else if (bytes <= STRAIT_P_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
         strait_p_copy_words(to, messages, bytes);
@@ -163,16 +165,16 @@ static inline void strait_p_copy_in(char *slots, size_t i, const void *messages,
 }
 
 /* To the receiver, likewise. */
-static inline void strait_p_copy_out(void *messages, const char *slots, size_t i, size_t bytes,
+STRAIT_INLINE void strait_p_copy_out(void *messages, const char *slots, size_t i, size_t bytes,
                                      size_t message_size, size_t size)
 {
     const char *from = slots + i * (size ? size : message_size);
-    if (!size) {
-        __asm__("" : "+r"(from), "+r"(messages));
-    }
     if (size && bytes == size) {
         memcpy(messages, from, size);
-    } else if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        return;
+    }
+    __asm__("" : "+r"(from), "+r"(messages), "+r"(bytes)); /* as above */
+    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         memcpy(messages, from, sizeof(uint64_t));
     } else if (bytes <= STRAIT_P_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
         strait_p_copy_wide(messages, from, bytes);
@@ -188,7 +190,7 @@ static inline void strait_p_copy_out(void *messages, const char *slots, size_t i
 
 /* The same under other names, for a variant that has a shorter way for some cases. */
 #define STRAIT_P_DEFINE_COPYING(VARIANT, END, RING, SEND, RECEIVE)                                 \
-    static inline size_t SEND(END *end, const void *messages, size_t n, size_t size)               \
+    STRAIT_INLINE size_t SEND(END *end, const void *messages, size_t n, size_t size)               \
     {                                                                                              \
         struct strait_span span;                                                                   \
         const char *from = (const char *)messages;                                                 \
@@ -205,7 +207,7 @@ static inline void strait_p_copy_out(void *messages, const char *slots, size_t i
         } while (STRAIT_UNLIKELY(span.more) && sent < n);                                          \
         return sent;                                                                               \
     }                                                                                              \
-    static inline size_t RECEIVE(RING *ring, void *messages, size_t n, size_t size)                \
+    STRAIT_INLINE size_t RECEIVE(RING *ring, void *messages, size_t n, size_t size)                \
     {                                                                                              \
         struct strait_span span;                                                                   \
         char *to = (char *)messages;                                                               \
@@ -231,11 +233,11 @@ static inline void strait_p_copy_out(void *messages, const char *slots, size_t i
         struct strait_shape shape = {capacity, sizeof(TYPE), senders};                             \
         return shape;                                                                              \
     }                                                                                              \
-    static inline size_t PREFIX##_try_send(VARIANT##_end *end, const TYPE *messages, size_t n)     \
+    STRAIT_INLINE size_t PREFIX##_try_send(VARIANT##_end *end, const TYPE *messages, size_t n)     \
     {                                                                                              \
         return VARIANT##_send(end, messages, n, sizeof(TYPE));                                     \
     }                                                                                              \
-    static inline size_t PREFIX##_try_receive(VARIANT##_ring *ring, TYPE *messages, size_t n)      \
+    STRAIT_INLINE size_t PREFIX##_try_receive(VARIANT##_ring *ring, TYPE *messages, size_t n)      \
     {                                                                                              \
         return VARIANT##_receive(ring, messages, n, sizeof(TYPE));                                 \
     }                                                                                              \
@@ -246,11 +248,11 @@ static inline void strait_p_copy_out(void *messages, const char *slots, size_t i
 #define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS, DIRECT)                           \
     typedef END VARIANT##_end;                                                                     \
     typedef RING VARIANT##_ring;                                                                   \
-    static inline size_t VARIANT##_try_send(END *end, const void *messages, size_t n)              \
+    STRAIT_INLINE size_t VARIANT##_try_send(END *end, const void *messages, size_t n)              \
     {                                                                                              \
         return VARIANT##_send(end, messages, n, 0);                                                \
     }                                                                                              \
-    static inline size_t VARIANT##_try_receive(RING *ring, void *messages, size_t n)               \
+    STRAIT_INLINE size_t VARIANT##_try_receive(RING *ring, void *messages, size_t n)               \
     {                                                                                              \
         return VARIANT##_receive(ring, messages, n, 0);                                            \
     }                                                                                              \

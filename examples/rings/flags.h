@@ -54,13 +54,15 @@ static inline void strait_flags_init(struct strait_flags *ring, const struct str
 static inline struct strait_flags *strait_flags_attach(struct strait_flags *ring)
 {
     uint32_t expected = 0;
-    /* flags.attach: pairs with flags.detach; the slot where the sender before stopped */
+    /* flags.attach: pairs with flags.detach; the slot where the sender before stopped; without it
+     * this one goes on from a slot of the past */
     return strait_cas_acq_rel(&ring->attached, &expected, 1) ? ring : NULL;
 }
 
 static inline void strait_flags_detach(struct strait_flags *ring)
 {
-    /* flags.detach: pairs with flags.attach; the slot where this sender stopped */
+    /* flags.detach: pairs with flags.attach; the slot where this sender stopped; without it the
+     * next one goes on from a slot of the past */
     strait_store_release(&ring->attached, 0);
 }
 
@@ -84,7 +86,8 @@ static inline size_t strait_flags_run(struct strait_flags *ring, uint32_t slot, 
     size_t ready = 0;
     while (ready < most) {
         uint32_t *next = strait_flags_flag(ring, strait_flags_slot(ring, slot, ready));
-        /* flags.look: pairs with flags.give; what the other side did to the slot's message */
+        /* flags.look: pairs with flags.give; what the other side did to the slot's message; without
+         * it this side may use the slot before the other is done with it */
         if (strait_load_acquire(next) != flag) {
             break;
         }
@@ -105,7 +108,8 @@ static inline uint32_t strait_flags_give(struct strait_flags *ring, const struct
 {
     uint32_t slot = (uint32_t)span->position;
     for (size_t i = 0; i < span->count; i++) {
-        /* flags.give: pairs with flags.look; what this side did to the slot's message */
+        /* flags.give: pairs with flags.look; what this side did to the slot's message; without it
+         * the other side may see the flag before the message is written or read */
         strait_store_release(strait_flags_flag(ring, slot + (uint32_t)i), flag);
     }
     return strait_flags_slot(ring, slot, span->count);

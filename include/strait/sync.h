@@ -16,9 +16,9 @@
  * thread is stopped between its load and its compare-and-swap. For statistics, uint64_t ("wide") is
  * loaded and stored, relaxed and in one piece, and that is all that can be done to it.
  *
- * Each call of a helper that is not relaxed carries a label, `name: pairs with other-name; what
- * becomes visible`, and each relaxed access to a shared word names who writes it. tests/labels
- * checks that every label has its partner.
+ * Each call of a helper that is not relaxed carries a label, `name.op: pairs with other.op; what
+ * becomes visible; without it what breaks`, and who writes a field is said where it is declared.
+ * tests/labels checks both, and that every label has its partner.
  */
 #ifndef STRAIT_SYNC_H
 #define STRAIT_SYNC_H

@@ -184,7 +184,7 @@ STRAIT_INLINE void strait_p_cells_prefetch(struct strait_cells *ring,
     if (STRAIT_LIKELY(!strait_prefetch_due(prefetch, span))) {
         return;
     }
-    /* senders write it; a hint here: which slots are free */
+    /* a hint: which slots are free */
     size_t known = ring->capacity - (span->position - strait_word_load_relaxed(&ring->seen));
     if (strait_prefetch_known(prefetch, span, known)) {
         uintptr_t from = span->position + strait_prefetch_from(prefetch, span);

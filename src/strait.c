@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * strait in one translation unit, layer by layer. To vendor it, copy include/ and src/ and compile
- * this file:
+ * The core in one translation unit: channels, workers, pool. To vendor it, copy include/ and src/
+ * and compile this file:
  *
  *   cc app.c src/strait.c -Iinclude $(pkg-config --cflags --libs ck) -pthread
  */
@@ -11,12 +11,7 @@
 
 #include "strait.h"
 
-#include "channel/ring.c"
-#include "channel/event_count.c"
-#include "channel/wait.c"
-
-#include "channel/channel.c"
-#include "channel/endpoint.c"
+#include "strait_channel.c"
 
 #include "extra/broadcast.c"
 

@@ -89,10 +89,10 @@ static void wake_sleeper(struct strait_pool *pool)
 static void publish_fence(bool fenced)
 {
     if (STRAIT_UNLIKELY(fenced)) {
-        /* pool.fence: pairs with wait.sleep; what was published, or else the sleeper's mark */
+        /* pool.fence: pairs with event.prepare; what was published, or else the sleeper's mark */
         strait_full_fence();
     }
-    /* pool.notify: pairs with wait.sleep; what was published, or else the sleeper's mark */
+    /* pool.notify: pairs with event.prepare; what was published, or else the sleeper's mark */
     strait_light_barrier();
 }
 
@@ -372,7 +372,7 @@ static int run_task(struct pool_worker *self, struct strait_slot *slot)
  * before that may take the worker for idle, so it is the worker that has to look once more. */
 static void tell_busy(struct strait_pool *pool)
 {
-    /* pool.busy: pairs with pool.seen, wait.sleep; what waits, and that the keeper is about to
+    /* pool.busy: pairs with pool.seen, event.prepare; what waits, and that the keeper is about to
      * sleep, or else that the worker is not idle */
     strait_full_fence();
     if (pool->options.stall_ns) {
@@ -581,7 +581,7 @@ static bool serve_one(struct pool_worker *self)
  * that came for one to sleep. */
 static bool may_retire(const struct pool_worker *self)
 {
-    /* crew.leave: pairs with wait.sleep; the place it has left, or else what was pushed */
+    /* crew.leave: pairs with event.prepare; the place it has left, or else what was pushed */
     strait_full_fence();
     return may_end(self) && !strait_crew_work_waits(self->pool);
 }

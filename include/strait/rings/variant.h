@@ -243,8 +243,16 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const char *slots, size_t i
     }                                                                                              \
     struct PREFIX##_typed /* for the semicolon behind the macro */
 
-/* The descriptor VARIANT##_variant: the typed operations behind void pointers. Single messages have
- * code of their own, without what several need: not even their registers. */
+/* An operation of a descriptor: the ring's own behind a void pointer. */
+#define STRAIT_P_THUNK(RESULT, NAME, PARAMETERS, CALL)                                             \
+    static inline RESULT NAME PARAMETERS                                                           \
+    {                                                                                              \
+        CALL;                                                                                      \
+    }
+
+/* The descriptor VARIANT##_variant, and VARIANT##_try_send and _try_receive for messages of a size
+ * that is known at run time. In the descriptor single messages have code of their own, without what
+ * several need: not even their registers. */
 #define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS, DIRECT)                           \
     typedef END VARIANT##_end;                                                                     \
     typedef RING VARIANT##_ring;                                                                   \
@@ -256,58 +264,36 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const char *slots, size_t i
     {                                                                                              \
         return VARIANT##_receive(ring, messages, n, 0);                                            \
     }                                                                                              \
-    static inline void VARIANT##_v_init(void *ring, const struct strait_shape *shape)              \
-    {                                                                                              \
-        VARIANT##_init((RING *)ring, shape);                                                       \
-    }                                                                                              \
-    static inline void *VARIANT##_v_attach(void *ring)                                             \
-    {                                                                                              \
-        return VARIANT##_attach((RING *)ring);                                                     \
-    }                                                                                              \
-    static inline void VARIANT##_v_detach(void *end)                                               \
-    {                                                                                              \
-        VARIANT##_detach((END *)end);                                                              \
-    }                                                                                              \
-    static inline bool VARIANT##_v_has_room(void *end)                                             \
-    {                                                                                              \
-        return VARIANT##_has_room((END *)end);                                                     \
-    }                                                                                              \
-    static inline size_t VARIANT##_v_reserve(void *end, size_t n, struct strait_span *span)        \
-    {                                                                                              \
-        return VARIANT##_reserve((END *)end, n, span);                                             \
-    }                                                                                              \
-    static inline void VARIANT##_v_commit(void *end, const struct strait_span *span)               \
-    {                                                                                              \
-        VARIANT##_commit((END *)end, span);                                                        \
-    }                                                                                              \
     static __attribute__((noinline))                                                               \
-    size_t VARIANT##_v_try_send_many(void *end, const void *messages, size_t n)                    \
+    size_t VARIANT##_v_send_many(void *end, const void *messages, size_t n)                        \
     {                                                                                              \
         return VARIANT##_try_send((END *)end, messages, n);                                        \
     }                                                                                              \
-    static inline size_t VARIANT##_v_try_send(void *end, const void *messages, size_t n)           \
-    {                                                                                              \
-        return n == 1 ? VARIANT##_try_send((END *)end, messages, 1)                                \
-                      : VARIANT##_v_try_send_many(end, messages, n);                               \
-    }                                                                                              \
-    static inline size_t VARIANT##_v_peek(void *ring, size_t n, struct strait_span *span)          \
-    {                                                                                              \
-        return VARIANT##_peek((RING *)ring, n, span);                                              \
-    }                                                                                              \
-    static inline void VARIANT##_v_release(void *ring, const struct strait_span *span)             \
-    {                                                                                              \
-        VARIANT##_release((RING *)ring, span);                                                     \
-    }                                                                                              \
     static __attribute__((noinline))                                                               \
-    size_t VARIANT##_v_try_receive_many(void *ring, void *messages, size_t n)                      \
+    size_t VARIANT##_v_receive_many(void *ring, void *messages, size_t n)                          \
     {                                                                                              \
         return VARIANT##_try_receive((RING *)ring, messages, n);                                   \
     }                                                                                              \
-    static inline size_t VARIANT##_v_try_receive(void *ring, void *messages, size_t n)             \
-    {                                                                                              \
-        return n == 1 ? VARIANT##_try_receive((RING *)ring, messages, 1)                           \
-                      : VARIANT##_v_try_receive_many(ring, messages, n);                           \
-    }                                                                                              \
+    STRAIT_P_THUNK(void, VARIANT##_v_init, (void *ring, const struct strait_shape *shape),         \
+                   VARIANT##_init((RING *)ring, shape))                                            \
+    STRAIT_P_THUNK(void *, VARIANT##_v_attach, (void *ring),                                       \
+                   return VARIANT##_attach((RING *)ring))                                          \
+    STRAIT_P_THUNK(void, VARIANT##_v_detach, (void *end), VARIANT##_detach((END *)end))            \
+    STRAIT_P_THUNK(bool, VARIANT##_v_has_room, (void *end), return VARIANT##_has_room((END *)end)) \
+    STRAIT_P_THUNK(size_t, VARIANT##_v_reserve, (void *end, size_t n, struct strait_span *span),   \
+                   return VARIANT##_reserve((END *)end, n, span))                                  \
+    STRAIT_P_THUNK(void, VARIANT##_v_commit, (void *end, const struct strait_span *span),          \
+                   VARIANT##_commit((END *)end, span))                                             \
+    STRAIT_P_THUNK(size_t, VARIANT##_v_send, (void *end, const void *messages, size_t n),          \
+                   return n == 1 ? VARIANT##_try_send((END *)end, messages, 1)                     \
+                                 : VARIANT##_v_send_many(end, messages, n))                        \
+    STRAIT_P_THUNK(size_t, VARIANT##_v_peek, (void *ring, size_t n, struct strait_span *span),     \
+                   return VARIANT##_peek((RING *)ring, n, span))                                   \
+    STRAIT_P_THUNK(void, VARIANT##_v_release, (void *ring, const struct strait_span *span),        \
+                   VARIANT##_release((RING *)ring, span))                                          \
+    STRAIT_P_THUNK(size_t, VARIANT##_v_receive, (void *ring, void *messages, size_t n),            \
+                   return n == 1 ? VARIANT##_try_receive((RING *)ring, messages, 1)                \
+                                 : VARIANT##_v_receive_many(ring, messages, n))                    \
     static const struct strait_variant VARIANT##_variant                                           \
         __attribute__((unused)) = {NAME,                                                           \
                                    SENDERS,                                                        \
@@ -319,9 +305,9 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const char *slots, size_t i
                                    VARIANT##_v_has_room,                                           \
                                    VARIANT##_v_reserve,                                            \
                                    VARIANT##_v_commit,                                             \
-                                   VARIANT##_v_try_send,                                           \
+                                   VARIANT##_v_send,                                               \
                                    VARIANT##_v_peek,                                               \
                                    VARIANT##_v_release,                                            \
-                                   VARIANT##_v_try_receive}
+                                   VARIANT##_v_receive}
 
 #endif /* STRAIT_RINGS_VARIANT_H */

@@ -2,7 +2,7 @@
 /* histogram_test: buckets without gaps, and percentiles within 2 % of the exact ones. */
 #include <math.h>
 
-#include "support.h"
+#include "harness.h"
 
 #include "strait/extra/histogram.h"
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * life: what the tests of ports, isolates, workers and pools share, on top of support.h.
+ * life: what the tests of workers and pools that have no folder yet share, on top of the harness.
  *
- *   EXPECT    for every thread but the main one: counts what went wrong and says where
- *   gate      holds workers in the middle of a task, and counts who has come so far
- *   census    threads and descriptors of the process, before and after
- *   log       the events of a worker, as its parent saw them
+ *   log         the events of a worker, as its parent saw them
+ *   life_test   an entry of cmocka's own table
  */
 #ifndef STRAIT_TESTS_LIFE_H
 #define STRAIT_TESTS_LIFE_H
@@ -21,142 +19,15 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "support.h"
+#include "harness.h"
 
 #include "strait/pool.h"
-
-/* ---- assertions for other threads ---- */
-
-static _Atomic unsigned faults;
-
-static inline void fault(const char *file, int line, const char *what)
-{
-    if (atomic_fetch_add(&faults, 1) < 10) {
-        fprintf(stderr, "%s:%d: %s\n", file, line, what);
-    }
-}
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fault(__FILE__, __LINE__, #condition);                                                 \
-        }                                                                                          \
-    } while (0)
-
-/* On the main thread, when the others are done. */
-static inline void assert_no_faults(void)
-{
-    assert_int_equal(atomic_exchange(&faults, 0), 0);
-}
-
-/* ---- gates: wait by sleeping, so that workers of the lowest class get the CPU ---- */
-
-struct gate {
-    _Atomic unsigned arrived;
-    _Atomic unsigned open;
-};
-
-#define GATE_NAP_NS 20000
-
-static inline void gate_wait(struct gate *gate)
-{
-    atomic_fetch_add(&gate->arrived, 1);
-    while (!atomic_load(&gate->open)) {
-        sleep_ns(GATE_NAP_NS);
-    }
-}
-
-static inline void gate_await(const struct gate *gate, unsigned arrivals)
-{
-    while (atomic_load(&gate->arrived) < arrivals) {
-        sleep_ns(GATE_NAP_NS);
-    }
-    progress_made();
-}
-
-static inline void gate_open(struct gate *gate)
-{
-    atomic_store(&gate->open, 1);
-}
 
 /* A task that waits at the gate that is its context. */
 static inline int waits_at_gate(struct strait_task *task)
 {
     gate_wait(task->context);
     return 0;
-}
-
-/* ---- the process, seen from outside ---- */
-
-static inline unsigned entries_of(const char *path)
-{
-    unsigned count = 0;
-    DIR *directory = opendir(path);
-    while (directory && readdir(directory)) {
-        count++;
-    }
-    if (directory) {
-        closedir(directory);
-    }
-    return count;
-}
-
-/* PF_EXITING of the kernel: set before the thread's join can return, so that a thread that was
-   joined never counts, although /proc lists it for a moment longer. */
-#define EXITING 0x4u
-
-static inline bool lives(const char *tid)
-{
-    char path[300];
-    char line[512] = "";
-    unsigned flags = EXITING;
-    snprintf(path, sizeof(path), "/proc/self/task/%s/stat", tid);
-    FILE *file = fopen(path, "r");
-    if (file) {
-        const char *name_end = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
-        if (name_end) {
-            sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %u", &flags);
-        }
-        fclose(file);
-    }
-    return !(flags & EXITING);
-}
-
-static inline unsigned threads_alive(void)
-{
-    unsigned count = 0;
-    const struct dirent *entry;
-    DIR *directory = opendir("/proc/self/task");
-    while (directory && (entry = readdir(directory))) {
-        count += entry->d_name[0] != '.' && lives(entry->d_name);
-    }
-    if (directory) {
-        closedir(directory);
-    }
-    return count;
-}
-
-struct census {
-    unsigned threads;
-    unsigned fds;
-};
-
-static inline struct census census_take(void)
-{
-    struct census census = {threads_alive(), entries_of("/proc/self/fd")};
-    return census;
-}
-
-static inline void assert_census(struct census before)
-{
-    assert_int_equal(threads_alive(), before.threads);
-    assert_int_equal(entries_of("/proc/self/fd"), before.fds);
-}
-
-static inline bool readable(int fd, int milliseconds)
-{
-    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    return poll(&poll_fd, 1, milliseconds) == 1 && (poll_fd.revents & POLLIN);
 }
 
 /* One number out of /proc/self/task/<tid>/status, or -1. */
@@ -176,11 +47,6 @@ static inline long status_number(const char *tid, const char *key)
         fclose(file);
     }
     return number;
-}
-
-static inline int32_t thread_number(void)
-{
-    return (int32_t)syscall(SYS_gettid);
 }
 
 /* ---- workers ---- */
@@ -277,7 +143,14 @@ static inline void in_worker(strait_entry_fn *entry, void *data, size_t heap_lim
 
 static inline int life_begin(void **state)
 {
-    atomic_store(&running, (const char *)*state);
+    watchdog_names(*state);
+    return 0;
+}
+
+static inline int case_end(void **state)
+{
+    (void)state;
+    progress_made();
     return 0;
 }
 

@@ -521,7 +521,7 @@ static size_t play_round(uint64_t round_seed)
         taken += players[i].taken;
         free(players[i].records);
     }
-    if (atomic_load(&faults)) {
+    if (faults_seen()) {
         fprintf(stderr, "the round's seed: STRAIT_SEED=%llu\n", (unsigned long long)round_seed);
     }
     return taken;

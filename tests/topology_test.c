@@ -7,7 +7,7 @@
 #include <ftw.h>
 #include <sys/stat.h>
 
-#include "support.h"
+#include "harness.h"
 
 #include "topology.h"
 

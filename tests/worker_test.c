@@ -1458,7 +1458,7 @@ static void three_levels(bool by_events)
         assert_int_equal(answer, number + LEVELS);
     }
     assert_int_equal(begun, LEVELS);
-    assert_int_equal(threads_alive(), before.threads + LEVELS + 1);
+    assert_int_equal(census_take().threads, before.threads + LEVELS + 1);
     end_of_input(worker);
     assert_int_equal(strait_receive(&port->receiver, &answer, 1, STRAIT_FOREVER), -EPIPE);
     join_and_destroy(worker);
@@ -1869,7 +1869,7 @@ static void a_stuck_worker_is_named(void **state)
     assert_int_equal(status.cpu, -1);
     char tid[16];
     snprintf(tid, sizeof(tid), "%d", status.thread);
-    assert_true(lives(tid));
+    assert_true(thread_lives(tid));
     assert_true(status.thread != thread_number());
     assert_returns(strait_worker_status(workers[2], &status), 0);
     assert_false(status.stopping);

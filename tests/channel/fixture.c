@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "channel/fixture.h"
+
+/* ---- messages ---- */
+
+/* The first byte holds the sender and the low bits of the sequence number, the others a hash of
+ * both: a message of any size shows whose it is, and is the one expected or not. */
+static void message_write(unsigned char *to, size_t size, unsigned sender, uint64_t sequence)
+{
+    uint64_t hash = 0;
+    to[0] = (unsigned char)(sender << 6 | (sequence & 63));
+    for (size_t i = 1; i < size; i++) {
+        hash = (i - 1) % 8 ? hash >> 8 : mix(sequence * SENDERS_MOST + sender + (i << 56));
+        to[i] = (unsigned char)hash;
+    }
+}
+
+void messages_write(void *messages, size_t n, size_t size, unsigned sender, uint64_t sequence)
+{
+    for (size_t i = 0; i < n; i++) {
+        message_write((unsigned char *)messages + i * size, size, sender, sequence + i);
+    }
+}
+
+unsigned message_sender(const void *message)
+{
+    return *(const unsigned char *)message >> 6;
+}
+
+void tally_messages(struct tally *tally, const void *messages, size_t n, size_t size)
+{
+    unsigned char expected[MESSAGE_MOST];
+    for (size_t i = 0; i < n; i++) {
+        const char *message = (const char *)messages + i * size;
+        unsigned sender = message_sender(message);
+        message_write(expected, size, sender, tally->next[sender]++);
+        tally->wrong += memcmp(expected, message, size) != 0;
+    }
+}
+
+void tally_drop(void *message, void *context)
+{
+    struct drop_tally *drops = context;
+    tally_messages(drops->tally, message, 1, drops->message_size);
+    drops->dropped++;
+}
+
+/* ---- channels ---- */
+
+bool case_has(const struct test_case *test, enum strait_senders senders)
+{
+    return test->variant->senders == senders;
+}
+
+unsigned case_senders(const struct test_case *test)
+{
+    bool one = case_has(test, STRAIT_SENDERS_ONE) || test->sender == STRAIT_WAIT_FD;
+    return one ? 1 : SENDERS_MOST;
+}
+
+struct strait_channel_options case_options(const struct test_case *test, size_t capacity,
+                                           size_t message_size)
+{
+    /* an fd serves one sending thread: where there may be more, senders park */
+    bool parks = test->sender == STRAIT_WAIT_FD && !case_has(test, STRAIT_SENDERS_ONE);
+    struct strait_channel_options options = {
+        .size = sizeof(options),
+        .variant = test->variant->name,
+        .capacity = capacity,
+        .message_size = message_size,
+        .senders = case_has(test, STRAIT_SENDERS_REGISTERED) ? SENDERS_MOST : 1,
+        .sender = parks ? STRAIT_WAIT_PARK : test->sender,
+        .receiver = test->receiver,
+    };
+    return options;
+}
+
+static struct strait_channel *create(const struct strait_channel_options *options)
+{
+    struct strait_channel *channel = NULL;
+    assert_returns(strait_channel_create(&channel, options), 0);
+    assert_non_null(channel);
+    return channel;
+}
+
+struct strait_channel *case_channel(const struct test_case *test, size_t capacity,
+                                    size_t message_size)
+{
+    struct strait_channel_options options = case_options(test, capacity, message_size);
+    return create(&options);
+}
+
+void ends_open_as(struct ends *ends, const struct strait_channel_options *options)
+{
+    memset(ends, 0, sizeof(*ends));
+    ends->size = options->message_size;
+    ends->channel = create(options);
+    assert_returns(strait_sender_open(&ends->sender, ends->channel), 0);
+    assert_returns(strait_receiver_open(&ends->receiver, ends->channel), 0);
+}
+
+void ends_open(struct ends *ends, const struct test_case *test, size_t capacity, size_t size)
+{
+    struct strait_channel_options options = case_options(test, capacity, size);
+    ends_open_as(ends, &options);
+}
+
+void ends_send(struct ends *ends, size_t n, ptrdiff_t expected)
+{
+    unsigned char *messages = malloc(n * ends->size + 1);
+    assert_non_null(messages);
+    messages_write(messages, n, ends->size, 0, ends->sent);
+    assert_returns(strait_try_send(&ends->sender, messages, n), expected);
+    ends->sent += expected > 0 ? (uint64_t)expected : 0;
+    free(messages);
+}
+
+void ends_receive(struct ends *ends, size_t n, ptrdiff_t expected)
+{
+    unsigned char *messages = malloc(n * ends->size + 1);
+    assert_non_null(messages);
+    assert_returns(strait_try_receive(&ends->receiver, messages, n), expected);
+    tally_messages(&ends->tally, messages, expected > 0 ? (size_t)expected : 0, ends->size);
+    assert_int_equal(ends->tally.wrong, 0);
+    free(messages);
+}
+
+void ends_close(struct ends *ends, uint64_t expected)
+{
+    struct drop_tally drops = {.tally = &ends->tally, .message_size = ends->size};
+    errno = ERRNO_MARK;
+    strait_sender_close(&ends->sender);
+    strait_receiver_close(&ends->receiver);
+    strait_channel_destroy(ends->channel, tally_drop, &drops);
+    assert_true(errno_kept());
+    assert_int_equal(drops.dropped, expected);
+    assert_int_equal(ends->tally.wrong, 0);
+    assert_int_equal(ends->tally.next[0], ends->sent);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static unsigned long environment(const char *name, unsigned long otherwise)
+{
+    const char *text = getenv(name);
+    return text ? strtoul(text, NULL, 10) : otherwise;
+}
+
+/* ---- assertions ---- */
+
+static _Atomic unsigned faults;
+
+void fault(const char *file, int line, const char *what)
+{
+    if (atomic_fetch_add(&faults, 1) < 10) {
+        fprintf(stderr, "%s:%d: %s\n", file, line, what);
+    }
+}
+
+unsigned faults_seen(void)
+{
+    return atomic_load(&faults);
+}
+
+void assert_no_faults(void)
+{
+    assert_int_equal(atomic_exchange(&faults, 0), 0);
+}
+
+bool errno_kept(void)
+{
+    bool kept = errno == ERRNO_MARK;
+    errno = ERRNO_MARK;
+    return kept;
+}
+
+/* ---- the watchdog ---- */
+
+static _Atomic unsigned long progress;
+static const char *_Atomic running = "the start";
+
+void progress_made(void)
+{
+    atomic_fetch_add_explicit(&progress, 1, memory_order_relaxed);
+}
+
+void watchdog_names(const char *test)
+{
+    atomic_store(&running, test);
+    progress_made();
+}
+
+/* It measures progress, not the clock: a slow machine is not a failure. */
+static void *watchdog(void *context)
+{
+    unsigned long limit = (unsigned long)(uintptr_t)context;
+    unsigned long seen = 0;
+    for (unsigned long still = 0; still < limit * 10; still++) {
+        sleep_ns(100000000);
+        unsigned long now = atomic_load_explicit(&progress, memory_order_relaxed);
+        still = now == seen ? still : 0;
+        seen = now;
+    }
+    fprintf(stderr, "watchdog: nothing has moved for %lu s in \"%s\"\n", limit,
+            atomic_load(&running));
+    _exit(3);
+}
+
+void watchdog_start(void)
+{
+    unsigned long limit = environment("STRAIT_WATCHDOG", 60);
+    pthread_t thread;
+    if (limit && pthread_create(&thread, NULL, watchdog, (void *)(uintptr_t)limit) == 0) {
+        pthread_detach(thread);
+    }
+}
+
+/* ---- tests ---- */
+
+struct suite {
+    struct CMUnitTest *entries;
+    struct test_case *cases;
+    size_t count;
+};
+
+static void run_case(void **state)
+{
+    const struct test_case *test = *state;
+    struct census before = census_take();
+    atomic_store(&faults, 0);
+    watchdog_names(test->name);
+    if (test->test->once) {
+        test->test->once();
+    } else {
+        test->test->each(test);
+    }
+    assert_no_faults();
+    assert_census(before);
+}
+
+static void add_case(struct suite *suite, struct test_case test)
+{
+    static const char *const modes[] = {"default", "park", "spin", "fd"};
+    if (test.variant) {
+        snprintf(test.name, sizeof(test.name), "%s %s %s-%s", test.test->name, test.variant->name,
+                 modes[test.sender], modes[test.receiver]);
+    } else {
+        snprintf(test.name, sizeof(test.name), "%s", test.test->name);
+    }
+    struct test_case *at = &suite->cases[suite->count];
+    *at = test;
+    suite->entries[suite->count++] =
+        (struct CMUnitTest){.name = at->name, .test_func = run_case, .initial_state = at};
+}
+
+static void add_modes(struct suite *suite, const struct test *test,
+                      const struct strait_variant *variant)
+{
+    if (test->per == PER_VARIANT) {
+        add_case(suite, (struct test_case){.test = test, .variant = variant});
+        return;
+    }
+    for (int pair = 0; pair < 9; pair++) {
+        enum strait_wait sender = (enum strait_wait)(STRAIT_WAIT_PARK + pair / 3);
+        enum strait_wait receiver = (enum strait_wait)(STRAIT_WAIT_PARK + pair % 3);
+        if (test->per == PER_PAIR || sender == receiver) {
+            add_case(suite, (struct test_case){test, variant, sender, receiver, ""});
+        }
+    }
+}
+
+int run_table(const char *group, const struct test *tests, size_t count)
+{
+    struct suite suite = {.count = 0};
+    size_t variants = 1;
+    while (strait_variant_at(variants)) {
+        variants++;
+    }
+    suite.entries = calloc(count * variants * 9, sizeof(suite.entries[0]));
+    suite.cases = calloc(count * variants * 9, sizeof(suite.cases[0]));
+    if (!suite.entries || !suite.cases) {
+        abort();
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (tests[i].per == PER_PROGRAM) {
+            add_case(&suite, (struct test_case){.test = &tests[i]});
+            continue;
+        }
+        for (size_t v = 0; v < variants; v++) {
+            add_modes(&suite, &tests[i], strait_variant_at(v));
+        }
+    }
+    watchdog_start();
+    cmocka_set_test_filter(getenv("STRAIT_TEST"));
+    int failed = _cmocka_run_group_tests(group, suite.entries, suite.count, NULL, NULL);
+    free(suite.entries);
+    free(suite.cases);
+    return failed;
+}
+
+/* ---- how much, and at random ---- */
+
+size_t scaled(size_t n)
+{
+    size_t times = environment("STRAIT_STRESS", 1);
+    size_t all = n * (times ? times : 1);
+    return TEST_TSAN ? all / 10 + 1 : all;
+}
+
+uint64_t first_seed(uint64_t otherwise)
+{
+    return environment("STRAIT_SEED", otherwise);
+}
+
+uint64_t mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+uint64_t draw(uint64_t *seed)
+{
+    *seed += 0x9e3779b97f4a7c15u;
+    return mix(*seed);
+}
+
+size_t draw_below(uint64_t *seed, size_t n)
+{
+    return (size_t)(draw(seed) % n);
+}
+
+/* ---- threads ---- */
+
+void thread_start(pthread_t *thread, void *(*body)(void *), void *context)
+{
+    assert_int_equal(pthread_create(thread, NULL, body, context), 0);
+}
+
+void thread_join(pthread_t thread)
+{
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+int32_t thread_number(void)
+{
+    return (int32_t)syscall(SYS_gettid);
+}
+
+int64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void sleep_ns(long ns)
+{
+    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    nanosleep(&t, NULL);
+}
+
+void dawdle(size_t turns)
+{
+    for (volatile size_t i = 0; i < turns; i++) {
+    }
+}
+
+void await(const _Atomic unsigned *word, unsigned value)
+{
+    while (atomic_load(word) < value) {
+        sched_yield();
+    }
+}
+
+void gate_pass(_Atomic unsigned *gate, unsigned threads)
+{
+    atomic_fetch_add(gate, 1);
+    await(gate, threads);
+}
+
+void gate_wait(struct gate *gate)
+{
+    atomic_fetch_add(&gate->arrived, 1);
+    while (!atomic_load(&gate->open)) {
+        sleep_ns(GATE_NAP_NS);
+    }
+}
+
+void gate_await(const struct gate *gate, unsigned arrivals)
+{
+    while (atomic_load(&gate->arrived) < arrivals) {
+        sleep_ns(GATE_NAP_NS);
+    }
+    progress_made();
+}
+
+void gate_open(struct gate *gate)
+{
+    atomic_store(&gate->open, 1);
+}
+
+/* ---- the process ---- */
+
+/* PF_EXITING of the kernel: set before the thread's join can return, so that a thread that was
+   joined never counts, although /proc lists it for a moment longer. */
+#define EXITING 0x4u
+
+bool thread_lives(const char *tid)
+{
+    char path[300];
+    char line[512] = "";
+    unsigned flags = EXITING;
+    snprintf(path, sizeof(path), "/proc/self/task/%s/stat", tid);
+    FILE *file = fopen(path, "r");
+    if (file) {
+        const char *name_end = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+        if (name_end) {
+            sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %u", &flags);
+        }
+        fclose(file);
+    }
+    return !(flags & EXITING);
+}
+
+/* How many entries of a directory count. */
+static unsigned entries_of(const char *path, bool (*counts)(const char *name))
+{
+    unsigned count = 0;
+    const struct dirent *entry;
+    DIR *directory = opendir(path);
+    while (directory && (entry = readdir(directory))) {
+        count += entry->d_name[0] != '.' && (!counts || counts(entry->d_name));
+    }
+    if (directory) {
+        closedir(directory);
+    }
+    return count;
+}
+
+struct census census_take(void)
+{
+    struct census census = {entries_of("/proc/self/task", thread_lives),
+                            entries_of("/proc/self/fd", NULL)};
+    return census;
+}
+
+void assert_census(struct census before)
+{
+    struct census now = census_take();
+    assert_int_equal(now.threads, before.threads);
+    assert_int_equal(now.fds, before.fds);
+}
+
+bool readable(int fd, int milliseconds)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    return poll(&poll_fd, 1, milliseconds) == 1 && (poll_fd.revents & POLLIN);
+}
+
+int in_child(void (*body)(void *context), void *context, char *said, size_t size)
+{
+    const struct rlimit none = {0, 0};
+    int pipe_fds[2];
+    int status = 0;
+    size_t length = 0;
+    assert_int_equal(pipe(pipe_fds), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setrlimit(RLIMIT_CORE, &none);
+        dup2(pipe_fds[1], STDERR_FILENO);
+        body(context);
+        _exit(0);
+    }
+    close(pipe_fds[1]);
+    for (ssize_t n = 1; n > 0 && length + 1 < size; length += n > 0 ? (size_t)n : 0) {
+        n = read(pipe_fds[0], said + length, size - 1 - length);
+    }
+    said[length] = '\0';
+    close(pipe_fds[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}

@@ -7,15 +7,15 @@
  *   1. Make it:  struct strait_channel_options options = {.message_size = sizeof(struct order)};
  *                strait_channel_create(&channel, &options);
  *   2. Open an end on the thread that will use it:
- *                strait_sender_open(&sender, channel);      strait_receiver_open(&receiver,
- * channel);
+ *                strait_sender_open(&sender, channel);
+ *                strait_receiver_open(&receiver, channel);
  *   3. Move messages:
  *                strait_send(&sender, &order, 1, deadline);
  *                strait_receive(&receiver, &order, 1, deadline);
  *      or, from a thread that must not block, strait_try_send and strait_try_receive.
- *   4. Close both ends:
- *                strait_sender_close(&sender);              the receiver gets what is left, then
- * -EPIPE strait_receiver_close(&receiver);          a sender gets -EPIPE
+ *   4. Close both ends. The receiver gets what is left, then -EPIPE; a sender gets -EPIPE at once:
+ *                strait_sender_close(&sender);
+ *                strait_receiver_close(&receiver);
  *   5. When both threads are done with it:
  *                strait_channel_destroy(channel, drop, context);
  *

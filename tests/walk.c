@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * walk: goes the ways that tests/walk counts, and prints for each of them and each thread which
+ * functions the thread entered, by address, in between what it marks ("!begin").
+ *
+ * The compiler calls __cyg_profile_func_enter wherever a function begins; the linker puts itself
+ * between the library and its system calls. Nothing is recorded before the action that is counted,
+ * and it starts only once whoever is to be woken sleeps.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "strait.h"
+
+#define UNSEEN __attribute__((no_instrument_function))
+
+enum { EVENTS = 10000, THREADS = 8, NS_A_MS = 1000000 };
+
+/* What one thread did. */
+struct trace {
+    const void *entered[EVENTS];
+    const char *marks[EVENTS]; /* instead of a function */
+    size_t count;
+};
+
+static struct trace traces[THREADS];
+static atomic_uint threads;  /* of the current walk that have a trace */
+static atomic_uint walk = 1; /* counts the walks */
+static atomic_bool recording;
+static atomic_int sleepers; /* threads in a futex */
+
+UNSEEN static void record(const void *entered, const char *mark)
+{
+    static _Thread_local struct trace *own;
+    static _Thread_local unsigned own_walk;
+    if (!atomic_load(&recording)) {
+        return;
+    }
+    if (own_walk != atomic_load(&walk)) {
+        own_walk = atomic_load(&walk);
+        own = &traces[atomic_fetch_add(&threads, 1) % THREADS];
+    }
+    if (own->count < EVENTS) { /* what comes later is the search for more work, before a sleep */
+        own->entered[own->count] = entered;
+        own->marks[own->count++] = mark;
+    }
+}
+
+UNSEEN void __cyg_profile_func_enter(void *function, void *site);
+UNSEEN void __cyg_profile_func_exit(void *function, void *site);
+UNSEEN long __wrap_syscall(long number, ...);
+UNSEEN ssize_t __wrap_write(int fd, const void *bytes, size_t size);
+long __real_syscall(long number, ...);
+ssize_t __real_write(int fd, const void *bytes, size_t size);
+
+UNSEEN void __cyg_profile_func_enter(void *function, void *site)
+{
+    (void)site;
+    record(function, NULL);
+}
+
+UNSEEN void __cyg_profile_func_exit(void *function, void *site)
+{
+    (void)function;
+    (void)site;
+}
+
+UNSEEN long __wrap_syscall(long number, ...)
+{
+    long a[6];
+    va_list list;
+    va_start(list, number);
+    for (int i = 0; i < 6; i++) {
+        a[i] = va_arg(list, long);
+    }
+    va_end(list);
+    long operation = number == SYS_futex ? a[1] & FUTEX_CMD_MASK : -1;
+    bool sleeps = operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
+    if (operation == FUTEX_WAKE) {
+        record(NULL, "wake");
+    }
+    atomic_fetch_add(&sleepers, sleeps);
+    long result = __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    atomic_fetch_sub(&sleepers, sleeps);
+    if (sleeps) {
+        record(NULL, "woken");
+    }
+    return result;
+}
+
+UNSEEN ssize_t __wrap_write(int fd, const void *bytes, size_t size)
+{
+    record(NULL, "bell");
+    return __real_write(fd, bytes, size);
+}
+
+/* Fails loudly: a walk that stops half-way counts nothing. */
+UNSEEN static void must(bool held, const char *what)
+{
+    if (!held) {
+        fprintf(stderr, "walk: %s\n", what);
+        exit(1);
+    }
+}
+
+UNSEEN static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 5 * NS_A_MS}, NULL);
+}
+
+/* Once others have slept for a while, and nobody has joined them or left. */
+UNSEEN static void begin(void)
+{
+    for (int quiet = 0, before = 0; quiet < 10;) {
+        nap();
+        int now = atomic_load(&sleepers);
+        quiet = now > 0 && now == before ? quiet + 1 : 0;
+        before = now;
+    }
+    atomic_store(&recording, true);
+    record(NULL, "begin");
+}
+
+/* When all the threads of the walk have ended, or sleep. */
+UNSEEN static void end(const char *name)
+{
+    atomic_store(&recording, false);
+    nap();
+    printf("walk %s\n", name);
+    for (unsigned i = 0; i < atomic_load(&threads); i++) {
+        struct trace *trace = &traces[i];
+        printf("thread %u\n", i);
+        for (size_t k = 0; k < trace->count; k++) {
+            if (trace->marks[k]) {
+                printf("!%s\n", trace->marks[k]);
+            } else {
+                printf("%p\n", trace->entered[k]);
+            }
+        }
+        trace->count = 0;
+    }
+    atomic_store(&threads, 0);
+    atomic_fetch_add(&walk, 1);
+}
+
+/* ---- a message ---- */
+
+UNSEEN static void *receive(void *channel)
+{
+    struct strait_receiver receiver;
+    uint64_t message;
+    must(strait_receiver_open(&receiver, channel) == 0, "open");
+    while (strait_receive(&receiver, &message, 1, STRAIT_FOREVER) == 1) {
+    }
+    strait_receiver_close(&receiver);
+    return NULL;
+}
+
+UNSEEN static void walk_send(void)
+{
+    struct strait_channel_options options = {
+        .variant = "spsc", .capacity = 64, .message_size = sizeof(uint64_t)};
+    struct strait_channel *channel;
+    struct strait_sender sender;
+    pthread_t thread;
+    uint64_t message = 1;
+    must(strait_channel_create(&channel, &options) == 0, "create");
+    must(strait_sender_open(&sender, channel) == 0, "open");
+    must(pthread_create(&thread, NULL, receive, channel) == 0, "thread");
+    begin();
+    must(strait_send(&sender, &message, 1, STRAIT_FOREVER) == 1, "send");
+    end("send");
+    strait_sender_close(&sender);
+    pthread_join(thread, NULL);
+    strait_channel_destroy(channel, NULL, NULL);
+}
+
+UNSEEN static void walk_try_send(void)
+{
+    struct strait_shape shape = {.capacity = 64, .message_size = sizeof(uint64_t), .senders = 1};
+    struct strait_spsc *ring = aligned_alloc(STRAIT_LINE, strait_spsc_size(&shape));
+    uint64_t message = 1;
+    must(ring != NULL, "memory");
+    strait_spsc_init(ring, &shape);
+    must(strait_spsc_attach(ring) == ring, "attach");
+    atomic_store(&recording, true);
+    record(NULL, "begin");
+    must(strait_spsc_try_send(ring, &message, 1) == 1, "try_send");
+    record(NULL, "end");
+    end("try_send");
+    free(ring);
+}
+
+/* ---- a worker ---- */
+
+UNSEEN static int handle(struct strait_isolate *isolate, const void *message, void *context)
+{
+    (void)isolate;
+    (void)message;
+    (void)context;
+    record(NULL, "handler");
+    return 0;
+}
+
+UNSEEN static void walk_worker(void)
+{
+    struct strait_worker_options options = {
+        .message = handle,
+        .to_worker = {.capacity = 64, .message_size = sizeof(uint64_t)},
+        .to_parent = {.capacity = 64, .message_size = sizeof(uint64_t)}};
+    struct strait_worker *worker;
+    uint64_t message = 1;
+    must(strait_worker_spawn(&worker, &options) == 0, "spawn");
+    struct strait_port *port = strait_worker_port(worker);
+    begin();
+    must(strait_send(&port->sender, &message, 1, STRAIT_FOREVER) == 1, "send");
+    for (int i = 0; i < 20; i++) {
+        nap();
+    }
+    end("handler");
+    begin();
+    strait_sender_close(&port->sender);
+    strait_receiver_close(&port->receiver);
+    record(NULL, "closed");
+    must(strait_worker_join(worker, STRAIT_FOREVER) == 0, "join");
+    end("close");
+    strait_worker_destroy(worker);
+}
+
+/* ---- a task ---- */
+
+UNSEEN static int run(struct strait_task *task)
+{
+    (void)task;
+    return 0;
+}
+
+UNSEEN static void done(struct strait_task *task)
+{
+    (void)task;
+    record(NULL, "done");
+}
+
+UNSEEN static void walk_task(void)
+{
+    struct strait_pool_options options = {.workers = 1};
+    struct strait_pool *pool;
+    struct strait_parent *parent;
+    struct strait_task task = {.run = run, .done = done};
+    must(strait_pool_create(&pool, &options) == 0, "create");
+    must(strait_pool_attach(pool, &parent, NULL) == 0, "attach");
+    begin();
+    must(strait_task_submit(parent, &task, NULL, NULL) == 0, "submit");
+    record(NULL, "submitted");
+    struct pollfd ready = {.fd = strait_parent_fd(parent), .events = POLLIN};
+    must(poll(&ready, 1, -1) == 1, "poll");
+    for (int i = 0; i < 20; i++) { /* the worker may look for more first */
+        nap();
+    }
+    record(NULL, "readable");
+    must(strait_parent_dispatch(parent, 0) == 1, "dispatch");
+    end("task");
+    must(strait_parent_detach(parent, STRAIT_FOREVER) == 0, "detach");
+    must(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == 0, "close");
+    must(strait_pool_destroy(pool) == 0, "destroy");
+}
+
+int main(void)
+{
+    walk_send();
+    walk_try_send();
+    walk_worker();
+    walk_task();
+    return 0;
+}

@@ -34,7 +34,7 @@ static void destroy(const struct bench_ring *self, void *lines)
 
 BENCH_INLINE size_t send_bytes(struct lines *lines, const void *message, size_t bytes)
 {
-    strait_p_copy_in((char *)lines->data, 0, message, bytes, bytes, bytes);
+    strait_p_copy_in(lines->data, message, bytes, bytes);
     /* lines.send: pairs with lines.receive; the data */
     strait_store_release(&lines->index, ++lines->sent);
     return 1;
@@ -47,7 +47,7 @@ BENCH_INLINE size_t receive_bytes(struct lines *lines, void *message, size_t byt
         return 0;
     }
     lines->seen++;
-    strait_p_copy_out(message, (const char *)lines->data, 0, bytes, bytes, bytes);
+    strait_p_copy_out(message, lines->data, bytes, bytes);
     return 1;
 }
 

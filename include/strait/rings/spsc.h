@@ -293,8 +293,14 @@ STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *mess
         return 0;
     }
     uint32_t index = own->index;
-    strait_p_copy_in((char *)(ring + 1), index & own->mask, messages,
-                     size ? size : own->message_size, own->message_size, size);
+    size_t bytes = size ? size : own->message_size;
+    char *slot = (char *)(ring + 1) + (index & own->mask) * bytes;
+    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        STRAIT_P_HIDE(messages);
+        memcpy(slot, messages, sizeof(uint64_t));
+    } else {
+        strait_p_copy_in(slot, messages, bytes, size);
+    }
     strait_p_spsc_publish(ring, index + 1);
     strait_p_spsc_prefetch_one(ring, own, index, true);
     return 1;
@@ -311,8 +317,14 @@ STRAIT_INLINE size_t strait_spsc_receive(struct strait_spsc *ring, void *message
         return 0;
     }
     uint32_t index = own->index;
-    strait_p_copy_out(messages, (const char *)(ring + 1), index & own->mask,
-                      size ? size : own->message_size, own->message_size, size);
+    size_t bytes = size ? size : own->message_size;
+    const char *slot = (const char *)(ring + 1) + (index & own->mask) * bytes;
+    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
+        STRAIT_P_HIDE(messages);
+        memcpy(messages, slot, sizeof(uint64_t));
+    } else {
+        strait_p_copy_out(messages, slot, bytes, size);
+    }
     strait_p_spsc_give_back(ring, index + 1);
     strait_p_spsc_prefetch_one(ring, own, index, false);
     return 1;

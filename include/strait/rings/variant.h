@@ -121,6 +121,10 @@ static inline uint32_t strait_slots(size_t capacity)
 /* Messages up to so many bytes are copied without a call. */
 #define STRAIT_P_COPY_INLINE 512
 
+/* Where sizes are known at run time alone, gcc warns of those that never occur with the object that
+ * it sees. So it does not see it. */
+#define STRAIT_P_HIDE(POINTER) __asm__("" : "+r"(POINTER))
+
 /* Word by word, as the sender has often just written its message: a wider load would wait until
  * those words have left the store buffer. */
 STRAIT_INLINE void strait_p_copy_words(void *to, const void *from, size_t bytes)
@@ -143,18 +147,14 @@ STRAIT_INLINE void strait_p_copy_wide(void *to, const void *from, size_t bytes)
     }
 }
 
-/* From the sender, `bytes` to the slots that start with slot `i`. `size`: as in `send`. */
-STRAIT_INLINE void strait_p_copy_in(char *slots, size_t i, const void *messages, size_t bytes,
-                                    size_t message_size, size_t size)
+/* From the sender into slots. `size`: as in `send`. */
+STRAIT_INLINE void strait_p_copy_in(void *to, const void *messages, size_t bytes, size_t size)
 {
-    char *to = slots + i * (size ? size : message_size);
     if (size && bytes == size && size <= STRAIT_P_COPY_INLINE && size % sizeof(uint64_t) == 0) {
         strait_p_copy_words(to, messages, size);
         return;
     }
-    __asm__(""
-            : "+r"(to), "+r"(messages), "+r"(bytes)); /* or gcc warns of sizes that never occur
-                                                         with the object it sees */
+    STRAIT_P_HIDE(messages);
     if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         memcpy(to, messages, sizeof(uint64_t));
     } else if (bytes <= STRAIT_P_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
@@ -165,15 +165,13 @@ STRAIT_INLINE void strait_p_copy_in(char *slots, size_t i, const void *messages,
 }
 
 /* To the receiver, likewise. */
-STRAIT_INLINE void strait_p_copy_out(void *messages, const char *slots, size_t i, size_t bytes,
-                                     size_t message_size, size_t size)
+STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t bytes, size_t size)
 {
-    const char *from = slots + i * (size ? size : message_size);
     if (size && bytes == size) {
         memcpy(messages, from, size);
         return;
     }
-    __asm__("" : "+r"(from), "+r"(messages), "+r"(bytes)); /* as above */
+    STRAIT_P_HIDE(messages);
     if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         memcpy(messages, from, sizeof(uint64_t));
     } else if (bytes <= STRAIT_P_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
@@ -200,7 +198,7 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const char *slots, size_t i
                 break;                                                                             \
             }                                                                                      \
             size_t bytes = span.count * (size ? size : span.message_size);                         \
-            strait_p_copy_in((char *)span.messages, 0, from, bytes, 0, size);                      \
+            strait_p_copy_in(span.messages, from, bytes, size);                                    \
             VARIANT##_commit(end, &span);                                                          \
             from += bytes;                                                                         \
             sent += span.count;                                                                    \
@@ -217,7 +215,7 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const char *slots, size_t i
                 break;                                                                             \
             }                                                                                      \
             size_t bytes = span.count * (size ? size : span.message_size);                         \
-            strait_p_copy_out(to, (const char *)span.messages, 0, bytes, 0, size);                 \
+            strait_p_copy_out(to, span.messages, bytes, size);                                     \
             VARIANT##_release(ring, &span);                                                        \
             to += bytes;                                                                           \
             received += span.count;                                                                \

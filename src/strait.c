@@ -18,7 +18,6 @@
 #include "worker/port.c"
 
 #include "extra/heap.c"
-#include "extra/holdings.c"
 #include "extra/timers.c"
 #include "extra/isolate.c"
 

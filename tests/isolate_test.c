@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* isolate: the heap and its limit, microtasks and their order, the message loop, or a loop of the
- * worker's own, buffers, usage. */
+ * worker's own, usage. */
 #include "life.h"
 
 #include <sys/wait.h>
@@ -942,263 +942,23 @@ static int huge_entry(struct strait_isolate *isolate)
     return 0;
 }
 
-static int huge_buffer_entry(struct strait_isolate *isolate)
-{
-    struct strait_buffer buffer;
-    EXPECT(strait_heap_buffer(isolate, SIZE_MAX, &buffer) == -ENOMEM);
-    return 0;
-}
-
 /* A size that nobody has, a negative one say, is past the limit, too, where there is one. */
 static void the_limit_refuses_the_largest_sizes(void **state)
 {
     (void)state;
-    strait_entry_fn *const entries[] = {huge_entry, huge_buffer_entry};
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 2; i++) {
         struct event_log log = {.count = 0};
         struct strait_worker_options options = {
-            .entry = entries[i / 2],
-            .heap_limit = i % 2 ? LIMIT : 0,
+            .entry = huge_entry,
+            .heap_limit = i ? LIMIT : 0,
             .event = log_event,
             .context = &log,
         };
         struct strait_worker *worker = spawn(&options);
         dispatch_to_exit(worker);
         join_and_destroy(worker);
-        assert_string_equal(log.events, i % 2 ? "olx" : "ox");
+        assert_string_equal(log.events, i ? "olx" : "ox");
     }
-    assert_no_faults();
-}
-
-/* ---- buffers ---- */
-
-static _Atomic unsigned released;
-static _Atomic int32_t released_by;
-
-/* The context is the memory once more. */
-static void counting_release(void *memory, size_t bytes, void *context)
-{
-    EXPECT(memory == context);
-    EXPECT(bytes > 0);
-    memset(memory, 0xdd, bytes);
-    free(memory);
-    atomic_store(&released_by, thread_number());
-    atomic_fetch_add(&released, 1);
-}
-
-static struct strait_buffer counted_buffer(size_t bytes)
-{
-    void *memory = malloc(bytes);
-    struct strait_buffer buffer = {memory, bytes, counting_release, memory};
-    return buffer;
-}
-
-static int adopt_entry(struct strait_isolate *isolate)
-{
-    struct strait_buffer buffer = counted_buffer(LIMIT / 2);
-    struct strait_buffer large = counted_buffer(LIMIT / 2);
-    const struct strait_buffer as_it_was = large;
-    EXPECT(strait_heap_disown(isolate, &buffer) == -EINVAL);
-    EXPECT(strait_heap_adopt(isolate, &buffer) == 0);
-    EXPECT(strait_heap_used(isolate) >= LIMIT / 2);
-    EXPECT(strait_heap_alloc(isolate, LIMIT / 2) == NULL);
-    EXPECT(strait_heap_adopt(isolate, &large) == -ENOMEM);
-    EXPECT(memcmp(&large, &as_it_was, sizeof(large)) == 0);
-    EXPECT(atomic_load(&released) == 0);
-    strait_buffer_release(&buffer); /* before the exit */
-    EXPECT(atomic_load(&released) == 1);
-    EXPECT(strait_heap_used(isolate) == 0);
-    EXPECT(strait_heap_adopt(isolate, &large) == 0);
-    EXPECT(strait_heap_disown(isolate, &large) == 0); /* as if it was to be sent on */
-    EXPECT(memcmp(&large, &as_it_was, sizeof(large)) == 0);
-    EXPECT(strait_heap_used(isolate) == 0);
-    strait_buffer_release(&large);
-    EXPECT(atomic_load(&released) == 2);
-    return 0;
-}
-
-static void an_adopted_buffer_counts(void **state)
-{
-    (void)state;
-    atomic_store(&released, 0);
-    in_worker(adopt_entry, NULL, LIMIT);
-    assert_int_equal(atomic_load(&released), 2);
-}
-
-static int adopt_many_entry(struct strait_isolate *isolate)
-{
-    struct strait_buffer buffers[60];
-    for (size_t i = 0; i < 60; i++) {
-        buffers[i] = counted_buffer(100 + i);
-        EXPECT(strait_heap_adopt(isolate, &buffers[i]) == 0);
-        EXPECT(strait_heap_alloc(isolate, 5000) != NULL);
-    }
-    for (size_t i = 0; i < 60; i += 3) { /* in the middle of the list, and at its ends */
-        strait_buffer_release(&buffers[(i * 7) % 60]);
-    }
-    EXPECT(atomic_load(&released) == 20);
-    *(int32_t *)strait_isolate_data(isolate) = thread_number();
-    return 0;
-}
-
-static void adopted_buffers_are_released_at_exit(void **state)
-{
-    (void)state;
-    int32_t thread = 0;
-    atomic_store(&released, 0);
-    in_worker(adopt_many_entry, &thread, 0);
-    assert_int_equal(atomic_load(&released), 60);
-    assert_int_equal(atomic_load(&released_by), thread);
-}
-
-static struct strait_buffer lent_by_init;
-
-static int unreached_entry(struct strait_isolate *isolate)
-{
-    (void)isolate;
-    EXPECT(false);
-    return 0;
-}
-
-static void never_run(struct strait_isolate *isolate, void *argument)
-{
-    (void)isolate;
-    (void)argument;
-    EXPECT(false);
-}
-
-static int failing_init(struct strait_isolate *isolate)
-{
-    struct strait_buffer buffer = counted_buffer(100);
-    EXPECT(strait_heap_adopt(isolate, &buffer) == 0);
-    EXPECT(strait_heap_buffer(isolate, 1000, &lent_by_init) == 0);
-    EXPECT(strait_microtask(isolate, never_run, NULL) == 0);
-    strait_isolate_fail(isolate, 1, NULL);
-    return -ENXIO;
-}
-
-/* It releases what it has adopted, and leaves to others what it has lent. */
-static void a_failed_init_has_an_exit_of_its_own(void **state)
-{
-    (void)state;
-    struct strait_worker *worker = NULL;
-    struct strait_worker_options options = {.entry = unreached_entry, .init = failing_init};
-    atomic_store(&released, 0);
-    assert_returns(strait_worker_spawn(&worker, &options), -ENXIO);
-    assert_null(worker);
-    assert_int_equal(atomic_load(&released), 1);
-    memset(lent_by_init.memory, 1, lent_by_init.bytes);
-    strait_buffer_release(&lent_by_init);
-    assert_no_faults();
-}
-
-static int lend_entry(struct strait_isolate *isolate)
-{
-    struct strait_port *port = strait_isolate_port(isolate);
-    struct strait_buffer buffer;
-    struct strait_buffer refused;
-    uint64_t go;
-    for (int round = 0; round < 3; round++) {
-        EXPECT(strait_heap_buffer(isolate, LIMIT / 2, &buffer) == 0);
-        EXPECT((uintptr_t)buffer.memory % 16 == 0);
-        EXPECT(buffer.bytes == LIMIT / 2);
-        memset(buffer.memory, round, buffer.bytes);
-        EXPECT(strait_heap_used(isolate) >= LIMIT / 2);
-        EXPECT(strait_heap_buffer(isolate, LIMIT / 2, &refused) == -ENOMEM);
-        EXPECT(!refused.memory && !refused.release);
-        EXPECT(strait_heap_alloc(isolate, LIMIT / 2) == NULL);
-        EXPECT(strait_send(&port->sender, &buffer, 1, STRAIT_FOREVER) == 1);
-        EXPECT(strait_receive(&port->receiver, &go, 1, STRAIT_FOREVER) == 1);
-        EXPECT(strait_heap_used(isolate) == 0);
-        void *memory = strait_heap_alloc(isolate, LIMIT / 2);
-        EXPECT(memory != NULL);
-        strait_heap_free(isolate, memory);
-    }
-    EXPECT(strait_heap_buffer(isolate, SIZE_MAX, &buffer) == -ENOMEM);
-    EXPECT(strait_heap_buffer(isolate, 0, &buffer) == 0);
-    strait_buffer_release(&buffer);
-    EXPECT(strait_heap_buffer(isolate, LIMIT / 4, &buffer) == 0);
-    EXPECT(strait_send(&port->sender, &buffer, 1, STRAIT_FOREVER) == 1);
-    EXPECT(strait_heap_alloc(isolate, 1000) != NULL);
-    return 0;
-}
-
-static size_t heap_used(const struct strait_worker *worker)
-{
-    struct strait_usage usage;
-    assert_returns(strait_worker_usage(worker, &usage), 0);
-    return usage.heap_used;
-}
-
-static void a_lent_buffer_counts_until_it_is_released(void **state)
-{
-    (void)state;
-    struct strait_worker_options options = {
-        .entry = lend_entry,
-        .heap_limit = LIMIT,
-        .to_parent = {.message_size = sizeof(struct strait_buffer), .receiver = STRAIT_WAIT_PARK},
-    };
-    struct strait_worker *worker = spawn(&options);
-    struct strait_port *port = strait_worker_port(worker);
-    struct strait_buffer buffer;
-    for (uint64_t round = 0; round < 3; round++) {
-        assert_int_equal(strait_receive(&port->receiver, &buffer, 1, STRAIT_FOREVER), 1);
-        assert_int_equal(((char *)buffer.memory)[LIMIT / 2 - 1], round);
-        assert_true(heap_used(worker) >= LIMIT / 2);
-        strait_buffer_release(&buffer);
-        assert_int_equal(heap_used(worker), 0);
-        assert_int_equal(strait_send(&port->sender, &round, 1, STRAIT_FOREVER), 1);
-    }
-    assert_int_equal(strait_receive(&port->receiver, &buffer, 1, STRAIT_FOREVER), 1);
-    assert_int_equal(strait_worker_join(worker, STRAIT_FOREVER), 0);
-    size_t used = heap_used(worker); /* the block of 1000 has gone back, this has not */
-    assert_true(used >= LIMIT / 4 && used < LIMIT / 4 + 100);
-    join_and_destroy(worker);
-    memset(buffer.memory, 1, buffer.bytes);
-    strait_buffer_release(&buffer); /* when not even the worker is there any more */
-    assert_no_faults();
-}
-
-static int lend_many_entry(struct strait_isolate *isolate)
-{
-    struct strait_port *port = strait_isolate_port(isolate);
-    size_t left = scaled(5000);
-    while (left > 0) {
-        struct strait_buffer buffer;
-        size_t bytes = 1 + left % 9000;
-        if (strait_heap_buffer(isolate, bytes, &buffer) != 0) {
-            sched_yield(); /* until the parent has released some */
-            continue;
-        }
-        memset(buffer.memory, (int)left, bytes);
-        EXPECT(strait_send(&port->sender, &buffer, 1, STRAIT_FOREVER) == 1);
-        EXPECT(strait_heap_used(isolate) <= LIMIT);
-        left--;
-    }
-    return 0;
-}
-
-static void lent_buffers_come_back_from_another_thread(void **state)
-{
-    (void)state;
-    struct strait_worker_options options = {
-        .entry = lend_many_entry,
-        .heap_limit = LIMIT,
-        .to_parent = {.message_size = sizeof(struct strait_buffer), .receiver = STRAIT_WAIT_PARK},
-    };
-    struct strait_worker *worker = spawn(&options);
-    struct strait_buffer buffer;
-    size_t count = 0;
-    while (strait_receive(&strait_worker_port(worker)->receiver, &buffer, 1, STRAIT_FOREVER) == 1) {
-        assert_true(heap_used(worker) <= LIMIT);
-        strait_buffer_release(&buffer);
-        count++;
-        progress_made();
-    }
-    assert_int_equal(count, scaled(5000));
-    assert_int_equal(strait_worker_join(worker, STRAIT_FOREVER), 0);
-    assert_int_equal(heap_used(worker), 0);
-    join_and_destroy(worker);
     assert_no_faults();
 }
 
@@ -1398,30 +1158,6 @@ static void usage_shows_the_heap_from_outside(void **state)
     assert_no_faults();
 }
 
-static int lend_again_entry(struct strait_isolate *isolate)
-{
-    struct strait_buffer buffer;
-    for (int round = 0; round < 10; round++) {
-        EXPECT(strait_heap_buffer(isolate, 10000, &buffer) == 0);
-        strait_buffer_release(&buffer);
-    }
-    return 0;
-}
-
-/* With and without a limit that makes the heap look at what has come back. */
-static void what_came_back_is_not_used_twice(void **state)
-{
-    (void)state;
-    for (size_t limit = 0; limit <= LIMIT; limit += LIMIT) {
-        struct strait_worker_options options = {.entry = lend_again_entry, .heap_limit = limit};
-        struct strait_worker *worker = spawn(&options);
-        assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
-        assert_in_range(usage_of(worker).heap_highest, 10000, 10100);
-        join_and_destroy(worker);
-    }
-    assert_no_faults();
-}
-
 /* ---- misuse, in a checked build: the program ends, and says why ---- */
 
 /* A child process needs a worker, and ThreadSanitizer lets no thread start after a fork. */
@@ -1435,9 +1171,6 @@ static void what_came_back_is_not_used_twice(void **state)
 
 enum crime {
     CRIME_ALLOC,
-    CRIME_ADOPT,
-    CRIME_RELEASE,
-    CRIME_BUFFER,
     CRIME_START,
     CRIME_STOP,
     CRIME_SETTLE,
@@ -1450,7 +1183,6 @@ enum crime {
 struct scene {
     struct gate gate;
     struct strait_isolate *isolate;
-    struct strait_buffer adopted;
     struct strait_timer timer;
 };
 
@@ -1458,8 +1190,6 @@ static int scene_entry(struct strait_isolate *isolate)
 {
     struct scene *scene = strait_isolate_data(isolate);
     scene->isolate = isolate;
-    scene->adopted = counted_buffer(100);
-    EXPECT(strait_heap_adopt(isolate, &scene->adopted) == 0);
     gate_wait(&scene->gate);
     return 0;
 }
@@ -1467,20 +1197,10 @@ static int scene_entry(struct strait_isolate *isolate)
 /* On the parent's thread. */
 static void commit_crime(struct scene *scene, enum crime crime)
 {
-    struct strait_buffer buffer = {NULL, 0, NULL, NULL};
     scene->timer.run = NULL;
     switch (crime) {
     case CRIME_ALLOC:
         strait_heap_alloc(scene->isolate, 1);
-        break;
-    case CRIME_ADOPT:
-        strait_heap_adopt(scene->isolate, &buffer);
-        break;
-    case CRIME_RELEASE:
-        strait_buffer_release(&scene->adopted);
-        break;
-    case CRIME_BUFFER:
-        strait_heap_buffer(scene->isolate, 1, &buffer);
         break;
     case CRIME_START:
         strait_timer_start(scene->isolate, &scene->timer, 0, 0);
@@ -1576,17 +1296,11 @@ int main(void)
         life_test(a_dispatch_can_be_polled),
         life_test(the_parent_learns_of_the_limit_once),
         life_test(the_limit_refuses_the_largest_sizes),
-        life_test(an_adopted_buffer_counts),
-        life_test(adopted_buffers_are_released_at_exit),
-        life_test(a_failed_init_has_an_exit_of_its_own),
-        life_test(a_lent_buffer_counts_until_it_is_released),
-        life_test(lent_buffers_come_back_from_another_thread),
         life_test(usage_counts_what_the_loop_does),
         life_test(waits_count_as_idle_while_they_go_on),
         life_test(a_loop_of_ones_own_can_be_idle),
         life_test(usage_can_be_read_at_any_time),
         life_test(usage_shows_the_heap_from_outside),
-        life_test(what_came_back_is_not_used_twice),
 #if TEST_MISUSE
         life_test(an_isolate_used_by_another_thread_is_caught),
 #endif

@@ -2,15 +2,14 @@
 /* See heap.h. */
 #include "heap.h"
 
-#include "holdings.h"
-#include "../channel/memory.h"
+#include "memory.h"
 #include "strait/sync.h"
 
 #define ALIGNMENT 16
 #define REGION_SIZE ((size_t)64 * 1024)
 #define SMALL_MAX ((size_t)8192)
 
-#define LARGE STRAIT_HEAP_CLASSES
+#define LARGE STRAIT_P_HEAP_CLASSES
 
 /* In front of each block. */
 struct header {
@@ -47,82 +46,23 @@ static unsigned size_class(size_t *size)
     return 9 + 4 * (log2 - 7) + (unsigned)((*size - 1) / step) - 4;
 }
 
-void strait_heap_init(struct strait_heap *heap, size_t limit)
+void strait_p_heap_init(struct strait_p_heap *heap, size_t limit)
 {
     memset(heap, 0, sizeof(*heap));
     heap->limit = limit ? limit : SIZE_MAX;
-    heap->ceiling = heap->limit;
-    heap->least_room = heap->limit;
 }
 
-/* ---- the limit: differences only, so that what comes round is no matter ---- */
-
-static void heap_collect(struct strait_heap *heap)
+static void heap_set_used(struct strait_p_heap *heap, size_t used)
 {
-    heap->ceiling = heap->limit + strait_holdings_returned(heap);
-}
-
-/* Out of line: what has come back meanwhile may do. */
-static bool heap_room_at_last(struct strait_heap *heap, size_t bytes)
-{
-    heap_collect(heap);
-    heap->limit_hit = heap->limit_hit || bytes > heap->ceiling - heap->used;
-    return bytes <= heap->ceiling - heap->used;
-}
-
-static inline bool heap_has_room(struct strait_heap *heap, size_t bytes)
-{
-    return STRAIT_LIKELY(bytes <= heap->ceiling - heap->used) || heap_room_at_last(heap, bytes);
-}
-
-static inline void heap_set_used(struct strait_heap *heap, size_t used)
-{
-    /* the heap's thread writes it */
     strait_word_store_relaxed(&heap->used, used);
-}
-
-/* Out of line: never so little, unless something has come back meanwhile. */
-static void heap_note_least(struct strait_heap *heap)
-{
-    heap_collect(heap);
-    if (heap->ceiling - heap->used < heap->least_room) {
-        /* the heap's thread writes it */
-        strait_word_store_relaxed(&heap->least_room, heap->ceiling - heap->used);
+    if (STRAIT_UNLIKELY(used > heap->highest)) {
+        strait_word_store_relaxed(&heap->highest, used);
     }
-}
-
-static inline void heap_charge(struct strait_heap *heap, size_t bytes)
-{
-    heap_set_used(heap, heap->used + bytes);
-    if (STRAIT_UNLIKELY(heap->ceiling - heap->used < heap->least_room)) {
-        heap_note_least(heap);
-    }
-}
-
-bool strait_heap_room(struct strait_heap *heap, size_t bytes)
-{
-    return heap_has_room(heap, bytes);
-}
-
-void strait_heap_charge(struct strait_heap *heap, size_t bytes)
-{
-    heap_charge(heap, bytes);
-}
-
-void strait_heap_credit(struct strait_heap *heap, size_t bytes)
-{
-    heap_set_used(heap, heap->used - bytes);
-}
-
-size_t strait_heap_live(struct strait_heap *heap)
-{
-    heap_collect(heap);
-    return heap->limit - (heap->ceiling - heap->used);
 }
 
 /* ---- blocks ---- */
 
-void strait_heap_release(struct strait_heap *heap)
+void strait_p_heap_release(struct strait_p_heap *heap)
 {
     while (heap->regions) {
         struct region *next = heap->regions->next;
@@ -137,22 +77,13 @@ void strait_heap_release(struct strait_heap *heap)
     memset(heap->free, 0, sizeof(heap->free));
     heap->bump = NULL;
     heap->bump_end = NULL;
-    heap_set_used(heap, heap->lent);
-}
-
-/* malloc that leaves errno alone. */
-static void *system_alloc(size_t bytes)
-{
-    int saved = errno;
-    void *memory = malloc(bytes);
-    strait_errno_restore(saved);
-    return memory;
+    heap_set_used(heap, 0);
 }
 
 /* What is left of the old region is given up: less than one small block. */
-static bool new_region(struct strait_heap *heap)
+static bool new_region(struct strait_p_heap *heap)
 {
-    struct region *region = system_alloc(REGION_SIZE);
+    struct region *region = strait_p_extra_alloc(ALIGNMENT, REGION_SIZE);
     if (!region) {
         return false;
     }
@@ -163,7 +94,7 @@ static bool new_region(struct strait_heap *heap)
     return true;
 }
 
-static struct header *take_small(struct strait_heap *heap, size_t size, unsigned class)
+static struct header *take_small(struct strait_p_heap *heap, size_t size, unsigned class)
 {
     struct free_block *block = heap->free[class];
     if (STRAIT_LIKELY(block != NULL)) {
@@ -178,9 +109,9 @@ static struct header *take_small(struct strait_heap *heap, size_t size, unsigned
     return (struct header *)(void *)fresh;
 }
 
-static struct header *take_large(struct strait_heap *heap, size_t size)
+static struct header *take_large(struct strait_p_heap *heap, size_t size)
 {
-    struct large *large = system_alloc(sizeof(*large) + size);
+    struct large *large = strait_p_extra_alloc(ALIGNMENT, sizeof(*large) + size);
     if (!large) {
         return NULL;
     }
@@ -193,7 +124,7 @@ static struct header *take_large(struct strait_heap *heap, size_t size)
     return (struct header *)(void *)(large + 1);
 }
 
-static void give_large(struct strait_heap *heap, struct header *header)
+static void give_large(struct strait_p_heap *heap, struct header *header)
 {
     struct large *large = (struct large *)(void *)header - 1;
     if (large->previous) {
@@ -207,7 +138,7 @@ static void give_large(struct strait_heap *heap, struct header *header)
     free(large);
 }
 
-void *strait_heap_take(struct strait_heap *heap, size_t bytes)
+void *strait_p_heap_take(struct strait_p_heap *heap, size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX / 2) { /* so that sums do not overflow */
         heap->limit_hit = heap->limit_hit || bytes > heap->limit;
@@ -216,7 +147,8 @@ void *strait_heap_take(struct strait_heap *heap, size_t bytes)
     size_t size = bytes + sizeof(struct header);
     bool is_large = size > SMALL_MAX;
     unsigned class = is_large ? LARGE : size_class(&size);
-    if (!heap_has_room(heap, size)) {
+    if (STRAIT_UNLIKELY(size > heap->limit - heap->used)) {
+        heap->limit_hit = true;
         return NULL;
     }
     struct header *header = is_large ? take_large(heap, size) : take_small(heap, size, class);
@@ -225,11 +157,11 @@ void *strait_heap_take(struct strait_heap *heap, size_t bytes)
     }
     header->size = size;
     header->class = class;
-    heap_charge(heap, size);
+    heap_set_used(heap, heap->used + size);
     return header + 1;
 }
 
-void strait_heap_give(struct strait_heap *heap, void *memory)
+void strait_p_heap_give(struct strait_p_heap *heap, void *memory)
 {
     if (!memory) {
         return;
@@ -246,13 +178,13 @@ void strait_heap_give(struct strait_heap *heap, void *memory)
     heap->free[class] = block;
 }
 
-void *strait_heap_change(struct strait_heap *heap, void *memory, size_t bytes)
+void *strait_p_heap_change(struct strait_p_heap *heap, void *memory, size_t bytes)
 {
     if (!memory) {
-        return strait_heap_take(heap, bytes);
+        return strait_p_heap_take(heap, bytes);
     }
     if (bytes == 0) {
-        strait_heap_give(heap, memory);
+        strait_p_heap_give(heap, memory);
         return NULL;
     }
     size_t room = ((struct header *)memory - 1)->size - sizeof(struct header);
@@ -260,10 +192,10 @@ void *strait_heap_change(struct strait_heap *heap, void *memory, size_t bytes)
         return memory;
     }
     bool limit_hit = heap->limit_hit;
-    void *moved = strait_heap_take(heap, bytes);
+    void *moved = strait_p_heap_take(heap, bytes);
     if (moved) {
         memcpy(moved, memory, strait_min(bytes, room));
-        strait_heap_give(heap, memory);
+        strait_p_heap_give(heap, memory);
         return moved;
     }
     if (bytes > room) {

@@ -2,7 +2,6 @@
 /* isolate: the heap's owner, the microtask queue, the message loop, and what it has done so far. */
 #include "isolate.h"
 
-#include "holdings.h"
 #include "strait/worker.h"
 
 #include <stdio.h>
@@ -18,23 +17,17 @@ void strait_isolate_init(struct strait_isolate *isolate, struct strait_port *por
     memset(isolate, 0, sizeof(*isolate));
     isolate->port = port;
     isolate->stop = stop;
-    strait_heap_init(&isolate->heap, heap_limit);
+    strait_p_heap_init(&isolate->heap, heap_limit);
 }
 
 void strait_isolate_release(struct strait_isolate *isolate)
 {
-    strait_holdings_release(isolate);
-    strait_heap_release(&isolate->heap);
+    strait_p_heap_release(&isolate->heap);
     isolate->microtasks = NULL;
     isolate->microtask_slots = 0;
     isolate->microtask_count = 0;
     /* the worker writes it */
     strait_wide_store_relaxed(&isolate->ended_at, (uint64_t)strait_now());
-}
-
-void strait_isolate_destroy(struct strait_isolate *isolate)
-{
-    strait_holdings_forget(&isolate->heap);
 }
 
 void strait_isolate_enter(struct strait_isolate *isolate)
@@ -118,7 +111,7 @@ bool strait_isolate_limited(const struct strait_isolate *isolate)
 void *strait_heap_alloc(struct strait_isolate *isolate, size_t bytes)
 {
     strait_isolate_check(isolate);
-    void *memory = strait_heap_take(&isolate->heap, bytes);
+    void *memory = strait_p_heap_take(&isolate->heap, bytes);
     if (STRAIT_UNLIKELY(!memory)) {
         strait_isolate_refused(isolate);
     }
@@ -128,7 +121,7 @@ void *strait_heap_alloc(struct strait_isolate *isolate, size_t bytes)
 void *strait_heap_resize(struct strait_isolate *isolate, void *memory, size_t bytes)
 {
     strait_isolate_check(isolate);
-    void *resized = strait_heap_change(&isolate->heap, memory, bytes);
+    void *resized = strait_p_heap_change(&isolate->heap, memory, bytes);
     if (STRAIT_UNLIKELY(!resized)) {
         strait_isolate_refused(isolate);
     }
@@ -138,13 +131,13 @@ void *strait_heap_resize(struct strait_isolate *isolate, void *memory, size_t by
 void strait_heap_free(struct strait_isolate *isolate, void *memory)
 {
     strait_isolate_check(isolate);
-    strait_heap_give(&isolate->heap, memory);
+    strait_p_heap_give(&isolate->heap, memory);
 }
 
 size_t strait_heap_used(struct strait_isolate *isolate)
 {
     strait_isolate_check(isolate);
-    return strait_heap_live(&isolate->heap);
+    return isolate->heap.used;
 }
 
 /* ---- microtasks ---- */
@@ -158,14 +151,14 @@ static struct microtask *microtask_slot(struct strait_isolate *isolate, size_t i
 static bool microtasks_grow(struct strait_isolate *isolate)
 {
     size_t slots = isolate->microtask_slots ? 2 * isolate->microtask_slots : MICROTASKS_FIRST;
-    struct microtask *grown = strait_heap_take(&isolate->heap, slots * sizeof(*grown));
+    struct microtask *grown = strait_p_heap_take(&isolate->heap, slots * sizeof(*grown));
     if (!grown) {
         return false;
     }
     for (size_t i = 0; i < isolate->microtask_count; i++) {
         grown[i] = *microtask_slot(isolate, i);
     }
-    strait_heap_give(&isolate->heap, isolate->microtasks);
+    strait_p_heap_give(&isolate->heap, isolate->microtasks);
     isolate->microtasks = grown;
     isolate->microtask_slots = slots;
     isolate->microtask_first = 0;
@@ -459,14 +452,13 @@ static void usage_times(const struct strait_isolate *isolate, struct strait_usag
 
 void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_usage *usage)
 {
-    const struct strait_heap *heap = &isolate->heap;
+    const struct strait_p_heap *heap = &isolate->heap;
     usage_times(isolate, usage);
     /* the worker writes them */
     usage->messages = strait_wide_load_relaxed(&isolate->messages);
     usage->microtasks = strait_wide_load_relaxed(&isolate->microtasks_run);
     usage->timers = strait_wide_load_relaxed(&isolate->timers_run);
-    size_t returned = strait_holdings_returned(heap);
     /* the worker writes them */
-    usage->heap_used = strait_word_load_relaxed(&heap->used) - returned;
-    usage->heap_highest = heap->limit - strait_word_load_relaxed(&heap->least_room);
+    usage->heap_used = strait_word_load_relaxed(&heap->used);
+    usage->heap_highest = strait_word_load_relaxed(&heap->highest);
 }

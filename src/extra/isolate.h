@@ -26,10 +26,9 @@ struct strait_isolate {
     uint64_t timers_run;
     uint32_t limit_refused; /* the parent has been woken for it */
     /* line 1 and on: the worker's alone, but for three words of the heap, read for the usage */
-    STRAIT_LINE_ALIGNED struct strait_heap heap;
-    struct strait_holding *holdings; /* the newest adopted buffer */
-    struct microtask *microtasks;    /* a ring in the heap */
-    size_t microtask_slots;          /* a power of two, or 0 */
+    STRAIT_LINE_ALIGNED struct strait_p_heap heap;
+    struct microtask *microtasks; /* a ring in the heap */
+    size_t microtask_slots;       /* a power of two, or 0 */
     size_t microtask_first;
     size_t microtask_count;
     size_t microtask_limit; /* in one round */
@@ -54,9 +53,6 @@ void strait_isolate_init(struct strait_isolate *isolate, struct strait_port *por
 
 /* The worker is done: all memory goes back, the usage stays. */
 void strait_isolate_release(struct strait_isolate *isolate);
-
-/* Nobody looks any more. */
-void strait_isolate_destroy(struct strait_isolate *isolate);
 
 /* Makes the isolate the calling thread's; NULL: none any more. */
 void strait_isolate_enter(struct strait_isolate *isolate);

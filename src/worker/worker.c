@@ -101,7 +101,7 @@ static int copy_data(struct strait_worker *worker)
     if (options->data_size == 0) {
         return 0;
     }
-    worker->isolate.data = strait_heap_take(&worker->isolate.heap, options->data_size);
+    worker->isolate.data = strait_p_heap_take(&worker->isolate.heap, options->data_size);
     if (!worker->isolate.data) {
         return -ENOMEM;
     }
@@ -354,14 +354,6 @@ static void init_isolate(struct strait_worker *worker)
     isolate->microtask_limit = options->microtask_limit ? options->microtask_limit : SIZE_MAX;
 }
 
-static void worker_free(struct strait_worker *worker)
-{
-    if (worker) {
-        strait_isolate_destroy(&worker->isolate);
-        free(worker);
-    }
-}
-
 static int spawn(struct strait_worker *worker)
 {
     const char *name = worker->options.name;
@@ -404,7 +396,7 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
         error = spawn(worker);
     }
     if (error) {
-        worker_free(worker);
+        free(worker);
     } else {
         *out = worker;
     }
@@ -693,6 +685,6 @@ int strait_worker_destroy(struct strait_worker *worker)
         return -EBUSY;
     }
     strait_port_close(&worker->parent);
-    worker_free(worker);
+    free(worker);
     return 0;
 }

@@ -10,7 +10,6 @@
 #ifndef STRAIT_ISOLATE_H
 #define STRAIT_ISOLATE_H
 
-#include "strait/extra/buffer.h"
 #include "strait/port.h"
 
 #ifdef __cplusplus
@@ -49,29 +48,8 @@ STRAIT_API void *strait_heap_resize(struct strait_isolate *isolate, void *memory
 /* Gives one allocation back. NULL is ignored. */
 STRAIT_API void strait_heap_free(struct strait_isolate *isolate, void *memory);
 
-/* What the limit counts: the bytes of live allocations, each with its header; of adopted buffers;
- * and of strait_heap_buffer's that nobody has released yet. */
+/* What the limit counts: the bytes of live allocations, each with its header. */
 STRAIT_API size_t strait_heap_used(struct strait_isolate *isolate);
-
-/* ---- buffers that count against the limit ---- */
-
-/* Takes over a buffer, one that was received, say: it counts against the limit, and at the worker's
- * exit its own release function is called, on the worker's thread, if it was not released before.
- * `buffer` stays its only description, with another release function and context: release it by
- * strait_buffer_release, in this worker alone. -ENOMEM: past the limit; the buffer is as it was.
- * Costs a small allocation besides. */
-STRAIT_API int strait_heap_adopt(struct strait_isolate *isolate, struct strait_buffer *buffer);
-
-/* The reverse, before a buffer is sent on: it no longer counts, and `buffer` describes it as it was
- * before strait_heap_adopt. -EINVAL: not adopted by this isolate; the buffer is as it was. */
-STRAIT_API int strait_heap_disown(struct strait_isolate *isolate, struct strait_buffer *buffer);
-
-/* Memory for a message, aligned for anything, to be sent on without a copy: it counts against the
- * limit until whoever receives it calls strait_buffer_release, on any thread, even when the worker
- * is long gone. Whoever has it must release it: as it may be on its way, it does not go back at the
- * worker's exit. -ENOMEM: past the limit, or none to be had; the buffer is empty. */
-STRAIT_API int strait_heap_buffer(struct strait_isolate *isolate, size_t bytes,
-                                  struct strait_buffer *buffer);
 
 /* ---- microtasks ---- */
 

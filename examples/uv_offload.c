@@ -26,6 +26,7 @@ static struct {
     struct strait_parent *parent; /* the loop, to the pool */
     struct strait_uv_handle pool_uv;
     struct strait_worker *ticker;
+    struct strait_isolate *isolate; /* the ticker's */
     struct strait_uv_handle ticker_uv;
     uint64_t ticks;
 } server;
@@ -82,7 +83,7 @@ static void ticker_over(struct strait_uv_handle *handle)
     strait_uv_close(handle, NULL);
 }
 
-static int ticker_main(struct strait_isolate *isolate)
+static int ticker_main(struct strait_isolate *isolate) /* the isolate's entry */
 {
     uv_loop_t loop;
     uv_timer_t timer;
@@ -204,13 +205,17 @@ static void ticker_ended(struct strait_uv_handle *handle)
     strait_uv_close(handle, NULL);
     strait_worker_join(server.ticker, STRAIT_FOREVER);
     strait_worker_destroy(server.ticker);
+    strait_isolate_destroy(server.isolate);
 }
 
 static void start_workers(void)
 {
     uint64_t interval = 50;
+    struct strait_isolate_options isolate = {.entry = ticker_main};
+    require(strait_isolate_create(&server.isolate, &isolate));
     struct strait_worker_options options = {
-        .entry = ticker_main,
+        .entry = strait_isolate_main,
+        .data = server.isolate,
         .to_worker = {.message_size = sizeof(interval), .receiver = STRAIT_WAIT_FD},
         .to_parent = {.message_size = 1},
         .event = ticker_event,

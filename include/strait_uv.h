@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * strait_uv: workers, pools and receivers on libuv loops. Optional, and no part of the library:
- * include this header, and link with libuv (1.39 or later). With -std=c11, uv.h itself wants
- * _GNU_SOURCE.
+ * include this header, and link with libuv (1.39 or later); strait_uv_isolate_start needs the
+ * extras besides. With -std=c11, uv.h itself wants _GNU_SOURCE.
  *
  *   strait_uv_worker_start     the parent's loop delivers a worker's events
  *   strait_uv_pool_start       the parent's loop runs a pool's completions
@@ -47,9 +47,11 @@
 #ifndef STRAIT_UV_H
 #define STRAIT_UV_H
 
+#include <stdlib.h>
 #include <uv.h>
 
 #include "strait.h"
+#include "strait/extra/isolate.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -60,7 +62,7 @@ struct strait_uv_handle;
 /* Called on the loop's thread. */
 typedef void strait_uv_fn(struct strait_uv_handle *handle);
 
-/* Takes one message of a receiver. It lies in the channel: copy what you keep. */
+/* Takes one message of a receiver: a copy that is valid during the call. */
 typedef void strait_uv_message_fn(struct strait_uv_handle *handle, const void *message);
 
 struct strait_uv_handle {
@@ -79,6 +81,7 @@ struct strait_uv_handle {
     bool shutting;
     struct strait_receiver *receiver;
     strait_uv_message_fn *message;
+    void *copy;                     /* of the message that is handed over; NULL: no receiver */
     struct strait_isolate *isolate; /* NULL: another kind */
     strait_message_fn *handle;
     void *context;
@@ -125,8 +128,11 @@ static inline void strait_uv_closed(uv_handle_t *part)
 {
     struct strait_uv_handle *handle = (struct strait_uv_handle *)part->data;
     handle->open--;
-    if (handle->open == 0 && handle->closed) {
-        handle->closed(handle);
+    if (handle->open == 0) {
+        free(handle->copy);
+        if (handle->closed) {
+            handle->closed(handle);
+        }
     }
 }
 
@@ -212,6 +218,7 @@ static inline int strait_uv_start(uv_loop_t *loop, struct strait_uv_handle *hand
     }
     handle->poll.data = handle;
     handle->isolate = NULL;
+    handle->copy = NULL;
     handle->asleep = false;
     handle->open = 1;
     handle->budget = STRAIT_BUDGET;
@@ -236,11 +243,10 @@ static inline ptrdiff_t strait_uv_worker_step(struct strait_uv_handle *handle)
 }
 
 /* Delivers the worker's events to its `event` callback. Ends after the exit event, with status 0
- * (-EINVAL if the worker has no `event`, -EOWNERDEAD in a fork's child): `ended`, which may be
- * NULL, is the place to close the handle. The worker may be destroyed as soon as the handle is
- * being closed, though not in an event callback. An error leaves the handle unused: -EINVAL (the
- * parent's receiver is not in fd mode), -EOWNERDEAD, -EEXIST (the loop watches the worker already),
- * -ENOMEM, or another of uv_poll_init's. */
+ * (-EINVAL if the worker has no `event`): `ended`, which may be NULL, is the place to close the
+ * handle. The worker may be destroyed as soon as the handle is being closed, though not in an event
+ * callback. An error leaves the handle unused: -EINVAL (the parent's receiver is not in fd mode),
+ * -EEXIST (the loop watches the worker already), -ENOMEM, or another of uv_poll_init's. */
 static inline int strait_uv_worker_start(uv_loop_t *loop, struct strait_uv_handle *handle,
                                          struct strait_worker *worker, strait_uv_fn *ended)
 {
@@ -306,41 +312,37 @@ static inline int strait_uv_pool_shutdown(struct strait_uv_handle *handle, enum 
 
 /* ---- the receiver of a channel or a port ---- */
 
-/* The message is released even if its handler has closed the receiver. */
-static inline void strait_uv_receiver_hand(struct strait_uv_handle *handle,
-                                           const struct strait_span *span)
-{
-    struct strait_receiver held;
-    strait_receiver_hold(handle->receiver, &held);
-    handle->message(handle, span->messages);
-    strait_receiver_resume(handle->receiver, &held);
-    strait_release(&held, span);
-}
-
 static inline ptrdiff_t strait_uv_receiver_step(struct strait_uv_handle *handle)
 {
-    struct strait_span span;
-    ptrdiff_t seen = strait_peek(handle->receiver, 1, &span);
-    if (seen > 0) {
-        strait_uv_receiver_hand(handle, &span);
-    } else if (seen == -EAGAIN) {
-        seen = strait_receiver_arm(handle->receiver) == 0; /* 0: something has come meanwhile */
+    ptrdiff_t received = strait_try_receive(handle->receiver, handle->copy, 1);
+    if (received > 0) {
+        handle->message(handle, handle->copy);
+    } else if (received == -EAGAIN) {
+        received = strait_receiver_arm(handle->receiver) == 0; /* 0: something has come meanwhile */
     }
-    return seen;
+    return received;
 }
 
 /* Takes the messages of a receiver in fd mode, such as &port->receiver. Ends, with status 0, when
  * the sending side is closed and all is taken, or the receiver is closed. In `message`, to receive
- * from it says -EDEADLK; to close it is allowed, though not its port or channel: the handle's close
- * callback may close those. Errors as strait_uv_worker_start. */
+ * from it takes the next message; to close it is allowed, though not its port or channel: the
+ * handle's close callback may close those. Errors as strait_uv_worker_start. */
 static inline int strait_uv_receiver_start(uv_loop_t *loop, struct strait_uv_handle *handle,
                                            struct strait_receiver *receiver,
                                            strait_uv_message_fn *message, strait_uv_fn *ended)
 {
+    void *copy = malloc(strait_receiver_message_size(receiver) + 1);
+    int error = copy ? strait_uv_start(loop, handle, strait_receiver_fd(receiver),
+                                       strait_uv_receiver_step, ended)
+                     : -ENOMEM;
+    if (error) {
+        free(copy);
+        return error;
+    }
     handle->receiver = receiver;
     handle->message = message;
-    return strait_uv_start(loop, handle, strait_receiver_fd(receiver), strait_uv_receiver_step,
-                           ended);
+    handle->copy = copy;
+    return 0;
 }
 
 /* ---- a worker's own loop ---- */
@@ -386,7 +388,7 @@ static inline ptrdiff_t strait_uv_isolate_step(struct strait_uv_handle *handle)
     return handled;
 }
 
-/* In a worker's entry, on a loop that the entry has made: what strait_isolate_run is without one.
+/* In an isolate's entry, on a loop that the entry has made: what strait_isolate_run is without one.
  * The worker's options say to_worker.receiver = STRAIT_WAIT_FD. Each message is handled, then its
  * microtasks run. Ends when the parent has closed its sender and all is handled (status 0), when
  * the worker is asked to stop (-ECANCELED), or when a handler returns something else than 0 (that).
@@ -395,8 +397,8 @@ static inline ptrdiff_t strait_uv_isolate_step(struct strait_uv_handle *handle)
  * them, and this one. Return `status` from the entry, and the exit event has the right reason. Your
  * other callbacks call strait_isolate_settle at their end if they have queued microtasks.
  *
- * Until the handle is closed, the time that the loop sleeps is idle time of the worker (see
- * strait_worker_usage); for that, UV_METRICS_IDLE_TIME is set for the loop. While a callback of
+ * Until the handle is closed, the time that the loop sleeps is idle time of the isolate (see
+ * strait_isolate_usage); for that, UV_METRICS_IDLE_TIME is set for the loop. While a callback of
  * another handle runs that polled with this one, it looks idle from outside, until it has returned.
  * Errors as strait_uv_worker_start. */
 static inline int strait_uv_isolate_start(uv_loop_t *loop, struct strait_uv_handle *handle,

@@ -13,19 +13,13 @@
 
 #include "strait_channel.c"
 
-#include "extra/broadcast.c"
-
 #include "worker/port.c"
-
-#include "extra/heap.c"
-#include "extra/timers.c"
-#include "extra/isolate.c"
-
 #include "worker/topology.c"
 #include "worker/cpu.c"
-#include "worker/fork.c"
+#include "worker/thread.c"
 #include "worker/worker.c"
 
+#include "extra/timers.c" /* these two only for the pool */
 #include "extra/histogram.c"
 
 #include "pool/ticks.c"

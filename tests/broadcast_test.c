@@ -162,13 +162,13 @@ static void hopeless_waits_are_reported_and_left(void **state)
 static struct gate slow_gate;
 static _Atomic unsigned quick_heard;
 
-static int slow_entry(struct strait_isolate *isolate)
+static int slow_entry(struct strait_port *port, void *data)
 {
     uint64_t number;
     uint64_t sum = 0;
+    (void)data;
     gate_wait(&slow_gate);
-    while (strait_receive(&strait_isolate_port(isolate)->receiver, &number, 1, STRAIT_FOREVER) ==
-           1) {
+    while (strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1) {
         sum += number;
     }
     EXPECT(sum == 999 + 7);
@@ -177,13 +177,13 @@ static int slow_entry(struct strait_isolate *isolate)
 
 /* Opens the slow one's gate once it has the message itself: whoever waited for the slow one first
  * would never get here. */
-static int quick_entry(struct strait_isolate *isolate)
+static int quick_entry(struct strait_port *port, void *data)
 {
     uint64_t number;
     uint64_t sum = 0;
+    (void)data;
     gate_await(&slow_gate, 1);
-    while (strait_receive(&strait_isolate_port(isolate)->receiver, &number, 1, STRAIT_FOREVER) ==
-           1) {
+    while (strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1) {
         sum += number;
         if (number == 7) {
             atomic_fetch_add(&quick_heard, 1);
@@ -225,12 +225,12 @@ static void the_quick_do_not_wait_for_the_slow(void **state)
 #define NEWS 4000
 
 /* Hears all, in order, and once. */
-static int listener(struct strait_isolate *isolate)
+static int listener(struct strait_port *port, void *data)
 {
     uint64_t number;
     uint64_t expected = 0;
-    while (strait_receive(&strait_isolate_port(isolate)->receiver, &number, 1, STRAIT_FOREVER) ==
-           1) {
+    (void)data;
+    while (strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1) {
         EXPECT(number == expected++);
         dawdle(number % 7 == 0 ? 2000 : 0);
     }
@@ -267,9 +267,10 @@ static void workers_hear_all_in_order(void **state)
     assert_no_faults();
 }
 
-static int leave(struct strait_isolate *isolate)
+static int leave(struct strait_port *port, void *data)
 {
-    gate_wait(strait_isolate_data(isolate));
+    (void)port;
+    gate_wait(data);
     return 0;
 }
 

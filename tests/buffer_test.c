@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* buffer: memory that travels in messages is released once, wherever it ends. */
-#include "life.h"
+#include "tenant.h"
 
 #include "strait/extra/broadcast.h"
 #include "strait/extra/buffer.h"
@@ -377,7 +377,7 @@ static int live_and_end(struct strait_isolate *isolate)
     case CLOSES_INSIDE:
         return strait_isolate_run(isolate, keep_or_close, life);
     default:
-        while (!strait_isolate_stopping(isolate)) {
+        while (!strait_worker_stopping(strait_worker_current())) {
             struct strait_buffer buffer = counted_buffer(life->ledger);
             strait_buffer_moved(&buffer, strait_send(&port->sender, &buffer, 1, STRAIT_FOREVER));
             strait_buffer_release(&buffer);
@@ -400,7 +400,7 @@ static void release_event(struct strait_worker *worker, const struct strait_even
 
 static void run_life(struct life_of *life)
 {
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = live_and_end,
         .data = life,
         .to_worker = buffer_messages(4),
@@ -409,7 +409,7 @@ static void run_life(struct life_of *life)
         .drop_to_parent = strait_buffer_drop,
         .event = release_event,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     for (int i = 0; i < 6; i++) {
         sell(&strait_worker_port(worker)->sender, life->ledger, &life->parent_seed);
     }
@@ -448,13 +448,13 @@ static void a_worker_that_never_came_releases_nothing(void **state)
     (void)state;
     static struct ledger ledger;
     struct strait_worker *worker;
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = live_and_end,
         .name = "a name that is far too long",
         .to_worker = buffer_messages(4),
         .drop_to_worker = strait_buffer_drop,
     };
-    assert_returns(strait_worker_spawn(&worker, &options), -EINVAL);
+    assert_returns(tenant_spawn(&worker, &options), -EINVAL);
     assert_released(&ledger);
 }
 

@@ -5,7 +5,7 @@
  */
 #include <inttypes.h>
 
-#include "life.h"
+#include "tenant.h"
 
 #define WORKERS 64
 #define KIB_MOST 64
@@ -82,8 +82,8 @@ static struct resident resident(const struct idler *idlers)
 static void spawn_idlers(struct strait_worker **workers, struct idler *idlers)
 {
     for (size_t i = 0; i < WORKERS; i++) {
-        struct strait_worker_options options = {.entry = entry, .data = &idlers[i]};
-        workers[i] = spawn(&options);
+        struct tenant_options options = {.entry = entry, .data = &idlers[i]};
+        workers[i] = spawn_tenant(&options);
         await(&idlers[i].waits, 1);
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* isolate: the heap and its limit, microtasks and their order, the message loop, or a loop of the
  * worker's own, usage. */
-#include "life.h"
+#include "tenant.h"
 
 #include <sys/wait.h>
 
@@ -182,9 +182,9 @@ static void a_full_heap_refuses_no_smaller_block(void **state)
 {
     (void)state;
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = shrink_entry, .heap_limit = LIMIT, .event = log_event, .context = &log};
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     dispatch_to_exit(worker);
     join_and_destroy(worker);
     assert_string_equal(log.events, "ox");
@@ -325,12 +325,12 @@ static void a_full_heap_is_full_for_its_worker_alone(void **state)
     struct neighbour neighbours[3] = {{.greedy = true}, {.greedy = false}, {.greedy = true}};
     struct strait_worker *workers[3];
     for (int i = 0; i < 3; i++) {
-        struct strait_worker_options options = {
+        struct tenant_options options = {
             .entry = neighbour_entry,
             .data = &neighbours[i],
             .heap_limit = LIMIT,
         };
-        workers[i] = spawn(&options);
+        workers[i] = spawn_tenant(&options);
         gate_await(&neighbours[i].gate, 1);
     }
     for (int i = 0; i < 3; i++) {
@@ -377,9 +377,9 @@ static int diary_message(struct strait_isolate *isolate, const void *message, vo
 }
 
 /* A worker that handles messages, and a parent that sends 1 to count, then closes. */
-static void run_messages(struct strait_worker_options *options, uint64_t count)
+static void run_messages(struct tenant_options *options, uint64_t count)
 {
-    struct strait_worker *worker = spawn(options);
+    struct strait_worker *worker = spawn_tenant(options);
     struct strait_port *port = strait_worker_port(worker);
     for (uint64_t i = 1; i <= count; i++) {
         assert_int_equal(strait_send(&port->sender, &i, 1, STRAIT_FOREVER), 1);
@@ -393,7 +393,7 @@ static void microtasks_run_between_messages(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {.message = diary_message, .context = &diary};
+    struct tenant_options options = {.message = diary_message, .context = &diary};
     run_messages(&options, 3);
     assert_string_equal(diary.text, "msg1 micro1 msg2 micro2 msg3 micro3");
 }
@@ -430,7 +430,7 @@ static void microtasks_of_microtasks_run_in_the_same_round(void **state)
 {
     (void)state;
     struct round round = {0};
-    struct strait_worker_options options = {.message = round_message, .context = &round};
+    struct tenant_options options = {.message = round_message, .context = &round};
     run_messages(&options, 20);
     assert_int_equal(round.ran, 20 * 301);
 }
@@ -530,7 +530,7 @@ static void microtasks_of_the_entry_run_before_the_first_message(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {.entry = early_entry, .data = &diary};
+    struct tenant_options options = {.entry = early_entry, .data = &diary};
     run_messages(&options, 1);
     assert_string_equal(diary.text, "micro0 msg1 micro1");
 }
@@ -550,7 +550,7 @@ static void a_handler_may_not_run_the_loop(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {.message = nested_message, .context = &diary};
+    struct tenant_options options = {.message = nested_message, .context = &diary};
     run_messages(&options, 3);
     assert_int_equal(diary.answer, -EDEADLK);
     assert_int_equal(diary.handled, 3);
@@ -572,7 +572,7 @@ static void a_microtask_may_not_run_the_loop(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {.entry = nested_microtask_entry, .data = &diary};
+    struct tenant_options options = {.entry = nested_microtask_entry, .data = &diary};
     run_messages(&options, 1);
     assert_int_equal(diary.answer, -EDEADLK);
     assert_string_equal(diary.text, "msg1 micro1");
@@ -603,7 +603,7 @@ static void a_handlers_result_ends_the_loop(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {.entry = ends_entry, .data = &diary};
+    struct tenant_options options = {.entry = ends_entry, .data = &diary};
     run_messages(&options, 8);
 }
 
@@ -611,7 +611,7 @@ static int current_entry(struct strait_isolate *isolate)
 {
     EXPECT(strait_isolate_current() == isolate);
     EXPECT(strait_isolate_port(isolate) != NULL);
-    EXPECT(!strait_isolate_stopping(isolate));
+    EXPECT(!strait_worker_stopping(strait_worker_current()));
     return 0;
 }
 
@@ -664,12 +664,12 @@ static void a_round_of_microtasks_can_be_bounded(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = few_entry,
         .data = &diary,
         .microtask_limit = 2,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     struct strait_port *port = strait_worker_port(worker);
     for (uint64_t i = 1; i <= 2; i++) {
         assert_int_equal(strait_try_send(&port->sender, &i, 1), 1);
@@ -704,12 +704,12 @@ static void what_a_bounded_round_leaves_runs_before_the_exit(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = bounded_entry,
         .data = &diary,
         .microtask_limit = 3,
     };
-    join_and_destroy(spawn(&options));
+    join_and_destroy(spawn_tenant(&options));
     assert_no_faults();
     assert_int_equal(diary.ran, 14);
 }
@@ -762,9 +762,9 @@ static int own_entry(struct strait_isolate *isolate)
     return 0;
 }
 
-static struct strait_worker_options own_options(struct own_loop *loop)
+static struct tenant_options own_options(struct own_loop *loop)
 {
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = own_entry,
         .data = loop,
         .to_worker = {.receiver = STRAIT_WAIT_FD},
@@ -772,9 +772,9 @@ static struct strait_worker_options own_options(struct own_loop *loop)
     return options;
 }
 
-static void own_life(struct strait_worker_options *options, struct own_loop *loop, uint64_t count)
+static void own_life(struct tenant_options *options, struct own_loop *loop, uint64_t count)
 {
-    struct strait_worker *worker = spawn(options);
+    struct strait_worker *worker = spawn_tenant(options);
     struct strait_port *port = strait_worker_port(worker);
     for (uint64_t i = 1; i <= count; i++) {
         assert_int_equal(strait_try_send(&port->sender, &i, 1), 1);
@@ -790,7 +790,7 @@ static void a_dispatch_handles_messages_as_the_loop_does(void **state)
 {
     (void)state;
     struct own_loop loop = {.budget = 2, .ends_at = 3};
-    struct strait_worker_options options = own_options(&loop);
+    struct tenant_options options = own_options(&loop);
     own_life(&options, &loop, 5);
     assert_string_equal(loop.diary.text,
                         "msg1 micro1 msg2 micro2 msg3 micro3 msg4 micro4 msg5 micro5");
@@ -803,7 +803,7 @@ static void a_dispatch_without_a_budget_has_the_workers(void **state)
 {
     (void)state;
     struct own_loop loop = {.budget = 0};
-    struct strait_worker_options options = own_options(&loop);
+    struct tenant_options options = own_options(&loop);
     options.budget = 20;
     own_life(&options, &loop, 100);
     assert_int_equal(loop.most, 20);
@@ -838,10 +838,10 @@ static void a_dispatch_is_called_again_for_microtasks_left(void **state)
 {
     (void)state;
     struct own_loop loop = {.budget = 0};
-    struct strait_worker_options options = own_options(&loop);
+    struct tenant_options options = own_options(&loop);
     options.entry = lazy_entry;
     options.microtask_limit = 2;
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     for (uint64_t i = 1; i <= 2; i++) {
         assert_int_equal(strait_try_send(&strait_worker_port(worker)->sender, &i, 1), 1);
     }
@@ -855,8 +855,8 @@ static void a_stop_makes_a_loops_fd_readable(void **state)
     (void)state;
     for (int i = 0; i < 200; i++) {
         struct own_loop loop = {.budget = 1};
-        struct strait_worker_options options = own_options(&loop);
-        struct strait_worker *worker = spawn(&options);
+        struct tenant_options options = own_options(&loop);
+        struct strait_worker *worker = spawn_tenant(&options);
         uint64_t message = 1;
         gate_open(&loop.gate);
         assert_int_equal(strait_try_send(&strait_worker_port(worker)->sender, &message, 1), 1);
@@ -883,7 +883,7 @@ static void a_dispatch_can_be_polled(void **state)
 {
     (void)state;
     struct own_loop loop = {.budget = 0};
-    struct strait_worker_options options = {.entry = spinning_dispatch_entry, .data = &loop};
+    struct tenant_options options = {.entry = spinning_dispatch_entry, .data = &loop};
     run_messages(&options, 10);
     assert_int_equal(loop.diary.ran, 50);
 }
@@ -910,14 +910,14 @@ static void the_parent_learns_of_the_limit_once(void **state)
     struct gate gate = {.arrived = 0};
     struct event_log log;
     memset(&log, 0, sizeof(log));
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = limit_event_entry,
         .data = &gate,
         .heap_limit = LIMIT,
         .event = log_event,
         .context = &log,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     uint64_t number = 0;
     while (strait_worker_dispatch(worker, 0) > 0) {
     }
@@ -927,13 +927,13 @@ static void the_parent_learns_of_the_limit_once(void **state)
         assert_true(readable(strait_worker_fd(worker), -1));
         assert_true(strait_worker_dispatch(worker, 0) >= 0);
     }
-    assert_string_equal(log.events, "ol");
+    assert_string_equal(log.events, "ow");
     assert_int_equal(strait_send(&strait_worker_port(worker)->sender, &number, 1, STRAIT_FOREVER),
                      1);
     dispatch_to_exit(worker);
     join_and_destroy(worker);
     assert_no_faults();
-    assert_string_equal(log.events, "olmx");
+    assert_string_equal(log.events, "owmx");
 }
 
 static int huge_entry(struct strait_isolate *isolate)
@@ -948,16 +948,16 @@ static void the_limit_refuses_the_largest_sizes(void **state)
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct event_log log = {.count = 0};
-        struct strait_worker_options options = {
+        struct tenant_options options = {
             .entry = huge_entry,
             .heap_limit = i ? LIMIT : 0,
             .event = log_event,
             .context = &log,
         };
-        struct strait_worker *worker = spawn(&options);
+        struct strait_worker *worker = spawn_tenant(&options);
         dispatch_to_exit(worker);
         join_and_destroy(worker);
-        assert_string_equal(log.events, i ? "olx" : "ox");
+        assert_string_equal(log.events, i ? "owx" : "ox");
     }
     assert_no_faults();
 }
@@ -967,7 +967,7 @@ static void the_limit_refuses_the_largest_sizes(void **state)
 static struct strait_usage usage_of(const struct strait_worker *worker)
 {
     struct strait_usage usage;
-    assert_returns(strait_worker_usage(worker, &usage), 0);
+    strait_isolate_usage(isolate_of(worker), &usage);
     assert_true(usage.idle_ns >= 0);
     assert_true(usage.idle_ns <= usage.online_ns);
     return usage;
@@ -977,8 +977,8 @@ static void usage_counts_what_the_loop_does(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {.entry = few_entry, .data = &diary};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = few_entry, .data = &diary};
+    struct strait_worker *worker = spawn_tenant(&options);
     struct strait_port *port = strait_worker_port(worker);
     gate_open(&diary.gate);
     for (uint64_t i = 1; i <= 10; i++) {
@@ -1024,12 +1024,12 @@ static void waits_count_as_idle_while_they_go_on(void **state)
     (void)state;
     for (int mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_FD; mode++) {
         struct gate gate = {.arrived = 0};
-        struct strait_worker_options options = {
+        struct tenant_options options = {
             .entry = waiting_entry,
             .data = &gate,
             .to_worker = {.receiver = (enum strait_wait)mode},
         };
-        struct strait_worker *worker = spawn(&options);
+        struct strait_worker *worker = spawn_tenant(&options);
         uint64_t message = 0;
         await_idle(worker, IDLE_ENOUGH);
         assert_int_equal(strait_try_send(&strait_worker_port(worker)->sender, &message, 1), 1);
@@ -1051,8 +1051,8 @@ static void a_loop_of_ones_own_can_be_idle(void **state)
 {
     (void)state;
     struct own_loop loop = {.budget = 0};
-    struct strait_worker_options options = own_options(&loop);
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = own_options(&loop);
+    struct strait_worker *worker = spawn_tenant(&options);
     gate_await(&loop.gate, 1);
     assert_int_equal(usage_of(worker).idle_ns, 0);
     gate_open(&loop.gate);
@@ -1070,7 +1070,7 @@ static int echo_message(struct strait_isolate *isolate, const void *message, voi
 }
 
 struct observer {
-    const struct strait_worker *worker;
+    const struct strait_isolate *isolate;
     _Atomic unsigned done;
 };
 
@@ -1081,7 +1081,7 @@ static void *observe(void *context)
     struct strait_usage last = {.messages = 0};
     while (!atomic_load(&observer->done)) {
         struct strait_usage usage;
-        EXPECT(strait_worker_usage(observer->worker, &usage) == 0);
+        strait_isolate_usage(observer->isolate, &usage);
         EXPECT(usage.idle_ns >= 0 && usage.idle_ns <= usage.online_ns);
         EXPECT(usage.online_ns >= last.online_ns);
         EXPECT(usage.messages >= last.messages);
@@ -1094,14 +1094,14 @@ static void usage_can_be_read_at_any_time(void **state)
 {
     (void)state;
     for (int mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_SPIN; mode++) {
-        struct strait_worker_options options = {
+        struct tenant_options options = {
             .message = echo_message,
             .to_worker = {.receiver = (enum strait_wait)mode},
             .to_parent = {.receiver = STRAIT_WAIT_PARK},
         };
-        struct strait_worker *worker = spawn(&options);
+        struct strait_worker *worker = spawn_tenant(&options);
         struct strait_port *port = strait_worker_port(worker);
-        struct observer observer = {.worker = worker};
+        struct observer observer = {.isolate = isolate_of(worker)};
         pthread_t thread;
         thread_start(&thread, observe, &observer);
         size_t trips = scaled(5000);
@@ -1138,12 +1138,12 @@ static void usage_shows_the_heap_from_outside(void **state)
 {
     (void)state;
     struct gate gates[2] = {{.arrived = 0}, {.arrived = 0}};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = heap_usage_entry,
         .data = gates,
         .heap_limit = LIMIT,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     gate_await(&gates[0], 1);
     struct strait_usage usage = usage_of(worker);
     assert_in_range(usage.heap_used, 10000, 10100);
@@ -1156,6 +1156,203 @@ static void usage_shows_the_heap_from_outside(void **state)
     gate_open(&gates[1]);
     join_and_destroy(worker);
     assert_no_faults();
+}
+
+/* ---- its life ---- */
+
+static int nothing_entry(struct strait_isolate *isolate)
+{
+    EXPECT(strait_isolate_current() == isolate);
+    return 5;
+}
+
+static void bad_options_make_no_isolate(void **state)
+{
+    (void)state;
+    struct {
+        struct strait_isolate_options options;
+        char tail[16];
+    } newer = {.options = {.size = sizeof(newer), .entry = nothing_entry}, .tail = {0}};
+    const struct strait_isolate_options neither = {.heap_limit = 1};
+    struct strait_isolate *isolate = NULL;
+    assert_returns(strait_isolate_create(&isolate, &neither), -EINVAL);
+    newer.tail[15] = 1;
+    assert_returns(strait_isolate_create(&isolate, &newer.options), -EINVAL);
+    assert_null(isolate);
+    newer.tail[15] = 0;
+    assert_returns(strait_isolate_create(&isolate, &newer.options), 0);
+    strait_isolate_destroy(isolate); /* it never ran */
+    strait_isolate_destroy(NULL);
+}
+
+static int inner_result;
+
+static int outer_entry(struct strait_isolate *isolate)
+{
+    struct strait_isolate *inner = strait_isolate_data(isolate);
+    inner_result = strait_isolate_main(strait_isolate_port(isolate), inner);
+    return strait_isolate_main(strait_isolate_port(isolate), isolate);
+}
+
+/* On a thread that is no worker, with a port of its own; once, and one at a time. */
+static void any_thread_may_run_an_isolate_once(void **state)
+{
+    (void)state;
+    struct strait_isolate_options options = {.entry = nothing_entry};
+    struct strait_isolate *inner;
+    struct strait_isolate *isolate;
+    struct strait_usage usage;
+    struct strait_port a;
+    struct strait_port b;
+    assert_returns(strait_port_pair(&a, &b, NULL), 0);
+    assert_returns(strait_isolate_create(&inner, &options), 0);
+    options.entry = outer_entry;
+    options.data = inner;
+    assert_returns(strait_isolate_create(&isolate, &options), 0);
+    strait_isolate_usage(isolate, &usage);
+    assert_int_equal(usage.online_ns, 0);
+    assert_int_equal(strait_isolate_main(&a, isolate), -EINVAL);
+    assert_int_equal(inner_result, -EINVAL);
+    assert_int_equal(strait_isolate_main(&a, isolate), -EINVAL); /* it has run */
+    assert_int_equal(strait_isolate_main(&a, inner), 5);
+    assert_null(strait_isolate_current());
+    strait_isolate_destroy(isolate);
+    strait_isolate_destroy(inner);
+    strait_port_close(&a);
+    strait_port_close(&b);
+    assert_no_faults();
+}
+
+static int exiting_entry(struct strait_isolate *isolate)
+{
+    EXPECT(strait_heap_alloc(isolate, 100000) != NULL);
+    pthread_exit(NULL);
+}
+
+static void an_isolate_goes_with_its_thread(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct tenant_options options = {.entry = exiting_entry, .event = log_event, .context = &log};
+    struct strait_worker *worker = spawn_tenant(&options);
+    dispatch_to_exit(worker);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
+    assert_int_equal(log.exit.code, -EINTR);
+    struct strait_usage usage = usage_of(worker);
+    struct strait_usage later = usage_of(worker);
+    assert_memory_equal(&usage, &later, sizeof(usage));
+    assert_int_equal(usage.heap_used, 0);
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* ---- what a handler may do with its port, and a stop ---- */
+
+/* Takes every second message by itself. */
+static int greedy_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct diary *diary = context;
+    uint64_t number;
+    uint64_t next;
+    memcpy(&number, message, sizeof(number));
+    EXPECT(strait_receive(&strait_isolate_port(isolate)->receiver, &next, 1, STRAIT_FOREVER) == 1);
+    EXPECT(next == number + 1);
+    diary_note(diary, "msg", (unsigned)number);
+    return 0;
+}
+
+static void a_handler_may_receive_the_next_message(void **state)
+{
+    (void)state;
+    struct diary diary = {.length = 0};
+    struct tenant_options options = {.message = greedy_message, .context = &diary};
+    run_messages(&options, 6);
+    assert_string_equal(diary.text, "msg1 msg3 msg5");
+}
+
+static int closing_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct diary *diary = context;
+    uint64_t number;
+    strait_port_close(strait_isolate_port(isolate));
+    memcpy(&number, message, sizeof(number)); /* it is still there */
+    diary_note(diary, "msg", (unsigned)number);
+    return 0;
+}
+
+static void a_handler_may_close_the_port(void **state)
+{
+    (void)state;
+    struct diary diary = {.length = 0};
+    struct tenant_options options = {.message = closing_message, .context = &diary};
+    struct strait_worker *worker = spawn_tenant(&options);
+    const uint64_t numbers[] = {7, 8, 9};
+    strait_try_send(&strait_worker_port(worker)->sender, numbers, 3);
+    join_and_destroy(worker);
+    assert_string_equal(diary.text, "msg7");
+    assert_no_faults();
+}
+
+struct stopped {
+    struct gate gate;
+    unsigned handled_after;
+    _Atomic unsigned dropped;
+};
+
+static int stopped_message(struct strait_isolate *isolate, const void *message, void *context)
+{
+    struct stopped *stopped = context;
+    (void)isolate;
+    (void)message;
+    stopped->handled_after += atomic_load(&stopped->gate.open);
+    gate_wait(&stopped->gate);
+    EXPECT(strait_worker_stopping(strait_worker_current()));
+    return 0;
+}
+
+static void count_stopped_drop(void *message, void *context)
+{
+    struct stopped *stopped = context;
+    (void)message;
+    atomic_fetch_add(&stopped->dropped, 1);
+}
+
+static void a_stopped_loop_takes_no_further_message(void **state)
+{
+    (void)state;
+    struct stopped stopped = {.handled_after = 0};
+    struct tenant_options options = {
+        .message = stopped_message, .context = &stopped, .drop_to_worker = count_stopped_drop};
+    struct strait_worker *worker = spawn_tenant(&options);
+    for (uint64_t i = 0; i < 5; i++) {
+        strait_try_send(&strait_worker_port(worker)->sender, &i, 1);
+    }
+    gate_await(&stopped.gate, 1);
+    strait_worker_stop(worker);
+    gate_open(&stopped.gate);
+    join_and_destroy(worker);
+    assert_int_equal(stopped.handled_after, 0);
+    assert_int_equal(stopped.dropped, 4); /* the others went to the drop callback */
+    assert_no_faults();
+}
+
+static void a_stop_ends_a_sleeping_loop(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < scaled(100); i++) {
+        struct event_log log = {.count = 0};
+        struct tenant_options options = {
+            .message = echo_message, .event = log_event, .context = &log};
+        struct strait_worker *worker = spawn_tenant(&options);
+        dawdle(i % 5 * 5000);
+        if (i % 10 == 0) {
+            sleep_ns(500000); /* asleep by now */
+        }
+        strait_worker_stop(worker);
+        dispatch_to_exit(worker);
+        assert_int_equal(log.exit.reason, STRAIT_EXIT_STOPPED);
+        join_and_destroy(worker);
+    }
 }
 
 /* ---- misuse, in a checked build: the program ends, and says why ---- */
@@ -1226,11 +1423,11 @@ static void commit_crime(struct scene *scene, enum crime crime)
 static void criminal(enum crime crime)
 {
     struct scene scene = {.isolate = NULL};
-    struct strait_worker_options options = {.entry = scene_entry, .data = &scene};
+    struct tenant_options options = {.entry = scene_entry, .data = &scene};
     struct strait_worker *worker;
     struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
-    if (strait_worker_spawn(&worker, &options) == 0) {
+    if (tenant_spawn(&worker, &options) == 0) {
         gate_await(&scene.gate, 1);
         commit_crime(&scene, crime);
     }
@@ -1301,6 +1498,13 @@ int main(void)
         life_test(a_loop_of_ones_own_can_be_idle),
         life_test(usage_can_be_read_at_any_time),
         life_test(usage_shows_the_heap_from_outside),
+        life_test(bad_options_make_no_isolate),
+        life_test(any_thread_may_run_an_isolate_once),
+        life_test(an_isolate_goes_with_its_thread),
+        life_test(a_handler_may_receive_the_next_message),
+        life_test(a_handler_may_close_the_port),
+        life_test(a_stopped_loop_takes_no_further_message),
+        life_test(a_stop_ends_a_sleeping_loop),
 #if TEST_MISUSE
         life_test(an_isolate_used_by_another_thread_is_caught),
 #endif

@@ -53,8 +53,7 @@ static inline long status_number(const char *tid, const char *key)
 
 #define LOG_MOST 64
 
-/* The events in short: 'o'nline, 'm'essage (repeats not noted), 'e'rror, e'x'it, the heap's
- * 'l'imit. */
+/* The events in short: 'o'nline, 'm'essage (repeats not noted), 'w'arning, 'e'rror, e'x'it. */
 struct event_log {
     char events[LOG_MOST];
     size_t count;
@@ -62,6 +61,7 @@ struct event_log {
     uint64_t sum;
     uint64_t next; /* the number that the next message should bear */
     int32_t thread;
+    struct strait_event warning;
     struct strait_event error;
     struct strait_event exit;
 };
@@ -82,7 +82,7 @@ static inline void log_event(struct strait_worker *worker, const struct strait_e
     uint64_t number;
     (void)worker;
     log->thread = thread_number();
-    log_note(log, "omexl"[event->type]);
+    log_note(log, "omwex"[event->type]);
     progress_made();
     if (event->type == STRAIT_MESSAGE) {
         memcpy(&number, event->message, sizeof(number));
@@ -90,6 +90,8 @@ static inline void log_event(struct strait_worker *worker, const struct strait_e
         log->next = number + 1;
         log->sum += number;
         log->messages++;
+    } else if (event->type == STRAIT_WARNING) {
+        log->warning = *event;
     } else if (event->type == STRAIT_ERROR) {
         log->error = *event;
     } else if (event->type == STRAIT_EXIT) {
@@ -127,18 +129,6 @@ static inline void join_and_destroy(struct strait_worker *worker)
     assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
     assert_returns(strait_worker_destroy(worker), 0);
     progress_made();
-}
-
-/* Runs an entry in a worker of its own, and asserts what it expected. */
-static inline void in_worker(strait_entry_fn *entry, void *data, size_t heap_limit)
-{
-    struct strait_worker_options options = {
-        .entry = entry,
-        .data = data,
-        .heap_limit = heap_limit,
-    };
-    join_and_destroy(spawn(&options));
-    assert_no_faults();
 }
 
 static inline int life_begin(void **state)

@@ -4,7 +4,7 @@
  * terms. The comment before a test says which promise it keeps; where strait promises something
  * else, it says what instead. Nothing here is known but the public headers.
  */
-#include "life.h"
+#include "tenant.h"
 
 #define MESSAGES 10
 
@@ -54,7 +54,8 @@ static int echo(struct strait_isolate *isolate, const void *message, void *conte
 /* Does its work until it is asked to stop, and says so, as the blocking calls do. */
 static int compute_entry(struct strait_isolate *isolate)
 {
-    while (!strait_isolate_stopping(isolate)) {
+    (void)isolate;
+    while (!strait_worker_stopping(strait_worker_current())) {
         sched_yield();
     }
     return -ECANCELED;
@@ -129,12 +130,12 @@ static void start_up_data_is_the_parents_at_the_spawn(void **state)
     (void)state;
     struct gate gate = {.open = 0};
     struct copied start = {&gate, 42};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = copied_data_entry,
         .data = &start,
         .data_size = sizeof(start),
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     gate_await(&gate, 1);
     start.number = 0;
     gate_open(&gate);
@@ -164,9 +165,9 @@ static void memory_given_by_pointer_is_shared(void **state)
 {
     (void)state;
     struct counter shared = {.count = 0};
-    struct strait_worker_options options = {.entry = increment_entry, .data = &shared};
-    struct strait_worker *first = spawn(&options);
-    struct strait_worker *second = spawn(&options);
+    struct tenant_options options = {.entry = increment_entry, .data = &shared};
+    struct strait_worker *first = spawn_tenant(&options);
+    struct strait_worker *second = spawn_tenant(&options);
     gate_await(&shared.gate, 2);
     gate_open(&shared.gate);
     join_and_destroy(first);
@@ -179,9 +180,9 @@ static void a_worker_needs_something_to_run(void **state)
 {
     (void)state;
     struct census before = census_take();
-    struct strait_worker_options options = {.name = "idle"};
+    struct tenant_options options = {.name = "idle"};
     struct strait_worker *worker = NULL;
-    assert_returns(strait_worker_spawn(&worker, &options), -EINVAL);
+    assert_returns(tenant_spawn(&worker, &options), -EINVAL);
     assert_census(before);
 }
 
@@ -190,7 +191,7 @@ static void a_worker_needs_something_to_run(void **state)
 static void a_spawn_without_descriptors_fails_and_the_parent_goes_on(void **state)
 {
     (void)state;
-    struct strait_worker_options options = {.entry = compute_entry};
+    struct tenant_options options = {.entry = compute_entry};
     struct strait_worker *worker = NULL;
     struct census before = census_take();
     struct rlimit limit;
@@ -200,11 +201,11 @@ static void a_spawn_without_descriptors_fails_and_the_parent_goes_on(void **stat
     close(lowest);
     struct rlimit none = {(rlim_t)lowest, limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    int refused = strait_worker_spawn(&worker, &options);
+    int refused = tenant_spawn(&worker, &options);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     assert_int_equal(refused, -EMFILE);
     assert_census(before);
-    worker = spawn(&options);
+    worker = spawn_tenant(&options);
     strait_worker_stop(worker);
     join_and_destroy(worker);
     assert_census(before);
@@ -218,8 +219,8 @@ static void messages_are_echoed_in_order_between_online_and_exit(void **state)
 {
     (void)state;
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {.message = echo, .event = log_event, .context = &log};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.message = echo, .event = log_event, .context = &log};
+    struct strait_worker *worker = spawn_tenant(&options);
     post_range(strait_worker_port(worker), 0, MESSAGES);
     say_no_more(worker);
     see_to_exit(worker);
@@ -242,13 +243,13 @@ static void messages_wait_until_somebody_listens(void **state)
     (void)state;
     struct start start = {.number = 0};
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = late_listener_entry,
         .data = &start,
         .event = log_event,
         .context = &log,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     gate_await(&start.gate, 1);
     post_range(strait_worker_port(worker), 0, MESSAGES);
     say_no_more(worker);
@@ -268,13 +269,13 @@ static int post_many_entry(struct strait_isolate *isolate)
 static void receive_many(size_t capacity, bool joined_first)
 {
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = post_many_entry,
         .to_parent = {.capacity = capacity},
         .event = log_event,
         .context = &log,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     if (joined_first) {
         assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
     }
@@ -329,7 +330,7 @@ static void no_message_comes_after_close_in_its_handler(void **state)
     (void)state;
     uint64_t accepted = 0;
     struct closing_parent parent = {.dropped = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = post_until_refused_entry,
         .data = &accepted,
         .to_parent = {.capacity = 64},
@@ -337,7 +338,7 @@ static void no_message_comes_after_close_in_its_handler(void **state)
         .event = close_at_the_first_message,
         .context = &parent,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     dispatch_from(strait_worker_fd(worker), worker);
     join_and_destroy(worker);
     assert_no_faults();
@@ -359,12 +360,12 @@ static void a_handler_may_end_the_worker(void **state)
 {
     (void)state;
     size_t dropped = 0;
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .message = quit_at_three,
         .drop_to_worker = count_drop,
         .context = &dropped,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     ptrdiff_t sent = 0;
     for (uint64_t number = 0; number < 100; number++) {
         sent += strait_try_send(&strait_worker_port(worker)->sender, &number, 1) == 1;
@@ -379,13 +380,13 @@ static void a_message_to_a_worker_that_has_ended_is_refused(void **state)
 {
     (void)state;
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = not_the_main_thread,
         .event = log_event,
         .context = &log,
     };
     uint64_t number = 1;
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     dispatch_to_exit(worker);
     assert_returns(strait_try_send(&strait_worker_port(worker)->sender, &number, 1), -EPIPE);
     join_and_destroy(worker);
@@ -411,12 +412,12 @@ static void an_endless_exchange_does_not_hold_up_the_loop(void **state)
 {
     (void)state;
     size_t exchanges = 0;
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .message = echo,
         .event = answer_forever,
         .context = &exchanges,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     post_range(strait_worker_port(worker), 0, 512);
     for (int turn = 0; turn < 50; turn++) {
         assert_true(readable(strait_worker_fd(worker), -1));
@@ -461,14 +462,14 @@ static void one_loop_serves_many_workers(void **state)
     struct pollfd fds[CROWD];
     for (size_t i = 0; i < CROWD; i++) {
         struct start start = {.number = i};
-        struct strait_worker_options options = {
+        struct tenant_options options = {
             .entry = post_its_number_entry,
             .data = &start,
             .data_size = sizeof(start),
             .event = sum_event,
             .context = &crowd,
         };
-        workers[i] = spawn(&options);
+        workers[i] = spawn_tenant(&options);
         fds[i] = (struct pollfd){.fd = strait_worker_fd(workers[i]), .events = POLLIN};
     }
     while (crowd.exits < CROWD) {
@@ -539,8 +540,8 @@ static void microtasks_run_before_the_next_message(void **state)
 {
     (void)state;
     struct diary diary = {.length = 0};
-    struct strait_worker_options options = {.entry = diary_entry, .data = &diary};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = diary_entry, .data = &diary};
+    struct strait_worker *worker = spawn_tenant(&options);
     gate_await(&diary.gate, 1);
     post_range(strait_worker_port(worker), 1, 4);
     say_no_more(worker);
@@ -558,7 +559,7 @@ static void turn_again(struct strait_isolate *isolate, void *argument)
 {
     struct loop *loop = argument;
     atomic_fetch_add(&loop->turns, 1);
-    if (!strait_isolate_stopping(isolate)) {
+    if (!strait_worker_stopping(strait_worker_current())) {
         EXPECT(strait_microtask(isolate, turn_again, loop) == 0);
     }
 }
@@ -575,8 +576,8 @@ static void an_endless_microtask_loop_can_be_stopped(void **state)
 {
     (void)state;
     struct loop loop = {0};
-    struct strait_worker_options options = {.message = turn_message, .context = &loop};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.message = turn_message, .context = &loop};
+    struct strait_worker *worker = spawn_tenant(&options);
     post(strait_worker_port(worker), 0);
     await(&loop.turns, 1000);
     strait_worker_stop(worker);
@@ -592,17 +593,17 @@ static int result_entry(struct strait_isolate *isolate)
     return *result;
 }
 
-static struct event_log log_of(strait_entry_fn *entry, void *data, size_t heap_limit)
+static struct event_log log_of(strait_isolate_fn *entry, void *data, size_t heap_limit)
 {
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = entry,
         .data = data,
         .heap_limit = heap_limit,
         .event = log_event,
         .context = &log,
     };
-    see_to_exit(spawn(&options));
+    see_to_exit(spawn_tenant(&options));
     return log;
 }
 
@@ -623,8 +624,8 @@ static void the_exit_event_has_the_exit_code(void **state)
 static int failing_entry(struct strait_isolate *isolate)
 {
     post(strait_isolate_port(isolate), 0);
-    strait_isolate_fail(isolate, 5, "no such table");
-    strait_isolate_fail(isolate, 6, "and another thing");
+    strait_worker_fail(5, "no such table");
+    strait_worker_fail(6, "and another thing");
     return 1;
 }
 
@@ -643,9 +644,8 @@ static void an_error_comes_before_the_exit_and_ends_nobody_else(void **state)
 {
     (void)state;
     struct event_log others = {.count = 0};
-    struct strait_worker_options options = {
-        .message = echo, .event = log_event, .context = &others};
-    struct strait_worker *other = spawn(&options);
+    struct tenant_options options = {.message = echo, .event = log_event, .context = &others};
+    struct strait_worker *other = spawn_tenant(&options);
     assert_still_echoes(other, &others);
     struct event_log log = log_of(failing_entry, NULL, 0);
     assert_string_equal(log.events, "omex");
@@ -677,12 +677,12 @@ static void a_heap_limit_is_the_workers_own(void **state)
 {
     (void)state;
     struct event_log others = {.count = 0};
-    struct strait_worker_options options = {
-        .message = echo, .event = log_event, .context = &others};
-    struct strait_worker *other = spawn(&options);
+    struct tenant_options options = {.message = echo, .event = log_event, .context = &others};
+    struct strait_worker *other = spawn_tenant(&options);
     int result = -ENOMEM;
     struct event_log log = log_of(fill_heap_entry, &result, HEAP_LIMIT);
-    assert_int_equal(log.exit.reason, STRAIT_EXIT_HEAP_LIMIT);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
+    assert_int_equal(log.exit.warning, -ENOMEM);
     assert_int_equal(log.exit.code, -ENOMEM);
     result = 0;
     log = log_of(fill_heap_entry, &result, HEAP_LIMIT);
@@ -699,12 +699,12 @@ static void a_stopped_computation_ends_without_an_error(void **state)
 {
     (void)state;
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = compute_entry,
         .event = log_event,
         .context = &log,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     strait_worker_stop(worker);
     see_to_exit(worker);
     assert_string_equal(log.events, "ox");
@@ -717,8 +717,8 @@ static void stopping_again_does_nothing(void **state)
 {
     (void)state;
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {.message = echo, .event = log_event, .context = &log};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.message = echo, .event = log_event, .context = &log};
+    struct strait_worker *worker = spawn_tenant(&options);
     strait_worker_stop(worker);
     strait_worker_stop(worker);
     dispatch_to_exit(worker);
@@ -750,14 +750,14 @@ static void a_message_event_may_stop_the_worker(void **state)
     (void)state;
     uint64_t accepted = 0;
     struct closing_parent parent = {.dropped = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = post_until_refused_entry,
         .data = &accepted,
         .to_parent = {.capacity = 64},
         .event = stop_at_the_first_message,
         .context = &parent,
     };
-    see_to_exit(spawn(&options));
+    see_to_exit(spawn_tenant(&options));
     assert_int_equal(parent.exits, 1);
     assert_true(accepted > 0);
 }
@@ -775,8 +775,8 @@ static int blocked_entry(struct strait_isolate *isolate)
 static void a_wait_ends_in_time_or_by_a_stop(void **state)
 {
     (void)state;
-    struct strait_worker_options options = {.entry = blocked_entry};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = blocked_entry};
+    struct strait_worker *worker = spawn_tenant(&options);
     assert_returns(strait_worker_join(worker, strait_deadline(20000000)), -ETIMEDOUT);
     strait_worker_stop(worker);
     join_and_destroy(worker);
@@ -787,7 +787,7 @@ static int deaf_entry(struct strait_isolate *isolate)
 {
     struct start *start = strait_isolate_data(isolate);
     gate_wait(&start->gate);
-    EXPECT(strait_isolate_stopping(isolate));
+    EXPECT(strait_worker_stopping(strait_worker_current()));
     return 0;
 }
 
@@ -797,8 +797,8 @@ static void a_worker_that_does_not_stop_is_not_killed(void **state)
 {
     (void)state;
     struct start start = {.number = 0};
-    struct strait_worker_options options = {.entry = deaf_entry, .data = &start};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = deaf_entry, .data = &start};
+    struct strait_worker *worker = spawn_tenant(&options);
     strait_worker_stop(worker);
     assert_returns(strait_worker_join(worker, strait_deadline(1000000)), -ETIMEDOUT);
     assert_returns(strait_worker_destroy(worker), -EBUSY);
@@ -818,7 +818,7 @@ static int heir_entry(struct strait_isolate *isolate)
 {
     const struct family *family = strait_isolate_data(isolate);
     post(strait_isolate_port(isolate), family->inherited);
-    strait_isolate_fail(isolate, 9, "the heir's own trouble");
+    strait_worker_fail(9, "the heir's own trouble");
     return 9;
 }
 
@@ -860,13 +860,13 @@ static int middle_entry(struct strait_isolate *isolate)
 {
     struct witness witness = {.count = 0};
     struct strait_worker *heir = NULL;
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = heir_entry,
         .data = strait_isolate_data(isolate), /* passed on */
         .event = witness_event,
         .context = &witness,
     };
-    EXPECT(strait_worker_spawn(&heir, &options) == 0);
+    EXPECT(tenant_spawn(&heir, &options) == 0);
     dispatch_from(strait_worker_fd(heir), heir);
     EXPECT(strait_worker_join(heir, STRAIT_FOREVER) == 0);
     EXPECT(strait_worker_destroy(heir) == 0);
@@ -896,11 +896,11 @@ static int deep_entry(struct strait_isolate *isolate)
 static int stopping_parent_entry(struct strait_isolate *isolate)
 {
     struct strait_worker *child = NULL;
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = deep_entry,
         .data = strait_isolate_data(isolate),
     };
-    EXPECT(strait_worker_spawn(&child, &options) == 0);
+    EXPECT(tenant_spawn(&child, &options) == 0);
     EXPECT(strait_isolate_run(isolate, echo, NULL) == -ECANCELED);
     strait_worker_stop(child);
     EXPECT(strait_worker_join(child, STRAIT_FOREVER) == 0);
@@ -914,8 +914,8 @@ static void a_stop_reaches_nested_workers_through_their_parent(void **state)
     (void)state;
     struct family family = {.inherited = 0};
     struct census before = census_take();
-    struct strait_worker_options options = {.entry = stopping_parent_entry, .data = &family};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = stopping_parent_entry, .data = &family};
+    struct strait_worker *worker = spawn_tenant(&options);
     gate_await(&family.gate, 1);
     strait_worker_stop(worker);
     join_and_destroy(worker);
@@ -1013,14 +1013,14 @@ static void a_transferred_port_brings_its_messages(void **state)
 {
     (void)state;
     struct event_log log = {.count = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .message = forward,
         .event = log_event,
         .context = &log,
     };
     struct strait_port a;
     struct strait_port b;
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     assert_returns(strait_port_pair(&a, &b, NULL), 0);
     post_range(&a, 0, MESSAGES / 2);
     post_port(strait_worker_port(worker), &b);
@@ -1050,16 +1050,16 @@ static void two_workers_talk_past_their_parent(void **state)
 {
     (void)state;
     struct event_log log = {.count = 0};
-    struct strait_worker_options listens = {
+    struct tenant_options listens = {
         .message = forward,
         .event = log_event,
         .context = &log,
     };
-    struct strait_worker_options talks = {.message = post_there};
+    struct tenant_options talks = {.message = post_there};
     struct strait_port a;
     struct strait_port b;
-    struct strait_worker *listener = spawn(&listens);
-    struct strait_worker *talker = spawn(&talks);
+    struct strait_worker *listener = spawn_tenant(&listens);
+    struct strait_worker *talker = spawn_tenant(&talks);
     assert_returns(strait_port_pair(&a, &b, NULL), 0);
     post_port(strait_worker_port(listener), &a);
     post_port(strait_worker_port(talker), &b);
@@ -1085,7 +1085,7 @@ static void a_port_that_did_not_arrive_is_closed(void **state)
     (void)state;
     struct start start = {.number = 0};
     size_t closed = 0;
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = deaf_entry,
         .data = &start,
         .drop_to_worker = close_dropped_port,
@@ -1094,7 +1094,7 @@ static void a_port_that_did_not_arrive_is_closed(void **state)
     struct strait_port a;
     struct strait_port b;
     uint64_t number = 1;
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     assert_returns(strait_port_pair(&a, &b, NULL), 0);
     post_port(strait_worker_port(worker), &b);
     assert_returns(strait_try_send(&a.sender, &number, 1), 1);

@@ -35,7 +35,6 @@ static void note_run(const struct strait_task *task)
     atomic_fetch_add(&tasks.runs[number_of(task)], 1);
     atomic_fetch_add(&tasks.started, 1);
     EXPECT(thread_number() != tasks.thread);
-    EXPECT(strait_isolate_current() != NULL);
 }
 
 static int run_quick(struct strait_task *task)
@@ -71,7 +70,6 @@ static void note_done(struct strait_task *task)
 {
     unsigned number = number_of(task);
     assert_int_equal(thread_number(), tasks.thread);
-    assert_null(strait_isolate_current());
     tasks.completions[number]++;
     tasks.status[number] = task->status;
     tasks.code[number] = task->code;
@@ -243,11 +241,10 @@ static int look_at_self(struct strait_task *task)
     pthread_getname_np(pthread_self(), seen->name, sizeof(seen->name));
     seen->class = sched_getscheduler(0);
     seen->nice = getpriority(PRIO_PROCESS, (id_t)thread_number());
-    EXPECT(strait_heap_alloc(strait_isolate_current(), 100000) == NULL);
     return 0;
 }
 
-static void workers_have_names_classes_and_limits(void **state)
+static void workers_have_names_and_classes(void **state)
 {
     (void)state;
     struct strait_pool_options options = {
@@ -256,7 +253,6 @@ static void workers_have_names_classes_and_limits(void **state)
         .schedule = STRAIT_SCHEDULE_BATCH,
         .nice = 3,
         .stack_size = 128 * 1024,
-        .heap_limit = 65536,
     };
     struct seen seen = {.class = -1};
     struct strait_pool *pool = pool_open(&options);
@@ -1046,89 +1042,6 @@ static void a_task_may_not_close_its_pool(void **state)
     pool_end(pool);
 }
 
-/* ---- the isolate inside tasks ---- */
-
-static _Atomic unsigned microtasks_left;
-
-static void microtask_again(struct strait_isolate *isolate, void *argument)
-{
-    if (atomic_fetch_sub(&microtasks_left, 1) > 1) {
-        EXPECT(strait_microtask(isolate, microtask_again, argument) == 0);
-    }
-}
-
-static int refuse_message(struct strait_isolate *isolate, const void *message, void *context)
-{
-    (void)isolate;
-    (void)message;
-    (void)context;
-    return 1;
-}
-
-/* One worker: the next task must find the last one's microtasks done. */
-static int run_with_microtasks(struct strait_task *task)
-{
-    struct strait_isolate *isolate = strait_isolate_current();
-    note_run(task);
-    EXPECT(atomic_load(&microtasks_left) == 0);
-    atomic_store(&microtasks_left, 5);
-    EXPECT(strait_microtask(isolate, microtask_again, NULL) == 0);
-    EXPECT(atomic_load(&microtasks_left) == 5);
-    EXPECT(strait_isolate_run(isolate, refuse_message, NULL) == -EDEADLK);
-    return 0;
-}
-
-static void done_after_microtasks(struct strait_task *task)
-{
-    assert_int_equal(atomic_load(&microtasks_left), 0);
-    note_done(task);
-}
-
-static void microtasks_run_between_tasks(void **state)
-{
-    (void)state;
-    struct strait_pool *pool = pool_of(1, 0);
-    for (unsigned i = 0; i < 100; i++) {
-        submit(run_with_microtasks, i);
-    }
-    pump(100);
-    struct strait_task task = numbered(run_with_microtasks, 100);
-    task.done = done_after_microtasks; /* it belongs to the task */
-    assert_returns(strait_task_submit(tasks.parent, &task, NULL, NULL), 0);
-    pump(101);
-    pool_end(pool);
-}
-
-/* What a task leaves in the heap, the pool's end gives back. */
-static int run_allocates(struct strait_task *task)
-{
-    struct strait_isolate *isolate = strait_isolate_current();
-    size_t used = strait_heap_used(isolate);
-    char *kept = strait_heap_alloc(isolate, 100);
-    char *given = strait_heap_alloc(isolate, 50000);
-    EXPECT(kept && given);
-    if (kept && given) {
-        memset(kept, 1, 100);
-        memset(given, 2, 50000);
-    }
-    strait_heap_free(isolate, given);
-    EXPECT(strait_heap_used(isolate) > used);
-    EXPECT(strait_heap_used(isolate) < used + 200);
-    (void)task;
-    return 0;
-}
-
-static void tasks_have_their_workers_heap(void **state)
-{
-    (void)state;
-    struct strait_pool *pool = pool_of(3, 0);
-    for (unsigned i = 0; i < 300; i++) {
-        submit(run_allocates, i);
-    }
-    pump(300);
-    pool_end(pool);
-}
-
 /* ---- close ---- */
 
 static void drain_finishes_every_task(void **state)
@@ -1347,7 +1260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         life_test(bad_options_leave_nothing_behind),
         life_test(defaults_make_a_worker_for_each_cpu),
-        life_test(workers_have_names_classes_and_limits),
+        life_test(workers_have_names_and_classes),
         life_test(a_pool_that_fills_the_machine_is_idle_class),
         life_test(one_worker_completes_each_task_once),
         life_test(two_workers_complete_each_task_once),
@@ -1381,8 +1294,6 @@ int main(void)
         life_test(a_completion_may_cancel),
         life_test(a_completion_may_not_dispatch_wait_or_detach),
         life_test(a_task_may_not_close_its_pool),
-        life_test(microtasks_run_between_tasks),
-        life_test(tasks_have_their_workers_heap),
         life_test(drain_finishes_every_task),
         life_test(the_last_task_before_a_close_is_done),
         life_test(cancel_finishes_what_runs),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* timers: their order, the loop that runs them beside its messages, what a callback may do. */
-#include "life.h"
+#include "tenant.h"
 
 #define FAR 3600000000000 /* an hour */
 
@@ -15,16 +15,16 @@ static void queue_messages(struct strait_worker *worker, uint64_t count)
 }
 
 /* Lets a worker run once all its messages wait for it. */
-static void with_backlog(strait_entry_fn *entry, void *data, struct gate *gate, uint64_t backlog,
+static void with_backlog(strait_isolate_fn *entry, void *data, struct gate *gate, uint64_t backlog,
                          size_t budget)
 {
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = entry,
         .data = data,
         .to_worker = {.capacity = (size_t)backlog + 1, .message_size = sizeof(uint64_t)},
         .budget = budget,
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     queue_messages(worker, backlog);
     gate_open(gate);
     join_and_destroy(worker);
@@ -356,8 +356,8 @@ static void many_timers_run_in_the_order_they_are_due(void **state)
 {
     (void)state;
     struct timer_model model = {.seed = first_seed(11), .steps = scaled(20000)};
-    struct strait_worker_options options = {.entry = model_entry, .data = &model};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = model_entry, .data = &model};
+    struct strait_worker *worker = spawn_tenant(&options);
     strait_sender_close(&strait_worker_port(worker)->sender);
     join_and_destroy(worker);
     assert_no_faults();
@@ -410,12 +410,12 @@ static void a_repeating_timer_keeps_its_grid_and_leaves_out_what_it_missed(void 
 {
     (void)state;
     struct repeats repeats = {.calls = 0};
-    struct strait_worker_options options = {
+    struct tenant_options options = {
         .entry = repeating_entry,
         .data = &repeats,
         .to_parent = {.receiver = STRAIT_WAIT_PARK},
     };
-    struct strait_worker *worker = spawn(&options);
+    struct strait_worker *worker = spawn_tenant(&options);
     struct strait_port *port = strait_worker_port(worker);
     uint64_t message;
     assert_int_equal(strait_receive(&port->receiver, &message, 1, STRAIT_FOREVER), 1);
@@ -452,8 +452,8 @@ static int freeing_entry(struct strait_isolate *isolate)
 static void a_timer_may_free_itself(void **state)
 {
     (void)state;
-    struct strait_worker_options options = {.entry = freeing_entry};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = freeing_entry};
+    struct strait_worker *worker = spawn_tenant(&options);
     strait_sender_close(&strait_worker_port(worker)->sender);
     join_and_destroy(worker);
     assert_no_faults();
@@ -509,13 +509,13 @@ static void a_worker_with_timers_can_be_stopped(void **state)
 {
     (void)state;
     struct gate gate = {.arrived = 0};
-    struct strait_worker_options options = {.entry = ticking_entry, .data = &gate};
-    struct strait_worker *worker = spawn(&options);
+    struct tenant_options options = {.entry = ticking_entry, .data = &gate};
+    struct strait_worker *worker = spawn_tenant(&options);
     struct strait_usage usage;
     gate_await(&gate, 10);
     strait_worker_stop(worker);
     assert_int_equal(strait_worker_join(worker, STRAIT_FOREVER), 0);
-    assert_int_equal(strait_worker_usage(worker, &usage), 0);
+    strait_isolate_usage(isolate_of(worker), &usage);
     assert_int_equal(usage.timers, atomic_load(&gate.arrived));
     join_and_destroy(worker);
     assert_no_faults();

@@ -12,7 +12,6 @@ struct portrait {
     int cpus;
     int class;
     int nice;
-    int blocked;
     size_t stack;
     int32_t thread;
 };
@@ -28,12 +27,13 @@ static int count_blocked(void)
     return blocked;
 }
 
-static int portrait_entry(struct strait_isolate *isolate)
+static int portrait_entry(struct strait_port *port, void *data)
 {
-    struct portrait *portrait = strait_isolate_data(isolate);
+    struct portrait *portrait = data;
     cpu_set_t cpus;
     pthread_attr_t attributes;
     char path[64];
+    (void)port;
     portrait->thread = thread_number();
     snprintf(path, sizeof(path), "/proc/self/task/%d/comm", portrait->thread);
     FILE *file = fopen(path, "r");
@@ -48,7 +48,6 @@ static int portrait_entry(struct strait_isolate *isolate)
     EXPECT(CPU_ISSET((size_t)portrait->cpu, &cpus));
     portrait->class = sched_getscheduler(0);
     portrait->nice = getpriority(PRIO_PROCESS, (id_t)portrait->thread);
-    portrait->blocked = count_blocked();
     EXPECT(pthread_getattr_np(pthread_self(), &attributes) == 0);
     EXPECT(pthread_attr_getstacksize(&attributes, &portrait->stack) == 0);
     pthread_attr_destroy(&attributes);
@@ -182,13 +181,14 @@ static bool guarded_below(uintptr_t end)
     return found;
 }
 
-static int guard_entry(struct strait_isolate *isolate)
+static int guard_entry(struct strait_port *port, void *data)
 {
     pthread_attr_t attributes;
     void *stack = NULL;
     size_t bytes = 0;
     size_t guard = 0;
-    (void)isolate;
+    (void)port;
+    (void)data;
     EXPECT(pthread_getattr_np(pthread_self(), &attributes) == 0);
     EXPECT(pthread_attr_getstack(&attributes, &stack, &bytes) == 0);
     EXPECT(pthread_attr_getguardsize(&attributes, &guard) == 0);
@@ -242,9 +242,10 @@ static struct outside seen_from_outside(int32_t thread)
     return seen;
 }
 
-static int gated_entry(struct strait_isolate *isolate)
+static int gated_entry(struct strait_port *port, void *data)
 {
-    gate_wait(strait_isolate_data(isolate));
+    (void)port;
+    gate_wait(data);
     return 0;
 }
 
@@ -256,7 +257,7 @@ static void name_and_schedule_are_seen_from_outside(void **state)
     static const unsigned long classes[] = {SCHED_OTHER, SCHED_BATCH, SCHED_IDLE};
     for (int i = 0; i < 3; i++) {
         struct gate gate = {0};
-        struct strait_worker_status status;
+        struct strait_status status;
         struct strait_worker_options options = {
             .entry = gated_entry,
             .data = &gate,
@@ -265,7 +266,7 @@ static void name_and_schedule_are_seen_from_outside(void **state)
             .nice = 2 + i,
         };
         struct strait_worker *worker = spawn(&options);
-        assert_returns(strait_worker_status(worker, &status), 0);
+        strait_worker_status(worker, &status);
         struct outside seen = seen_from_outside(status.thread);
         gate_open(&gate);
         join_and_destroy(worker);
@@ -275,19 +276,41 @@ static void name_and_schedule_are_seen_from_outside(void **state)
     }
 }
 
-static void every_signal_is_blocked_in_a_worker(void **state)
+static int signals_entry(struct strait_port *port, void *data)
+{
+    static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
+    sigset_t mask;
+    (void)port;
+    (void)data;
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        EXPECT(sigismember(&mask, own[i]) == 0);
+    }
+    EXPECT(sigismember(&mask, SIGRTMIN) == 1);
+    EXPECT(sigismember(&mask, SIGRTMAX) == 1);
+    return count_blocked();
+}
+
+static void asynchronous_signals_are_blocked_in_a_worker(void **state)
 {
     (void)state;
     int before = count_blocked();
-    struct portrait seen = portrait_of((struct strait_worker_options){.nice = 0});
-    assert_int_equal(seen.blocked, 29);
+    struct event_log log = {.count = 0};
+    struct strait_worker_options options = {
+        .entry = signals_entry, .event = log_event, .context = &log};
+    struct strait_worker *worker = spawn(&options);
+    dispatch_to_exit(worker);
+    join_and_destroy(worker);
+    assert_no_faults();
+    assert_int_equal(log.exit.code, 29 - 7);
     assert_int_equal(count_blocked(), before); /* the parent's mask is as it was */
-    assert_true(before < 29);                  /* nor had the spawns before this one changed it */
+    assert_true(before < 22);                  /* nor had the spawns before this one changed it */
 }
 
-static int pointer_entry(struct strait_isolate *isolate)
+static int pointer_entry(struct strait_port *port, void *start_up)
 {
-    int *data = strait_isolate_data(isolate);
+    int *data = start_up;
+    (void)port;
     *data = 77;
     return 0;
 }
@@ -296,7 +319,9 @@ static void start_up_data_without_a_size_is_the_pointer(void **state)
 {
     (void)state;
     int data = 1;
-    in_worker(pointer_entry, &data, 0);
+    struct strait_worker_options options = {.entry = pointer_entry, .data = &data};
+    join_and_destroy(spawn(&options));
+    assert_no_faults();
     assert_int_equal(data, 77);
 }
 
@@ -305,14 +330,15 @@ struct copied {
     char bytes[1000];
 };
 
-static int copy_entry(struct strait_isolate *isolate)
+static int copy_entry(struct strait_port *port, void *copy)
 {
-    struct copied *data = strait_isolate_data(isolate);
+    struct copied *data = copy;
+    (void)port;
+    EXPECT((uintptr_t)copy % 16 == 0);
     gate_wait(data->gate);
     for (size_t i = 0; i < sizeof(data->bytes); i++) {
         EXPECT(data->bytes[i] == (char)i);
     }
-    EXPECT(strait_heap_used(isolate) >= sizeof(*data));
     memset(data, 0, sizeof(*data)); /* the worker's own */
     return 0;
 }
@@ -340,9 +366,10 @@ static void start_up_data_with_a_size_is_copied(void **state)
 
 /* ---- spawn says no ---- */
 
-static int nothing_entry(struct strait_isolate *isolate)
+static int nothing_entry(struct strait_port *port, void *data)
 {
-    (void)isolate;
+    (void)port;
+    (void)data;
     return 0;
 }
 
@@ -372,7 +399,7 @@ static void bad_options_leave_nothing_behind(void **state)
     }
     assert_returns(strait_worker_spawn(&worker, NULL), -EINVAL);
     struct strait_worker_options tight = {
-        .entry = nothing_entry, .data = &data, .data_size = sizeof(data), .heap_limit = 4};
+        .entry = nothing_entry, .data = &data, .data_size = SIZE_MAX};
     assert_returns(strait_worker_spawn(&worker, &tight), -ENOMEM);
     assert_null(worker);
     assert_census(before);
@@ -439,10 +466,40 @@ static void events_of(struct event_log *log, const struct strait_worker_options 
     assert_no_faults();
 }
 
-static int three_entry(struct strait_isolate *isolate)
+static int echo_entry(struct strait_port *port, void *data)
 {
+    uint64_t number;
+    ptrdiff_t received;
+    (void)data;
+    while ((received = strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER)) == 1) {
+        EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
+    }
+    return received == -EPIPE ? 0 : (int)received;
+}
+
+static struct strait_worker *spawn_echo(struct event_log *log)
+{
+    struct strait_worker_options options = logged(log, echo_entry);
+    return spawn(&options);
+}
+
+static void send_number(struct strait_worker *worker, uint64_t number)
+{
+    struct strait_port *port = strait_worker_port(worker);
+    assert_int_equal(strait_send(&port->sender, &number, 1, STRAIT_FOREVER), 1);
+}
+
+static void end_of_input(struct strait_worker *worker)
+{
+    strait_sender_close(&strait_worker_port(worker)->sender);
+}
+
+static _Atomic unsigned ended; /* calls of fini */
+
+static int three_entry(struct strait_port *port, void *data)
+{
+    (void)data;
     for (uint64_t i = 0; i < 3; i++) {
-        struct strait_port *port = strait_isolate_port(isolate);
         EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
     }
     return 0;
@@ -463,11 +520,11 @@ static void events_come_online_messages_exit(void **state)
     assert_string_equal(log.events, "ox");
 }
 
-static int fails_entry(struct strait_isolate *isolate)
+static int fails_entry(struct strait_port *port, void *data)
 {
-    three_entry(isolate);
-    strait_isolate_fail(isolate, 42, "the first reason");
-    strait_isolate_fail(isolate, 43, "another");
+    three_entry(port, data);
+    strait_worker_fail(42, "the first reason");
+    strait_worker_fail(43, "another");
     return 9;
 }
 
@@ -485,9 +542,11 @@ static void the_first_failure_is_the_one_error(void **state)
     assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
 }
 
-static int fails_but_returns_0_entry(struct strait_isolate *isolate)
+static int fails_but_returns_0_entry(struct strait_port *port, void *data)
 {
-    strait_isolate_fail(isolate, -5, NULL);
+    (void)port;
+    (void)data;
+    strait_worker_fail(-5, NULL);
     return 0;
 }
 
@@ -504,9 +563,10 @@ static void a_failure_counts_although_the_entry_returns_0(void **state)
     assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
 }
 
-static int returns_7_entry(struct strait_isolate *isolate)
+static int returns_7_entry(struct strait_port *port, void *data)
 {
-    (void)isolate;
+    (void)port;
+    (void)data;
     return 7;
 }
 
@@ -523,46 +583,164 @@ static void a_result_other_than_0_is_an_error(void **state)
     assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
 }
 
-static int heap_limit_entry(struct strait_isolate *isolate)
+static int warns_entry(struct strait_port *port, void *data)
 {
-    while (strait_heap_alloc(isolate, 1000)) {
-    }
+    (void)port;
+    (void)data;
+    strait_worker_warn(-ENOMEM, "the first warning");
+    strait_worker_warn(-EIO, "another");
     return 3;
 }
 
-static int heap_limit_survivor_entry(struct strait_isolate *isolate)
+static int warns_and_returns_0_entry(struct strait_port *port, void *data)
 {
-    EXPECT(strait_heap_alloc(isolate, 100000) == NULL);
-    EXPECT(strait_heap_alloc(isolate, 100) != NULL);
+    warns_entry(port, data);
     return 0;
 }
 
-static void a_failure_at_the_heap_limit_says_so(void **state)
+static void a_warning_is_told_once_and_noted(void **state)
 {
     (void)state;
     struct event_log log;
-    struct strait_worker_options options = logged(&log, heap_limit_entry);
-    options.heap_limit = 50000;
+    struct strait_worker_options options = logged(&log, warns_entry);
     events_of(&log, &options);
-    assert_string_equal(log.events, "olex");
-    assert_int_equal(log.error.reason, STRAIT_EXIT_HEAP_LIMIT);
-    assert_int_equal(log.exit.reason, STRAIT_EXIT_HEAP_LIMIT);
-    assert_int_equal(log.exit.code, 3);
-    options.entry = heap_limit_survivor_entry;
+    assert_string_equal(log.events, "owex");
+    assert_int_equal(log.warning.code, -ENOMEM);
+    assert_string_equal(log.warning.text, "the first warning");
+    assert_int_equal(log.error.warning, -ENOMEM);
+    assert_int_equal(log.error.code, 3);
+    assert_null(log.error.text);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
+    assert_int_equal(log.exit.warning, -ENOMEM);
+    options.entry = warns_and_returns_0_entry;
     events_of(&log, &options);
-    assert_string_equal(log.events, "olx");
+    assert_string_equal(log.events, "owx");
     assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+    assert_int_equal(log.exit.warning, -ENOMEM);
+    options.entry = fails_entry;
+    events_of(&log, &options);
+    assert_int_equal(log.exit.warning, 0);
+}
+
+/* At once: while the worker goes on, on a sleeping parent. */
+static int warns_and_waits_entry(struct strait_port *port, void *data)
+{
+    gate_wait(data);
+    warns_entry(port, NULL);
+    return strait_receive(&port->receiver, &(uint64_t){0}, 1, STRAIT_FOREVER) == -EPIPE ? 0 : 1;
+}
+
+static void a_warning_wakes_the_parent(void **state)
+{
+    (void)state;
+    struct event_log log = {.count = 0};
+    struct gate gate = {0};
+    struct strait_worker_options options = logged(&log, warns_and_waits_entry);
+    options.data = &gate;
+    struct strait_worker *worker = spawn(&options);
+    while (strait_worker_dispatch(worker, 0) > 0) {
+    }
+    assert_false(readable(strait_worker_fd(worker), 0));
+    gate_open(&gate);
+    assert_true(readable(strait_worker_fd(worker), -1));
+    assert_returns(strait_worker_dispatch(worker, 0), 1);
+    assert_string_equal(log.events, "ow");
+    end_of_input(worker);
+    dispatch_to_exit(worker);
+    assert_string_equal(log.events, "owx");
+    join_and_destroy(worker);
+    assert_no_faults();
+}
+
+/* ---- ends that are no return ---- */
+
+static int exits_entry(struct strait_port *port, void *data)
+{
+    three_entry(port, data);
+    pthread_exit(NULL);
+}
+
+static int cancelled_entry(struct strait_port *port, void *data)
+{
+    three_entry(port, data);
+    pthread_cancel(pthread_self());
+    pthread_testcancel();
+    return 0;
+}
+
+/* In a sleep of the library's, on an fd. */
+static int cancelled_asleep_entry(struct strait_port *port, void *data)
+{
+    uint64_t number;
+    three_entry(port, data);
+    pthread_cancel(pthread_self());
+    return (int)strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER);
+}
+
+static void exits_in_fini(struct strait_port *port, void *data)
+{
+    (void)port;
+    (void)data;
+    atomic_fetch_add(&ended, 1);
+    pthread_exit(NULL);
+}
+
+static void the_end_of_a_thread_is_told(void **state)
+{
+    (void)state;
+    strait_entry_fn *const entries[] = {exits_entry, cancelled_entry, cancelled_asleep_entry};
+    struct census before = census_take();
+    for (size_t i = 0; i < 3; i++) {
+        struct event_log log;
+        struct strait_worker_options options = logged(&log, entries[i]);
+        options.to_worker.receiver = STRAIT_WAIT_FD;
+        options.fini = i ? NULL : exits_in_fini;
+        ended = 0;
+        events_of(&log, &options);
+        assert_string_equal(log.events, "omex");
+        assert_int_equal(log.messages, 3);
+        assert_int_equal(log.error.code, -EINTR);
+        assert_int_equal(log.exit.code, -EINTR);
+        assert_int_equal(log.exit.reason, STRAIT_EXIT_FAILED);
+        assert_int_equal(ended, i ? 0 : 1);
+    }
+    struct event_log log;
+    struct strait_worker_options options = logged(&log, three_entry);
+    options.fini = exits_in_fini; /* after the entry has returned */
+    events_of(&log, &options);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);
+    assert_int_equal(ended, 1);
+    assert_census(before);
+}
+
+static int init_exits(struct strait_port *port, void *data)
+{
+    (void)port;
+    (void)data;
+    pthread_exit(NULL);
+}
+
+static void an_init_that_ends_its_thread_is_an_error(void **state)
+{
+    (void)state;
+    struct census before = census_take();
+    struct strait_worker_options options = {.entry = nothing_entry, .init = init_exits};
+    struct strait_worker *worker = NULL;
+    assert_returns(strait_worker_spawn(&worker, &options), -EINTR);
+    assert_null(worker);
+    assert_census(before);
 }
 
 #define LAST_WORDS 20000
 
-static int last_words_entry(struct strait_isolate *isolate)
+static int last_words_entry(struct strait_port *port, void *data)
 {
-    struct strait_port *port = strait_isolate_port(isolate);
+    (void)data;
     for (uint64_t i = 0; i < LAST_WORDS; i++) {
         EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
     }
-    strait_isolate_fail(isolate, 1, "done");
+    strait_worker_fail(1, "done");
     return 1;
 }
 
@@ -606,32 +784,6 @@ static void events_wait_for_their_dispatch(void **state)
     assert_returns(strait_worker_dispatch(worker, 1), -EPIPE);
     join_and_destroy(worker);
     assert_no_faults();
-}
-
-static int echo_message(struct strait_isolate *isolate, const void *message, void *context)
-{
-    struct strait_port *port = strait_isolate_port(isolate);
-    (void)context;
-    EXPECT(strait_send(&port->sender, message, 1, STRAIT_FOREVER) == 1);
-    return 0;
-}
-
-static struct strait_worker *spawn_echo(struct event_log *log)
-{
-    struct strait_worker_options options = logged(log, NULL);
-    options.message = echo_message;
-    return spawn(&options);
-}
-
-static void send_number(struct strait_worker *worker, uint64_t number)
-{
-    struct strait_port *port = strait_worker_port(worker);
-    assert_int_equal(strait_send(&port->sender, &number, 1, STRAIT_FOREVER), 1);
-}
-
-static void end_of_input(struct strait_worker *worker)
-{
-    strait_sender_close(&strait_worker_port(worker)->sender);
 }
 
 static void the_fd_is_readable_until_drained(void **state)
@@ -790,11 +942,9 @@ static void dispatch_works_without_an_fd(void **state)
 }
 
 /* The worker says that nothing more will come, and lives on. A dispatch does not wait for it. */
-static int half_close_entry(struct strait_isolate *isolate)
+static int half_close_entry(struct strait_port *port, void *gate)
 {
-    struct strait_port *port = strait_isolate_port(isolate);
-    struct gate *gate = strait_isolate_data(isolate);
-    three_entry(isolate);
+    three_entry(port, NULL);
     strait_sender_close(&port->sender);
     gate_wait(gate);
     return 0;
@@ -834,11 +984,11 @@ static void dispatch_does_not_block_when_the_worker_half_closes(void **state)
 }
 
 /* The same with the whole port: the exit comes all the same, and the fd says so. */
-static int closes_port_entry(struct strait_isolate *isolate)
+static int closes_port_entry(struct strait_port *port, void *gate)
 {
-    three_entry(isolate);
-    strait_port_close(strait_isolate_port(isolate));
-    gate_wait(strait_isolate_data(isolate));
+    three_entry(port, NULL);
+    strait_port_close(port);
+    gate_wait(gate);
     return 0;
 }
 
@@ -861,6 +1011,29 @@ static void the_exit_is_told_when_the_worker_closed_its_port(void **state)
     assert_string_equal(log.events, "omx");
     join_and_destroy(worker);
     assert_true(told);
+    assert_no_faults();
+}
+
+/* The parent may close its port at any time; the exit comes all the same. */
+static void a_parent_may_close_its_port(void **state)
+{
+    (void)state;
+    for (int both = 0; both < 2; both++) {
+        struct event_log log = {.count = 0};
+        struct gate gate = {0};
+        struct strait_worker_options options = logged(&log, both ? closes_port_entry : gated_entry);
+        options.data = &gate;
+        struct strait_worker *worker = spawn(&options);
+        gate_await(&gate, 1);
+        strait_port_close(strait_worker_port(worker));
+        strait_worker_stop(worker);
+        assert_returns(strait_worker_dispatch(worker, 0), 1);
+        assert_returns(strait_worker_dispatch(worker, 0), 0);
+        gate_open(&gate);
+        dispatch_to_exit(worker);
+        assert_string_equal(log.events, "ox");
+        join_and_destroy(worker);
+    }
     assert_no_faults();
 }
 
@@ -890,24 +1063,22 @@ struct blocked {
     int errors;
 };
 
-static int receiving_entry(struct strait_isolate *isolate)
+static int receiving_entry(struct strait_port *port, void *data)
 {
-    struct blocked *blocked = strait_isolate_data(isolate);
-    struct strait_port *port = strait_isolate_port(isolate);
+    struct blocked *blocked = data;
     uint64_t number;
     errno_kept();
     atomic_fetch_add(&blocked->gate.arrived, 1);
     blocked->result = strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER);
     blocked->errors += !errno_kept();
-    blocked->stopping = strait_isolate_stopping(isolate);
+    blocked->stopping = strait_worker_stopping(strait_worker_current());
     EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == -ECANCELED);
     return (int)blocked->result;
 }
 
-static int sending_entry(struct strait_isolate *isolate)
+static int sending_entry(struct strait_port *port, void *data)
 {
-    struct blocked *blocked = strait_isolate_data(isolate);
-    struct strait_port *port = strait_isolate_port(isolate);
+    struct blocked *blocked = data;
     uint64_t number = 0;
     while (strait_try_send(&port->sender, &number, 1) == 1) {
         number++;
@@ -916,18 +1087,17 @@ static int sending_entry(struct strait_isolate *isolate)
     atomic_fetch_add(&blocked->gate.arrived, 1);
     blocked->result = strait_send(&port->sender, &number, 1, STRAIT_FOREVER);
     blocked->errors += !errno_kept();
-    blocked->stopping = strait_isolate_stopping(isolate);
+    blocked->stopping = strait_worker_stopping(strait_worker_current());
     return (int)blocked->result;
 }
 
-static int waiting_to_receive_entry(struct strait_isolate *isolate)
+static int waiting_to_receive_entry(struct strait_port *port, void *data)
 {
-    struct blocked *blocked = strait_isolate_data(isolate);
-    struct strait_port *port = strait_isolate_port(isolate);
+    struct blocked *blocked = data;
     errno_kept();
     atomic_fetch_add(&blocked->gate.arrived, 1);
     blocked->result = strait_receive_wait(&port->receiver, STRAIT_FOREVER);
-    blocked->stopping = strait_isolate_stopping(isolate);
+    blocked->stopping = strait_worker_stopping(strait_worker_current());
     EXPECT(strait_receive_wait(&port->receiver, STRAIT_FOREVER) == -ECANCELED);
     EXPECT(strait_receive_wait(&port->receiver, 0) == -ECANCELED);
     EXPECT(strait_send_wait(&port->sender, STRAIT_FOREVER) == 0); /* there is room */
@@ -935,10 +1105,9 @@ static int waiting_to_receive_entry(struct strait_isolate *isolate)
     return (int)blocked->result;
 }
 
-static int waiting_to_send_entry(struct strait_isolate *isolate)
+static int waiting_to_send_entry(struct strait_port *port, void *data)
 {
-    struct blocked *blocked = strait_isolate_data(isolate);
-    struct strait_port *port = strait_isolate_port(isolate);
+    struct blocked *blocked = data;
     uint64_t number = 0;
     while (strait_try_send(&port->sender, &number, 1) == 1) {
         number++;
@@ -946,19 +1115,10 @@ static int waiting_to_send_entry(struct strait_isolate *isolate)
     errno_kept();
     atomic_fetch_add(&blocked->gate.arrived, 1);
     blocked->result = strait_send_wait(&port->sender, STRAIT_FOREVER);
-    blocked->stopping = strait_isolate_stopping(isolate);
+    blocked->stopping = strait_worker_stopping(strait_worker_current());
     EXPECT(strait_send_wait(&port->sender, STRAIT_FOREVER) == -ECANCELED);
     EXPECT(strait_send_wait(&port->sender, 0) == -ECANCELED);
     blocked->errors += !errno_kept();
-    return (int)blocked->result;
-}
-
-static int looping_entry(struct strait_isolate *isolate)
-{
-    struct blocked *blocked = strait_isolate_data(isolate);
-    atomic_fetch_add(&blocked->gate.arrived, 1);
-    blocked->result = strait_isolate_run(isolate, echo_message, NULL);
-    blocked->stopping = strait_isolate_stopping(isolate);
     return (int)blocked->result;
 }
 
@@ -1014,58 +1174,12 @@ static void stop_ends_receive_wait_and_send_wait(void **state)
     }
 }
 
-static void stop_ends_the_message_loop(void **state)
+static int computing_entry(struct strait_port *port, void *data)
 {
-    (void)state;
-    stop_ends_a_wait(looping_entry, STRAIT_WAIT_DEFAULT);
-}
-
-static unsigned handled_after_stop;
-
-static int stopped_message(struct strait_isolate *isolate, const void *message, void *context)
-{
-    struct gate *gate = context;
-    (void)message;
-    if (!atomic_load(&gate->open)) {
-        gate_wait(gate);
-    } else {
-        handled_after_stop++;
-    }
-    EXPECT(strait_isolate_stopping(isolate));
-    return 0;
-}
-
-static void count_drop(void *message, void *context)
-{
-    (void)message;
-    (void)context;
-    handled_after_stop += 1000;
-}
-
-static void a_stopped_loop_takes_no_further_message(void **state)
-{
-    (void)state;
-    struct gate gate = {0};
-    struct strait_worker_options options = {
-        .message = stopped_message, .context = &gate, .drop_to_worker = count_drop};
-    handled_after_stop = 0;
-    struct strait_worker *worker = spawn(&options);
-    for (uint64_t i = 0; i < 5; i++) {
-        send_number(worker, i);
-    }
-    gate_await(&gate, 1);
-    strait_worker_stop(worker);
-    gate_open(&gate);
-    join_and_destroy(worker);
-    assert_int_equal(handled_after_stop, 4000); /* the others went to the drop callback */
-    assert_no_faults();
-}
-
-static int computing_entry(struct strait_isolate *isolate)
-{
-    struct blocked *blocked = strait_isolate_data(isolate);
+    struct blocked *blocked = data;
+    (void)port;
     atomic_fetch_add(&blocked->gate.arrived, 1);
-    while (!strait_isolate_stopping(isolate)) {
+    while (!strait_worker_stopping(strait_worker_current())) {
         sched_yield();
     }
     return 0;
@@ -1106,6 +1220,44 @@ static void join_has_a_deadline(void **state)
     assert_returns(strait_worker_destroy(NULL), 0);
 }
 
+/* A destructor of the thread's that takes its time is behind `ended`, and before the join. */
+static pthread_key_t slow_key;
+
+static void slow_destructor(void *value)
+{
+    gate_wait(value);
+}
+
+static int slow_to_go_entry(struct strait_port *port, void *data)
+{
+    (void)port;
+    EXPECT(pthread_setspecific(slow_key, data) == 0);
+    return 0;
+}
+
+static void join_keeps_its_deadline_whatever_destructors_do(void **state)
+{
+    (void)state;
+    struct gate gate = {0};
+    struct strait_status status;
+    struct strait_worker_options options = {.entry = slow_to_go_entry, .data = &gate};
+    assert_int_equal(pthread_key_create(&slow_key, slow_destructor), 0);
+    struct strait_worker *worker = spawn(&options);
+    gate_await(&gate, 1);
+    strait_worker_status(worker, &status);
+    assert_int_equal(status.state, STRAIT_WORKER_ENDED);
+    assert_returns(strait_worker_join(worker, 0), -ETIMEDOUT);
+    int64_t deadline = strait_deadline(20000000);
+    assert_returns(strait_worker_join(worker, deadline), -ETIMEDOUT);
+    assert_true(strait_now() >= deadline);
+    assert_returns(strait_worker_destroy(worker), -EBUSY);
+    gate_open(&gate);
+    assert_returns(strait_worker_join(worker, strait_deadline(INT64_MAX / 2)), 0);
+    join_and_destroy(worker); /* again */
+    pthread_key_delete(slow_key);
+    assert_no_faults();
+}
+
 static void a_negative_deadline_is_in_the_past(void **state)
 {
     (void)state;
@@ -1126,9 +1278,10 @@ struct self {
     struct strait_worker *worker;
 };
 
-static int joins_itself_entry(struct strait_isolate *isolate)
+static int joins_itself_entry(struct strait_port *port, void *data)
 {
-    struct self *self = strait_isolate_data(isolate);
+    struct self *self = data;
+    (void)port;
     gate_wait(&self->gate);
     EXPECT(strait_worker_join(self->worker, STRAIT_FOREVER) == -EDEADLK);
     EXPECT(strait_worker_join(self->worker, 0) == -EDEADLK);
@@ -1170,10 +1323,10 @@ static void drop_to_parent(void *message, void *context)
     atomic_fetch_add(&drops->to_parent[number], 1);
 }
 
-static int takes_some_entry(struct strait_isolate *isolate)
+static int takes_some_entry(struct strait_port *port, void *data)
 {
-    struct strait_port *port = strait_isolate_port(isolate);
     uint64_t number;
+    (void)data;
     for (uint64_t i = 0; i < 10; i++) {
         EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1);
         EXPECT(number == i);
@@ -1236,10 +1389,11 @@ static void closing_event(struct strait_worker *worker, const struct strait_even
     }
 }
 
-static int hundred_entry(struct strait_isolate *isolate)
+static int hundred_entry(struct strait_port *port, void *data)
 {
+    (void)data;
     for (uint64_t i = 0; i < 100; i++) {
-        EXPECT(strait_try_send(&strait_isolate_port(isolate)->sender, &i, 1) == 1);
+        EXPECT(strait_try_send(&port->sender, &i, 1) == 1);
     }
     return 0;
 }
@@ -1309,9 +1463,11 @@ static void many_workers_live_at_once(void **state)
     assert_census(before);
 }
 
-static int nesting_entry(struct strait_isolate *isolate)
+static int nesting_entry(struct strait_port *port, void *data)
 {
-    struct event_log *log = strait_isolate_data(isolate);
+    struct event_log *log = data;
+    struct strait_worker *self = strait_worker_current();
+    (void)port;
     struct strait_worker_options options = logged(log, three_entry);
     struct strait_worker *worker = NULL;
     EXPECT(strait_worker_spawn(&worker, &options) == 0);
@@ -1320,7 +1476,7 @@ static int nesting_entry(struct strait_isolate *isolate)
         while (strait_worker_dispatch(worker, 0) != -EPIPE && poll(&poll_fd, 1, 1) >= 0) {
         }
         EXPECT(log->thread == thread_number());
-        EXPECT(strait_isolate_current() == isolate);
+        EXPECT(self && strait_worker_current() == self);
         EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
         EXPECT(strait_worker_destroy(worker) == 0);
     }
@@ -1332,7 +1488,9 @@ static void a_worker_may_be_a_parent(void **state)
     (void)state;
     struct census before = census_take();
     struct event_log log = {.count = 0};
-    in_worker(nesting_entry, &log, 0);
+    struct strait_worker_options options = {.entry = nesting_entry, .data = &log};
+    join_and_destroy(spawn(&options));
+    assert_no_faults();
     assert_string_equal(log.events, "omx");
     assert_int_equal(log.messages, 3);
     assert_census(before);
@@ -1349,22 +1507,21 @@ struct level {
 
 static void pass_up(struct strait_worker *worker, const struct strait_event *event, void *context)
 {
-    struct strait_isolate *isolate = context;
+    struct strait_port *port = context;
     uint64_t number;
     (void)worker;
-    EXPECT(strait_isolate_current() == isolate);
     if (event->type == STRAIT_MESSAGE) {
         memcpy(&number, event->message, sizeof(number));
         number++;
-        EXPECT(strait_send(&strait_isolate_port(isolate)->sender, &number, 1, STRAIT_FOREVER) == 1);
+        EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
     }
     EXPECT(event->type != STRAIT_ERROR);
 }
 
 /* One loop on two descriptors: from above, and from below. */
-static void relay_by_events(struct strait_isolate *isolate, struct strait_worker *below)
+static void relay_by_events(struct strait_port *above, struct strait_worker *below)
 {
-    struct strait_receiver *receiver = &strait_isolate_port(isolate)->receiver;
+    struct strait_receiver *receiver = &above->receiver;
     struct strait_sender *sender = &strait_worker_port(below)->sender;
     ptrdiff_t told = 0;
     ptrdiff_t taken = 0;
@@ -1387,9 +1544,8 @@ static void relay_by_events(struct strait_isolate *isolate, struct strait_worker
     }
 }
 
-static void relay_by_waiting(struct strait_isolate *isolate, struct strait_worker *below)
+static void relay_by_waiting(struct strait_port *above, struct strait_worker *below)
 {
-    struct strait_port *above = strait_isolate_port(isolate);
     struct strait_port *port = strait_worker_port(below);
     uint64_t number;
     while (strait_receive(&above->receiver, &number, 1, STRAIT_FOREVER) == 1) {
@@ -1402,13 +1558,12 @@ static void relay_by_waiting(struct strait_isolate *isolate, struct strait_worke
     EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == -EPIPE);
 }
 
-static int level_entry(struct strait_isolate *isolate);
+static int level_entry(struct strait_port *port, void *data);
 
 static struct strait_worker_options level_options(const struct level *level)
 {
     struct strait_worker_options options = {
-        .entry = level->depth ? level_entry : NULL,
-        .message = echo_message,
+        .entry = level->depth ? level_entry : echo_entry,
         .data = (void *)(uintptr_t)level,
         .data_size = sizeof(*level),
         .to_worker = {.receiver = level->by_events ? STRAIT_WAIT_FD : STRAIT_WAIT_PARK},
@@ -1417,15 +1572,15 @@ static struct strait_worker_options level_options(const struct level *level)
     return options;
 }
 
-static int level_entry(struct strait_isolate *isolate)
+static int level_entry(struct strait_port *port, void *data)
 {
-    struct level below = *(const struct level *)strait_isolate_data(isolate);
+    struct level below = *(const struct level *)data;
     struct strait_worker *worker = NULL;
     below.depth--;
     struct strait_worker_options options = level_options(&below);
     if (below.by_events) {
         options.event = pass_up;
-        options.context = isolate;
+        options.context = port;
     }
     EXPECT(strait_worker_spawn(&worker, &options) == 0);
     if (!worker) {
@@ -1433,9 +1588,9 @@ static int level_entry(struct strait_isolate *isolate)
     }
     atomic_fetch_add(below.begun, 1);
     if (below.by_events) {
-        relay_by_events(isolate, worker);
+        relay_by_events(port, worker);
     } else {
-        relay_by_waiting(isolate, worker);
+        relay_by_waiting(port, worker);
     }
     EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
     EXPECT(strait_worker_destroy(worker) == 0);
@@ -1489,7 +1644,7 @@ static void the_others_go_on_after_a_failure(void **state)
     } failures[] = {
         {returns_7_entry, "oex", STRAIT_EXIT_FAILED},
         {fails_entry, "omex", STRAIT_EXIT_FAILED},
-        {heap_limit_entry, "olex", STRAIT_EXIT_HEAP_LIMIT},
+        {warns_entry, "owex", STRAIT_EXIT_FAILED},
     };
     static struct event_log others;
     memset(&others, 0, sizeof(others));
@@ -1498,7 +1653,6 @@ static void the_others_go_on_after_a_failure(void **state)
         struct census before = census_take();
         struct event_log log;
         struct strait_worker_options options = logged(&log, failures[i].entry);
-        options.heap_limit = 50000;
         send_number(other, 2 * i); /* on its way meanwhile */
         events_of(&log, &options);
         assert_string_equal(log.events, failures[i].events);
@@ -1524,34 +1678,33 @@ static void the_others_go_on_after_a_failure(void **state)
 /* ---- init, fini, CPU sets ---- */
 
 static int init_result;
-static _Atomic unsigned ended; /* calls of fini */
 
-static int sending_init(struct strait_isolate *isolate)
+static int sending_init(struct strait_port *port, void *data)
 {
-    struct strait_port *port = strait_isolate_port(isolate);
+    (void)data;
     for (uint64_t i = 0; i < 3; i++) {
         EXPECT(strait_try_send(&port->sender, &i, 1) == 1);
     }
-    EXPECT(strait_heap_alloc(isolate, 100000) != NULL);
-    EXPECT(strait_isolate_current() == isolate);
+    EXPECT(strait_worker_current() != NULL);
     return init_result;
 }
 
-static void sending_fini(struct strait_isolate *isolate)
+static void sending_fini(struct strait_port *port, void *data)
 {
     uint64_t last = 6;
-    EXPECT(strait_heap_used(isolate) >= 100000);
-    EXPECT(strait_try_send(&strait_isolate_port(isolate)->sender, &last, 1) == 1);
+    (void)data;
+    EXPECT(strait_worker_current() != NULL);
+    EXPECT(strait_try_send(&port->sender, &last, 1) == 1);
     atomic_fetch_add(&ended, 1);
 }
 
-static int next_three_entry(struct strait_isolate *isolate)
+static int next_three_entry(struct strait_port *port, void *data)
 {
+    (void)data;
     for (uint64_t i = 3; i < 6; i++) {
-        struct strait_port *port = strait_isolate_port(isolate);
         EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
     }
-    return strait_isolate_stopping(isolate) ? -ECANCELED : 0;
+    return strait_worker_stopping(strait_worker_current()) ? -ECANCELED : 0;
 }
 
 static void init_and_fini_stand_around_the_entry(void **state)
@@ -1572,16 +1725,16 @@ static void init_and_fini_stand_around_the_entry(void **state)
 static void fini_runs_however_the_entry_ended(void **state)
 {
     (void)state;
-    strait_entry_fn *const entries[] = {returns_7_entry, fails_entry, heap_limit_entry};
+    strait_entry_fn *const entries[] = {returns_7_entry, fails_entry, warns_entry};
     for (size_t i = 0; i < 3; i++) {
         struct strait_worker_options options = {
-            .entry = entries[i], .init = sending_init, .fini = sending_fini, .heap_limit = 300000};
+            .entry = entries[i], .init = sending_init, .fini = sending_fini};
         ended = 0;
         join_and_destroy(spawn(&options));
         assert_int_equal(ended, 1);
     }
     struct strait_worker_options looping = {
-        .message = echo_message, .init = sending_init, .fini = sending_fini};
+        .entry = echo_entry, .init = sending_init, .fini = sending_fini};
     struct strait_worker *worker = spawn(&looping);
     strait_worker_stop(worker);
     join_and_destroy(worker);
@@ -1632,9 +1785,9 @@ static void a_failed_init_leaves_nothing_behind(void **state)
 
 static int status_cpu(const struct strait_worker_options *options)
 {
-    struct strait_worker_status status;
+    struct strait_status status;
     struct strait_worker *worker = spawn(options);
-    assert_returns(strait_worker_status(worker, &status), 0);
+    strait_worker_status(worker, &status);
     join_and_destroy(worker);
     return status.cpu;
 }
@@ -1682,10 +1835,10 @@ static void a_worker_may_have_a_set_of_cpus(void **state)
 
 /* ---- a worker that was asked to stop cleans up ---- */
 
-static int waiting_entry(struct strait_isolate *isolate)
+static int waiting_entry(struct strait_port *port, void *data)
 {
     uint64_t number;
-    struct strait_port *port = strait_isolate_port(isolate);
+    (void)data;
     return (int)strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER);
 }
 
@@ -1697,16 +1850,16 @@ static int napping_task(struct strait_task *task)
 }
 
 /* Returns when it was asked to. */
-static void wait_for_stop(struct strait_isolate *isolate)
+static void wait_for_stop(struct strait_port *port)
 {
     uint64_t number = 0;
-    struct strait_port *port = strait_isolate_port(isolate);
     EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
     EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == -ECANCELED);
 }
 
-static int stopped_pool_entry(struct strait_isolate *isolate)
+static int stopped_pool_entry(struct strait_port *port, void *data)
 {
+    (void)data;
     struct strait_pool *pool = NULL;
     struct strait_task task = {.run = napping_task};
     struct strait_pool_options options = {.workers = 1, .schedule = STRAIT_SCHEDULE_NORMAL};
@@ -1714,7 +1867,7 @@ static int stopped_pool_entry(struct strait_isolate *isolate)
     struct strait_parent *parent = NULL;
     EXPECT(strait_pool_create(&pool, &options) == 0);
     EXPECT(strait_pool_attach(pool, &parent, NULL) == 0);
-    wait_for_stop(isolate);
+    wait_for_stop(port);
     EXPECT(strait_task_submit(parent, &task, NULL, NULL) == 0);
     EXPECT(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == 0);
     EXPECT(strait_parent_detach(parent, STRAIT_FOREVER) == 0);
@@ -1724,12 +1877,13 @@ static int stopped_pool_entry(struct strait_isolate *isolate)
     return -ECANCELED;
 }
 
-static int stopped_parent_entry(struct strait_isolate *isolate)
+static int stopped_parent_entry(struct strait_port *port, void *data)
 {
+    (void)data;
     struct strait_worker *child = NULL;
     struct strait_worker_options options = {.entry = waiting_entry};
     EXPECT(strait_worker_spawn(&child, &options) == 0);
-    wait_for_stop(isolate);
+    wait_for_stop(port);
     EXPECT(strait_worker_join(child, strait_deadline(1000000)) == -ETIMEDOUT);
     strait_worker_stop(child);
     EXPECT(strait_worker_join(child, STRAIT_FOREVER) == 0);
@@ -1848,21 +2002,21 @@ static void a_stuck_worker_is_named(void **state)
     (void)state;
     struct gate gate = {0};
     struct strait_worker *stuck = NULL;
-    struct strait_worker_status status;
+    struct strait_status status;
     struct strait_worker_options quick = {.entry = nothing_entry, .name = "quick"};
     struct strait_worker_options slow = {
         .entry = gated_entry, .data = &gate, .name = "slow", .pin = STRAIT_PIN_NONE};
     struct strait_worker *workers[] = {spawn(&quick), spawn(&slow), spawn(&slow), spawn(&quick)};
     assert_returns(strait_worker_join(workers[0], STRAIT_FOREVER), 0);
     do {
-        assert_returns(strait_worker_status(workers[3], &status), 0);
+        strait_worker_status(workers[3], &status);
         sleep_ns(GATE_NAP_NS);
-    } while (status.state != STRAIT_WORKER_EXITED);
+    } while (status.state != STRAIT_WORKER_ENDED);
     strait_worker_stop(workers[1]);
     assert_returns(strait_workers_join(workers, 4, strait_deadline(1000000), &stuck), -ETIMEDOUT);
     assert_ptr_equal(stuck, workers[1]);
     assert_returns(strait_worker_destroy(workers[3]), 0); /* it was joined, behind the stuck ones */
-    assert_returns(strait_worker_status(stuck, &status), 0);
+    strait_worker_status(stuck, &status);
     assert_string_equal(status.name, "slow");
     assert_int_equal(status.state, STRAIT_WORKER_ONLINE);
     assert_true(status.stopping);
@@ -1871,14 +2025,14 @@ static void a_stuck_worker_is_named(void **state)
     snprintf(tid, sizeof(tid), "%d", status.thread);
     assert_true(thread_lives(tid));
     assert_true(status.thread != thread_number());
-    assert_returns(strait_worker_status(workers[2], &status), 0);
+    strait_worker_status(workers[2], &status);
     assert_false(status.stopping);
     gate_open(&gate);
     assert_returns(strait_workers_join(workers, 3, STRAIT_FOREVER, &stuck), 0);
     assert_null(stuck);
     for (int i = 0; i < 3; i++) {
-        assert_returns(strait_worker_status(workers[i], &status), 0);
-        assert_int_equal(status.state, STRAIT_WORKER_EXITED);
+        strait_worker_status(workers[i], &status);
+        assert_int_equal(status.state, STRAIT_WORKER_ENDED);
         join_and_destroy(workers[i]);
     }
     assert_returns(strait_workers_join(NULL, 0, 0, NULL), 0);
@@ -1897,22 +2051,14 @@ static void a_stuck_worker_is_named(void **state)
 
 static int use_inherited(struct strait_worker *worker)
 {
-    struct strait_worker_status status;
-    struct strait_usage usage;
     struct strait_worker *stuck = NULL;
     struct strait_worker *own = NULL;
     struct strait_worker_options options = {.entry = nothing_entry};
     alarm(60);
-    CHILD_EXPECT(strait_worker_dispatch(worker, 0) == -EOWNERDEAD);
     CHILD_EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == -EOWNERDEAD);
     CHILD_EXPECT(strait_workers_join(&worker, 1, STRAIT_FOREVER, &stuck) == -EOWNERDEAD);
     CHILD_EXPECT(stuck == worker);
     CHILD_EXPECT(strait_worker_destroy(worker) == -EOWNERDEAD);
-    CHILD_EXPECT(strait_worker_status(worker, &status) == -EOWNERDEAD);
-    CHILD_EXPECT(strait_worker_usage(worker, &usage) == -EOWNERDEAD);
-    CHILD_EXPECT(strait_worker_fd(worker) == -EOWNERDEAD);
-    CHILD_EXPECT(strait_worker_port(worker) == NULL);
-    strait_worker_stop(worker);
     CHILD_EXPECT(strait_worker_spawn(&own, &options) == 0);
     CHILD_EXPECT(strait_worker_join(own, STRAIT_FOREVER) == 0);
     CHILD_EXPECT(strait_worker_destroy(own) == 0);
@@ -1954,16 +2100,17 @@ struct idler {
     _Atomic unsigned asked;
 };
 
-static int idle_message(struct strait_isolate *isolate, const void *message, void *context)
+static int idle_entry(struct strait_port *port, void *data)
 {
-    struct idler *idler = context;
+    struct idler *idler = data;
+    uint64_t number;
     char tid[16];
-    (void)isolate;
-    (void)message;
     snprintf(tid, sizeof(tid), "%d", thread_number());
-    atomic_store(&idler->cpu_ns, thread_cpu_ns());
-    atomic_store(&idler->switches, status_number(tid, "voluntary_ctxt_switches:"));
-    atomic_fetch_add(&idler->asked, 1);
+    while (strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1) {
+        atomic_store(&idler->cpu_ns, thread_cpu_ns());
+        atomic_store(&idler->switches, status_number(tid, "voluntary_ctxt_switches:"));
+        atomic_fetch_add(&idler->asked, 1);
+    }
     return 0;
 }
 
@@ -1971,7 +2118,7 @@ static void an_idle_worker_burns_no_cpu(void **state)
 {
     (void)state;
     struct idler idler = {0};
-    struct strait_worker_options options = {.message = idle_message, .context = &idler};
+    struct strait_worker_options options = {.entry = idle_entry, .data = &idler};
     struct strait_worker *worker = spawn(&options);
     send_number(worker, 1);
     await(&idler.asked, 1);
@@ -1998,7 +2145,7 @@ int main(int argc, char **argv)
         life_test(a_worker_has_the_stack_it_was_given),
         life_test(a_guard_page_ends_the_stack),
         life_test(name_and_schedule_are_seen_from_outside),
-        life_test(every_signal_is_blocked_in_a_worker),
+        life_test(asynchronous_signals_are_blocked_in_a_worker),
         life_test(start_up_data_without_a_size_is_the_pointer),
         life_test(start_up_data_with_a_size_is_copied),
         life_test(bad_options_leave_nothing_behind),
@@ -2008,7 +2155,10 @@ int main(int argc, char **argv)
         life_test(the_first_failure_is_the_one_error),
         life_test(a_failure_counts_although_the_entry_returns_0),
         life_test(a_result_other_than_0_is_an_error),
-        life_test(a_failure_at_the_heap_limit_says_so),
+        life_test(a_warning_is_told_once_and_noted),
+        life_test(a_warning_wakes_the_parent),
+        life_test(the_end_of_a_thread_is_told),
+        life_test(an_init_that_ends_its_thread_is_an_error),
         life_test(nothing_sent_before_the_exit_is_lost),
         life_test(events_wait_for_their_dispatch),
         life_test(the_fd_is_readable_until_drained),
@@ -2020,14 +2170,14 @@ int main(int argc, char **argv)
         life_test(dispatch_works_without_an_fd),
         life_test(dispatch_does_not_block_when_the_worker_half_closes),
         life_test(the_exit_is_told_when_the_worker_closed_its_port),
+        life_test(a_parent_may_close_its_port),
         life_test(closing_the_parents_sender_ends_the_loop_with_0),
         life_test(stop_ends_a_blocked_receive),
         life_test(stop_ends_a_blocked_send),
         life_test(stop_ends_receive_wait_and_send_wait),
-        life_test(stop_ends_the_message_loop),
-        life_test(a_stopped_loop_takes_no_further_message),
         life_test(a_computation_sees_the_stop),
         life_test(join_has_a_deadline),
+        life_test(join_keeps_its_deadline_whatever_destructors_do),
         life_test(a_negative_deadline_is_in_the_past),
         life_test(a_worker_cannot_join_itself),
         life_test(leftovers_both_ways_are_dropped_once),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A worker with all that belongs to it: isolate, port, fd.
+// A worker with all that belongs to it: port, fd.
 #include "candidates/table.h"
 #include "strait.h"
 
@@ -13,7 +13,7 @@ class Worker : public Spawner
   public:
     Worker(strait_pin pin, int cpu)
     {
-        options_.entry = [](strait_isolate *) { return 0; };
+        options_.entry = [](strait_port *, void *) { return 0; };
         options_.pin = pin;
         options_.cpu = cpu;
     }

@@ -7,6 +7,7 @@
 
 #include "harness/ticks.h"
 #include "strait.h"
+#include "strait/extra/isolate.h"
 #include "workloads/workloads.h"
 
 namespace bench
@@ -133,7 +134,7 @@ template <class Heap> class Tenant
     void *blocks_[kWindowMost] = {};
 };
 
-// The worker's entry.
+// The isolate's entry.
 template <class Heap> int run(strait_isolate *isolate)
 {
     auto *job = static_cast<Job *>(strait_isolate_data(isolate));
@@ -159,7 +160,7 @@ template <class Heap> int run(strait_isolate *isolate)
 
 struct Maker {
     const char *name;
-    strait_entry_fn *entry;
+    strait_isolate_fn *entry;
 };
 
 const Maker heaps[] = {
@@ -178,20 +179,30 @@ Workload make_workload()
     return workload;
 }
 
-void run_in_worker(strait_entry_fn *entry, int cpu, Job &job)
+void run_in_worker(strait_isolate_fn *entry, int cpu, Job &job)
 {
+    strait_isolate_options isolate_options = {};
+    isolate_options.entry = entry;
+    isolate_options.data = &job;
+    strait_isolate *isolate = nullptr;
     strait_worker_options options = {};
-    options.entry = entry;
-    options.data = &job;
+    options.entry = strait_isolate_main;
     options.pin = STRAIT_PIN_CPU;
     options.cpu = cpu;
     strait_worker *worker = nullptr;
+    if (strait_isolate_create(&isolate, &isolate_options) != 0) {
+        job.outcome.error = "no isolate to be had";
+        return;
+    }
+    options.data = isolate;
     if (strait_worker_spawn(&worker, &options) != 0) {
         job.outcome.error = "no worker to be had";
+        strait_isolate_destroy(isolate);
         return;
     }
     strait_worker_join(worker, STRAIT_FOREVER);
     strait_worker_destroy(worker);
+    strait_isolate_destroy(isolate);
     if (!job.sound) {
         job.outcome.error = "a block did not come, or lost what it held";
     }

@@ -170,6 +170,12 @@ STRAIT_API void strait_sender_close(struct strait_sender *sender);
  * waits for strait_channel_destroy. Otherwise as strait_sender_close. */
 STRAIT_API void strait_receiver_close(struct strait_receiver *receiver);
 
+/* The bytes of a message that the receiver receives; 0 once it is closed. */
+static inline size_t strait_receiver_message_size(const struct strait_receiver *receiver)
+{
+    return receiver->handle.channel->message_size;
+}
+
 /* ---- private: what the calls below are made of ---- */
 
 /* Out of line: STRAIT_CHECKED found a second thread on a handle. Ends the program. */

@@ -118,7 +118,6 @@ struct strait_pool_options {
     enum strait_schedule schedule;
     int nice;              /* added to the creator's, 0 to 19 */
     size_t stack_size;     /* of each worker, bytes; 0: the system's default */
-    size_t heap_limit;     /* of each worker, bytes; 0: none */
     enum strait_wait wait; /* how idle workers wait: STRAIT_WAIT_PARK (default) or _SPIN */
     const int *cpus;       /* worker n is pinned to the n-th of these, in turn; read by create only.
                               NULL: those that the process may use, in this order: a thread of each

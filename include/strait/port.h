@@ -2,20 +2,29 @@
 /*
  * port: one end of a two-way link, a sender and a receiver.
  *
- * The two halves are plain handles: send through &port->sender, receive through &port->receiver,
- * close one of them to half-close the port.
- *
- *   strait_sender_close(&port->sender)      the peer receives all that was sent, then -EPIPE; the
- *                                           other direction goes on
- *   strait_receiver_close(&port->receiver)  the peer's next send says -EPIPE, also one that waits;
- *                                           what is queued goes to the drop callback, once each,
- *                                           when both ends are closed
+ * How to use it
+ *   1. strait_port_pair makes both ends of a link, the calling thread's; a worker has one already,
+ *      and its parent the other.
+ *   2. Send through &port->sender, receive through &port->receiver: these are plain handles.
+ *   3. Close one half to half-close the port, or both with strait_port_close:
+ *        strait_sender_close(&port->sender)      the peer receives all that was sent, then -EPIPE;
+ *                                                the other direction goes on
+ *        strait_receiver_close(&port->receiver)  the peer's next send says -EPIPE, also one that
+ *                                                waits; what is queued goes to the drop callback,
+ *                                                once each, when both ends are closed
  *
  * A message that was not sent, of a batch that was cut short, too, stays the sender's.
  *
- * Each end belongs to one thread at a time: both of a new pair to the thread that made them, until
- * it gives one away and another thread adopts it. An end is a value. It may be moved, in memory or
- * in a message, while no call uses it:
+ * Who may call what at the same time (x: the caller excludes the two; -: needs no care)
+ *
+ *                                 this end's calls | wake of it | the other end's calls
+ *   give, adopt, close, send ...  x: one thread    | -          | -
+ *   wake                          -                | -          | -
+ *   close                         x                | x          | -
+ *
+ * How an end moves to another thread. It belongs to one thread at a time: both of a new pair to the
+ * thread that made them, until it gives one away and another thread adopts it. An end is a value.
+ * It may be moved, in memory or in a message, while no call uses it:
  *
  *   strait_port_give(&b);                             the maker of the pair gives one end away,
  *   if (strait_try_send(&port->sender, &b, 1) != 1)   in a message of sizeof(struct strait_port)
@@ -60,8 +69,8 @@ STRAIT_API int strait_port_pair(struct strait_port *a, struct strait_port *b,
                                 const struct strait_port_options *options);
 
 /* The owner gives up both halves. Nobody owns them until a thread adopts them: they may be moved
- * and closed meanwhile, but not used. Their cancel flags are forgotten. Not from inside a handler
- * of the port's own loop. Does not block. STRAIT_CHECKED: only the owner may give. */
+ * and closed meanwhile, but not used. Their cancel flags are forgotten. Does not block.
+ * STRAIT_CHECKED: only the owner may give. */
 STRAIT_API void strait_port_give(struct strait_port *port);
 
 /* Makes the calling thread the owner of both halves. The two threads synchronise in between, as by

@@ -1,24 +1,47 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker: a thread pinned to one CPU, with its isolate and its port to the parent that spawned it.
+ * worker: a named, pinned thread, tied by a port to the parent that spawned it.
  *
- * The parent is one thread at a time. It learns of the worker through events, in this order:
- * online; messages, and at most one heap limit among them; at most one error; exit, always the
- * last. Nothing that the worker sent before it ended is lost. Events are delivered by
- * strait_worker_dispatch, on the parent's thread, usually when strait_worker_fd becomes readable in
- * the parent's event loop.
+ * How to use it
+ *   1. Write an entry: what the worker runs. It has its end of the port, and the start-up data.
+ *   2. Fill in strait_worker_options: the entry, the message sizes both ways, and `event`, which
+ *      the parent is told by what becomes of the worker.
+ *   3. strait_worker_spawn. The worker is online once it returns 0.
+ *   4. Send through strait_worker_port(worker)->sender.
+ *   5. Watch strait_worker_fd in an event loop, and call strait_worker_dispatch when it is
+ *      readable. It calls `event`: online; messages, at most one warning among them; at most one
+ *      error; exit, always the last. Nothing that the worker sent before it ended is lost.
+ *   6. strait_worker_stop, if it does not end by itself. A worker is never killed: it is asked.
+ *   7. strait_worker_join, with a deadline, then strait_worker_destroy.
  *
- * A worker is never killed: it is asked to stop, and joined with a deadline.
+ * Who may call what at the same time, of one worker (x: the caller excludes the two; -: needs no
+ * care; "parent's": spawn's thread, until it gives strait_worker_port away and another adopts it)
  *
- * A child made by fork(2) inherits no worker, only handles to its parent's. Every call on such a
- * handle leaves the worker alone and says -EOWNERDEAD at once; strait_worker_stop does nothing, and
- * strait_worker_port is NULL. A port kept from before the fork must not be used in the child. The
- * child may spawn workers of its own.
+ *                                 parent's | join | destroy | stop status | the worker itself
+ *   parent's: port, dispatch      x        | x    | x       | -           | -
+ *   join, workers_join            x        | x    | x       | -           | -
+ *   destroy                       x        | x    | x       | x           | x: join comes first
+ *   stop, stopping, status, fd    -        | -    | x       | -           | -
+ *
+ * Signals. In a worker all asynchronous ones are blocked, so that the program's own threads handle
+ * them. SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS and SIGABRT are not: a crash handler or a
+ * sanitizer reports what happens. A program that a worker starts inherits the worker's signal mask,
+ * CPUs and scheduling class, as from any thread.
+ *
+ * Exceptions and jumps. A C++ exception must not leave a callback: on a worker it ends the program
+ * by std::terminate, and out of an event callback it leaves a worker that says -EDEADLK. Nor may a
+ * longjmp. An entry may end its thread by pthread_exit or be cancelled: the parent sees that.
+ *
+ * fork. A child process has none of its parent's workers. It may call strait_worker_join,
+ * strait_workers_join and strait_worker_destroy on them, which say -EOWNERDEAD at once, and spawn
+ * workers of its own. All else of an inherited worker must be left alone: its port's memory is a
+ * copy with nobody at the other end, and its fd is the parent's.
  */
 #ifndef STRAIT_WORKER_H
 #define STRAIT_WORKER_H
 
-#include "strait/extra/isolate.h"
+#include "strait/placement.h"
+#include "strait/port.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -26,141 +49,113 @@ extern "C" {
 
 struct strait_worker;
 
-enum strait_pin {
-    STRAIT_PIN_CHOOSE = 0, /* the process's CPUs in turn, but the one where the parent runs: a
-                              thread of each core first, and those near the parent */
-    STRAIT_PIN_CPU,        /* the CPU named by `cpu` */
-    STRAIT_PIN_NONE,       /* any of the process's CPUs, at any time */
-    STRAIT_PIN_SET,        /* any of the `cpu_count` CPUs in `cpus` */
-};
+/* ---- what a worker runs, and what its parent is told ---- */
 
-/* The scheduling class. Lowering it needs no privilege. */
-enum strait_schedule {
-    STRAIT_SCHEDULE_DEFAULT = 0, /* worker: the parent's; pool: see strait_pool_options */
-    STRAIT_SCHEDULE_NORMAL,      /* SCHED_OTHER */
-    STRAIT_SCHEDULE_BATCH,       /* SCHED_BATCH: full share, but does not preempt when it wakes */
-    STRAIT_SCHEDULE_IDLE,        /* SCHED_IDLE: runs in what others leave, yields at once */
-};
+/* On the worker: its end of the port, which it may use and close; and the start-up data. The
+ * entry's result is the exit code: 0; -ECANCELED, once it was asked to stop; or what failed. */
+typedef int strait_entry_fn(struct strait_port *port, void *data);
+typedef int strait_init_fn(struct strait_port *port, void *data);
+typedef void strait_fini_fn(struct strait_port *port, void *data);
 
 enum strait_event_type {
     STRAIT_ONLINE,
     STRAIT_MESSAGE,
+    STRAIT_WARNING, /* strait_worker_warn was called; the worker goes on. Told at once: messages
+                       sent before may come after it */
     STRAIT_ERROR,
     STRAIT_EXIT,
-    STRAIT_HEAP_LIMIT, /* the heap's limit has refused something for the first time; the worker goes
-                          on. Told at once: messages sent before may come after it */
 };
 
 enum strait_exit_reason {
-    STRAIT_EXIT_RETURNED,   /* the entry returned 0 */
-    STRAIT_EXIT_FAILED,     /* it returned something else, or called strait_isolate_fail */
-    STRAIT_EXIT_HEAP_LIMIT, /* the same, after its heap had reached its limit */
-    STRAIT_EXIT_STOPPED, /* it returned -ECANCELED, as every wait does once it was asked to stop */
+    STRAIT_EXIT_RETURNED, /* the entry returned 0 */
+    STRAIT_EXIT_FAILED,   /* it returned something else, or called strait_worker_fail, or ended its
+                             thread (code -EINTR) */
+    STRAIT_EXIT_STOPPED,  /* it returned -ECANCELED, as every wait does once it was asked to stop */
 };
 
 struct strait_event {
     enum strait_event_type type;
-    const void *message;            /* STRAIT_MESSAGE: in the channel, valid during the call */
-    int code;                       /* STRAIT_ERROR, STRAIT_EXIT */
+    const void *message;            /* STRAIT_MESSAGE: a copy, valid during the call */
+    int code;                       /* STRAIT_WARNING, STRAIT_ERROR, STRAIT_EXIT */
     enum strait_exit_reason reason; /* STRAIT_ERROR, STRAIT_EXIT */
-    const char *text;               /* STRAIT_ERROR: from strait_isolate_fail, or NULL */
+    const char *text; /* STRAIT_WARNING, STRAIT_ERROR: of strait_worker_warn, _fail, or NULL */
+    int warning;      /* STRAIT_ERROR, STRAIT_EXIT: the code that the worker warned of, or 0;
+                         -ENOMEM: an isolate's heap has reached its limit */
 };
 
-typedef int strait_entry_fn(struct strait_isolate *isolate);
-typedef int strait_init_fn(struct strait_isolate *isolate);
-typedef void strait_fini_fn(struct strait_isolate *isolate);
-/* Called by strait_worker_dispatch. In a message event, to receive from the worker's port by
- * oneself says -EDEADLK. */
+/* Called by strait_worker_dispatch. It may use the port: to receive from it takes the next message,
+ * to close its receiver ends the messages. */
 typedef void strait_event_fn(struct strait_worker *worker, const struct strait_event *event,
                              void *context);
 
 struct strait_worker_options {
-    size_t size;                /* sizeof this struct, or 0 */
-    strait_entry_fn *entry;     /* what the worker runs; its result is the exit code */
-    strait_message_fn *message; /* if there is no entry: strait_isolate_run with this handler */
-    void *data;                 /* start-up data */
-    size_t data_size;           /* bytes of it to copy; 0: hand over the pointer */
-    const char *name;           /* up to 15 bytes; NULL: "strait" */
+    size_t size;            /* sizeof this struct, or 0 */
+    strait_entry_fn *entry; /* what the worker runs */
+    void *data;             /* start-up data */
+    size_t data_size; /* bytes of it to copy into memory of the worker's, aligned for anything,
+                         that lives until its destroy; 0: hand over the pointer */
+    const char *name; /* up to 15 bytes; NULL: "strait" */
     enum strait_pin pin;
     int cpu;
+    const int *cpus; /* STRAIT_PIN_SET: read during spawn only */
+    size_t cpu_count;
     enum strait_schedule schedule;
     int nice;          /* added to the parent's, 0 to 19 */
     size_t stack_size; /* bytes; 0: the system's default */
-    size_t heap_limit; /* bytes; 0: none */
     struct strait_channel_options to_worker;
     struct strait_channel_options to_parent; /* the parent's receiver is in fd mode by default */
-    strait_drop_fn *drop_to_worker;          /* for messages that nobody received */
+    strait_drop_fn *drop_to_worker; /* for messages that nobody received: called by destroy */
     strait_drop_fn *drop_to_parent;
     strait_event_fn *event; /* NULL: the parent receives from the port by itself */
-    void *context;          /* passed to `message`, `event` and the drops */
-    size_t budget;          /* messages between two looks at the timers; 0: STRAIT_BUDGET */
-    size_t microtask_limit; /* microtasks in one round; 0: until none is left */
+    void *context;          /* passed to `event` and the drops */
 
-    /* Runs in the worker before it is online, pinned and named, on its own heap and port; 0 or
-     * -errno, which is what spawn returns then (a positive value: -ECANCELED). The parent waits for
-     * it: it must not wait for the parent, and sends with strait_try_send. */
+    /* Runs on the worker before it is online, pinned and named; 0 or -errno, which is what spawn
+     * returns then (a positive value: -ECANCELED; -EINTR if it ends its thread). The parent waits
+     * for it: it must not wait for the parent, and sends with strait_try_send. */
     strait_init_fn *init;
-    /* Runs in every worker that came online, after the entry and its microtasks, before the heap
-     * goes. What it sends arrives before the exit, and strait_isolate_fail still counts;
-     * microtasks that it queues do not run. */
+    /* Runs once in every worker that came online, whatever way the entry ended. What it sends
+     * arrives before the exit, and strait_worker_fail still counts. */
     strait_fini_fn *fini;
-    const int *cpus; /* STRAIT_PIN_SET: read during spawn only */
-    size_t cpu_count;
 };
 
+/* ---- spawn, dispatch, stop, join ---- */
+
 /* Spawns a worker and returns when it is online: pinned, named, scheduled, its entry about to run.
- * Every signal is blocked in it. On error nothing is left behind: -EINVAL (options; a CPU that the
- * process may not use, an empty set of them; a name that is too long; a stack that is too small),
- * -ENOMEM, -EAGAIN (no thread to be had), -EMFILE, -ENFILE, -EPERM, or what init returned: its
- * messages have gone to the drop callbacks then, and its thread and heap are gone. Any thread,
- * another worker's too, which becomes the parent; blocks for the start, some 30 us, and init. */
+ * On error nothing is left behind: -EINVAL (options; a CPU that the process may not use, an empty
+ * set of them; a name that is too long; a stack that is too small), -ENOMEM, -EAGAIN (no thread to
+ * be had), -EMFILE, -ENFILE, -EPERM, or what init returned: its messages have gone to the drop
+ * callbacks then, and its thread is gone. Any thread, another worker's too, which becomes the
+ * parent; blocks for the start, some 30 us, and init. */
 STRAIT_API int strait_worker_spawn(struct strait_worker **worker,
                                    const struct strait_worker_options *options);
 
-/* The parent's end of the link. Its halves may be closed, but not the port, which is the worker's.
- * For another thread to become the parent, the old one gives this port away and the new one adopts
- * it, in place. NULL in a fork's child. Parent only; does not block. */
+/* The parent's end of the link, for the worker's life. Its halves may be closed, and the port.
+ * Parent only; does not block. */
 STRAIT_API struct strait_port *strait_worker_port(struct strait_worker *worker);
 
 /* Readable when strait_worker_dispatch has something to do: watch it level-triggered until the exit
- * event. -EINVAL if to_parent.receiver was set to another mode than STRAIT_WAIT_FD; -EOWNERDEAD.
- * Any thread; does not block. */
+ * event. -EINVAL if to_parent.receiver was set to another mode than STRAIT_WAIT_FD. Any thread,
+ * until the worker is destroyed; does not block. */
 STRAIT_API int strait_worker_fd(const struct strait_worker *worker);
 
+/* How many events or messages are handled in one go where no other number is given. */
+#define STRAIT_BUDGET 256
+
 /* Delivers up to `budget` events (0: STRAIT_BUDGET) and returns how many, 0 if there are none;
- * after the exit event, -EPIPE. -EDEADLK from inside an event callback; -EINVAL without one;
- * -EOWNERDEAD.
+ * after the exit event, -EPIPE. -EDEADLK from inside an event callback; -EINVAL without one.
  * Leaves the fd readable if the budget ended it. Parent only; does not block. */
 STRAIT_API ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget);
 
-/* What a worker has done so far. The time since it came online is idle or active. */
-struct strait_usage {
-    int64_t online_ns;   /* until now, or its end */
-    int64_t idle_ns;     /* of it: waiting, in its loop or in a blocking call of this library */
-    uint64_t messages;   /* handled by its loop or strait_isolate_dispatch */
-    uint64_t microtasks; /* run; brought up to date after each round */
-    uint64_t timers;     /* run */
-    size_t heap_used;    /* bytes, as strait_heap_used has it */
-    size_t heap_highest; /* the most that it was */
-};
-
-/* Fills in what the worker has done so far, without disturbing it, whatever it is at. A wait that
- * goes on counts as idle until now, one that has ended until the worker last read the clock in it:
- * some half a microsecond before the end where it spun, in spin mode a few. So much of each wait
- * counts as active, and idle_ns can be that much less than it was a moment ago; it is never more
- * than online_ns. 0; -EOWNERDEAD. Any thread, until the worker is destroyed; does not block. */
-STRAIT_API int strait_worker_usage(const struct strait_worker *worker, struct strait_usage *usage);
-
 /* Asks the worker to stop: its waits for messages and for room return -ECANCELED, whatever port or
- * channel they are for, strait_isolate_stopping says true, and its message loop takes no further
- * message. It still can join workers of its own and close pools, which it stops itself: there, the
- * deadline alone ends a wait. Any thread, until the worker is destroyed; does not block. */
+ * channel they are for, and strait_worker_stopping says true. It still can join workers of its own
+ * and close pools, which it stops itself: there, the deadline alone ends a wait. Any thread until
+ * the worker is destroyed, but not a signal handler; does not block. */
 STRAIT_API void strait_worker_stop(struct strait_worker *worker);
 
-/* Waits until the worker's thread has ended. 0; -ETIMEDOUT; -EDEADLK: called by the worker itself;
- * -EOWNERDEAD.
- * Its events can still be dispatched afterwards. Parent only; blocks until the deadline at most.
- * A worker that waits for room in a full channel to its parent ends only once it is stopped. */
+/* Waits until the worker's thread is gone, its thread-exit destructors included. 0; -ETIMEDOUT, and
+ * it can be joined again; -EDEADLK: called by the worker itself; -EOWNERDEAD: in a fork's child.
+ * Its events can still be dispatched afterwards. Parent only; blocks until the deadline at most. A
+ * worker that waits for room in a full channel to its parent ends only once it is stopped. */
 STRAIT_API int strait_worker_join(struct strait_worker *worker, int64_t deadline);
 
 /* Joins `count` workers by one deadline. 0 and *stuck = NULL, or the error of the first that could
@@ -170,14 +165,39 @@ STRAIT_API int strait_worker_join(struct strait_worker *worker, int64_t deadline
 STRAIT_API int strait_workers_join(struct strait_worker *const *workers, size_t count,
                                    int64_t deadline, struct strait_worker **stuck);
 
+/* Frees a joined worker; messages left go to the drop callbacks. -EBUSY: not joined. -EOWNERDEAD:
+ * in a fork's child, and the memory stays. NULL is ignored. Parent only, not from an event callback
+ * (-EDEADLK); does not block. */
+STRAIT_API int strait_worker_destroy(struct strait_worker *worker);
+
+/* ---- on the worker ---- */
+
+/* The calling thread's worker; NULL on a thread that is none. Does not block. */
+STRAIT_API struct strait_worker *strait_worker_current(void);
+
+/* Was it asked to stop? For long computations: costs one load. Any thread that works for the
+ * worker, until it is destroyed. NULL: false. */
+STRAIT_API bool strait_worker_stopping(const struct strait_worker *worker);
+
+/* Says what went wrong in the calling worker, for the error event that the parent sees before its
+ * exit. The first call counts. `text` must outlive the worker (a literal, say) or be NULL. Does
+ * nothing on a thread that is no worker. Does not block. */
+STRAIT_API void strait_worker_fail(int code, const char *text);
+
+/* Warns the parent, which gets a STRAIT_WARNING event at once; the calling worker goes on. The
+ * first call counts. Otherwise as strait_worker_fail. */
+STRAIT_API void strait_worker_warn(int code, const char *text);
+
+/* ---- seen from outside ---- */
+
 /* There is no state before it is online: spawn has not returned then. */
 enum strait_worker_state {
     STRAIT_WORKER_ONLINE,
-    STRAIT_WORKER_ENDED,  /* entry and fini have returned, the exit event can be had */
-    STRAIT_WORKER_EXITED, /* join does not wait any more */
+    STRAIT_WORKER_ENDED, /* entry and fini are over; nothing of the library runs on the thread, and
+                            join waits for its thread-exit destructors alone */
 };
 
-struct strait_worker_status {
+struct strait_status {
     char name[16];
     int32_t thread; /* the kernel's number of it: /proc/self/task/<thread> while it lives */
     int cpu;        /* where it is pinned; -1: it may run on several */
@@ -185,15 +205,10 @@ struct strait_worker_status {
     bool stopping; /* it was asked to stop */
 };
 
-/* How the worker is, whether it is stuck or not; it does not notice. 0 or -EOWNERDEAD. Any thread,
- * until the worker is destroyed; does not block. */
-STRAIT_API int strait_worker_status(const struct strait_worker *worker,
-                                    struct strait_worker_status *status);
-
-/* Frees a joined worker; messages left go to the drop callbacks. -EBUSY: not joined. -EOWNERDEAD:
- * the memory stays. NULL is ignored. Parent only, not from an event callback (-EDEADLK); does not
- * block. */
-STRAIT_API int strait_worker_destroy(struct strait_worker *worker);
+/* How the worker is, whether it is stuck or not; it does not notice. Any thread, until the worker
+ * is destroyed; does not block. */
+STRAIT_API void strait_worker_status(const struct strait_worker *worker,
+                                     struct strait_status *status);
 
 #ifdef __cplusplus
 }

@@ -79,6 +79,14 @@ struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth)
     return before;
 }
 
+void strait_p_berth_leave(void)
+{
+    pthread_mutex_lock(&own_berth->lock);
+    own_berth->event = NULL;
+    pthread_mutex_unlock(&own_berth->lock);
+    own_berth = NULL;
+}
+
 /* Before a sleep on the event count; NULL: after it. */
 static void berth_note(struct strait_p_event_count *event)
 {

@@ -1,58 +1,64 @@
 /* SPDX-License-Identifier: MIT */
 /* isolate: the heap's owner, the microtask queue, the message loop, and what it has done so far. */
-#include "isolate.h"
+#include "strait/extra/isolate.h"
 
-#include "strait/worker.h"
-
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "heap.h"
+#include "memory.h"
+#include "timers.h"
+
 #define MICROTASKS_FIRST 16
 
-static __thread struct strait_isolate *current;
+struct microtask {
+    strait_microtask_fn *run;
+    void *argument;
+};
 
-void strait_isolate_init(struct strait_isolate *isolate, struct strait_port *port,
-                         const uint32_t *stop, size_t heap_limit)
-{
-    memset(isolate, 0, sizeof(*isolate));
-    isolate->port = port;
-    isolate->stop = stop;
-    strait_p_heap_init(&isolate->heap, heap_limit);
-}
+struct strait_isolate {
+    /* line 0: the isolate's thread writes, whoever asks for the usage reads */
+    STRAIT_LINE_ALIGNED struct strait_idle idle;
+    uint64_t online_at;      /* CLOCK_MONOTONIC, 0: not yet; the thread writes */
+    uint64_t ended_at;       /* likewise; the thread writes */
+    uint64_t messages;       /* handled; the thread writes */
+    uint64_t microtasks_run; /* the thread writes */
+    uint64_t timers_run;     /* the thread writes */
+    /* line 1 and on: the thread's alone, but for two words of the heap, read for the usage */
+    STRAIT_LINE_ALIGNED struct strait_p_heap heap;
+    struct strait_isolate_options options;
+    struct microtask *microtasks; /* a ring in the heap */
+    size_t microtask_slots;       /* a power of two, or 0 */
+    size_t microtask_first;
+    size_t microtask_count;
+    struct strait_p_timers timers;
+    struct strait_worker *worker; /* NULL: the thread is none */
+    struct strait_port *port;
+    void *message; /* the one that is handled */
+    int result;    /* of the last handler that strait_isolate_dispatch ended with */
+    bool busy;     /* in a handler, a timer or a microtask */
+};
 
-void strait_isolate_release(struct strait_isolate *isolate)
-{
-    strait_p_heap_release(&isolate->heap);
-    isolate->microtasks = NULL;
-    isolate->microtask_slots = 0;
-    isolate->microtask_count = 0;
-    /* the worker writes it */
-    strait_wide_store_relaxed(&isolate->ended_at, (uint64_t)strait_now());
-}
+STRAIT_STATIC_ASSERT(offsetof(struct strait_isolate, idle) == 0, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_isolate, heap) == STRAIT_LINE, "line 1");
 
-void strait_isolate_enter(struct strait_isolate *isolate)
-{
-    current = isolate;
-    strait_idle_keep(isolate ? &isolate->idle : NULL);
-    if (isolate) {
-        /* the worker writes it, before anybody can ask */
-        strait_wide_store_relaxed(&isolate->online_at, (uint64_t)strait_now());
-    }
-}
+static __thread struct strait_isolate *own_isolate;
 
 struct strait_isolate *strait_isolate_current(void)
 {
-    return current;
+    return own_isolate;
 }
 
-void strait_isolate_check(const struct strait_isolate *isolate)
+/* A checked build: is this the isolate's thread? */
+static void check_isolate(const struct strait_isolate *isolate)
 {
 #ifdef STRAIT_CHECKED
-    if (isolate != current) {
+    if (isolate != own_isolate) {
         fprintf(stderr,
                 "strait: an isolate is used by its own worker only: isolate %p used by the thread "
                 "of isolate %p\n",
-                (const void *)isolate, (void *)current);
+                (const void *)isolate, (void *)own_isolate);
         abort();
     }
 #else
@@ -62,81 +68,55 @@ void strait_isolate_check(const struct strait_isolate *isolate)
 
 struct strait_port *strait_isolate_port(struct strait_isolate *isolate)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     return isolate->port;
 }
 
 void *strait_isolate_data(struct strait_isolate *isolate)
 {
-    strait_isolate_check(isolate);
-    return isolate->data;
+    check_isolate(isolate);
+    return isolate->options.data;
 }
 
-bool strait_isolate_stopping(const struct strait_isolate *isolate)
+static bool isolate_stopping(const struct strait_isolate *isolate)
 {
-    /* whoever calls strait_worker_stop writes it; the flag itself is all that is read */
-    return strait_load_relaxed(isolate->stop) != 0;
-}
-
-void strait_isolate_fail(struct strait_isolate *isolate, int code, const char *text)
-{
-    strait_isolate_check(isolate);
-    if (!isolate->failed) {
-        isolate->failed = true;
-        isolate->fail_code = code;
-        isolate->fail_text = text;
-    }
+    return strait_worker_stopping(isolate->worker);
 }
 
 /* ---- heap ---- */
 
-void strait_isolate_refused(struct strait_isolate *isolate)
+/* What a refused allocation says, if the limit was the reason. */
+static void *refused(const struct strait_isolate *isolate)
 {
-    if (isolate->limit_refused || !isolate->heap.limit_hit) {
-        return;
+    if (isolate->heap.limit_hit) {
+        strait_worker_warn(-ENOMEM, "the heap has reached its limit");
     }
-    /* isolate.refused: pairs with isolate.limited; all that the worker did before */
-    strait_store_release(&isolate->limit_refused, 1);
-    if (isolate->to_parent) {
-        strait_channel_wake(isolate->to_parent);
-    }
-}
-
-bool strait_isolate_limited(const struct strait_isolate *isolate)
-{
-    /* isolate.limited: pairs with isolate.refused; all that the worker did before */
-    return strait_load_acquire(&isolate->limit_refused) != 0;
+    return NULL;
 }
 
 void *strait_heap_alloc(struct strait_isolate *isolate, size_t bytes)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     void *memory = strait_p_heap_take(&isolate->heap, bytes);
-    if (STRAIT_UNLIKELY(!memory)) {
-        strait_isolate_refused(isolate);
-    }
-    return memory;
+    return STRAIT_LIKELY(memory) ? memory : refused(isolate);
 }
 
 void *strait_heap_resize(struct strait_isolate *isolate, void *memory, size_t bytes)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     void *resized = strait_p_heap_change(&isolate->heap, memory, bytes);
-    if (STRAIT_UNLIKELY(!resized)) {
-        strait_isolate_refused(isolate);
-    }
-    return resized;
+    return STRAIT_LIKELY(resized) ? resized : refused(isolate);
 }
 
 void strait_heap_free(struct strait_isolate *isolate, void *memory)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     strait_p_heap_give(&isolate->heap, memory);
 }
 
 size_t strait_heap_used(struct strait_isolate *isolate)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     return isolate->heap.used;
 }
 
@@ -151,7 +131,7 @@ static struct microtask *microtask_slot(struct strait_isolate *isolate, size_t i
 static bool microtasks_grow(struct strait_isolate *isolate)
 {
     size_t slots = isolate->microtask_slots ? 2 * isolate->microtask_slots : MICROTASKS_FIRST;
-    struct microtask *grown = strait_p_heap_take(&isolate->heap, slots * sizeof(*grown));
+    struct microtask *grown = strait_heap_alloc(isolate, slots * sizeof(*grown));
     if (!grown) {
         return false;
     }
@@ -167,9 +147,8 @@ static bool microtasks_grow(struct strait_isolate *isolate)
 
 int strait_microtask(struct strait_isolate *isolate, strait_microtask_fn *run, void *argument)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     if (isolate->microtask_count == isolate->microtask_slots && !microtasks_grow(isolate)) {
-        strait_isolate_refused(isolate);
         return -ENOMEM;
     }
     struct microtask *last = microtask_slot(isolate, isolate->microtask_count);
@@ -182,7 +161,6 @@ int strait_microtask(struct strait_isolate *isolate, strait_microtask_fn *run, v
 /* What others may see a little late. */
 static void count_more(uint64_t *number, uint64_t more)
 {
-    /* the worker writes it */
     strait_wide_store_relaxed(number, *number + more);
 }
 
@@ -191,7 +169,7 @@ static size_t run_microtasks(struct strait_isolate *isolate)
 {
     size_t ran = 0;
     isolate->busy = true;
-    while (isolate->microtask_count > 0 && ran < isolate->microtask_limit) {
+    while (isolate->microtask_count > 0 && ran < isolate->options.microtask_limit) {
         struct microtask first = *microtask_slot(isolate, 0);
         isolate->microtask_first++;
         isolate->microtask_count--;
@@ -205,18 +183,11 @@ static size_t run_microtasks(struct strait_isolate *isolate)
 
 int strait_isolate_settle(struct strait_isolate *isolate)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     if (isolate->busy) {
         return -EDEADLK;
     }
     return isolate->microtask_count > 0 && run_microtasks(isolate) > 0;
-}
-
-void strait_isolate_finish(struct strait_isolate *isolate)
-{
-    while (isolate->microtask_count > 0 && !strait_isolate_stopping(isolate)) {
-        run_microtasks(isolate);
-    }
 }
 
 /* ---- timers ---- */
@@ -224,22 +195,22 @@ void strait_isolate_finish(struct strait_isolate *isolate)
 int strait_timer_start(struct strait_isolate *isolate, struct strait_timer *timer, int64_t due,
                        int64_t period)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     if (!timer->run || period < 0) {
         return -EINVAL;
     }
     strait_timer_stop(isolate, timer);
     timer->due = due > 0 ? due : 0;
     timer->period = period;
-    strait_timers_insert(&isolate->timers, timer);
+    strait_p_timers_insert(&isolate->timers, timer);
     return 0;
 }
 
 void strait_timer_stop(struct strait_isolate *isolate, struct strait_timer *timer)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     if (timer->armed) {
-        strait_timers_remove(&isolate->timers, timer);
+        strait_p_timers_remove(&isolate->timers, timer);
     }
 }
 
@@ -255,7 +226,7 @@ static void run_timer(struct strait_isolate *isolate, struct strait_timer *timer
 {
     if (timer->period) {
         timer->due = next_due(timer, now);
-        strait_timers_insert(&isolate->timers, timer);
+        strait_p_timers_insert(&isolate->timers, timer);
     }
     isolate->busy = true;
     timer->run(isolate, timer);
@@ -267,155 +238,103 @@ static void run_timer(struct strait_isolate *isolate, struct strait_timer *timer
 /* Those that are due. The clock is read only if there are any at all. */
 static void run_timers(struct strait_isolate *isolate)
 {
-    struct strait_timers *timers = &isolate->timers;
+    struct strait_p_timers *timers = &isolate->timers;
     struct strait_timer *timer;
     if (!timers->first) {
         return;
     }
     int64_t now = strait_now();
-    strait_timers_begin(timers);
-    while (!strait_isolate_stopping(isolate) && (timer = strait_timers_pop(timers, now))) {
+    strait_p_timers_begin(timers);
+    while (!isolate_stopping(isolate) && (timer = strait_p_timers_pop(timers, now))) {
         run_timer(isolate, timer, now);
     }
-    strait_timers_end(timers);
+    strait_p_timers_end(timers);
 }
 
 /* ---- messages ---- */
 
-/* A handler has closed the port that the loop receives from. */
-static bool closed_meanwhile(const struct strait_isolate *isolate,
-                             const struct strait_receiver *receiver)
+/* The one that was received; what its handler returned. */
+static int handle_message(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
 {
-    return isolate->port->receiver.handle.channel != receiver->handle.channel;
+    isolate->busy = true;
+    int result = handle(isolate, isolate->message, context);
+    isolate->busy = false;
+    count_more(&isolate->messages, 1);
+    strait_isolate_settle(isolate);
+    return result;
 }
 
-/* The next one in place, if the loop is to go on. */
-static bool see_message(struct strait_isolate *isolate, struct strait_receiver *receiver,
-                        struct strait_span *span)
+int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
 {
-    return !strait_isolate_stopping(isolate) && !closed_meanwhile(isolate, receiver) &&
-           strait_peek(receiver, 1, span) == 1;
-}
-
-/* Until the budget is used up, none is left, one's handler returned something, which *result is
- * then, or the worker is to stop. How many. */
-static size_t handle_some(struct strait_isolate *isolate, struct strait_receiver *receiver,
-                          strait_message_fn *handle, void *context, size_t budget, int *result)
-{
-    struct strait_span span;
-    size_t handled = 0;
-    *result = 0;
-    while (handled < budget && *result == 0 && see_message(isolate, receiver, &span)) {
-        isolate->busy = true;
-        *result = handle(isolate, span.messages, context);
-        isolate->busy = false;
+    struct strait_receiver *receiver = &isolate->port->receiver;
+    size_t handled = 0; /* since the last look at the timers */
+    if (strait_isolate_settle(isolate) == -EDEADLK) {
+        return -EDEADLK;
+    }
+    while (!isolate_stopping(isolate)) {
+        bool within = handled < isolate->options.budget;
+        ptrdiff_t got = within ? strait_try_receive(receiver, isolate->message, 1) : 0;
+        if (got != 1) {
+            run_timers(isolate);
+            handled = 0;
+            if (!within || isolate_stopping(isolate)) {
+                continue;
+            }
+            if (isolate->microtask_count > 0) { /* those that the limit has left */
+                run_microtasks(isolate);
+                continue;
+            }
+            int64_t due = strait_p_timers_due(&isolate->timers);
+            got = strait_receive(receiver, isolate->message, 1, due);
+            if (got == -ETIMEDOUT) {
+                continue;
+            }
+            if (got < 0) {
+                return got == -EPIPE ? 0 : (int)got;
+            }
+        }
         handled++;
-        count_more(&isolate->messages, 1);
-        strait_isolate_settle(isolate);
-        strait_release(receiver, &span);
-    }
-    return handled;
-}
-
-/* Until a message or a timer, or a round of the microtasks that are left. 0: go on. */
-static int wait_for_more(struct strait_isolate *isolate, struct strait_receiver *receiver)
-{
-    if (isolate->microtask_count > 0) {
-        run_microtasks(isolate);
-        return 0;
-    }
-    if (closed_meanwhile(isolate, receiver)) {
-        return -EPIPE;
-    }
-    int waited = strait_receive_wait(receiver, strait_timers_due(&isolate->timers));
-    return waited == -ETIMEDOUT ? 0 : waited;
-}
-
-static int run_loop(struct strait_isolate *isolate, struct strait_receiver *receiver,
-                    strait_message_fn *handle, void *context)
-{
-    while (!strait_isolate_stopping(isolate)) {
-        int result;
-        size_t handled = handle_some(isolate, receiver, handle, context, isolate->budget, &result);
+        int result = handle_message(isolate, handle, context);
         if (result) {
             return result;
-        }
-        run_timers(isolate);
-        int waited = handled < isolate->budget ? wait_for_more(isolate, receiver) : 0;
-        if (waited) {
-            return waited == -EPIPE ? 0 : waited;
         }
     }
     return -ECANCELED;
 }
 
-int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
-{
-    struct strait_receiver receiver;
-    if (strait_isolate_settle(isolate) == -EDEADLK) {
-        return -EDEADLK;
-    }
-    strait_receiver_hold(&isolate->port->receiver, &receiver);
-    int result = run_loop(isolate, &receiver, handle, context);
-    strait_receiver_resume(&isolate->port->receiver, &receiver);
-    return result;
-}
-
-/* No message is left: 0, or -EPIPE if none can come, or -EAGAIN if one has come meanwhile. */
-static int arm_port(struct strait_isolate *isolate, struct strait_receiver *receiver)
-{
-    struct strait_span span;
-    if (closed_meanwhile(isolate, receiver)) {
-        return -EPIPE;
-    }
-    ptrdiff_t seen = strait_peek(receiver, 1, &span);
-    if (seen != -EAGAIN) {
-        return seen > 0 ? -EAGAIN : (int)seen;
-    }
-    if (isolate->microtask_count > 0) {
-        strait_channel_wake(receiver->handle.channel); /* to be called again for these */
-        return 0;
-    }
-    return strait_receiver_arm(receiver) == 0 ? -EAGAIN : 0;
-}
-
-static ptrdiff_t dispatch(struct strait_isolate *isolate, struct strait_receiver *receiver,
-                          strait_message_fn *handle, void *context, size_t budget)
-{
-    size_t handled = 0;
-    int armed = -EAGAIN;
-    while (armed == -EAGAIN && handled < budget && !strait_isolate_stopping(isolate)) {
-        int result;
-        handled += handle_some(isolate, receiver, handle, context, budget - handled, &result);
-        if (result) {
-            isolate->result = result;
-            return -EINTR;
-        }
-        armed = handled < budget ? arm_port(isolate, receiver) : -EAGAIN;
-    }
-    if (strait_isolate_stopping(isolate)) { /* looked at after the fd was cleared */
-        return -ECANCELED;
-    }
-    return armed == -EPIPE && handled == 0 ? -EPIPE : (ptrdiff_t)handled;
-}
-
 ptrdiff_t strait_isolate_dispatch(struct strait_isolate *isolate, strait_message_fn *handle,
                                   void *context, size_t budget)
 {
-    struct strait_receiver receiver;
+    struct strait_receiver *receiver = &isolate->port->receiver;
+    size_t most = budget ? budget : isolate->options.budget;
+    size_t handled = 0;
+    bool armed = false;
     if (strait_isolate_settle(isolate) == -EDEADLK) {
         return -EDEADLK;
     }
-    strait_receiver_hold(&isolate->port->receiver, &receiver);
-    ptrdiff_t handled =
-        dispatch(isolate, &receiver, handle, context, budget ? budget : isolate->budget);
-    strait_receiver_resume(&isolate->port->receiver, &receiver);
-    return handled;
+    while (handled < most && !armed && !isolate_stopping(isolate)) {
+        ptrdiff_t got = strait_try_receive(receiver, isolate->message, 1);
+        if (got == 1) {
+            handled++;
+            isolate->result = handle_message(isolate, handle, context);
+            if (isolate->result) {
+                return -EINTR;
+            }
+        } else if (got == -EPIPE) {
+            return handled ? (ptrdiff_t)handled : -EPIPE;
+        } else if (isolate->microtask_count > 0) {
+            strait_channel_wake(receiver->handle.channel); /* to be called again for these */
+            break;
+        } else {
+            armed = strait_receiver_arm(receiver) != 0;
+        }
+    }
+    return isolate_stopping(isolate) ? -ECANCELED : (ptrdiff_t)handled; /* once the fd is cleared */
 }
 
 int strait_isolate_result(const struct strait_isolate *isolate)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     return isolate->result;
 }
 
@@ -427,38 +346,124 @@ void strait_isolate_idle(struct strait_isolate *isolate, bool idle)
         strait_isolate_woke(isolate, strait_now());
         return;
     }
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     strait_idle_note(strait_now());
 }
 
 void strait_isolate_woke(struct strait_isolate *isolate, int64_t time)
 {
-    strait_isolate_check(isolate);
+    check_isolate(isolate);
     strait_idle_note(time); /* no time, if it was not asleep */
     strait_idle_over();
 }
 
-static void usage_times(const struct strait_isolate *isolate, struct strait_usage *usage)
+void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_usage *usage)
 {
     int64_t now;
     usage->idle_ns = strait_idle_read(&isolate->idle, &now);
-    uint64_t ended_at = strait_wide_load_relaxed(&isolate->ended_at);
-    now = ended_at ? (int64_t)ended_at : now;
-    usage->online_ns = now - (int64_t)strait_wide_load_relaxed(&isolate->online_at);
+    int64_t ended_at = (int64_t)strait_wide_load_relaxed(&isolate->ended_at);
+    int64_t online_at = (int64_t)strait_wide_load_relaxed(&isolate->online_at);
+    usage->online_ns = online_at ? (ended_at ? ended_at : now) - online_at : 0;
     if (usage->idle_ns > usage->online_ns) {
         usage->idle_ns = usage->online_ns;
     }
-}
-
-void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_usage *usage)
-{
-    const struct strait_p_heap *heap = &isolate->heap;
-    usage_times(isolate, usage);
-    /* the worker writes them */
     usage->messages = strait_wide_load_relaxed(&isolate->messages);
     usage->microtasks = strait_wide_load_relaxed(&isolate->microtasks_run);
     usage->timers = strait_wide_load_relaxed(&isolate->timers_run);
-    /* the worker writes them */
-    usage->heap_used = strait_word_load_relaxed(&heap->used);
-    usage->heap_highest = strait_word_load_relaxed(&heap->highest);
+    usage->heap_used = strait_word_load_relaxed(&isolate->heap.used);
+    usage->heap_highest = strait_word_load_relaxed(&isolate->heap.highest);
+}
+
+/* ---- its life ---- */
+
+/* As every options struct is read: a shorter one is an older caller's, whose missing fields are
+ * zero; a longer one a newer caller's, whose tail we understand only if it is zero. */
+static int read_options(struct strait_isolate_options *options,
+                        const struct strait_isolate_options *given)
+{
+    size_t size = given->size ? given->size : sizeof(*given);
+    for (size_t i = sizeof(*given); i < size; i++) {
+        if (((const char *)given)[i]) {
+            return -EINVAL;
+        }
+    }
+    memset(options, 0, sizeof(*options));
+    memcpy(options, given, strait_min(size, sizeof(*options)));
+    options->budget = options->budget ? options->budget : STRAIT_BUDGET;
+    options->microtask_limit = options->microtask_limit ? options->microtask_limit : SIZE_MAX;
+    return options->entry || options->message ? 0 : -EINVAL;
+}
+
+int strait_isolate_create(struct strait_isolate **out, const struct strait_isolate_options *given)
+{
+    struct strait_isolate_options options;
+    int error = read_options(&options, given);
+    if (error) {
+        return error;
+    }
+    struct strait_isolate *isolate = strait_p_extra_alloc(STRAIT_LINE, sizeof(*isolate));
+    if (!isolate) {
+        return -ENOMEM;
+    }
+    memset(isolate, 0, sizeof(*isolate));
+    isolate->options = options;
+    strait_p_heap_init(&isolate->heap, options.heap_limit);
+    *out = isolate;
+    return 0;
+}
+
+static int enter(struct strait_isolate *isolate, struct strait_port *port)
+{
+    size_t message_size = strait_receiver_message_size(&port->receiver);
+    if (own_isolate || isolate->online_at) {
+        return -EINVAL;
+    }
+    isolate->message = strait_p_extra_alloc(STRAIT_LINE, message_size);
+    if (!isolate->message) {
+        return -ENOMEM;
+    }
+    isolate->port = port;
+    isolate->worker = strait_worker_current();
+    own_isolate = isolate;
+    strait_idle_keep(&isolate->idle);
+    strait_wide_store_relaxed(&isolate->online_at, (uint64_t)strait_now());
+    return 0;
+}
+
+/* However main ended. The usage stays. */
+static void leave(void *argument)
+{
+    struct strait_isolate *isolate = argument;
+    strait_p_heap_release(&isolate->heap);
+    isolate->microtasks = NULL;
+    isolate->microtask_slots = 0;
+    isolate->microtask_count = 0;
+    free(isolate->message);
+    isolate->message = NULL;
+    strait_wide_store_relaxed(&isolate->ended_at, (uint64_t)strait_now());
+    strait_idle_keep(NULL);
+    own_isolate = NULL;
+}
+
+int strait_isolate_main(struct strait_port *port, void *data)
+{
+    struct strait_isolate *isolate = data;
+    const struct strait_isolate_options *options = &isolate->options;
+    int code = enter(isolate, port);
+    if (code) {
+        return code;
+    }
+    pthread_cleanup_push(leave, isolate);
+    code = options->entry ? options->entry(isolate)
+                          : strait_isolate_run(isolate, options->message, options->context);
+    while (isolate->microtask_count > 0 && !isolate_stopping(isolate)) {
+        run_microtasks(isolate);
+    }
+    pthread_cleanup_pop(1);
+    return code;
+}
+
+void strait_isolate_destroy(struct strait_isolate *isolate)
+{
+    free(isolate);
 }

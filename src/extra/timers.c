@@ -3,6 +3,9 @@
  * See timers.h. A node's children are a list, `next` to `next`; the first child's `previous` is its
  * parent, another's the child before it, a root's NULL.
  */
+#ifndef STRAIT_P_TIMERS_C
+#define STRAIT_P_TIMERS_C
+
 #include "timers.h"
 
 static bool sooner(const struct strait_timer *a, const struct strait_timer *b)
@@ -66,12 +69,12 @@ static struct strait_timer *without_root(struct strait_timer *root)
     return rest;
 }
 
-static struct strait_timer **insert_at(struct strait_timers *timers)
+static struct strait_timer **insert_at(struct strait_p_timers *timers)
 {
     return timers->in_round ? &timers->fresh : &timers->first;
 }
 
-void strait_timers_insert(struct strait_timers *timers, struct strait_timer *timer)
+static void strait_p_timers_insert(struct strait_p_timers *timers, struct strait_timer *timer)
 {
     struct strait_timer **root = insert_at(timers);
     timer->order = timers->started++;
@@ -99,7 +102,7 @@ static void timer_replace(struct strait_timer *timer, struct strait_timer *heap)
     }
 }
 
-void strait_timers_remove(struct strait_timers *timers, struct strait_timer *timer)
+static void strait_p_timers_remove(struct strait_p_timers *timers, struct strait_timer *timer)
 {
     struct strait_timer *rest = without_root(timer);
     if (timer == timers->first) {
@@ -111,12 +114,12 @@ void strait_timers_remove(struct strait_timers *timers, struct strait_timer *tim
     }
 }
 
-void strait_timers_begin(struct strait_timers *timers)
+static void strait_p_timers_begin(struct strait_p_timers *timers)
 {
     timers->in_round = true;
 }
 
-struct strait_timer *strait_timers_pop(struct strait_timers *timers, int64_t now)
+static struct strait_timer *strait_p_timers_pop(struct strait_p_timers *timers, int64_t now)
 {
     struct strait_timer *first = timers->first;
     if (!first || first->due > now) {
@@ -126,9 +129,11 @@ struct strait_timer *strait_timers_pop(struct strait_timers *timers, int64_t now
     return first;
 }
 
-void strait_timers_end(struct strait_timers *timers)
+static void strait_p_timers_end(struct strait_p_timers *timers)
 {
     timers->in_round = false;
     timers->first = meld(timers->first, timers->fresh);
     timers->fresh = NULL;
 }
+
+#endif /* STRAIT_P_TIMERS_C */

@@ -12,24 +12,30 @@
 
 #include "strait/extra/isolate.h"
 
-struct strait_timers {
+struct strait_p_timers {
     struct strait_timer *first;
     struct strait_timer *fresh; /* started in the running round */
     uint64_t started;           /* how many so far: the order among those due at the same time */
     bool in_round;
 };
 
-void strait_timers_insert(struct strait_timers *timers, struct strait_timer *timer);
-void strait_timers_remove(struct strait_timers *timers, struct strait_timer *timer);
+/* Core and extras have a copy each, for as long as the pool has timers. */
+#define STRAIT_P_TIMERS_API static __attribute__((unused))
 
-/* Between these two, strait_timers_pop gives the timers that were due by `now` when the round
+STRAIT_P_TIMERS_API void strait_p_timers_insert(struct strait_p_timers *timers,
+                                                struct strait_timer *timer);
+STRAIT_P_TIMERS_API void strait_p_timers_remove(struct strait_p_timers *timers,
+                                                struct strait_timer *timer);
+
+/* Between these two, strait_p_timers_pop gives the timers that were due by `now` when the round
  * began, one after another, then NULL. */
-void strait_timers_begin(struct strait_timers *timers);
-struct strait_timer *strait_timers_pop(struct strait_timers *timers, int64_t now);
-void strait_timers_end(struct strait_timers *timers);
+STRAIT_P_TIMERS_API void strait_p_timers_begin(struct strait_p_timers *timers);
+STRAIT_P_TIMERS_API struct strait_timer *strait_p_timers_pop(struct strait_p_timers *timers,
+                                                             int64_t now);
+STRAIT_P_TIMERS_API void strait_p_timers_end(struct strait_p_timers *timers);
 
 /* Outside a round: when the first is due; STRAIT_FOREVER if there is none. */
-static inline int64_t strait_timers_due(const struct strait_timers *timers)
+static inline int64_t strait_p_timers_due(const struct strait_p_timers *timers)
 {
     return timers->first ? timers->first->due : STRAIT_FOREVER;
 }

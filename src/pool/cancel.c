@@ -146,7 +146,7 @@ int64_t strait_alarm_due(const struct strait_parent *parent)
 void strait_deadline_add(struct strait_parent *parent, struct strait_plan *plan, int64_t due)
 {
     plan->timer.due = due;
-    strait_timers_insert(&parent->deadlines, &plan->timer);
+    strait_p_timers_insert(&parent->deadlines, &plan->timer);
     if (due < strait_alarm_due(parent)) {
         strait_alarm_set(parent, due);
     }
@@ -188,17 +188,17 @@ static struct strait_plan *plan_of_timer(struct strait_timer *timer)
  * for later ones. */
 void strait_parent_expire(struct strait_parent *parent)
 {
-    if (strait_timers_due(&parent->deadlines) == STRAIT_FOREVER && !parent->alarm) {
+    if (strait_p_timers_due(&parent->deadlines) == STRAIT_FOREVER && !parent->alarm) {
         return;
     }
     int64_t now = strait_now();
     struct strait_timer *timer;
-    strait_timers_begin(&parent->deadlines);
-    while ((timer = strait_timers_pop(&parent->deadlines, now)) != NULL) {
+    strait_p_timers_begin(&parent->deadlines);
+    while ((timer = strait_p_timers_pop(&parent->deadlines, now)) != NULL) {
         expire_one(parent, plan_of_timer(timer), now);
     }
-    strait_timers_end(&parent->deadlines);
+    strait_p_timers_end(&parent->deadlines);
     if (strait_alarm_due(parent) <= now) {
-        strait_alarm_set(parent, strait_timers_due(&parent->deadlines));
+        strait_alarm_set(parent, strait_p_timers_due(&parent->deadlines));
     }
 }

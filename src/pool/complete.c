@@ -34,7 +34,7 @@ static void plan_end(struct strait_parent *parent, struct strait_slot *slot)
 {
     struct strait_plan *plan = strait_slot_plan(parent, slot);
     if (plan->timer.armed) {
-        strait_timers_remove(&parent->deadlines, &plan->timer);
+        strait_p_timers_remove(&parent->deadlines, &plan->timer);
     }
     if (plan->group) {
         plan->group->pending--;

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "../worker/cpu.h"
-#include "../extra/isolate.h"
 #include "pool.h"
 #include "probe.h"
 
@@ -355,16 +354,9 @@ static uint64_t marked(const struct pool_worker *self, uint64_t since)
 
 static int run_task(struct pool_worker *self, struct strait_slot *slot)
 {
-    struct strait_isolate *isolate = strait_isolate_current();
-    bool inner = isolate->busy;
     strait_probe_start(self->number, slot);
-    isolate->busy = true;
     int code = slot->task.run(&slot->task);
-    isolate->busy = inner;
     strait_probe_done(self->number, slot, code);
-    if (!inner) {
-        strait_isolate_settle(isolate);
-    }
     return code;
 }
 
@@ -602,9 +594,9 @@ static void serve_all(struct pool_worker *self)
     }
 }
 
-int strait_crew_serve(struct strait_isolate *isolate)
+void strait_crew_serve(void *worker)
 {
-    struct pool_worker *self = strait_isolate_data(isolate);
+    struct pool_worker *self = worker;
     current_worker = self;
     /* the worker alone writes it */
     strait_store_relaxed(&self->thread, (uint32_t)syscall(SYS_gettid));
@@ -617,7 +609,6 @@ int strait_crew_serve(struct strait_isolate *isolate)
     /* crew.retired: pairs with crew.join; all that the worker has written */
     strait_store_release(&self->state, STRAIT_RETIRED);
     strait_keeper_call(self->pool);
-    return 0;
 }
 
 bool strait_crew_help(struct pool_worker *self, struct strait_parent *parent)

@@ -64,23 +64,22 @@ static int spawn_worker(struct strait_pool *pool, unsigned number)
     struct pool_worker *self = &pool->workers[number];
     char name[32];
     snprintf(name, sizeof(name), "%.20s-%u", pool->options.name, number);
-    struct strait_worker_options options = {
-        .entry = strait_crew_serve,
-        .data = self,
+    struct strait_p_thread_options options = {
         .name = name,
-        .pin = STRAIT_PIN_CPU,
-        .cpu = self->cpu,
+        .cpus = &self->cpu,
+        .cpu_count = 1,
+        .pinned = true,
         .schedule = pool->options.schedule,
         .nice = pool->options.nice,
+        .scheduled = true,
         .stack_size = pool->options.stack_size,
-        .heap_limit = pool->options.heap_limit,
-        .to_worker = {.capacity = 1},
-        .to_parent = {.capacity = 1, .receiver = STRAIT_WAIT_PARK},
+        .run = strait_crew_serve,
+        .argument = self,
     };
     /* the keeper writes it, and the worker when it ends */
     strait_store_relaxed(&self->state, STRAIT_STARTING);
     set_online_at(self, strait_now());
-    int error = strait_worker_spawn(&self->worker, &options);
+    int error = strait_p_thread_start(&self->start, &options);
     if (error) {
         set_online_at(self, 0);
         /* the keeper writes it, and the worker when it ends */
@@ -95,9 +94,7 @@ static int spawn_worker(struct strait_pool *pool, unsigned number)
 static void join_worker(struct pool_worker *self)
 {
     struct strait_pool *pool = self->pool;
-    strait_worker_join(self->worker, STRAIT_FOREVER);
-    strait_worker_destroy(self->worker);
-    self->worker = NULL;
+    strait_p_thread_join(&self->start, STRAIT_FOREVER);
     int64_t before = (int64_t)self->online_at;
     /* the keeper alone writes it */
     strait_wide_store_relaxed(&self->online_ns,

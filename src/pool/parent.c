@@ -119,7 +119,7 @@ static int wait_step(struct strait_parent *parent, int64_t deadline)
     if (parent->worker && !late && strait_crew_help(parent->worker, parent)) {
         return 0;
     }
-    int64_t due = strait_timers_due(&parent->deadlines);
+    int64_t due = strait_p_timers_due(&parent->deadlines);
     int error = parent_wait(parent, due < deadline ? due : deadline);
     if (error && error != -ETIMEDOUT) {
         return error;

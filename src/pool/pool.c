@@ -5,9 +5,9 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "../worker/cpu.h"
-#include "../worker/fork.h"
 #include "../channel/memory.h"
 #include "../channel/options.h"
 
@@ -421,10 +421,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
 {
     struct strait_pool_options options;
     struct strait_pool *pool;
-    int error = strait_fork_watch();
-    if (!error) {
-        error = resolve_pool_options(&options, given);
-    }
+    int error = resolve_pool_options(&options, given);
     if (!error) {
         error = pool_alloc(&pool, &options);
     }
@@ -432,7 +429,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
         return error;
     }
     pool->options.cpus = NULL; /* the caller's */
-    pool->generation = strait_fork_generation();
+    pool->process = getpid();
     pool->watched = options.stall_ns > 0 || options.workers_max > options.workers;
     pool->ticks = options.untimed ? NULL : strait_ticks_init();
     pool->lanes = 1u << STRAIT_PRIORITY_NORMAL;
@@ -451,7 +448,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
 
 static bool pool_inherited(const struct strait_pool *pool)
 {
-    return pool->generation != strait_fork_generation();
+    return pool->process != getpid();
 }
 
 /* Only one thread at a time. */

@@ -30,6 +30,7 @@
 #include "strait/pool.h"
 #include "ticks.h"
 #include "../channel/wait.h"
+#include "../worker/thread.h"
 
 #define STRAIT_SHARED_LANES 3 /* by priority */
 #define STRAIT_IDLE_BITS ((unsigned)(8 * sizeof(uintptr_t)))
@@ -80,7 +81,7 @@ struct strait_parent {
     struct pool_worker *worker; /* that this is the parent side of, or NULL */
     struct strait_slot *due;    /* the first whose completion needs no report */
     struct strait_slot **due_end;
-    struct strait_timers deadlines;
+    struct strait_p_timers deadlines;
     size_t slot_limit;
     size_t in_use;                /* slots */
     size_t owed;                  /* completions */
@@ -127,7 +128,7 @@ struct pool_worker {
     uintptr_t parent; /* struct strait_parent * of its own; the worker writes once */
     struct strait_histogram *waited;
     struct strait_histogram *ran;
-    struct strait_worker *worker; /* the keeper's */
+    struct strait_p_thread start; /* the keeper's */
     uint64_t online_ns;           /* the keeper writes: of those before */
     uint64_t online_at;           /* the keeper writes; 0: not there */
     uint32_t thread;              /* the worker writes */
@@ -150,7 +151,7 @@ struct strait_pool {
     uint32_t lanes;   /* a bit for each kind that any parent has had; written under the lock */
     bool fenced;
     bool watched;                       /* the keeper watches for stalls, or for want of workers */
-    uint32_t generation;                /* of forks */
+    pid_t process;                      /* whose pool it is */
     int home;                           /* the creator's CPU */
     struct strait_p_event_count origin; /* says where the creator can run */
     /* workers raise and lower their bits, wakers lower them */
@@ -274,7 +275,7 @@ bool strait_parent_ready(struct strait_parent *parent);
 struct pool_worker *strait_crew_current(void);
 
 /* What a worker runs. */
-int strait_crew_serve(struct strait_isolate *isolate);
+void strait_crew_serve(void *worker);
 
 /* Claims one of the parent's own tasks and runs it: for a worker that waits. False: none there. */
 bool strait_crew_help(struct pool_worker *self, struct strait_parent *parent);

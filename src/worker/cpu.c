@@ -8,27 +8,27 @@
 #include "strait/base.h"
 #include "topology.h"
 
-static cpu_set_t allowed;
+static cpu_set_t allowed_cpus;
 
 /* At the start, since a parent that pins itself later must not narrow its workers' choice. */
 __attribute__((constructor)) static void read_allowed(void)
 {
     int saved = errno;
-    CPU_ZERO(&allowed);
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
-        CPU_SET(0, &allowed); /* over CPU_SETSIZE CPUs: stay where every machine has one */
+    CPU_ZERO(&allowed_cpus);
+    if (sched_getaffinity(0, sizeof(allowed_cpus), &allowed_cpus) != 0) {
+        CPU_SET(0, &allowed_cpus); /* over CPU_SETSIZE CPUs: stay where every machine has one */
     }
     errno = saved;
 }
 
 unsigned strait_cpu_count(void)
 {
-    return (unsigned)CPU_COUNT(&allowed);
+    return (unsigned)CPU_COUNT(&allowed_cpus);
 }
 
 bool strait_cpu_allowed(int cpu)
 {
-    return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed);
+    return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed_cpus);
 }
 
 /* ---- the order, from what the system tells when it is first asked ---- */

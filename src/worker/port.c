@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* port: two channels back to back, owned by both ends. */
-#include "strait/port.h"
+#include "port.h"
 
 #include "../channel/memory.h"
 #include "../channel/options.h"
@@ -14,13 +14,13 @@ struct strait_link {
     void *context;
     /* line 1: whoever has an end writes, when it closes it, gives it away or adopts it; each reads
      * it before it waits */
-    STRAIT_LINE_ALIGNED uint32_t ends; /* still open */
+    STRAIT_LINE_ALIGNED uint32_t holders; /* ends still open, and a worker */
     struct strait_p_threads forth_threads;
     struct strait_p_threads back_threads;
 };
 
 STRAIT_STATIC_ASSERT(offsetof(struct strait_link, forth) == 0 * STRAIT_LINE, "line 0");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_link, ends) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_link, holders) == 1 * STRAIT_LINE, "line 1");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_link) == 2 * STRAIT_LINE, "no more lines");
 
 static void link_free(struct strait_link *link)
@@ -40,7 +40,7 @@ static int link_create(struct strait_link **out, const struct strait_port_option
     link->drop_forth = options->drop_forth;
     link->drop_back = options->drop_back;
     link->context = options->context;
-    link->ends = 2;
+    link->holders = 2;
     int error = strait_channel_create(&link->forth, &options->forth);
     if (!error) {
         error = strait_channel_create(&link->back, &options->back);
@@ -94,18 +94,36 @@ void strait_port_adopt(struct strait_port *port)
     strait_receiver_adopt(&port->receiver);
 }
 
+struct strait_link *strait_p_link_hold(const struct strait_port *port)
+{
+    /* link.hold: pairs with link.drop; nothing but the number */
+    strait_add_acq_rel(&port->link->holders, 1);
+    return port->link;
+}
+
+void strait_p_link_drop(struct strait_link *link)
+{
+    /* link.drop: pairs with link.drop, link.hold; all that the other holders did with the link; it
+     * would be freed under their feet */
+    if (strait_add_acq_rel(&link->holders, (uint32_t)-1) == 1) {
+        link_free(link);
+    }
+}
+
+void strait_p_link_wake(struct strait_link *link)
+{
+    strait_channel_wake(link->forth);
+    strait_channel_wake(link->back);
+}
+
 void strait_port_close(struct strait_port *port)
 {
     struct strait_link *link = port->link;
-    if (!link) {
-        return;
-    }
-    port->link = NULL;
-    strait_sender_close(&port->sender);
-    strait_receiver_close(&port->receiver);
-    /* port.close: pairs with port.close; all that the other end did with the link */
-    if (strait_add_acq_rel(&link->ends, (uint32_t)-1) == 1) {
-        link_free(link);
+    if (link) {
+        port->link = NULL;
+        strait_sender_close(&port->sender);
+        strait_receiver_close(&port->receiver);
+        strait_p_link_drop(link);
     }
 }
 
@@ -120,7 +138,6 @@ void strait_port_drop(void *message, void *context)
 void strait_port_wake(struct strait_port *port)
 {
     if (port->link) {
-        strait_channel_wake(port->link->forth);
-        strait_channel_wake(port->link->back);
+        strait_p_link_wake(port->link);
     }
 }

@@ -2,16 +2,18 @@
 /*
  * thread: a named, pinned, scheduled pthread that tells how far it has come.
  *
- * A worker and a pool's worker are both one of these. Its starter gets an answer once the thread
- * has set itself up, and whatever way the thread ends (return, pthread_exit, cancellation), `ended`
- * is called on it and whoever joins it is told.
+ * A worker and a pool's worker both stand on one of these. Its starter gets an answer once the
+ * thread has set itself up. Whatever way the thread ends (return, pthread_exit, cancellation),
+ * `ended` is called on it and whoever joins it is told.
  */
 #ifndef STRAIT_THREAD_H
 #define STRAIT_THREAD_H
 
 #include <pthread.h>
+#include <sys/types.h>
 
-#include "strait/worker.h"
+#include "strait/base.h"
+#include "strait/placement.h"
 
 #define STRAIT_P_NAME_BYTES 16 /* the final zero included */
 
@@ -24,12 +26,14 @@ enum strait_p_life {
 };
 
 struct strait_p_thread_options {
-    const char *name; /* up to 15 bytes */
-    const int *cpus;  /* where it may run; NULL: wherever the process may */
+    const char *name; /* up to 15 bytes; where the kernel refuses it, the thread runs without */
+    const int *cpus;  /* where it may run, read during start only; NULL: where its starter may */
     size_t cpu_count;
+    bool pinned; /* no such CPUs, no thread; else it runs where it can */
     enum strait_schedule schedule;
-    int nice; /* added to the starter's */
-    size_t stack_size;
+    int nice;          /* added to the starter's */
+    bool scheduled;    /* no such class and niceness, no thread; else it runs in the starter's */
+    size_t stack_size; /* bytes; 0: the system's default */
     int (*set_up)(void *argument); /* on the thread, named, pinned and scheduled: 0, or -errno and
                                       neither `run` nor `ended` follows; may be NULL */
     void (*run)(void *argument);
@@ -38,27 +42,35 @@ struct strait_p_thread_options {
 };
 
 struct strait_p_thread {
-    /* set by start */
+    /* start writes */
     struct strait_p_thread_options options;
     char name[STRAIT_P_NAME_BYTES];
-    int cpu; /* the one it is pinned to, or -1 */
     pthread_t handle;
-    bool joined; /* whoever joins it writes */
-    /* the thread writes; others read them once it is online */
+    pid_t process; /* whose thread it is */
+    /* whoever joins it writes */
+    bool joined;
+    /* the thread writes, before it is online; then anybody may read */
     int32_t number; /* the kernel's */
-    int error;
-    uint32_t life; /* enum strait_p_life; the thread writes, starter and joiner sleep on it */
+    int cpu;        /* the only one that it was given, or -1 */
+    int error;      /* STRAIT_P_REFUSED: why */
+    /* the thread writes, starter and joiner sleep on it */
+    uint32_t life; /* enum strait_p_life */
 };
 
 /* Starts a thread and returns when it is online. 0, or -errno and there is none: -EAGAIN, -ENOMEM,
- * -EINVAL (a stack that is too small), -EPERM, or what set_up returned. Asynchronous signals are
- * blocked in it. Any thread; blocks for the start and set_up. */
+ * -EINVAL (name, class, niceness; a stack that is too small), -EPERM and others where CPUs or
+ * scheduling were refused, or what set_up returned; -EINTR if that ended the thread. Asynchronous
+ * signals are blocked in it. Any thread; blocks for the start and set_up. */
 int strait_p_thread_start(struct strait_p_thread *thread,
                           const struct strait_p_thread_options *options);
 
-/* Waits until the thread is gone, its thread-exit destructors included. 0 or -ETIMEDOUT, and then
- * it can be joined again. One thread at a time; blocks until the deadline at most. */
+/* Waits until the thread is gone, its thread-exit destructors included. 0; -ETIMEDOUT, and then it
+ * can be joined again; -EDEADLK: the thread itself; -EOWNERDEAD: a fork's child. One thread at a
+ * time; blocks until the deadline at most. */
 int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline);
+
+/* Is this a fork's child, which has no such thread? Any thread; costs a system call. */
+bool strait_p_thread_inherited(const struct strait_p_thread *thread);
 
 /* How far it has come. Any thread. */
 enum strait_p_life strait_p_thread_life(const struct strait_p_thread *thread);

@@ -10,6 +10,7 @@
 #include "strait/sync.h"
 
 #include "pool/reports.h"
+#include "extra/timers.c" /* of the header above */
 #include "pool/taskring.h"
 
 #define SLOTS 2

@@ -1,16 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * isolate: all that belongs to one worker alone: its heap with a limit, its microtask queue, its
- * timers, its message loop, its start-up data and its port to the parent.
+ * isolate: what Node gives a worker: a heap with a limit, microtasks, timers, a message loop.
  *
- * Every call here is for the isolate's own worker thread only, except strait_isolate_current and
- * strait_isolate_stopping, and none blocks but strait_isolate_run. A STRAIT_CHECKED build ends the
- * program where another thread uses an isolate, and says which.
+ * How to use it
+ *   1. strait_isolate_create, with a message handler, or with an entry that calls
+ *      strait_isolate_run or a loop of its own.
+ *   2. Spawn a worker whose entry is strait_isolate_main and whose data is the isolate:
+ *        struct strait_worker_options options = {.entry = strait_isolate_main, .data = isolate};
+ *   3. Look at strait_isolate_usage, if you like, from any thread, while the worker runs and after.
+ *   4. strait_worker_join, strait_worker_destroy, then strait_isolate_destroy.
+ * An entry of yours may call strait_isolate_main itself: it runs the isolate on the calling thread
+ * and returns when that is done. A thread that is no worker may do so, with any port.
+ *
+ * Who may call what at the same time, of one isolate (x: the caller excludes the two; -: needs no
+ * care)
+ *
+ *                                the isolate's thread | usage | destroy
+ *   main, and all calls in it    one thread alone     | -     | x
+ *   usage                        -                    | -     | x
+ *
+ * "In it" are all calls with an isolate but create, usage and destroy: they are for the thread that
+ * runs strait_isolate_main, until that returns, and none blocks but strait_isolate_run. A
+ * STRAIT_CHECKED build ends the program where another thread uses an isolate, and says which.
  */
 #ifndef STRAIT_ISOLATE_H
 #define STRAIT_ISOLATE_H
 
-#include "strait/port.h"
+#include "strait/worker.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,24 +34,64 @@ extern "C" {
 
 struct strait_isolate;
 
-/* The calling worker's isolate; NULL on a thread that strait did not spawn. */
+/* Handles one message, a copy that is valid during the call. It may receive the next ones by
+ * itself, or close the port, but not give it away. Not 0: ends the loop. */
+typedef int strait_message_fn(struct strait_isolate *isolate, const void *message, void *context);
+
+/* What an isolate runs; its result is that of strait_isolate_main. */
+typedef int strait_isolate_fn(struct strait_isolate *isolate);
+
+struct strait_isolate_options {
+    size_t size;                /* sizeof this struct, or 0 */
+    strait_isolate_fn *entry;   /* NULL: strait_isolate_run with `message` and `context` */
+    strait_message_fn *message; /* NULL: there is an entry */
+    void *context;              /* passed to `message` */
+    void *data;                 /* start-up data: see strait_isolate_data */
+    size_t heap_limit;          /* bytes; 0: none */
+    size_t budget;              /* messages between two looks at the timers; 0: STRAIT_BUDGET */
+    size_t microtask_limit;     /* microtasks in one round; 0: until none is left */
+};
+
+/* ---- its life ---- */
+
+/* -EINVAL: options; -ENOMEM. Any thread; does not block. */
+STRAIT_API int strait_isolate_create(struct strait_isolate **isolate,
+                                     const struct strait_isolate_options *options);
+
+/* A strait_entry_fn whose data is the isolate: makes it the calling thread's, with `port` for its
+ * port, runs its entry or its message loop, then the microtasks that are left (unless the worker is
+ * to stop), frees its heap, and returns what the entry or the loop returned. If the entry ends its
+ * thread, the heap is freed all the same. Once for each isolate: -EINVAL if it has run or runs, or
+ * if the thread runs another. -ENOMEM. Blocks as the entry or the loop does. */
+STRAIT_API int strait_isolate_main(struct strait_port *port, void *isolate);
+
+/* Frees an isolate that does not run. NULL is ignored. Any thread; does not block. */
+STRAIT_API void strait_isolate_destroy(struct strait_isolate *isolate);
+
+/* The calling thread's isolate; NULL on a thread that runs none. Any thread. */
 STRAIT_API struct strait_isolate *strait_isolate_current(void);
 
-/* The port to the parent. */
+/* The port that strait_isolate_main was given: of a worker, the one to its parent. */
 STRAIT_API struct strait_port *strait_isolate_port(struct strait_isolate *isolate);
 
-/* The start-up data: the isolate's copy if the options gave a data_size, the pointer itself if not.
- */
+/* The start-up data of its options. */
 STRAIT_API void *strait_isolate_data(struct strait_isolate *isolate);
 
-/* Has the parent asked the worker to stop? For long computations; costs one load. Any thread that
- * works for the worker, until it has ended. */
-STRAIT_API bool strait_isolate_stopping(const struct strait_isolate *isolate);
+/* ---- messages ---- */
 
-/* ---- heap: freed as a whole when the worker exits, so that nothing in it can leak ----
+/* The isolate's loop: takes a message, handles it, runs the microtasks, and again; after `budget`
+ * messages (an option), or when there are none, it runs the timers that are due; sleeps when there
+ * is nothing to do. Returns 0 when the parent has closed its sender and all is handled, -ECANCELED
+ * when the worker was asked to stop, what a handler returned if it was not 0, -EDEADLK if called
+ * from a handler, a timer or a microtask. Timers that are armed then are not waited for; another
+ * strait_isolate_run would go on with them. */
+STRAIT_API int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle,
+                                  void *context);
+
+/* ---- heap: freed as a whole at the end, so that nothing in it can leak ----
  *
- * The first time that the limit refuses something, the parent gets a STRAIT_HEAP_LIMIT event. The
- * worker goes on.
+ * The first time that the limit refuses something, the parent is warned (strait_worker_warn, code
+ * -ENOMEM). The worker goes on.
  */
 
 /* `bytes` of memory aligned for anything, NULL past the heap's limit or for 0 bytes. */
@@ -55,18 +111,13 @@ STRAIT_API size_t strait_heap_used(struct strait_isolate *isolate);
 
 typedef void strait_microtask_fn(struct strait_isolate *isolate, void *argument);
 
-/* Queues a call to be made when the running handler (or timer, task or microtask) has returned,
- * before the next message is taken. Microtasks run in order, until none is left; what they queue
- * runs in the same round. If the worker's options give a microtask_limit, a round ends after as
- * many: the rest runs, first, in the round after the next message or timer, or at once if there is
- * nothing else to do. -ENOMEM: the heap's limit. */
+/* Queues a call to be made when the running handler (or timer or microtask) has returned, before
+ * the next message is taken. Microtasks run in order, until none is left; what they queue runs in
+ * the same round. If the options give a microtask_limit, a round ends after as many: the rest runs,
+ * first, in the round after the next message or timer, or at once if there is nothing else to do.
+ * -ENOMEM: the heap's limit. */
 STRAIT_API int strait_microtask(struct strait_isolate *isolate, strait_microtask_fn *run,
                                 void *argument);
-
-/* Runs a round of microtasks: for the callbacks of a loop of the worker's own, after each that may
- * have queued some. 0; 1: microtask_limit left some; -EDEADLK: from inside a handler, timer or
- * microtask. */
-STRAIT_API int strait_isolate_settle(struct strait_isolate *isolate);
 
 /* ---- timers: run by strait_isolate_run ---- */
 
@@ -106,24 +157,29 @@ STRAIT_API int strait_timer_start(struct strait_isolate *isolate, struct strait_
 /* Disarms a timer: it is not called any more. One that is not armed is ignored. */
 STRAIT_API void strait_timer_stop(struct strait_isolate *isolate, struct strait_timer *timer);
 
-/* ---- messages ---- */
+/* ---- usage ---- */
 
-/* Handles one message. It lies in the channel: copy what you keep. Not 0: ends the loop. While the
- * loop runs, the port's receiver is the loop's: to receive from it says -EDEADLK, to close it ends
- * the loop. */
-typedef int strait_message_fn(struct strait_isolate *isolate, const void *message, void *context);
+/* What an isolate has done so far. The time since its main began is idle or active. */
+struct strait_usage {
+    int64_t online_ns;   /* until now, or its end */
+    int64_t idle_ns;     /* of it: waiting, in its loop or in a blocking call of this library */
+    uint64_t messages;   /* handled by its loop or strait_isolate_dispatch */
+    uint64_t microtasks; /* run; brought up to date after each round */
+    uint64_t timers;     /* run */
+    size_t heap_used;    /* bytes, as strait_heap_used has it */
+    size_t heap_highest; /* the most that it was */
+};
 
-/* How many messages or events are handled in one go where no other number is given. */
-#define STRAIT_BUDGET 256
+/* Fills in what the isolate has done so far, without disturbing it, whatever it is at. A wait that
+ * goes on counts as idle until now, one that has ended until the worker last read the clock in it:
+ * some half a microsecond before the end where it spun, in spin mode a few. So much of each wait
+ * counts as active, and idle_ns can be that much less than it was a moment ago; it is never more
+ * than online_ns. All zero before its main. Any thread, until the isolate is destroyed; does not
+ * block. */
+STRAIT_API void strait_isolate_usage(const struct strait_isolate *isolate,
+                                     struct strait_usage *usage);
 
-/* The isolate's loop: takes a message, handles it, runs the microtasks, and again; after `budget`
- * messages (an option of the worker's; STRAIT_BUDGET), or when there are none, it runs the timers
- * that are due; sleeps when there is nothing to do. Returns 0 when the parent has closed its sender
- * and all is handled, -ECANCELED when the worker was asked to stop, what a handler returned if it
- * was not 0, -EDEADLK if called from a handler, a timer or a microtask. Timers that are armed then
- * are not waited for; another strait_isolate_run would go on with them. */
-STRAIT_API int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle,
-                                  void *context);
+/* ---- advanced: a loop of the worker's own ---- */
 
 /* For a worker with a loop of its own, which watches strait_receiver_fd of the isolate's port (its
  * to_worker.receiver is STRAIT_WAIT_FD), level-triggered: runs the microtasks that were left, then
@@ -143,18 +199,18 @@ STRAIT_API ptrdiff_t strait_isolate_dispatch(struct strait_isolate *isolate,
 /* What the last handler returned that was not 0, called by strait_isolate_dispatch; 0: none. */
 STRAIT_API int strait_isolate_result(const struct strait_isolate *isolate);
 
-/* For a loop of the worker's own, too: it is about to sleep (true), it has woken up (false). What
- * lies between is idle time, see strait_worker_usage. Costs a reading of the clock. */
+/* Runs a round of microtasks: for the other callbacks of that loop, after each that may have queued
+ * some. 0; 1: microtask_limit left some; -EDEADLK: from inside a handler, timer or microtask. */
+STRAIT_API int strait_isolate_settle(struct strait_isolate *isolate);
+
+/* That loop is about to sleep (true), it has woken up (false). What lies between is idle time, see
+ * strait_isolate_usage. Costs a reading of the clock. */
 STRAIT_API void strait_isolate_idle(struct strait_isolate *isolate, bool idle);
 
 /* As strait_isolate_idle(isolate, false), for a loop that is told only later when it woke up: at
  * `time`, on CLOCK_MONOTONIC in nanoseconds, not before it fell asleep. Without effect if it has
  * woken up already. */
 STRAIT_API void strait_isolate_woke(struct strait_isolate *isolate, int64_t time);
-
-/* Says what went wrong, for the error event that the parent sees before the worker's exit. The
- * first call counts. `text` must outlive the worker (a literal, say) or be NULL. */
-STRAIT_API void strait_isolate_fail(struct strait_isolate *isolate, int code, const char *text);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* placement: on which CPUs a thread runs, and in which scheduling class. */
+#ifndef STRAIT_PLACEMENT_H
+#define STRAIT_PLACEMENT_H
+
+enum strait_pin {
+    STRAIT_PIN_CHOOSE = 0, /* the process's CPUs in turn, but the one where the parent runs: a
+                              thread of each core first, and those near the parent. Where the kernel
+                              refuses, the thread runs unpinned, and its status says so */
+    STRAIT_PIN_CPU,        /* the CPU named by `cpu`, or no thread */
+    STRAIT_PIN_NONE,       /* any of the process's CPUs, at any time */
+    STRAIT_PIN_SET,        /* any of the `cpu_count` CPUs in `cpus`, or no thread */
+};
+
+/* The scheduling class. Lowering it needs no privilege. */
+enum strait_schedule {
+    STRAIT_SCHEDULE_DEFAULT = 0, /* worker: the parent's; pool: see strait_pool_options */
+    STRAIT_SCHEDULE_NORMAL,      /* SCHED_OTHER */
+    STRAIT_SCHEDULE_BATCH,       /* SCHED_BATCH: full share, but does not preempt when it wakes */
+    STRAIT_SCHEDULE_IDLE,        /* SCHED_IDLE: runs in what others leave, yields at once */
+};
+
+#endif /* STRAIT_PLACEMENT_H */

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The extras in one translation unit, each of them on the core's public API alone. To vendor them,
+ * compile this file besides src/strait.c:
+ *
+ *   cc app.c src/strait.c src/extra/strait_extra.c -Iinclude $(pkg-config --cflags --libs ck)
+ *     -pthread
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "broadcast.c"
+#include "heap.c"
+#include "timers.c"
+#include "isolate.c"

@@ -1303,51 +1303,6 @@ static void another_thread_can_become_the_parent(void **state)
     assert_no_faults();
 }
 
-/* To the last byte: what is inlined is found again, too. */
-static void a_resumed_receiver_is_as_before(void **state)
-{
-    (void)state;
-    struct strait_port a;
-    struct strait_port b;
-    struct strait_receiver held;
-    struct strait_receiver before;
-    assert_returns(strait_port_pair(&a, &b, NULL), 0);
-    memcpy(&before, &b.receiver, sizeof(before));
-    strait_receiver_hold(&b.receiver, &held);
-    assert_memory_not_equal(&before, &b.receiver, sizeof(before));
-    strait_receiver_resume(&b.receiver, &held);
-    assert_memory_equal(&before, &b.receiver, sizeof(before));
-    strait_port_close(&a);
-    strait_port_close(&b);
-}
-
-static void a_held_receiver_can_be_closed(void **state)
-{
-    (void)state;
-    struct parcels parcels = {0};
-    struct strait_port_options options = parcel_options(&parcels, 4);
-    struct strait_port a;
-    struct strait_port b;
-    struct strait_receiver held;
-    struct strait_span span;
-    uint64_t number = 0;
-    assert_returns(strait_port_pair(&a, &b, &options), 0);
-    send_numbers(&a, 1, 3);
-    strait_receiver_hold(&b.receiver, &held);
-    assert_returns(strait_peek(&held, 1, &span), 1);
-    strait_receiver_close(&b.receiver);
-    assert_returns(strait_try_receive(&b.receiver, &number, 1), -EPIPE);
-    strait_release(&held, &span);
-    strait_receiver_resume(&b.receiver, &held);
-    assert_returns(strait_try_receive(&b.receiver, &number, 1), -EPIPE);
-    strait_receiver_hold(&b.receiver, &held);
-    assert_returns(strait_peek(&held, 1, &span), -EPIPE);
-    strait_receiver_resume(&b.receiver, &held);
-    strait_port_close(&a);
-    strait_port_close(&b);
-    assert_int_equal(parcels.forth_sum, 2 + 3);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1385,8 +1340,6 @@ int main(void)
         life_test(a_channel_of_many_senders_is_waited_for),
         life_test(an_event_callback_may_receive_the_next_message),
         life_test(another_thread_can_become_the_parent),
-        life_test(a_resumed_receiver_is_as_before),
-        life_test(a_held_receiver_can_be_closed),
     };
     watchdog_start();
     return cmocka_run_group_tests_name("port", tests, NULL, NULL);

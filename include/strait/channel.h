@@ -194,10 +194,6 @@ STRAIT_API void strait_p_check_owner(struct strait_p_handle *handle, const char 
 #define STRAIT_P_CHECK_SENDER(SENDER) ((void)0)
 #endif
 
-#ifndef STRAIT_P_SEEN
-#define STRAIT_P_SEEN(p) 0
-#endif
-
 /* Out of line: -EPIPE if the sending side is closed and nothing is left, -EAGAIN if not. */
 STRAIT_API ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver);
 
@@ -212,7 +208,6 @@ STRAIT_API int strait_p_receiver_park(struct strait_receiver *receiver, int64_t 
 static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
                                         size_t n)
 {
-    const size_t size = STRAIT_P_SEEN(messages);
     struct strait_p_handle *handle = &sender->handle;
     struct strait_p_event_count *peer = &handle->channel->receiver;
     size_t sent;
@@ -221,7 +216,7 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
         return -EPIPE;
     }
     if (STRAIT_LIKELY(sender->direct)) {
-        sent = strait_spsc_send(sender->direct, messages, n, size);
+        sent = strait_spsc_send(sender->direct, messages, n, 0);
         if (STRAIT_LIKELY(sent)) {
             strait_p_notify(peer, false);
         }
@@ -240,13 +235,12 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
 static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
                                            size_t n)
 {
-    const size_t size = STRAIT_P_SEEN(messages);
     struct strait_p_handle *handle = &receiver->handle;
     struct strait_p_event_count *peer = &handle->channel->sender;
     size_t received;
     STRAIT_P_CHECK_RECEIVER(receiver);
     if (STRAIT_LIKELY(receiver->direct)) {
-        received = strait_spsc_receive(receiver->direct, messages, n, size);
+        received = strait_spsc_receive(receiver->direct, messages, n, 0);
         if (STRAIT_LIKELY(received)) {
             strait_p_notify(peer, false);
         }
@@ -394,13 +388,6 @@ STRAIT_API void strait_receiver_cancel_on(struct strait_receiver *receiver, cons
 
 /* Wakes whoever waits on either side, to look again. Any thread; does not block. */
 STRAIT_API void strait_channel_wake(struct strait_channel *channel);
-
-/* For a loop that hands messages to handlers as they lie in the channel: moves the right to receive
- * to *held, and back; meanwhile whoever receives through `receiver` gets -EDEADLK. */
-STRAIT_API void strait_receiver_hold(struct strait_receiver *receiver,
-                                     struct strait_receiver *held);
-STRAIT_API void strait_receiver_resume(struct strait_receiver *receiver,
-                                       const struct strait_receiver *held);
 
 /* ---- a block of the caller's, or of several processes ---- */
 

@@ -690,7 +690,8 @@ static void the_end_of_a_thread_is_told(void **state)
     (void)state;
     strait_entry_fn *const entries[] = {exits_entry, cancelled_entry, cancelled_asleep_entry};
     struct census before = census_take();
-    for (size_t i = 0; i < 3; i++) {
+    size_t count = TEST_ASAN ? 1 : 3; /* it does not follow a cancellation up the stack */
+    for (size_t i = 0; i < count; i++) {
         struct event_log log;
         struct strait_worker_options options = logged(&log, entries[i]);
         options.to_worker.receiver = STRAIT_WAIT_FD;
@@ -707,6 +708,7 @@ static void the_end_of_a_thread_is_told(void **state)
     struct event_log log;
     struct strait_worker_options options = logged(&log, three_entry);
     options.fini = exits_in_fini; /* after the entry has returned */
+    ended = 0;
     events_of(&log, &options);
     assert_string_equal(log.events, "omx");
     assert_int_equal(log.exit.reason, STRAIT_EXIT_RETURNED);

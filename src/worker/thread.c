@@ -191,8 +191,8 @@ int strait_p_thread_start(struct strait_p_thread *thread,
 
 /* ---- joining ---- */
 
-/* glibc has had this since 2.31. The thread sanitizer of gcc 12 and clang 14 does not know it. */
-#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
+/* glibc has had it since 2.31. The thread sanitizers of gcc 12 and clang 14 do not know it. */
+#if defined(__GLIBC__) && !defined(STRAIT_SYNC_C11)
 #if __GLIBC_PREREQ(2, 31)
 #define HAS_CLOCKJOIN 1
 #endif
@@ -200,7 +200,6 @@ int strait_p_thread_start(struct strait_p_thread *thread,
 
 static struct timespec join_time(int64_t ns)
 {
-    ns = ns > 0 ? ns : 0;
     struct timespec t = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
     return t;
 }
@@ -208,16 +207,18 @@ static struct timespec join_time(int64_t ns)
 /* -ETIMEDOUT at the deadline, or before. */
 static int join_until(pthread_t handle, int64_t deadline)
 {
+    deadline = deadline > 0 ? deadline : 0;
 #ifdef HAS_CLOCKJOIN
     struct timespec until = join_time(deadline);
     return -pthread_clockjoin_np(handle, NULL, CLOCK_MONOTONIC, &until);
 #else
-    /* On the clock that can be set: when that is done, this returns too early or too late. */
-    struct timespec real;
-    clock_gettime(CLOCK_REALTIME, &real);
+    /* On the clock that people set: whoever sets it forward makes it end before, and join again;
+     * backward, later. */
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t real = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     int64_t left = deadline - strait_now();
-    int64_t now = (int64_t)real.tv_sec * 1000000000 + real.tv_nsec;
-    struct timespec until = join_time(left < STRAIT_FOREVER - now ? now + left : STRAIT_FOREVER);
+    struct timespec until = join_time(left < STRAIT_FOREVER - real ? real + left : STRAIT_FOREVER);
     return -pthread_timedjoin_np(handle, NULL, &until);
 #endif
 }

@@ -492,6 +492,27 @@ static void a_worker_fails_cleanly(void **state)
     fail_everything(&expected);
 }
 
+static void what_was_not_asked_for_is_done_without(void **state)
+{
+    (void)state;
+    static const enum function functions[] = {SCHED_SETAFFINITY, PTHREAD_SETNAME};
+    static const enum strait_pin pins[] = {STRAIT_PIN_CHOOSE, STRAIT_PIN_NONE};
+    for (size_t i = 0; i < 4; i++) {
+        struct strait_status status;
+        struct strait_worker_options options = {.entry = nothing, .pin = pins[i % 2]};
+        struct strait_worker *worker = NULL;
+        atomic_store(&hits, 0);
+        atomic_store(&failing, (int)functions[i / 2]);
+        atomic_store(&countdown, 1);
+        assert_returns(strait_worker_spawn(&worker, &options), 0);
+        assert_int_equal(atomic_load(&hits), 1);
+        strait_worker_status(worker, &status);
+        assert_true(i >= 2 || status.cpu == -1); /* where it is not pinned, it says so */
+        assert_string_equal(status.name, "strait");
+        join_and_destroy(worker);
+    }
+}
+
 static void a_pool_fails_cleanly(void **state)
 {
     (void)state;
@@ -1037,6 +1058,7 @@ int main(int argc, char **argv)
         life_test(a_channel_fails_cleanly),
         life_test(a_port_pair_fails_cleanly),
         life_test(a_worker_fails_cleanly),
+        life_test(what_was_not_asked_for_is_done_without),
         life_test(a_pool_fails_cleanly),
         life_test(a_heap_survives_the_lack_of_memory),
         life_test(an_isolate_says_that_there_is_no_memory),

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "strait.h"
+#include "strait/extra/isolate.h"
 
 #define UNSEEN __attribute__((no_instrument_function))
 
@@ -213,8 +214,12 @@ UNSEEN static int handle(struct strait_isolate *isolate, const void *message, vo
 
 UNSEEN static void walk_worker(void)
 {
+    struct strait_isolate_options inner = {.message = handle};
+    struct strait_isolate *isolate;
+    must(strait_isolate_create(&isolate, &inner) == 0, "create");
     struct strait_worker_options options = {
-        .message = handle,
+        .entry = strait_isolate_main,
+        .data = isolate,
         .to_worker = {.capacity = 64, .message_size = sizeof(uint64_t)},
         .to_parent = {.capacity = 64, .message_size = sizeof(uint64_t)}};
     struct strait_worker *worker;
@@ -234,6 +239,7 @@ UNSEEN static void walk_worker(void)
     must(strait_worker_join(worker, STRAIT_FOREVER) == 0, "join");
     end("close");
     strait_worker_destroy(worker);
+    strait_isolate_destroy(isolate);
 }
 
 /* ---- a task ---- */

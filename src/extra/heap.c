@@ -77,7 +77,7 @@ void strait_p_heap_release(struct strait_p_heap *heap)
     memset(heap->free, 0, sizeof(heap->free));
     heap->bump = NULL;
     heap->bump_end = NULL;
-    heap_set_used(heap, 0);
+    strait_word_store_relaxed(&heap->used, 0);
 }
 
 /* What is left of the old region is given up: less than one small block. */

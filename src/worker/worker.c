@@ -88,7 +88,7 @@ void strait_worker_warn(int code, const char *text)
 {
     if (own_worker && !own_worker->warning.said) {
         say_word(&own_worker->warning, code, text);
-        strait_channel_wake(own_worker->to_parent);
+        strait_p_wake(&own_worker->to_parent->receiver);
     }
 }
 
@@ -135,7 +135,8 @@ static void worker_ended(void *argument)
     /* worker.end: pairs with worker.ended; the exit record, and all that the worker did */
     strait_store_release(&worker->ended, 1);
     strait_port_close(&worker->port);
-    strait_channel_wake(worker->to_parent); /* the entry may have closed its port long before */
+    /* the entry may have closed its port long before */
+    strait_p_wake(&worker->to_parent->receiver);
 }
 
 /* ---- spawn ---- */
@@ -284,7 +285,7 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
         worker_free(worker);
         return error;
     }
-    strait_channel_wake(worker->to_parent); /* the online event waits for its dispatch */
+    strait_p_wake(&worker->to_parent->receiver); /* the online event waits for its dispatch */
     *out = worker;
     return 0;
 }
@@ -376,7 +377,7 @@ static bool tell_end(struct strait_worker *worker)
     }
     bool ended_now = has_ended(worker);
     if (ended_now && !ended_before) {
-        strait_channel_wake(worker->to_parent); /* there is more to tell than the next event */
+        strait_p_wake(&worker->to_parent->receiver); /* more to tell than the next event */
     }
     if (warning_untold(worker)) {
         return tell_warning(worker);

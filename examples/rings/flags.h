@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * flags: one sender, one receiver; a ring to start your own from (see bench/README.md).
+ * flags: one sender, one receiver; a ring to start your own from (see CONTRIBUTING.md).
  *
  * Algorithm: no index is shared. A flag for each slot says whose turn it is, after FastForward
  * (Giacomoni, Moseley, Vachharajani, 2008), where the message itself is the flag.

@@ -19,6 +19,12 @@ static struct strait_channel closed_channel = {
     .sender = {.word = STRAIT_P_CLOSED, .fd = -1},
 };
 
+static bool closed_has_message(void *ring)
+{
+    (void)ring;
+    return false;
+}
+
 static size_t closed_span(void *ring, size_t n, struct strait_span *span)
 {
     (void)ring, (void)n;
@@ -41,6 +47,7 @@ static size_t closed_receive(void *ring, void *messages, size_t n)
 static const struct strait_variant closed_variant = {
     .name = "closed",
     .senders = STRAIT_SENDERS_ANY,
+    .has_message = closed_has_message,
     .reserve = closed_span,
     .commit = closed_done,
     .peek = closed_span,
@@ -48,18 +55,18 @@ static const struct strait_variant closed_variant = {
     .try_receive = closed_receive,
 };
 
+/* Or never opened: all zero. */
+static bool handle_closed(const struct strait_p_handle *handle)
+{
+    return !handle->channel || handle->channel == &closed_channel;
+}
+
 static void handle_close(struct strait_p_handle *handle)
 {
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
     handle->owner = 0;
     handle->threads = NULL;
-}
-
-/* Or never opened: all zero. */
-static bool handle_closed(const struct strait_p_handle *handle)
-{
-    return !handle->channel || handle->channel == &closed_channel;
 }
 
 /* ---- who has a handle ---- */
@@ -195,19 +202,6 @@ static int count_sender(struct strait_channel *channel)
     return 0;
 }
 
-/* True for the last one. */
-static bool uncount_sender(struct strait_channel *channel)
-{
-    uint32_t open = strait_load_relaxed(&channel->open_senders);
-    uint32_t left;
-    do {
-        left = open == 1 ? SENDERS_CLOSED : open - 1;
-        /* senders.close: pairs with senders.open, senders.close; what the other senders sent;
-         * without it the last one closes before a message of another can be seen */
-    } while (!strait_cas_acq_rel(&channel->open_senders, &open, left));
-    return left == SENDERS_CLOSED;
-}
-
 int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel)
 {
     struct strait_p_handle *handle = &sender->handle;
@@ -258,7 +252,14 @@ void strait_sender_close(struct strait_sender *sender)
     handle.variant->detach(sender->end);
     handle_close(&sender->handle);
     sender->direct = NULL;
-    if (uncount_sender(handle.channel)) {
+    uint32_t open = strait_load_relaxed(&handle.channel->open_senders);
+    uint32_t left;
+    do {
+        left = open == 1 ? SENDERS_CLOSED : open - 1;
+        /* senders.close: pairs with senders.open, senders.close; what the other senders sent;
+         * without it the last one closes before a message of another can be seen */
+    } while (!strait_cas_acq_rel(&handle.channel->open_senders, &open, left));
+    if (left == SENDERS_CLOSED) {
         strait_p_event_close(&handle.channel->sender);
         strait_p_notify(&handle.channel->receiver, handle.fenced);
     }
@@ -288,8 +289,7 @@ static bool sender_ready(void *side)
 static bool receiver_ready(void *side)
 {
     struct strait_receiver *receiver = side;
-    struct strait_span span;
-    return receiver->handle.variant->peek(receiver->ring, 1, &span) ||
+    return receiver->handle.variant->has_message(receiver->ring) ||
            strait_p_event_closed(&receiver->handle.channel->sender);
 }
 
@@ -354,11 +354,10 @@ int strait_p_receiver_park(struct strait_receiver *receiver, int64_t deadline)
 
 ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver)
 {
-    struct strait_span span;
     if (!strait_p_event_closed(&receiver->handle.channel->sender)) {
         return -EAGAIN;
     }
-    return receiver->handle.variant->peek(receiver->ring, 1, &span) ? -EAGAIN : -EPIPE;
+    return receiver->handle.variant->has_message(receiver->ring) ? -EAGAIN : -EPIPE;
 }
 
 int strait_send_wait(struct strait_sender *sender, int64_t deadline)
@@ -372,16 +371,15 @@ int strait_send_wait(struct strait_sender *sender, int64_t deadline)
 
 int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline)
 {
-    struct strait_span span;
-    for (;;) {
-        ptrdiff_t seen = strait_peek(receiver, 1, &span);
-        if (seen == -EAGAIN) {
-            seen = strait_p_receiver_park(receiver, deadline);
-        }
-        if (seen != 0) {
-            return seen > 0 ? 0 : (int)seen;
+    int error = 0;
+    STRAIT_P_CHECK_RECEIVER(receiver);
+    while (!error && !receiver->handle.variant->has_message(receiver->ring)) {
+        error = (int)strait_p_receive_nothing(receiver);
+        if (error == -EAGAIN) {
+            error = strait_p_receiver_park(receiver, deadline);
         }
     }
+    return error;
 }
 
 /* ---- event loops ---- */

@@ -207,8 +207,9 @@ void strait_p_cancel(struct strait_p_event_count *own, bool sole)
     }
 }
 
-static void ring_bell(struct strait_p_event_count *to)
+void strait_p_wake(struct strait_p_event_count *to)
 {
+    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
     if (to->fd >= 0) {
         strait_p_fd_raise(to->fd);
     } else {
@@ -216,17 +217,16 @@ static void ring_bell(struct strait_p_event_count *to)
     }
 }
 
+/* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
 void strait_p_wake_sleeper(struct strait_p_event_count *to)
 {
     if (update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP) & STRAIT_P_WAITING) {
-        ring_bell(to); /* else another waker was faster: one wake-up is enough */
+        if (to->fd >= 0) {
+            strait_p_fd_raise(to->fd);
+        } else {
+            strait_p_futex_wake(&to->word, INT_MAX, to->shared);
+        }
     }
-}
-
-void strait_p_wake(struct strait_p_event_count *to)
-{
-    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
-    ring_bell(to);
 }
 
 void strait_p_event_close(struct strait_p_event_count *own)

@@ -115,11 +115,6 @@ void strait_idle_keep(struct strait_idle *idle)
     own_idle = idle;
 }
 
-static int64_t idle_until(uint64_t word, int64_t now)
-{
-    return word & 1 ? now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
-}
-
 void strait_idle_note(int64_t now)
 {
     struct strait_idle *idle = own_idle;
@@ -133,12 +128,20 @@ void strait_idle_note(int64_t now)
     }
 }
 
-void strait_idle_over(void)
+/* The calling thread is idle no more, and has been until `now`. */
+static void idle_end(int64_t now)
 {
     struct strait_idle *idle = own_idle;
     if (idle && idle->word & 1) {
-        uint64_t total = (uint64_t)idle_until(idle->word, idle->seen);
+        uint64_t total = (uint64_t)now - (idle->word >> 1);
         strait_wide_store_relaxed(&idle->word, total << 1);
+    }
+}
+
+void strait_idle_over(void)
+{
+    if (own_idle) {
+        idle_end(own_idle->seen);
     }
 }
 
@@ -153,7 +156,7 @@ int64_t strait_idle_read(const struct strait_idle *idle, int64_t *now)
         *now = strait_now();
         word = strait_wide_load_relaxed(&idle->word);
     } while (word != before);
-    return idle_until(word, *now);
+    return word & 1 ? *now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
 }
 
 /* ---- waiting ---- */
@@ -221,19 +224,6 @@ static int spin(const struct strait_p_waiter *waiter, int64_t deadline, int64_t 
     }
 }
 
-/* After a wait that ended in a sleep. Waits that spinning would have covered: spin. Longer ones:
- * spin for less and less, soon not at all. */
-static uint32_t next_spin(uint32_t spin_ns, int64_t waited_ns)
-{
-    if (waited_ns > WAIT_LONG_NS) {
-        return spin_ns;
-    }
-    if (spin_ns > 0) {
-        return spin_ns / 4 < SPIN_MIN_NS ? 0 : spin_ns / 4;
-    }
-    return waited_ns < WAIT_SHORT_NS ? STRAIT_P_SPIN_NS : 0;
-}
-
 /* Once. In fd mode the fd stays readable after a wake-up, as a loop expects it. */
 static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
 {
@@ -274,9 +264,14 @@ int strait_p_park(const struct strait_p_waiter *waiter, int64_t deadline)
     strait_p_event_place(waiter->own, waiter->sole);
     result = sleep_once(waiter, deadline);
     int64_t end = strait_now();
-    strait_idle_note(end);
-    strait_idle_over();
-    strait_store_relaxed(waiter->spin_ns, next_spin(spin_ns, end - start));
+    idle_end(end);
+    /* A wait that a spin would have covered: spin the next time. A longer one: spin for less and
+     * less, soon not at all. */
+    if (end - start <= WAIT_LONG_NS) {
+        uint32_t less = spin_ns / 4 < SPIN_MIN_NS ? 0 : spin_ns / 4;
+        uint32_t first = end - start < WAIT_SHORT_NS ? STRAIT_P_SPIN_NS : 0;
+        strait_store_relaxed(waiter->spin_ns, spin_ns > 0 ? less : first);
+    }
     return result;
 }
 

@@ -160,9 +160,9 @@ static bool looks_away(void)
     return away;
 }
 
-static size_t spied_peek(void *ring, size_t n, struct strait_span *span)
+static bool spied_has_message(void *ring)
 {
-    return looks_away() ? 0 : strait_variant_at(channel->variant)->peek(ring, n, span);
+    return !looks_away() && strait_variant_at(channel->variant)->has_message(ring);
 }
 
 static bool spied_has_room(void *end)
@@ -173,7 +173,7 @@ static bool spied_has_room(void *end)
 static void spy(struct strait_p_handle *handle)
 {
     spied = *handle->variant;
-    spied.peek = spied_peek;
+    spied.has_message = spied_has_message;
     spied.has_room = spied_has_room;
     handle->variant = &spied;
     handle->spin_ns = 0; /* sleeps at once */

@@ -31,7 +31,7 @@ static const struct survivor equivalent[] = {
     {"spsc.attach", MODEL_ONLY_ACQUIRE},
     {"cells.claim", MODEL_ONLY_RELEASE},
     {"taskring.claim", MODEL_RELAXED},
-    {"signal.update", MODEL_ONLY_RELEASE},
+    {"event.update", MODEL_ONLY_RELEASE},
     {NULL, MODEL_RELAXED},
 };
 

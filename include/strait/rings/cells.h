@@ -240,6 +240,14 @@ static __attribute__((noinline, unused)) void strait_p_cells_gather(struct strai
     }
 }
 
+static inline bool strait_cells_has_message(struct strait_cells *ring)
+{
+    if (ring->known == 0) {
+        strait_p_cells_gather(ring, 1);
+    }
+    return ring->known > 0;
+}
+
 STRAIT_INLINE size_t strait_cells_peek(struct strait_cells *ring, size_t n,
                                        struct strait_span *span)
 {

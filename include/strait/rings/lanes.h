@@ -150,6 +150,11 @@ STRAIT_INLINE struct strait_spsc *strait_p_lanes_busy(struct strait_lanes *ring)
     return lane;
 }
 
+static inline bool strait_lanes_has_message(struct strait_lanes *ring)
+{
+    return strait_p_spsc_known(&strait_p_lanes_busy(ring)->receiver) > 0;
+}
+
 STRAIT_INLINE size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
                                        struct strait_span *span)
 {

@@ -22,7 +22,7 @@
  *   receiver.end is a tail of the past: the receiver has at least end - index messages
  *
  * Who may call what at the same time (x: needs the caller's exclusion)
- *                              reserve commit has_room | peek release | attach
+ *                              reserve commit has_room | peek release (1) | attach
  *   reserve, commit, has_room  x                       | yes          | -
  *   peek, release              yes                     | x            | yes
  *   attach, detach             of an end nobody sends through         | yes
@@ -126,7 +126,7 @@ static inline uint32_t strait_p_spsc_look_for_room(struct strait_spsc *ring)
     /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head;
      * without it the sender may overwrite a message that is still being read */
     own->end = strait_load_acquire(&ring->head) + own->capacity;
-    return strait_p_spsc_known(own);
+    return own->end - own->index;
 }
 
 static inline uint32_t strait_p_spsc_look(struct strait_spsc *ring)
@@ -135,7 +135,7 @@ static inline uint32_t strait_p_spsc_look(struct strait_spsc *ring)
     /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail; without it the
      * receiver may read a slot from before the message was written */
     own->end = strait_load_acquire(&ring->tail);
-    return strait_p_spsc_known(own);
+    return own->end - own->index;
 }
 
 /* Waits for more than a few (distance.h), and learns from what it brought. */
@@ -246,6 +246,11 @@ STRAIT_INLINE size_t strait_p_spsc_run(struct strait_spsc *ring,
 static inline bool strait_spsc_has_room(struct strait_spsc *ring)
 {
     return strait_p_spsc_known(&ring->sender) > 0 || strait_p_spsc_look_for_room(ring) > 0;
+}
+
+static inline bool strait_spsc_has_message(struct strait_spsc *ring)
+{
+    return strait_p_spsc_known(&ring->receiver) > 0 || strait_p_spsc_await(ring);
 }
 
 STRAIT_INLINE size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,

@@ -11,6 +11,7 @@
  *   end   *strait_<name>_attach(ring)             a sender's end, NULL when all are taken
  *   void   strait_<name>_detach(end)              gives it back
  *   bool   strait_<name>_has_room(end)            would a reserve succeed now?
+ *   bool   strait_<name>_has_message(ring)        would a peek?
  *   size_t strait_<name>_reserve(end, n, span)    room for up to n messages, in place
  *   void   strait_<name>_commit(end, span)        publishes all that was reserved
  *   size_t strait_<name>_peek(ring, n, span)      up to n messages, in place
@@ -83,6 +84,7 @@ struct strait_variant {
     void *(*attach)(void *ring);
     void (*detach)(void *end);
     bool (*has_room)(void *end);
+    bool (*has_message)(void *ring);
     size_t (*reserve)(void *end, size_t n, struct strait_span *span);
     void (*commit)(void *end, const struct strait_span *span);
     size_t (*try_send)(void *end, const void *messages, size_t n);
@@ -278,6 +280,8 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t by
                    return VARIANT##_attach((RING *)ring))                                          \
     STRAIT_P_THUNK(void, VARIANT##_v_detach, (void *end), VARIANT##_detach((END *)end))            \
     STRAIT_P_THUNK(bool, VARIANT##_v_has_room, (void *end), return VARIANT##_has_room((END *)end)) \
+    STRAIT_P_THUNK(bool, VARIANT##_v_has_message, (void *ring),                                    \
+                   return VARIANT##_has_message((RING *)ring))                                     \
     STRAIT_P_THUNK(size_t, VARIANT##_v_reserve, (void *end, size_t n, struct strait_span *span),   \
                    return VARIANT##_reserve((END *)end, n, span))                                  \
     STRAIT_P_THUNK(void, VARIANT##_v_commit, (void *end, const struct strait_span *span),          \
@@ -301,6 +305,7 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t by
                                    VARIANT##_v_attach,                                             \
                                    VARIANT##_v_detach,                                             \
                                    VARIANT##_v_has_room,                                           \
+                                   VARIANT##_v_has_message,                                        \
                                    VARIANT##_v_reserve,                                            \
                                    VARIANT##_v_commit,                                             \
                                    VARIANT##_v_send,                                               \

@@ -20,6 +20,7 @@ extern "C" {
 #define STRAIT_HISTOGRAM_STEPS (1u << STRAIT_HISTOGRAM_BITS) /* buckets in a power of two */
 #define STRAIT_HISTOGRAM_BUCKETS ((64 - STRAIT_HISTOGRAM_BITS + 1) * STRAIT_HISTOGRAM_STEPS)
 
+/* One thread writes it. */
 struct strait_histogram {
     uint64_t max; /* the longest, exactly */
     uint64_t counts[STRAIT_HISTOGRAM_BUCKETS];

@@ -59,7 +59,7 @@ static void membarrier_register(void)
     errno = saved;
 }
 
-bool strait_p_heavy_barrier_available(void)
+STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void)
 {
     pthread_once(&membarrier_once, membarrier_register);
     return membarrier_registered;
@@ -73,7 +73,7 @@ static void outlast_stores(void)
     }
 }
 
-void strait_p_heavy_barrier(bool fenced)
+STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced)
 {
     if (fenced) {
         /* event.prepare: pairs with event.fence, event.notify, pool.fence, pool.notify, pool.busy,
@@ -92,7 +92,8 @@ void strait_p_heavy_barrier(bool fenced)
 
 /* ---- futexes and eventfds ---- */
 
-int strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline, bool shared)
+STRAIT_PRIVATE int strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline,
+                                       bool shared)
 {
     int saved = errno;
     struct timespec until = to_timespec(deadline);
@@ -104,14 +105,14 @@ int strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline, bool s
     return timed_out ? -ETIMEDOUT : 0;
 }
 
-void strait_p_futex_wake(uint32_t *word, int sleepers, bool shared)
+STRAIT_PRIVATE void strait_p_futex_wake(uint32_t *word, int sleepers, bool shared)
 {
     int saved = errno;
     syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, sleepers, NULL, NULL, 0);
     errno = saved;
 }
 
-int strait_p_fd_open(int *fd)
+STRAIT_PRIVATE int strait_p_fd_open(int *fd)
 {
     int saved = errno;
     int opened = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -123,7 +124,7 @@ int strait_p_fd_open(int *fd)
     return error;
 }
 
-void strait_p_fd_close(int fd)
+STRAIT_PRIVATE void strait_p_fd_close(int fd)
 {
     if (fd >= 0) {
         int saved = errno;
@@ -132,7 +133,7 @@ void strait_p_fd_close(int fd)
     }
 }
 
-void strait_p_fd_raise(int fd)
+STRAIT_PRIVATE void strait_p_fd_raise(int fd)
 {
     int saved = errno;
     uint64_t one = 1;
@@ -142,7 +143,7 @@ void strait_p_fd_raise(int fd)
     errno = saved;
 }
 
-void strait_p_fd_clear(int fd)
+STRAIT_PRIVATE void strait_p_fd_clear(int fd)
 {
     int saved = errno;
     uint64_t count;
@@ -162,7 +163,8 @@ static void fd_wait(int fd, int64_t deadline)
 
 /* ---- the event count ---- */
 
-void strait_p_event_count_init(struct strait_p_event_count *event, int fd, bool shared)
+STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd,
+                                              bool shared)
 {
     memset(event, 0, sizeof(*event));
     event->fd = fd;
@@ -181,7 +183,7 @@ static uint32_t update(struct strait_p_event_count *event, uint32_t clear, uint3
     return word;
 }
 
-uint32_t strait_p_prepare(struct strait_p_event_count *own, bool fenced)
+STRAIT_PRIVATE uint32_t strait_p_prepare(struct strait_p_event_count *own, bool fenced)
 {
     if (own->fd >= 0) {
         strait_p_fd_clear(own->fd); /* before the look: what comes later leaves it readable */
@@ -191,7 +193,8 @@ uint32_t strait_p_prepare(struct strait_p_event_count *own, bool fenced)
     return announced;
 }
 
-void strait_p_commit(struct strait_p_event_count *own, uint32_t announced, int64_t deadline)
+STRAIT_PRIVATE void strait_p_commit(struct strait_p_event_count *own, uint32_t announced,
+                                    int64_t deadline)
 {
     if (own->fd >= 0) {
         fd_wait(own->fd, deadline);
@@ -200,14 +203,14 @@ void strait_p_commit(struct strait_p_event_count *own, uint32_t announced, int64
     }
 }
 
-void strait_p_cancel(struct strait_p_event_count *own, bool sole)
+STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
 {
     if (sole && strait_load_relaxed(&own->word) & STRAIT_P_WAITING) {
         update(own, STRAIT_P_WAITING, 0, 0);
     }
 }
 
-void strait_p_wake(struct strait_p_event_count *to)
+STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to)
 {
     update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
     if (to->fd >= 0) {
@@ -229,7 +232,7 @@ void strait_p_wake_sleeper(struct strait_p_event_count *to)
     }
 }
 
-void strait_p_event_close(struct strait_p_event_count *own)
+STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own)
 {
     update(own, 0, STRAIT_P_CLOSED, 0);
 }

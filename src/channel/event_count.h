@@ -41,25 +41,28 @@
 #ifndef STRAIT_EVENT_COUNT_H
 #define STRAIT_EVENT_COUNT_H
 
+#include "private.h"
 #include "strait/wait.h"
 
 /* `fd`: -1 to sleep on the word; it belongs to the caller. */
-void strait_p_event_count_init(struct strait_p_event_count *event, int fd, bool shared);
+STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd,
+                                              bool shared);
 
 /* The owner announces that it is about to sleep. Returns what commit takes. */
-uint32_t strait_p_prepare(struct strait_p_event_count *own, bool fenced);
+STRAIT_PRIVATE uint32_t strait_p_prepare(struct strait_p_event_count *own, bool fenced);
 
 /* The owner sleeps until it is woken, at most until the deadline. May return early. */
-void strait_p_commit(struct strait_p_event_count *own, uint32_t announced, int64_t deadline);
+STRAIT_PRIVATE void strait_p_commit(struct strait_p_event_count *own, uint32_t announced,
+                                    int64_t deadline);
 
 /* The owner does not sleep, or no longer. `sole`: nobody else sleeps on `own`. */
-void strait_p_cancel(struct strait_p_event_count *own, bool sole);
+STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole);
 
 /* Wakes the owner, whether it sleeps or not, to look again. Any thread. */
-void strait_p_wake(struct strait_p_event_count *to);
+STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to);
 
 /* Sets CLOSED in the word: the owner has closed its side. The caller notifies the other side. */
-void strait_p_event_close(struct strait_p_event_count *own);
+STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own);
 
 /* Everything that whoever closed the side did before is visible to the caller. */
 static inline bool strait_p_event_closed(const struct strait_p_event_count *event)
@@ -72,23 +75,24 @@ static inline bool strait_p_event_closed(const struct strait_p_event_count *even
 /* ---- what it stands on; none of it touches errno ---- */
 
 /* Registers the process for membarrier, once. False: use fences. */
-bool strait_p_heavy_barrier_available(void);
+STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void);
 
 /* The owner's barrier between announcing itself and looking again. */
-void strait_p_heavy_barrier(bool fenced);
+STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced);
 
 /* Sleeps while *word is `value`. 0: woken, or the word was another, or early; -ETIMEDOUT. */
-int strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline, bool shared);
-void strait_p_futex_wake(uint32_t *word, int sleepers, bool shared);
+STRAIT_PRIVATE int strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline,
+                                       bool shared);
+STRAIT_PRIVATE void strait_p_futex_wake(uint32_t *word, int sleepers, bool shared);
 
 /* Opens an eventfd. 0 or -errno, and then *fd is as it was. */
-int strait_p_fd_open(int *fd);
+STRAIT_PRIVATE int strait_p_fd_open(int *fd);
 
 /* -1 is ignored. */
-void strait_p_fd_close(int fd);
+STRAIT_PRIVATE void strait_p_fd_close(int fd);
 
 /* Makes an eventfd readable; unreadable. */
-void strait_p_fd_raise(int fd);
-void strait_p_fd_clear(int fd);
+STRAIT_PRIVATE void strait_p_fd_raise(int fd);
+STRAIT_PRIVATE void strait_p_fd_clear(int fd);
 
 #endif /* STRAIT_EVENT_COUNT_H */

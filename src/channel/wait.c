@@ -41,7 +41,7 @@ static uint32_t own_cpu(void)
 }
 
 /* Where several threads share the side, they have one CPU only while all of them say the same. */
-void strait_p_event_place(struct strait_p_event_count *own, bool sole)
+STRAIT_PRIVATE void strait_p_event_place(struct strait_p_event_count *own, bool sole)
 {
     uint32_t cpu = own_cpu();
     uint32_t before = strait_load_relaxed(&own->cpu);
@@ -65,21 +65,21 @@ static bool one_cpu(const struct strait_p_waiter *waiter)
 
 static __thread struct strait_p_berth *own_berth;
 
-void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel)
+STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel)
 {
     memset(berth, 0, sizeof(*berth));
     pthread_mutex_init(&berth->lock, NULL);
     berth->cancel = cancel;
 }
 
-struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth)
+STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth)
 {
     struct strait_p_berth *before = own_berth;
     own_berth = berth;
     return before;
 }
 
-void strait_p_berth_leave(void)
+STRAIT_PRIVATE void strait_p_berth_leave(void)
 {
     pthread_mutex_lock(&own_berth->lock);
     own_berth->event = NULL;
@@ -97,7 +97,7 @@ static void berth_note(struct strait_p_event_count *event)
     }
 }
 
-void strait_p_berth_wake(struct strait_p_berth *berth)
+STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth)
 {
     pthread_mutex_lock(&berth->lock);
     if (berth->event) {
@@ -243,7 +243,7 @@ static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
     return result;
 }
 
-int strait_p_park(const struct strait_p_waiter *waiter, int64_t deadline)
+STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t deadline)
 {
     int result = outcome(waiter, deadline);
     if (result != -EAGAIN) {
@@ -275,7 +275,7 @@ int strait_p_park(const struct strait_p_waiter *waiter, int64_t deadline)
     return result;
 }
 
-int strait_p_arm(const struct strait_p_waiter *waiter)
+STRAIT_PRIVATE int strait_p_arm(const struct strait_p_waiter *waiter)
 {
     strait_p_prepare(waiter->own, waiter->fenced);
     if (!waiter->ready(waiter->side)) {

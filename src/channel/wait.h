@@ -31,14 +31,14 @@ struct strait_p_waiter {
 /* Waits until there may be something to go on with. 0: look again, and wait again if there is
  * nothing; -ECANCELED; -ETIMEDOUT: there was nothing at the deadline. The waiter looks by itself
  * after a sleep, as that look is the one that takes what is there. */
-int strait_p_park(const struct strait_p_waiter *waiter, int64_t deadline);
+STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t deadline);
 
 /* For an event loop: has the fd become readable when there is something to go on with. 1: it is
  * unreadable until then; 0: there already is, and the fd is readable. */
-int strait_p_arm(const struct strait_p_waiter *waiter);
+STRAIT_PRIVATE int strait_p_arm(const struct strait_p_waiter *waiter);
 
 /* Tells the others where the calling thread can run. `sole`: nobody else has the side. */
-void strait_p_event_place(struct strait_p_event_count *own, bool sole);
+STRAIT_PRIVATE void strait_p_event_place(struct strait_p_event_count *own, bool sole);
 
 /* ---- berths: a thread whose waits another can end, whatever it waits for ---- */
 
@@ -52,16 +52,16 @@ struct strait_p_berth {
                                            whoever wakes it reads */
 };
 
-void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel);
+STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel);
 
 /* Makes it the calling thread's; NULL: it has none any more. Returns what was before. */
-struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth);
+STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth);
 
 /* The calling thread has none any more, and sleeps nowhere, though it was cancelled in its sleep.
  */
-void strait_p_berth_leave(void);
+STRAIT_PRIVATE void strait_p_berth_leave(void);
 
 /* Wakes the thread if it sleeps, to look at its flag. Any thread. */
-void strait_p_berth_wake(struct strait_p_berth *berth);
+STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth);
 
 #endif /* STRAIT_WAIT_PRIVATE_H */

@@ -203,12 +203,15 @@ UNSEEN static void walk_try_send(void)
 
 /* ---- a worker ---- */
 
+static atomic_bool handled;
+
 UNSEEN static int handle(struct strait_isolate *isolate, const void *message, void *context)
 {
     (void)isolate;
     (void)message;
     (void)context;
     record(NULL, "handler");
+    atomic_store(&handled, true);
     return 0;
 }
 
@@ -228,7 +231,7 @@ UNSEEN static void walk_worker(void)
     struct strait_port *port = strait_worker_port(worker);
     begin();
     must(strait_send(&port->sender, &message, 1, STRAIT_FOREVER) == 1, "send");
-    for (int i = 0; i < 20; i++) {
+    while (!atomic_load(&handled)) {
         nap();
     }
     end("handler");
@@ -269,9 +272,6 @@ UNSEEN static void walk_task(void)
     record(NULL, "submitted");
     struct pollfd ready = {.fd = strait_parent_fd(parent), .events = POLLIN};
     must(poll(&ready, 1, -1) == 1, "poll");
-    for (int i = 0; i < 20; i++) { /* the worker may look for more first */
-        nap();
-    }
     record(NULL, "readable");
     must(strait_parent_dispatch(parent, 0) == 1, "dispatch");
     end("task");

@@ -203,7 +203,7 @@ UNSEEN static void walk_try_send(void)
 
 /* ---- a worker ---- */
 
-static atomic_bool handled;
+static atomic_int handled; /* messages */
 
 UNSEEN static int handle(struct strait_isolate *isolate, const void *message, void *context)
 {
@@ -211,38 +211,71 @@ UNSEEN static int handle(struct strait_isolate *isolate, const void *message, vo
     (void)message;
     (void)context;
     record(NULL, "handler");
-    atomic_store(&handled, true);
+    atomic_fetch_add(&handled, 1);
     return 0;
 }
 
-UNSEEN static void walk_worker(void)
+/* Sends one message to a worker that sleeps, and waits until it is handled. */
+UNSEEN static void ask(struct strait_port *port)
 {
-    struct strait_isolate_options inner = {.message = handle};
-    struct strait_isolate *isolate;
-    must(strait_isolate_create(&isolate, &inner) == 0, "create");
+    uint64_t message = 1;
+    int before = atomic_load(&handled);
+    must(strait_send(&port->sender, &message, 1, STRAIT_FOREVER) == 1, "send");
+    while (atomic_load(&handled) == before) {
+        nap();
+    }
+}
+
+UNSEEN static struct strait_worker *spawn(strait_entry_fn *entry, void *data)
+{
     struct strait_worker_options options = {
-        .entry = strait_isolate_main,
-        .data = isolate,
+        .entry = entry,
+        .data = data,
         .to_worker = {.capacity = 64, .message_size = sizeof(uint64_t)},
         .to_parent = {.capacity = 64, .message_size = sizeof(uint64_t)}};
     struct strait_worker *worker;
-    uint64_t message = 1;
     must(strait_worker_spawn(&worker, &options) == 0, "spawn");
+    return worker;
+}
+
+/* The fifth time: by then the receiver has learnt that no more comes if it waits a little. */
+UNSEEN static void walk_handler(void)
+{
+    struct strait_isolate_options options = {.message = handle};
+    struct strait_isolate *isolate;
+    must(strait_isolate_create(&isolate, &options) == 0, "create");
+    struct strait_worker *worker = spawn(strait_isolate_main, isolate);
+    for (int i = 0; i < 4; i++) {
+        ask(strait_worker_port(worker));
+    }
+    begin();
+    ask(strait_worker_port(worker));
+    end("handler");
+    strait_worker_stop(worker);
+    must(strait_worker_join(worker, STRAIT_FOREVER) == 0, "join");
+    strait_worker_destroy(worker);
+    strait_isolate_destroy(isolate);
+}
+
+UNSEEN static int receive_all(struct strait_port *port, void *data)
+{
+    uint64_t message;
+    (void)data;
+    while (strait_receive(&port->receiver, &message, 1, STRAIT_FOREVER) == 1) {
+    }
+    return 0;
+}
+
+UNSEEN static void walk_close(void)
+{
+    struct strait_worker *worker = spawn(receive_all, NULL);
     struct strait_port *port = strait_worker_port(worker);
     begin();
-    must(strait_send(&port->sender, &message, 1, STRAIT_FOREVER) == 1, "send");
-    while (!atomic_load(&handled)) {
-        nap();
-    }
-    end("handler");
-    begin();
-    strait_sender_close(&port->sender);
-    strait_receiver_close(&port->receiver);
+    strait_port_close(port);
     record(NULL, "closed");
     must(strait_worker_join(worker, STRAIT_FOREVER) == 0, "join");
     end("close");
     strait_worker_destroy(worker);
-    strait_isolate_destroy(isolate);
 }
 
 /* ---- a task ---- */
@@ -284,7 +317,8 @@ int main(void)
 {
     walk_send();
     walk_try_send();
-    walk_worker();
+    walk_handler();
+    walk_close();
     walk_task();
     return 0;
 }

@@ -25,7 +25,7 @@
 #define STRAIT_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 /* For what must not become a call, however much of it there is: a message's way by name. */
-#define STRAIT_INLINE static inline __attribute__((always_inline))
+#define STRAIT_INLINE static inline __attribute__((always_inline, unused))
 
 /* Tells the compiler what it cannot see. */
 #define STRAIT_ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())

@@ -61,12 +61,15 @@ static bool handle_closed(const struct strait_p_handle *handle)
     return !handle->channel || handle->channel == &closed_channel;
 }
 
-static void handle_close(struct strait_p_handle *handle)
+/* Returns the channel that it was a side of; NULL: none, it was closed before. */
+static struct strait_channel *handle_close(struct strait_p_handle *handle)
 {
+    struct strait_channel *channel = handle->channel == &closed_channel ? NULL : handle->channel;
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
     handle->owner = 0;
     handle->threads = NULL;
+    return channel;
 }
 
 /* ---- who has a handle ---- */
@@ -245,36 +248,34 @@ int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel
 
 void strait_sender_close(struct strait_sender *sender)
 {
-    struct strait_p_handle handle = sender->handle;
-    if (handle_closed(&handle)) {
+    const struct strait_variant *variant = sender->handle.variant;
+    struct strait_channel *channel = handle_close(&sender->handle);
+    if (!channel) {
         return;
     }
-    handle.variant->detach(sender->end);
-    handle_close(&sender->handle);
     sender->direct = NULL;
-    uint32_t open = strait_load_relaxed(&handle.channel->open_senders);
+    variant->detach(sender->end);
+    uint32_t open = strait_load_relaxed(&channel->open_senders);
     uint32_t left;
     do {
         left = open == 1 ? SENDERS_CLOSED : open - 1;
         /* senders.close: pairs with senders.open, senders.close; what the other senders sent;
          * without it the last one closes before a message of another can be seen */
-    } while (!strait_cas_acq_rel(&handle.channel->open_senders, &open, left));
+    } while (!strait_cas_acq_rel(&channel->open_senders, &open, left));
     if (left == SENDERS_CLOSED) {
-        strait_p_event_close(&handle.channel->sender);
-        strait_p_notify(&handle.channel->receiver, handle.fenced);
+        strait_p_event_close(&channel->sender);
+        strait_p_notify(&channel->receiver, sender->handle.fenced);
     }
 }
 
 void strait_receiver_close(struct strait_receiver *receiver)
 {
-    struct strait_p_handle handle = receiver->handle;
-    if (handle_closed(&handle)) {
-        return;
+    struct strait_channel *channel = handle_close(&receiver->handle);
+    if (channel) {
+        receiver->direct = NULL;
+        strait_p_event_close(&channel->receiver);
+        strait_p_notify(&channel->sender, receiver->handle.fenced);
     }
-    handle_close(&receiver->handle);
-    receiver->direct = NULL;
-    strait_p_event_close(&handle.channel->receiver);
-    strait_p_notify(&handle.channel->sender, handle.fenced);
 }
 
 /* ---- wait ---- */

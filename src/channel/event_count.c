@@ -205,7 +205,7 @@ STRAIT_PRIVATE void strait_p_commit(struct strait_p_event_count *own, uint32_t a
 
 STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
 {
-    if (sole && strait_load_relaxed(&own->word) & STRAIT_P_WAITING) {
+    if (sole) {
         update(own, STRAIT_P_WAITING, 0, 0);
     }
 }

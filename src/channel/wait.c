@@ -236,7 +236,7 @@ static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
     } else if (result == 0 && waiter->own->fd >= 0) {
         strait_p_fd_raise(waiter->own->fd);
     }
-    if (waiter->own->fd < 0) {
+    if (waiter->own->fd < 0 && strait_load_relaxed(&waiter->own->word) & STRAIT_P_WAITING) {
         strait_p_cancel(waiter->own, waiter->sole);
     }
     berth_note(NULL);

@@ -250,7 +250,8 @@ static inline bool strait_spsc_has_room(struct strait_spsc *ring)
 
 static inline bool strait_spsc_has_message(struct strait_spsc *ring)
 {
-    return strait_p_spsc_known(&ring->receiver) > 0 || strait_p_spsc_await(ring);
+    const struct strait_spsc_side *own = &ring->receiver;
+    return own->end != own->index || strait_p_spsc_await(ring);
 }
 
 STRAIT_INLINE size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,

@@ -228,7 +228,7 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t by
 /* A ring by name, for messages of one type: see the head of this file. Made with the shape of
  * PREFIX##_shape(capacity, senders). */
 #define STRAIT_RING_TYPED(PREFIX, VARIANT, TYPE)                                                   \
-    static inline struct strait_shape PREFIX##_shape(size_t capacity, uint32_t senders)            \
+    STRAIT_INLINE struct strait_shape PREFIX##_shape(size_t capacity, uint32_t senders)            \
     {                                                                                              \
         struct strait_shape shape = {capacity, sizeof(TYPE), senders};                             \
         return shape;                                                                              \

@@ -125,7 +125,7 @@ struct strait_worker_options {
  * set of them; a name that is too long; a stack that is too small), -ENOMEM, -EAGAIN (no thread to
  * be had), -EMFILE, -ENFILE, -EPERM, or what init returned: its messages have gone to the drop
  * callbacks then, and its thread is gone. Any thread, another worker's too, which becomes the
- * parent; blocks for the start, some 30 us, and init. */
+ * parent; blocks for the start, some 0.1 ms, and init. */
 STRAIT_API int strait_worker_spawn(struct strait_worker **worker,
                                    const struct strait_worker_options *options);
 

@@ -184,8 +184,8 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t by
 }
 
 /* The copying operations, written once for every variant. Messages whose slots go round the end of
- * the ring's memory take two spans; a second span is looked for only then, as each look costs a load
- * of the other side's index. */
+ * the ring's memory take two spans; a second span is looked for only then, as each look costs a
+ * load of the other side's index. */
 #define STRAIT_DEFINE_COPYING(VARIANT, END, RING)                                                  \
     STRAIT_P_DEFINE_COPYING(VARIANT, END, RING, VARIANT##_send, VARIANT##_receive)
 

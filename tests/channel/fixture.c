@@ -137,3 +137,62 @@ void ends_close(struct ends *ends, uint64_t expected)
     assert_int_equal(ends->tally.wrong, 0);
     assert_int_equal(ends->tally.next[0], ends->sent);
 }
+
+/* ---- there and back ---- */
+
+struct echo {
+    struct ends out;
+    struct ends home;
+};
+
+static void pause_at_random(uint64_t *seed)
+{
+    size_t kind = draw_below(seed, 64);
+    if (kind == 0) {
+        sleep_ns(100000);
+    } else if (kind < 4) {
+        sched_yield();
+    } else if (kind < 32) {
+        dawdle(draw_below(seed, kind < 12 ? 20000 : 500));
+    }
+}
+
+static void *echo_body(void *context)
+{
+    struct echo *echo = context;
+    uint64_t seed = 11;
+    uint64_t number;
+    strait_receiver_adopt(&echo->out.receiver);
+    strait_sender_adopt(&echo->home.sender);
+    errno = ERRNO_MARK;
+    while (strait_receive(&echo->out.receiver, &number, 1, STRAIT_FOREVER) == 1) {
+        EXPECT(errno_kept());
+        pause_at_random(&seed);
+        errno = ERRNO_MARK;
+        EXPECT(strait_send(&echo->home.sender, &number, 1, STRAIT_FOREVER) == 1);
+    }
+    EXPECT(errno_kept());
+    return NULL;
+}
+
+void echo_run(const struct strait_channel_options *options, uint64_t rounds)
+{
+    struct echo echo;
+    pthread_t thread;
+    uint64_t seed = 13;
+    ends_open_as(&echo.out, options);
+    ends_open_as(&echo.home, options);
+    thread_start(&thread, echo_body, &echo);
+    for (uint64_t i = 0; i < rounds; i++) {
+        uint64_t answer = 0;
+        assert_returns(strait_send(&echo.out.sender, &i, 1, STRAIT_FOREVER), 1);
+        pause_at_random(&seed);
+        assert_returns(strait_receive(&echo.home.receiver, &answer, 1, STRAIT_FOREVER), 1);
+        assert_int_equal(answer, i);
+        progress_made();
+    }
+    strait_sender_close(&echo.out.sender);
+    thread_join(thread);
+    strait_channel_destroy(echo.out.channel, NULL, NULL);
+    strait_channel_destroy(echo.home.channel, NULL, NULL);
+}

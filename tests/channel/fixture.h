@@ -63,4 +63,8 @@ void ends_receive(struct ends *ends, size_t n, ptrdiff_t expected);
 /* Drops what is left, which must be `expected` messages. */
 void ends_close(struct ends *ends, uint64_t expected);
 
+/* Numbers there and back, through a thread of its own; each is waited for, with pauses on both
+ * sides in which the other falls asleep, or does not. A wake-up that is lost is a standstill. */
+void echo_run(const struct strait_channel_options *options, uint64_t rounds);
+
 #endif /* STRAIT_TESTS_CHANNEL_FIXTURE_H */

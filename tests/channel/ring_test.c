@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* What the rings promise beyond the variants' common contract: turns, distance, odd shapes. */
-#include "support.h"
-
-#include "strait.h"
+#include "harness.h"
 
 #define LANES 100
 #define CAPACITY 8
 
 /* ---- distance.h ---- */
 
-static void waits_less_and_less_while_it_brings_nothing(void **state)
+static void waits_less_and_less_while_it_brings_nothing(void)
 {
     struct strait_distance distance;
-    (void)state;
     strait_distance_init(&distance, 1024);
     for (uint32_t passed = 1; passed < STRAIT_DISTANCE_SKIPPED_MAX; passed = 2 * passed + 1) {
         assert_false(strait_distance_skip(&distance));
@@ -29,10 +26,9 @@ static void waits_less_and_less_while_it_brings_nothing(void **state)
     assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
 }
 
-static void waits_again_once_it_was_worth_it(void **state)
+static void waits_again_once_it_was_worth_it(void)
 {
     struct strait_distance distance;
-    (void)state;
     strait_distance_init(&distance, 1024);
     assert_false(strait_distance_learn(&distance, 0));
     assert_true(strait_distance_skip(&distance));
@@ -42,10 +38,9 @@ static void waits_again_once_it_was_worth_it(void **state)
     assert_false(strait_distance_skip(&distance));
 }
 
-static void waits_as_long_as_it_takes_to_have_enough(void **state)
+static void waits_as_long_as_it_takes_to_have_enough(void)
 {
     struct strait_distance distance;
-    (void)state;
     strait_distance_init(&distance, 1024);
     while (distance.pauses < STRAIT_DISTANCE_PAUSES_MAX) {
         uint32_t before = distance.pauses;
@@ -67,10 +62,9 @@ static void waits_as_long_as_it_takes_to_have_enough(void **state)
     assert_int_equal(distance.pauses, STRAIT_DISTANCE_PAUSES);
 }
 
-static void never_waits_in_a_small_ring(void **state)
+static void never_waits_in_a_small_ring(void)
 {
     struct strait_distance distance;
-    (void)state;
     strait_distance_init(&distance, 7);
     assert_int_equal(distance.enough, 0);
     strait_distance_init(&distance, STRAIT_CAPACITY_MAX);
@@ -110,10 +104,9 @@ static uint64_t receive_number(struct lanes *lanes)
 }
 
 /* A lane that is never empty does not keep the receiver from any other. */
-static void a_full_lane_keeps_nobody_waiting(void **state)
+static void a_full_lane_keeps_nobody_waiting(void)
 {
     struct lanes lanes;
-    (void)state;
     lanes_open(&lanes);
     for (int quiet = 1; quiet < LANES; quiet++) {
         int turns = 0;
@@ -131,10 +124,9 @@ static void a_full_lane_keeps_nobody_waiting(void **state)
 }
 
 /* Whichever it is, the one lane that has a message is found by one call. */
-static void nothing_is_overlooked(void **state)
+static void nothing_is_overlooked(void)
 {
     struct lanes lanes;
-    (void)state;
     lanes_open(&lanes);
     for (int lane = 0; lane < LANES; lane++) {
         for (int next = 0; next < LANES; next++) {
@@ -149,10 +141,9 @@ static void nothing_is_overlooked(void **state)
 }
 
 /* All lanes are full: each gets its turn before any gets a second one. */
-static void turns_are_fair(void **state)
+static void turns_are_fair(void)
 {
     struct lanes lanes;
-    (void)state;
     lanes_open(&lanes);
     for (int lane = 0; lane < LANES; lane++) {
         for (int i = 0; i < CAPACITY; i++) {
@@ -176,9 +167,8 @@ static void turns_are_fair(void **state)
 
 /* ---- prefetch.h ---- */
 
-static void lines_are_told_apart(void **state)
+static void lines_are_told_apart(void)
 {
-    (void)state;
     assert_int_equal(strait_prefetch_line(8), (uint32_t)~7u);
     assert_int_equal(strait_prefetch_line(32), (uint32_t)~1u);
     assert_int_equal(strait_prefetch_line(64), UINT32_MAX);
@@ -195,21 +185,19 @@ static uint32_t ahead_of(size_t capacity, size_t message_size)
     return prefetch.ahead;
 }
 
-static void a_side_looks_ahead_within_its_ring(void **state)
+static void a_side_looks_ahead_within_its_ring(void)
 {
-    (void)state;
     assert_int_equal(ahead_of(1, 8), 1);
     assert_int_equal(ahead_of(64, 8), 17);
     assert_int_equal(ahead_of(1024, 64), STRAIT_PREFETCH_AHEAD / 64);
     assert_int_equal(ahead_of(1024, 4096), 1);
 }
 
-static void a_line_is_asked_for_once_and_only_among_own_slots(void **state)
+static void a_line_is_asked_for_once_and_only_among_own_slots(void)
 {
     struct strait_shape shape = {1024, 8, 1};
     struct strait_prefetch prefetch;
     unsigned due = 0;
-    (void)state;
     strait_prefetch_init(&prefetch, &shape);
     for (uintptr_t i = STRAIT_FIRST_INDEX; i < (uintptr_t)STRAIT_FIRST_INDEX + 1024; i++) {
         struct strait_span span = {.count = 1, .message_size = 8, .position = i};
@@ -227,17 +215,17 @@ static void a_line_is_asked_for_once_and_only_among_own_slots(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(waits_less_and_less_while_it_brings_nothing),
-        cmocka_unit_test(waits_again_once_it_was_worth_it),
-        cmocka_unit_test(waits_as_long_as_it_takes_to_have_enough),
-        cmocka_unit_test(never_waits_in_a_small_ring),
-        cmocka_unit_test(a_full_lane_keeps_nobody_waiting),
-        cmocka_unit_test(nothing_is_overlooked),
-        cmocka_unit_test(turns_are_fair),
-        cmocka_unit_test(lines_are_told_apart),
-        cmocka_unit_test(a_side_looks_ahead_within_its_ring),
-        cmocka_unit_test(a_line_is_asked_for_once_and_only_among_own_slots),
+    static const struct test tests[] = {
+        ONCE(waits_less_and_less_while_it_brings_nothing),
+        ONCE(waits_again_once_it_was_worth_it),
+        ONCE(waits_as_long_as_it_takes_to_have_enough),
+        ONCE(never_waits_in_a_small_ring),
+        ONCE(a_full_lane_keeps_nobody_waiting),
+        ONCE(nothing_is_overlooked),
+        ONCE(turns_are_fair),
+        ONCE(lines_are_told_apart),
+        ONCE(a_side_looks_ahead_within_its_ring),
+        ONCE(a_line_is_asked_for_once_and_only_among_own_slots),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TABLE("channel_ring", tests);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A random walk through one channel beside a queue too plain to be wrong. Every answer is foretold
  * exactly. A failure prints the seed: STRAIT_SEED=n repeats the walk. */
-#include "support.h"
+#include "channel/fixture.h"
 
 #define SIZE_WALKED 24
 #define BATCH_WALKED 48
@@ -74,7 +74,14 @@ static ptrdiff_t receive_answer(const struct model *model, size_t n)
     return most || !n ? (ptrdiff_t)most : model->sending_over ? -EPIPE : -EAGAIN;
 }
 
-/* The same of a call that may wait, with a deadline in the past. */
+/* A deadline: in the past, or never where there is nothing to wait for. */
+static int64_t deadline_for(struct model *model, ptrdiff_t answer)
+{
+    const int64_t deadlines[] = {0, INT64_MIN, strait_now(), STRAIT_FOREVER};
+    return deadlines[draw_below(&model->seed, answer == -EAGAIN ? 3 : 4)];
+}
+
+/* What a call that may wait answers by that deadline. */
 static ptrdiff_t timed(ptrdiff_t answer)
 {
     return answer == -EAGAIN ? -ETIMEDOUT : answer;
@@ -89,8 +96,10 @@ static void step_send(struct model *model, unsigned sender, size_t n, bool wait)
     messages_write(messages, n, model->size, sender, model->sent[sender]);
     struct strait_sender *handle = &model->senders[sender];
     if (wait) {
+        bool waits = answer == -EAGAIN || (answer >= 0 && (size_t)answer < n); /* for the rest */
+        int64_t deadline = deadline_for(model, waits ? -EAGAIN : answer);
         answer = n ? timed(answer) : 0;
-        require(model, strait_send(handle, messages, n, 0) == answer);
+        require(model, strait_send(handle, messages, n, deadline) == answer);
     } else {
         require(model, strait_try_send(handle, messages, n) == answer);
     }
@@ -118,8 +127,9 @@ static void step_receive(struct model *model, size_t n, bool wait)
     unsigned char messages[BATCH_WALKED * SIZE_WALKED];
     ptrdiff_t answer = receive_answer(model, n);
     if (wait) {
+        int64_t deadline = deadline_for(model, answer);
         answer = timed(answer);
-        require(model, strait_receive(&model->receiver, messages, n, 0) == answer);
+        require(model, strait_receive(&model->receiver, messages, n, deadline) == answer);
     } else {
         require(model, strait_try_receive(&model->receiver, messages, n) == answer);
     }
@@ -146,10 +156,14 @@ static void step_peek(struct model *model, size_t n)
 
 static void step_wait(struct model *model, unsigned sender)
 {
-    ptrdiff_t send = timed(send_answer(model, sender, 1));
-    ptrdiff_t receive = timed(receive_answer(model, 1));
-    require(model, strait_send_wait(&model->senders[sender], 0) == (send > 0 ? 0 : send));
-    require(model, strait_receive_wait(&model->receiver, 0) == (receive > 0 ? 0 : receive));
+    ptrdiff_t send = send_answer(model, sender, 1);
+    ptrdiff_t receive = receive_answer(model, 1);
+    int64_t send_by = deadline_for(model, send);
+    int64_t receive_by = deadline_for(model, receive);
+    send = send > 0 ? 0 : timed(send);
+    receive = receive > 0 ? 0 : timed(receive);
+    require(model, strait_send_wait(&model->senders[sender], send_by) == send);
+    require(model, strait_receive_wait(&model->receiver, receive_by) == receive);
 }
 
 /* Closes a sender, or opens it again as long as another is open. */
@@ -242,12 +256,12 @@ static void walk_end(struct model *model)
     require(model, model->tally.wrong == 0);
 }
 
-static void test_walk(void **state)
+static void walk(const struct test_case *test)
 {
     const size_t walks = scaled(1000);
     for (size_t i = 0; i < walks; i++) {
         struct model model;
-        walk_begin(&model, *state, first_seed(i + 1));
+        walk_begin(&model, test, first_seed(i + 1));
         size_t steps = 200 + draw_below(&model.seed, 800);
         for (model.step = 0; model.step < steps; model.step++) {
             errno = ERRNO_MARK;
@@ -262,8 +276,6 @@ static void test_walk(void **state)
 
 int main(void)
 {
-    static struct suite suite;
-    watchdog_start();
-    suite_modes(&suite, "walk", test_walk);
-    return suite_run(&suite, "channel_model");
+    static const struct test tests[] = {EACH_MODE(walk)};
+    return RUN_TABLE("channel_model", tests);
 }

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/* One thread: options, capacity, closed handles, fairness. What each call answers in each state is
+ * model_test's. */
+#include "channel/fixture.h"
+
+/* ---- options ---- */
+
+static void defaults(void)
+{
+    struct strait_channel *channel = NULL;
+    struct strait_sender sender;
+    struct strait_receiver receiver;
+    void *message = &channel;
+    void *received = NULL;
+    assert_returns(strait_channel_create(&channel, NULL), 0);
+    assert_returns(strait_sender_open(&sender, channel), 0);
+    assert_returns(strait_receiver_open(&receiver, channel), 0);
+    for (size_t i = 0; i < 1024; i++) {
+        assert_returns(strait_try_send(&sender, &message, 1), 1);
+    }
+    assert_returns(strait_try_send(&sender, &message, 1), -EAGAIN);
+    assert_returns(strait_receive(&receiver, &received, 1, STRAIT_FOREVER), 1);
+    assert_ptr_equal(received, message);
+    strait_channel_destroy(channel, NULL, NULL);
+    strait_channel_destroy(NULL, NULL, NULL);
+}
+
+static void expect_options(const struct strait_channel_options *options, int expected)
+{
+    size_t size = 12345;
+    assert_returns(strait_channel_size(options, &size), expected);
+    if (expected) {
+        struct strait_channel *channel = NULL;
+        assert_int_equal(size, 12345);
+        assert_returns(strait_channel_create(&channel, options), expected);
+        assert_null(channel);
+    }
+}
+
+static void wrong_options(void)
+{
+    const struct strait_channel_options wrong[] = {
+        {.variant = "no such variant"},
+        {.variant = ""},
+        {.capacity = STRAIT_CAPACITY_MAX + 1},
+        {.capacity = SIZE_MAX},
+        {.message_size = STRAIT_MESSAGE_SIZE_MAX + 1},
+        {.message_size = SIZE_MAX},
+        {.sender = (enum strait_wait)(STRAIT_WAIT_FD + 1)},
+        {.receiver = (enum strait_wait)(STRAIT_WAIT_FD + 1)},
+        {.receiver = (enum strait_wait)INT32_MAX},
+        {.shared = 2},
+        {.shared = 1, .sender = STRAIT_WAIT_FD},
+        {.shared = 1, .receiver = STRAIT_WAIT_FD},
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        expect_options(&wrong[i], -EINVAL);
+    }
+}
+
+static void number_of_senders(const struct test_case *test)
+{
+    static const uint32_t for_all[] = {0, 1};
+    static const uint32_t for_registered[] = {2, STRAIT_SENDERS_MAX};
+    static const uint32_t for_none[] = {STRAIT_SENDERS_MAX + 1, UINT32_MAX};
+    struct strait_channel_options options = {.variant = test->variant->name, .capacity = 4};
+    for (size_t i = 0; i < 2; i++) {
+        options.senders = for_all[i];
+        expect_options(&options, 0);
+        options.senders = for_registered[i];
+        expect_options(&options, case_has(test, STRAIT_SENDERS_REGISTERED) ? 0 : -EINVAL);
+        options.senders = for_none[i];
+        expect_options(&options, -EINVAL);
+    }
+}
+
+/* No product wraps: what is granted is at least what the messages need. */
+static void sizes_do_not_overflow(const struct test_case *test)
+{
+    for (size_t capacity = 1; capacity <= STRAIT_CAPACITY_MAX; capacity *= 2) {
+        for (size_t bytes = 1; bytes <= STRAIT_MESSAGE_SIZE_MAX; bytes *= 2) {
+            struct strait_channel_options options = case_options(test, capacity, bytes);
+            size_t size = 0;
+            options.senders = options.senders > 1 ? STRAIT_SENDERS_MAX : 1;
+            int error = strait_channel_size(&options, &size);
+            double needed = (double)capacity * (double)bytes * options.senders;
+            assert_true(error ? error == -EINVAL && needed > (double)SIZE_MAX / 4
+                              : (double)size >= needed);
+        }
+    }
+}
+
+/* An options struct of a version that has more to say, of ours, and of one that had less to say:
+ * what that does not have counts as zero, whatever stands there. */
+static void options_of_another_size(void)
+{
+    struct {
+        struct strait_channel_options known;
+        char tail[40];
+    } newer = {.known = {.size = sizeof(newer), .capacity = 3}};
+    expect_options(&newer.known, 0);
+    for (size_t i = 0; i < sizeof(newer.tail); i++) {
+        newer.tail[i] = 1;
+        expect_options(&newer.known, -EINVAL);
+        newer.tail[i] = 0;
+    }
+    newer.tail[sizeof(newer.tail) - 1] = 1;
+    newer.known.size = 0;
+    expect_options(&newer.known, 0);
+    newer.known.size = sizeof(struct strait_channel_options);
+    expect_options(&newer.known, 0);
+    newer.known.message_size = SIZE_MAX;
+    newer.known.senders = 99999;
+    newer.known.shared = 7;
+    expect_options(&newer.known, -EINVAL);
+    newer.known.size = offsetof(struct strait_channel_options, message_size);
+    expect_options(&newer.known, 0);
+}
+
+static void no_memory(void)
+{
+    struct strait_channel_options options = {.capacity = STRAIT_CAPACITY_MAX,
+                                             .message_size = STRAIT_MESSAGE_SIZE_MAX};
+    struct strait_channel *channel = NULL;
+    if (TEST_TSAN || TEST_ASAN || SIZE_MAX == UINT32_MAX) {
+        skip(); /* their allocators end the program; a small address space: -EINVAL already */
+    }
+    assert_returns(strait_channel_create(&channel, &options), -ENOMEM);
+    assert_null(channel);
+}
+
+/* ---- capacity ---- */
+
+static const size_t capacities[] = {1,  2,  3,  4,   5,   7,    8,    9,    31,
+                                    63, 64, 65, 100, 127, 1000, 1023, 1024, 1025};
+
+/* Full at n, and room for exactly one more for each one taken, three times round the memory; and
+ * one call fills a channel to the brim and one empties it, wherever its memory ends. */
+static void capacity_is_exact(const struct test_case *test)
+{
+    for (size_t i = 0; i < COUNT(capacities); i++) {
+        size_t n = capacities[i];
+        struct ends ends;
+        ends_open(&ends, test, n, 3);
+        for (size_t sent = 0; sent < n; sent++) {
+            ends_send(&ends, 1, 1);
+        }
+        for (size_t step = 0; step < 3 * n + 200; step++) {
+            ends_send(&ends, 1, -EAGAIN);
+            ends_receive(&ends, 1, 1);
+            ends_send(&ends, 1, 1);
+        }
+        ends_receive(&ends, n + 1, (ptrdiff_t)n);
+        for (size_t step = 0; step < 150; step++) {
+            size_t in = step % n;
+            size_t out = step % (n + 1);
+            ends_send(&ends, in, (ptrdiff_t)in);
+            ends_send(&ends, 2 * n, (ptrdiff_t)(n - in));
+            ends_send(&ends, n, -EAGAIN);
+            ends_receive(&ends, out, (ptrdiff_t)out);
+            ends_receive(&ends, 2 * n + 1, out == n ? -EAGAIN : (ptrdiff_t)(n - out));
+        }
+        ends_close(&ends, 0);
+    }
+}
+
+/* The largest channel is really as large as it says. */
+static void large_capacity(const struct test_case *test)
+{
+    const size_t n = ((size_t)1 << 18) + 1;
+    struct ends ends;
+    ends_open(&ends, test, n, 1);
+    for (int lap = 0; lap < 3; lap++) {
+        ends_send(&ends, n + 5, (ptrdiff_t)n);
+        ends_receive(&ends, n / 2, (ptrdiff_t)(n / 2));
+        ends_send(&ends, n, (ptrdiff_t)(n / 2));
+        ends_receive(&ends, n + 5, (ptrdiff_t)n);
+    }
+    ends_close(&ends, 0);
+}
+
+/* Nobody writes beyond a message, or beyond the three that were asked for. */
+static void message_sizes(const struct test_case *test)
+{
+    for (size_t size = 1; size <= 130; size++) {
+        unsigned char buffer[3 * 130 + 8];
+        struct ends ends;
+        ends_open(&ends, test, 5, size);
+        for (size_t i = 0; i < 40; i++) {
+            memset(buffer, 0xee, sizeof(buffer));
+            ends_send(&ends, 3, 3);
+            assert_returns(strait_try_receive(&ends.receiver, buffer, 3), 3);
+            tally_messages(&ends.tally, buffer, 3, size);
+            for (size_t byte = 3 * size; byte < 3 * size + 8; byte++) {
+                assert_int_equal(buffer[byte], 0xee);
+            }
+        }
+        ends_send(&ends, 4, 4);
+        ends_close(&ends, 4);
+    }
+}
+
+/* ---- closing ---- */
+
+/* A closed handle waits for nothing, has no fd, and closes twice without harm. */
+static void closed_handles(const struct test_case *test)
+{
+    struct ends ends;
+    uint64_t message = 0;
+    ends_open(&ends, test, 8, 8);
+    ends_send(&ends, 2, 2);
+    for (int times = 0; times < 2; times++) {
+        strait_sender_close(&ends.sender);
+        ends_send(&ends, 1, -EPIPE);
+        assert_returns(strait_send(&ends.sender, &message, 1, STRAIT_FOREVER), -EPIPE);
+        assert_returns(strait_send_wait(&ends.sender, STRAIT_FOREVER), -EPIPE);
+        assert_returns(strait_sender_fd(&ends.sender), -EINVAL);
+        assert_returns(strait_sender_arm(&ends.sender), -EINVAL);
+    }
+    for (int times = 0; times < 2; times++) {
+        strait_receiver_close(&ends.receiver);
+        ends_receive(&ends, 1, -EPIPE);
+        assert_returns(strait_receive(&ends.receiver, &message, 1, STRAIT_FOREVER), -EPIPE);
+        assert_returns(strait_receive_wait(&ends.receiver, STRAIT_FOREVER), -EPIPE);
+        assert_returns(strait_receiver_fd(&ends.receiver), -EINVAL);
+        assert_returns(strait_receiver_arm(&ends.receiver), -EINVAL);
+    }
+    ends_close(&ends, 2);
+}
+
+/* What was reserved when the receiver closed is committed, and dropped. */
+static void receiver_closes_before_commit(const struct test_case *test)
+{
+    struct ends ends;
+    struct strait_span span;
+    ends_open(&ends, test, 8, 8);
+    assert_returns(strait_reserve(&ends.sender, 3, &span), 3);
+    messages_write(span.messages, 3, 8, 0, 0);
+    strait_receiver_close(&ends.receiver);
+    strait_commit(&ends.sender, &span);
+    ends.sent = 3;
+    ends_close(&ends, 3);
+}
+
+/* Closing one channel's handles leaves those of another alone. */
+static void channels_close_alone(const struct test_case *test)
+{
+    struct ends closed;
+    struct ends open;
+    ends_open(&closed, test, 2, 8);
+    ends_open(&open, test, 2, 8);
+    strait_receiver_close(&closed.receiver);
+    ends_send(&closed, 1, -EPIPE);
+    ends_send(&open, 2, 2);
+    ends_receive(&open, 1, 1);
+    ends_close(&closed, 0);
+    ends_close(&open, 1);
+}
+
+/* ---- in place ---- */
+
+/* Looking twice shows the same, and taking nothing takes nothing. */
+static void peek_takes_nothing(const struct test_case *test)
+{
+    struct ends ends;
+    struct strait_span first;
+    struct strait_span second;
+    ends_open(&ends, test, 16, 8);
+    ends_send(&ends, 6, 6);
+    for (size_t i = 1; i <= 6; i++) {
+        assert_returns(strait_peek(&ends.receiver, i, &first), i);
+        assert_returns(strait_receive_wait(&ends.receiver, 0), 0);
+        assert_returns(strait_peek(&ends.receiver, i, &second), i);
+        assert_ptr_equal(first.messages, second.messages);
+        assert_returns(strait_peek(&ends.receiver, 0, &second), 0);
+        second.count = 0;
+        strait_release(&ends.receiver, &second);
+    }
+    tally_messages(&ends.tally, first.messages, first.count, ends.size);
+    strait_release(&ends.receiver, &first); /* of the lane it was seen in, in "lanes" */
+    ends_send(&ends, 17, 16);
+    ends_receive(&ends, 16, 16);
+    ends_close(&ends, 0);
+}
+
+/* ---- several senders ---- */
+
+/* How many may be open at once, and what the next one is told. */
+static void senders_open(const struct test_case *test)
+{
+    struct strait_channel *channel = case_channel(test, 2, 8);
+    struct strait_sender senders[SENDERS_MOST + 1];
+    unsigned most = case_senders(test);
+    bool any = case_has(test, STRAIT_SENDERS_ANY);
+    uint64_t message = 1;
+    for (unsigned i = 0; i < most; i++) {
+        assert_returns(strait_sender_open(&senders[i], channel), 0);
+    }
+    assert_returns(strait_sender_open(&senders[most], channel), any ? 0 : -EBUSY);
+    assert_returns(strait_try_send(&senders[most], &message, 1), any ? 1 : -EPIPE);
+    strait_sender_close(&senders[most]);
+    strait_sender_close(&senders[0]);
+    assert_returns(strait_sender_open(&senders[0], channel), most == 1 ? -EPIPE : 0);
+    strait_channel_destroy(channel, NULL, NULL);
+}
+
+/* A sender that keeps its place full does not keep another's message from its turn, which comes
+ * after a capacity's worth of each other sender at most, however far the receiver looks ahead. */
+static void check_fairness(const struct test_case *test, size_t ahead)
+{
+    const size_t capacity = 4;
+    struct strait_channel *channel = case_channel(test, capacity, 8);
+    struct strait_sender senders[SENDERS_MOST];
+    struct strait_receiver receiver;
+    struct strait_span span;
+    unsigned count = case_senders(test);
+    uint64_t sent[SENDERS_MOST] = {0};
+    size_t since[SENDERS_MOST] = {0};
+    unsigned char message[8];
+    assert_returns(strait_receiver_open(&receiver, channel), 0);
+    for (unsigned i = 0; i < count; i++) {
+        assert_returns(strait_sender_open(&senders[i], channel), 0);
+    }
+    for (size_t step = 0; step < 2000; step++) {
+        for (unsigned k = 0; k < count; k++) {
+            unsigned i = (unsigned)(step + k) % count; /* where they share the room: in turn */
+            messages_write(message, 1, 8, i, sent[i]);
+            sent[i] += strait_try_send(&senders[i], message, 1) == 1;
+            since[i]++;
+        }
+        assert_true(strait_peek(&receiver, ahead, &span) > 0);
+        since[message_sender(span.messages)] = 0;
+        span.count = 1;
+        strait_release(&receiver, &span);
+        for (unsigned i = 0; i < count; i++) {
+            assert_true(since[i] <= 2 * count * capacity);
+        }
+    }
+    strait_channel_destroy(channel, NULL, NULL);
+}
+
+static void fair_to_each_sender(const struct test_case *test)
+{
+    for (size_t ahead = 1; ahead <= 5; ahead++) {
+        check_fairness(test, ahead);
+    }
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(defaults),
+        ONCE(wrong_options),
+        ONCE(options_of_another_size),
+        ONCE(no_memory),
+        EACH_VARIANT(number_of_senders),
+        EACH_VARIANT(sizes_do_not_overflow),
+        EACH_VARIANT(capacity_is_exact),
+        EACH_VARIANT(large_capacity),
+        EACH_VARIANT(message_sizes),
+        EACH_MODE(closed_handles),
+        EACH_MODE(receiver_closes_before_commit),
+        EACH_VARIANT(channels_close_alone),
+        EACH_VARIANT(peek_takes_nothing),
+        EACH_VARIANT(senders_open),
+        EACH_VARIANT(fair_to_each_sender),
+    };
+    return RUN_TABLE("channel_basic", tests);
+}

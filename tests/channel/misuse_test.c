@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Misuse in a checked build: the program ends, and says which rule was broken and by whom. */
+#include "channel/fixture.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+/* Which calls a second thread makes. */
+enum use {
+    USE_TRY,
+    USE_BLOCK,
+    USE_PLACE,
+    USE_GIVEN,       /* what the first has given away, without adopting it */
+    USE_ADOPT_FIRST, /* what a hand-over looks like */
+    USES,
+};
+
+struct crime {
+    const struct test_case *test;
+    enum use use;
+    bool receiver;
+    struct ends ends;
+};
+
+static void *send_one(void *context)
+{
+    struct crime *crime = context;
+    struct strait_sender *sender = &crime->ends.sender;
+    const uint64_t message = 1;
+    struct strait_span span;
+    if (crime->use == USE_ADOPT_FIRST) {
+        strait_sender_adopt(sender);
+    }
+    if (crime->use == USE_BLOCK) {
+        strait_send(sender, &message, 1, STRAIT_FOREVER);
+    } else if (crime->use == USE_PLACE) {
+        if (strait_reserve(sender, 1, &span) == 1) {
+            memcpy(span.messages, &message, sizeof(message));
+            strait_commit(sender, &span);
+        }
+    } else {
+        (void)strait_try_send(sender, &message, 1);
+    }
+    return NULL;
+}
+
+static void *receive_one(void *context)
+{
+    struct crime *crime = context;
+    struct strait_receiver *receiver = &crime->ends.receiver;
+    uint64_t message;
+    struct strait_span span;
+    if (crime->use == USE_ADOPT_FIRST) {
+        strait_receiver_adopt(receiver);
+    }
+    if (crime->use == USE_BLOCK) {
+        strait_receive(receiver, &message, 1, STRAIT_FOREVER);
+    } else if (crime->use == USE_PLACE) {
+        if (strait_peek(receiver, 1, &span) == 1) {
+            strait_release(receiver, &span);
+        }
+    } else {
+        (void)strait_try_receive(receiver, &message, 1);
+    }
+    return NULL;
+}
+
+/* In the child: the first thread uses the handle, then the second does. */
+static void commit_crime(void *context)
+{
+    struct crime *crime = context;
+    pthread_t thread;
+    ends_open(&crime->ends, crime->test, 8, sizeof(uint64_t));
+    ends_send(&crime->ends, 2, 2);
+    ends_receive(&crime->ends, 1, 1);
+    if (crime->use == USE_GIVEN) {
+        strait_sender_give(&crime->ends.sender);
+        strait_receiver_give(&crime->ends.receiver);
+    }
+    thread_start(&thread, crime->receiver ? receive_one : send_one, crime);
+    thread_join(thread);
+}
+
+static void expect_crime(const struct test_case *test, bool receiver, enum use use, bool lawful)
+{
+    struct crime crime = {.test = test, .receiver = receiver, .use = use};
+    char said[4096];
+    int status = in_child(commit_crime, &crime, said, sizeof(said));
+    if (lawful) {
+        assert_int_equal(status, 0);
+        assert_string_equal(said, "");
+        return;
+    }
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_non_null(strstr(said, "strait: "));
+    assert_non_null(strstr(said, receiver ? "receiver handle" : "sender handle"));
+    assert_non_null(strstr(said, "one thread at a time"));
+    assert_non_null(
+        strstr(said, use == USE_GIVEN ? "was given away by thread" : "belongs to thread"));
+}
+
+static void a_second_thread_is_named(const struct test_case *test)
+{
+#ifndef STRAIT_CHECKED
+    skip();
+#endif
+    for (int use = USE_TRY; use < USES; use++) {
+        bool lawful = use == USE_ADOPT_FIRST;
+        expect_crime(test, false, (enum use)use, lawful || case_has(test, STRAIT_SENDERS_ANY));
+        expect_crime(test, true, (enum use)use, lawful);
+    }
+}
+
+int main(void)
+{
+    static const struct test tests[] = {EACH_VARIANT(a_second_thread_is_named)};
+    setenv("STRAIT_WATCHDOG", "0", 1); /* see in_child */
+    return RUN_TABLE("channel_misuse", tests);
+}

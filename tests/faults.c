@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+#include "faults.h"
+
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <linux/seccomp.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static const int errors[FUNCTIONS] = {
+    [POSIX_MEMALIGN] = ENOMEM,   [CALLOC] = ENOMEM,
+    [MALLOC] = ENOMEM,           [EVENTFD] = EMFILE,
+    [PTHREAD_CREATE] = EAGAIN,   [PTHREAD_ATTR_INIT] = ENOMEM,
+    [SCHED_SETAFFINITY] = EPERM, [PTHREAD_ATTR_SETSTACKSIZE] = EINVAL,
+    [PTHREAD_SETNAME] = EIO,     [SCHED_SETSCHEDULER] = EPERM,
+    [SETPRIORITY] = EACCES,
+};
+
+struct counts counts;
+struct gate before_clear[2];
+
+static _Atomic int failing = FUNCTIONS;     /* which one */
+static _Atomic unsigned countdown;          /* at 1 it fails */
+static _Atomic unsigned membarrier_refused; /* the commands of it that fail, ored */
+static _Atomic int membarrier_errno;
+static __thread bool refused;   /* this thread's last membarrier, of the slow kind */
+static _Atomic int futex_errno; /* which every second wait answers at once */
+static _Atomic int clearing = -1;
+
+static bool due(void)
+{
+    if (atomic_load(&countdown) == 0 || atomic_fetch_sub(&countdown, 1) != 1) {
+        return false;
+    }
+    atomic_fetch_add(&counts.hits, 1);
+    return true;
+}
+
+static bool fails(enum function function)
+{
+    return atomic_load(&failing) == (int)function && due();
+}
+
+void arm_fault(enum function function, unsigned n)
+{
+    atomic_store(&counts.hits, 0);
+    atomic_store(&failing, (int)function);
+    atomic_store(&countdown, n);
+}
+
+void refuse_membarrier(unsigned commands, int error)
+{
+    atomic_store(&counts.hits, 0);
+    atomic_store(&membarrier_errno, error);
+    atomic_store(&membarrier_refused, commands);
+}
+
+void answer_futexes(int error)
+{
+    atomic_store(&counts.futex_waits, 0);
+    atomic_store(&futex_errno, error);
+}
+
+void catch_clear(int fd)
+{
+    atomic_store(&clearing, fd);
+}
+
+/* ---- the wrappers ---- */
+
+/* Declares the function and its wrapper, and begins the wrapper. */
+#define WRAPPER(type, name, ...)                                                                   \
+    type __real_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__)
+
+static int fail_with_errno(enum function function)
+{
+    errno = errors[function];
+    return -1;
+}
+
+static void *counted(void *memory)
+{
+    atomic_fetch_add(&counts.allocations, 1);
+    atomic_fetch_add(&counts.live, memory != NULL);
+    return memory;
+}
+
+WRAPPER(int, posix_memalign, void **memory, size_t alignment, size_t bytes)
+{
+    if (fails(POSIX_MEMALIGN)) {
+        errno = 999; /* posix_memalign leaves it undefined */
+        return ENOMEM;
+    }
+    int error = __real_posix_memalign(memory, alignment, bytes);
+    counted(error ? NULL : *memory);
+    return error;
+}
+
+WRAPPER(void *, calloc, size_t n, size_t bytes)
+{
+    if (fails(CALLOC)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return counted(__real_calloc(n, bytes));
+}
+
+WRAPPER(void *, malloc, size_t bytes)
+{
+    if (fails(MALLOC)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return counted(__real_malloc(bytes));
+}
+
+WRAPPER(void, free, void *memory)
+{
+    atomic_fetch_sub(&counts.live, memory != NULL);
+    __real_free(memory);
+}
+
+WRAPPER(int, eventfd, unsigned count, int flags)
+{
+    return fails(EVENTFD) ? fail_with_errno(EVENTFD) : __real_eventfd(count, flags);
+}
+
+WRAPPER(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes,
+        void *(*body)(void *), void *argument)
+{
+    if (fails(PTHREAD_CREATE)) {
+        errno = EAGAIN; /* the system call inside has set it */
+        return EAGAIN;
+    }
+    int error = __real_pthread_create(thread, attributes, body, argument);
+    atomic_fetch_add(&counts.unjoined, error == 0);
+    return error;
+}
+
+WRAPPER(int, pthread_join, pthread_t thread, void **result)
+{
+    atomic_fetch_sub(&counts.unjoined, 1);
+    return __real_pthread_join(thread, result);
+}
+
+WRAPPER(int, pthread_clockjoin_np, pthread_t thread, void **result, clockid_t clock,
+        const struct timespec *until)
+{
+    int error = __real_pthread_clockjoin_np(thread, result, clock, until);
+    atomic_fetch_sub(&counts.unjoined, error == 0);
+    return error;
+}
+
+WRAPPER(int, pthread_attr_init, pthread_attr_t *attributes)
+{
+    if (fails(PTHREAD_ATTR_INIT)) {
+        return ENOMEM;
+    }
+    atomic_fetch_add(&counts.live_attributes, 1);
+    return __real_pthread_attr_init(attributes);
+}
+
+WRAPPER(int, pthread_attr_destroy, pthread_attr_t *attributes)
+{
+    atomic_fetch_sub(&counts.live_attributes, 1);
+    return __real_pthread_attr_destroy(attributes);
+}
+
+WRAPPER(int, sched_setaffinity, pid_t pid, size_t size, const cpu_set_t *cpus)
+{
+    return fails(SCHED_SETAFFINITY) ? fail_with_errno(SCHED_SETAFFINITY)
+                                    : __real_sched_setaffinity(pid, size, cpus);
+}
+
+WRAPPER(int, pthread_attr_setstacksize, pthread_attr_t *attributes, size_t size)
+{
+    if (fails(PTHREAD_ATTR_SETSTACKSIZE)) {
+        return EINVAL;
+    }
+    return __real_pthread_attr_setstacksize(attributes, size);
+}
+
+WRAPPER(int, pthread_setname_np, pthread_t thread, const char *name)
+{
+    return fails(PTHREAD_SETNAME) ? EIO : __real_pthread_setname_np(thread, name);
+}
+
+WRAPPER(int, setpriority, int which, id_t who, int nice)
+{
+    return fails(SETPRIORITY) ? fail_with_errno(SETPRIORITY) : __real_setpriority(which, who, nice);
+}
+
+/* The library reads the affinity before main: the environment says whether it can. */
+WRAPPER(int, sched_getaffinity, pid_t pid, size_t size, cpu_set_t *cpus)
+{
+    if (getenv(NO_AFFINITY)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return __real_sched_getaffinity(pid, size, cpus);
+}
+
+WRAPPER(ssize_t, read, int fd, void *bytes, size_t count)
+{
+    int expected = fd;
+    if (fd >= 0 && atomic_compare_exchange_strong(&clearing, &expected, -1)) {
+        gate_open(&before_clear[0]);
+        gate_await(&before_clear[1], 1);
+    }
+    return __real_read(fd, bytes, count);
+}
+
+/* The nap after a membarrier that was refused is interrupted once. */
+WRAPPER(int, nanosleep, const struct timespec *request, struct timespec *left)
+{
+    if (refused) {
+        refused = false;
+        atomic_fetch_add(&counts.naps, 1);
+        *left = *request;
+        errno = EINTR;
+        return -1;
+    }
+    return __real_nanosleep(request, left);
+}
+
+static bool membarrier_fails(long command)
+{
+    atomic_fetch_add(&counts.membarriers_global, command == MEMBARRIER_CMD_GLOBAL);
+    bool fails = atomic_load(&membarrier_refused) & (unsigned)command;
+    atomic_fetch_add(&counts.hits, fails);
+    refused = fails && command == MEMBARRIER_CMD_GLOBAL;
+    return fails;
+}
+
+static bool futex_fails(long operation)
+{
+    return (operation & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET && atomic_load(&futex_errno) &&
+           atomic_fetch_add(&counts.futex_waits, 1) % 2 == 0;
+}
+
+WRAPPER(long, syscall, long number, ...)
+{
+    long argument[6];
+    va_list list;
+    va_start(list, number);
+    for (int i = 0; i < 6; i++) {
+        argument[i] = va_arg(list, long);
+    }
+    va_end(list);
+    if (number == SYS_membarrier && membarrier_fails(argument[0])) {
+        errno = atomic_load(&membarrier_errno);
+        return -1;
+    }
+    if (number == SYS_sched_setscheduler && fails(SCHED_SETSCHEDULER)) {
+        return fail_with_errno(SCHED_SETSCHEDULER);
+    }
+    if (number == SYS_futex && futex_fails(argument[1])) {
+        errno = atomic_load(&futex_errno);
+        return -1;
+    }
+    return __real_syscall(number, argument[0], argument[1], argument[2], argument[3], argument[4],
+                          argument[5]);
+}
+
+/* ---- each call fails once ---- */
+
+/* What the process has: as it was before, whatever failed in between. */
+struct belongings {
+    struct census census;
+    int live;
+    int unjoined;
+};
+
+static struct belongings belongings_take(void)
+{
+    struct belongings now = {census_take(), atomic_load(&counts.live),
+                             atomic_load(&counts.unjoined)};
+    return now;
+}
+
+static void assert_belongings(struct belongings before)
+{
+    assert_census(before.census);
+    assert_int_equal(atomic_load(&counts.live), before.live);
+    assert_int_equal(atomic_load(&counts.unjoined), before.unjoined);
+    assert_true(RUNTIME_INTERFERES || atomic_load(&counts.live_attributes) == 0);
+}
+
+static int create_with_fault(enum function function, unsigned n, create_fn *create)
+{
+    arm_fault(function, n);
+    errno = ERRNO_MARK;
+    int error = create();
+    EXPECT(errno_kept());
+    atomic_store(&countdown, 0);
+    return error;
+}
+
+/* How many calls there were to fail. */
+static unsigned fail_each_call(enum function function, create_fn *create, bool optional)
+{
+    struct belongings before = belongings_take();
+    for (unsigned n = 1;; n++) {
+        int error = create_with_fault(function, n, create);
+        assert_belongings(before);
+        if (atomic_load(&counts.hits) == 0) {
+            assert_int_equal(error, 0);
+            return n - 1;
+        }
+        if (error || !optional) {
+            assert_int_equal(error, -errors[function]);
+        }
+        assert_int_equal(create(), 0);
+        progress_made();
+    }
+}
+
+void fail_everything(create_fn *create, const unsigned at_least[FUNCTIONS], enum function optional)
+{
+    create(); /* whatever is done once per process */
+    for (int function = 0; function < FUNCTIONS; function++) {
+        if (RUNTIME_INTERFERES &&
+            (function == PTHREAD_ATTR_INIT || function == PTHREAD_ATTR_SETSTACKSIZE)) {
+            continue;
+        }
+        unsigned calls = fail_each_call((enum function)function, create, function == (int)optional);
+        assert_true(calls >= at_least[function]);
+    }
+}
+
+/* ---- the kernel says no, to the C library as well ---- */
+
+struct refusal {
+    const char *name;
+    int number;
+    int error;
+    bool survivable; /* what asked for it may do without */
+    unsigned at_least;
+};
+
+static const struct refusal refusals[] = {
+    {"mmap", SYS_mmap, ENOMEM, true, 1},
+    {"mprotect", SYS_mprotect, ENOMEM, true, 1},
+#ifdef SYS_clone3
+    {"clone3", SYS_clone3, EAGAIN, false, 0},
+#endif
+    {"clone", SYS_clone, EAGAIN, false, 0},
+    {"sched_setaffinity", SYS_sched_setaffinity, EINVAL, false, 1},
+    {"sched_setscheduler", SYS_sched_setscheduler, EPERM, false, 1},
+    {"setpriority", SYS_setpriority, EACCES, false, 1},
+    {"eventfd", SYS_eventfd2, EMFILE, false, 1},
+    {"prctl", SYS_prctl, EPERM, true, 1},
+};
+
+static _Atomic int refused_number = -1; /* of which the n-th is refused, as countdown has it */
+static _Atomic int refused_error;
+static _Atomic int listener = -1;
+
+static bool is_refused(int number)
+{
+    return number == atomic_load(&refused_number) && due();
+}
+
+/* Not under the filter itself, since it is older. */
+static void *answer_kernel(void *context)
+{
+    (void)context;
+    while (atomic_load(&listener) < 0) {
+        sleep_ns(GATE_NAP_NS);
+    }
+    for (;;) {
+        struct seccomp_notif asked;
+        struct seccomp_notif_resp answer;
+        memset(&asked, 0, sizeof(asked));
+        memset(&answer, 0, sizeof(answer));
+        if (ioctl(atomic_load(&listener), SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0) {
+            continue; /* whoever asked is gone */
+        }
+        answer.id = asked.id;
+        if (is_refused(asked.data.nr)) {
+            answer.error = -atomic_load(&refused_error);
+        } else {
+            answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+        }
+        ioctl(atomic_load(&listener), SECCOMP_IOCTL_NOTIF_SEND, &answer);
+    }
+    return NULL;
+}
+
+static struct sock_filter statement(unsigned short code, uint32_t operand)
+{
+    struct sock_filter filter = {.code = code, .k = operand};
+    return filter;
+}
+
+/* For the calling thread and those that it makes. The listener, or -1. */
+static int ask_about_refusals(void)
+{
+    struct sock_filter filter[2 * COUNT(refusals) + 2];
+    unsigned short count = 0;
+    filter[count++] =
+        statement(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, nr));
+    for (size_t i = 0; i < COUNT(refusals); i++) {
+        filter[count] = statement(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)refusals[i].number);
+        filter[count++].jf = 1;
+        filter[count++] = statement(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+    }
+    filter[count++] = statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {.len = count, .filter = filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        return -1;
+    }
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                        &program);
+}
+
+/* How many calls there were to refuse. */
+static unsigned refuse_each_call(const struct refusal *refusal, create_fn *create)
+{
+    struct belongings before = belongings_take();
+    unsigned failures = 0;
+    atomic_store(&refused_error, refusal->error);
+    atomic_store(&refused_number, refusal->number);
+    for (unsigned n = 1;; n++) {
+        int error = create_with_fault(FUNCTIONS, n, create);
+        assert_belongings(before);
+        if (atomic_load(&counts.hits) == 0) {
+            assert_int_equal(error, 0);
+            assert_true(n == 1 || failures > 0 || refusal->survivable);
+            return n - 1;
+        }
+        failures += error != 0;
+        assert_true(error == 0 ? refusal->survivable
+                               : error == -refusal->error || error == -EAGAIN);
+        assert_int_equal(create(), 0);
+        progress_made();
+    }
+}
+
+#define NO_LISTENER 77
+
+_Noreturn void refuse_everything(create_fn *create, void (*meanwhile)(void), unsigned clones)
+{
+    pthread_t thread;
+    unsigned found = 0;
+    thread_start(&thread, answer_kernel, NULL);
+    pthread_detach(thread);
+    create(); /* whatever is done once per process */
+    int fd = ask_about_refusals();
+    if (fd < 0) {
+        exit(NO_LISTENER);
+    }
+    atomic_store(&listener, fd);
+    for (size_t i = 0; i < COUNT(refusals); i++) {
+        unsigned calls = refuse_each_call(&refusals[i], create);
+        assert_true(calls >= refusals[i].at_least);
+        found += strncmp(refusals[i].name, "clone", 5) == 0 ? calls : 0;
+        meanwhile();
+    }
+    assert_true(found >= clones);
+    assert_no_faults();
+    exit(0);
+}
+
+/* ---- a process of its own ---- */
+
+#define ALONE "STRAIT_FAULT_ALONE"
+
+bool alone(const char *test, const char *variable)
+{
+    int status = -1;
+    if (getenv(ALONE)) {
+        return true;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("STRAIT_TEST", test, 1);
+        setenv(ALONE, "1", 1);
+        if (variable) {
+            setenv(variable, "1", 1);
+        }
+        execl("/proc/self/exe", test, (char *)NULL);
+        _exit(99);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_LISTENER) {
+        skip(); /* filters are forbidden here, or the kernel asks nobody */
+    }
+    assert_int_equal(status, 0);
+    return false;
+}

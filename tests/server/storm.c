@@ -34,95 +34,24 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLIENTS 64
-#define REQUESTS_MOST 200 /* of one client at once */
-#define OUT_MOST (1 << 18)
-#define IN_MOST (1 << 16)
-#define TURN_MS 2
-#define STILL_MS 60000
+#include "storm.h"
 
-enum kind {
-    LIGHT,
-    HEAVY,
-    LATE,     /* heavy, with a deadline */
-    PIPELINE, /* several of them in one piece */
-    SLOW,     /* a few bytes at a time */
-    QUITTER,  /* heavy, and hangs up before the answer, or in the middle of it */
-    HALF,     /* of a request */
-    GARBAGE,
-    HUGE_HEADERS,
-    DEAF,       /* asks for more than fits into its socket, and never reads */
-    HALF_CLOSE, /* asks, and closes its side */
-    PASSER_BY,  /* connects, no more */
-    KINDS,
-    STATS = KINDS, /* the first client, always */
-};
-
-static const char *const kind_names[] = {
+const char *const kind_names[] = {
     "light",   "heavy",        "late", "pipeline",   "slow",      "quitter", "half",
     "garbage", "huge headers", "deaf", "half close", "passer-by", "stats",
 };
 
-struct request {
-    enum kind kind; /* LIGHT, HEAVY, LATE or STATS */
-    uint32_t ms;
-};
-
-struct client {
-    int fd; /* -1: none */
-    enum kind kind;
-    bool busy;
-    bool strict;      /* must get all its answers */
-    size_t bite;      /* bytes to write in a turn; 0: as many as fit */
-    int64_t wakes;    /* to do the next thing */
-    int64_t vanishes; /* 0: does not */
-    struct request requests[REQUESTS_MOST];
-    size_t asked;
-    size_t answered;
-    size_t length;
-    size_t written;
-    size_t received;
-    char out[OUT_MOST];
-    char in[IN_MOST + 1];
-};
-
-/* What never goes down, then the rest. */
-enum counter {
-    SUBMITTED,
-    DONE,
-    FAILED,
-    CANCELLED,
-    EXPIRED,
-    ABANDONED,
-    REFUSED,
-    QUEUED_MAX,
-    MONOTONIC,
-    QUEUED = MONOTONIC,
-    RUNNING,
-    QUEUE_LIMIT,
-    COUNTERS,
-};
-
-static const char *const counter_names[COUNTERS] = {
-    "submitted", "done",       "failed", "cancelled", "expired",     "abandoned",
-    "refused",   "queued_max", "queued", "running",   "queue_limit",
-};
-
 static struct client clients[CLIENTS];
-static uint64_t counters[COUNTERS];
-static uint64_t waits; /* that the histogram has counted */
-static struct {
-    uint64_t scripts[KINDS + 1];
-    uint64_t light, heavy, full, late, other, stats;
-} seen;
+uint64_t counters[COUNTERS];
+struct seen seen;
 static uint64_t seed;
 static uint16_t port;
 static pid_t server;
-static int64_t moved; /* when a client was last answered */
+int64_t moved;
 static bool stopping; /* no new requests but STATS */
-static bool ending;   /* SIGTERM is on its way: no new requests, and any end will do */
+bool ending;
 
-__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
+__attribute__((format(printf, 1, 2), noreturn)) void fail(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -136,7 +65,7 @@ __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *for
     exit(1);
 }
 
-static int64_t now_ms(void)
+int64_t now_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -157,138 +86,6 @@ static uint64_t draw(void) /* splitmix64 */
 static uint32_t between(uint32_t low, uint32_t high)
 {
     return low + (uint32_t)(draw() % (high - low + 1));
-}
-
-/* ---- the accounts ---- */
-
-/* The number after the name, from `text` on. */
-static uint64_t number_of(const char *text, const char *name)
-{
-    char key[32];
-    snprintf(key, sizeof(key), "\"%s\": ", name);
-    const char *at = strstr(text, key);
-    if (!at) {
-        fail("no %s in %s", name, text);
-    }
-    return strtoull(at + strlen(key), NULL, 10);
-}
-
-static void check_times(const char *text, const char *name)
-{
-    static const char *const points[] = {"p50", "p90", "p99", "p99.9", "p99.99", "max"};
-    const char *from = strstr(text, name);
-    uint64_t least = 0;
-    if (!from) {
-        fail("no %s in %s", name, text);
-    }
-    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
-        uint64_t ns = number_of(from, points[i]);
-        if (ns < least) {
-            fail("%s falls at %s: %s", name, points[i], text);
-        }
-        least = ns;
-    }
-}
-
-static void check_stats(const char *text)
-{
-    uint64_t fresh[COUNTERS];
-    uint64_t sum = 0;
-    for (int i = 0; i < COUNTERS; i++) {
-        fresh[i] = number_of(text, counter_names[i]);
-        if (i < MONOTONIC && fresh[i] < counters[i]) {
-            fail("%s was %" PRIu64 ": %s", counter_names[i], counters[i], text);
-        }
-    }
-    for (int i = DONE; i <= ABANDONED; i++) {
-        sum += fresh[i];
-    }
-    if (fresh[SUBMITTED] != sum + fresh[QUEUED] + fresh[RUNNING]) {
-        fail("the counters do not add up: %s", text);
-    }
-    if (fresh[QUEUED_MAX] > fresh[QUEUE_LIMIT]) {
-        fail("more waited than may: %s", text);
-    }
-    check_times(text, "wait_ns");
-    check_times(text, "run_ns");
-    uint64_t count = number_of(strstr(text, "wait_ns"), "count");
-    if (count < waits || count > fresh[SUBMITTED]) {
-        fail("%" PRIu64 " had waited before: %s", waits, text);
-    }
-    waits = count;
-    memcpy(counters, fresh, sizeof(counters));
-    seen.stats++;
-}
-
-/* ---- answers ---- */
-
-static void check_refusal(const struct client *client, const char *head, const char *body)
-{
-    const char *retry = strcasestr(head, "\r\nRetry-After: ");
-    if (!retry || retry > body || strtoul(retry + 15, NULL, 10) < 1) {
-        fail("%s: 503 without Retry-After: %s", kind_names[client->kind], head);
-    }
-    if (!ending && client->strict && strcmp(body, "the queue is full\n") != 0) {
-        fail("%s was refused: %s", kind_names[client->kind], body);
-    }
-    seen.full++;
-}
-
-/* One that was asked for properly. */
-static void check_answer(const struct client *client, const struct request *request, int status,
-                         const char *head, const char *body)
-{
-    char result[32];
-    bool heavy = request->kind == HEAVY || request->kind == LATE;
-    snprintf(result, sizeof(result), "{\"ms\": %" PRIu32 ", ", request->ms);
-    if (status == 200 && request->kind == LIGHT && strcmp(body, "light\n") == 0) {
-        seen.light++;
-    } else if (status == 200 && heavy && strncmp(body, result, strlen(result)) == 0) {
-        seen.heavy++;
-    } else if (status == 503 && heavy) {
-        check_refusal(client, head, body);
-    } else if (status == 504 && request->kind == LATE) {
-        seen.late++;
-    } else if (status == 200 && request->kind == STATS) {
-        check_stats(body);
-    } else {
-        fail("%s, asking for %s, ms=%" PRIu32 ", got %s", kind_names[client->kind],
-             kind_names[request->kind], request->ms, head);
-    }
-}
-
-/* Takes one answer from what has been received; false: it is not complete. */
-static bool take_answer(struct client *client)
-{
-    char *head_end = strstr(client->in, "\r\n\r\n");
-    if (!head_end) {
-        return false;
-    }
-    char *body = head_end + 4;
-    const char *length = strcasestr(client->in, "\r\nContent-Length: ");
-    size_t size = length && length < body ? strtoul(length + 18, NULL, 10) : 0;
-    size_t all = (size_t)(body - client->in) + size;
-    if (client->received < all) {
-        return false;
-    }
-    char next = body[size];
-    int status = 0;
-    body[size] = '\0';
-    if (sscanf(client->in, "HTTP/1.%*c %d", &status) != 1) {
-        fail("%s got %s", kind_names[client->kind], client->in);
-    }
-    if (client->answered < client->asked) {
-        check_answer(client, &client->requests[client->answered++], status, client->in, body);
-    } else if (client->strict) {
-        fail("%s got one more: %s", kind_names[client->kind], client->in);
-    } else {
-        seen.other++;
-    }
-    body[size] = next;
-    client->received -= all;
-    memmove(client->in, client->in + all, client->received + 1);
-    moved = now_ms();
-    return true;
 }
 
 /* ---- scripts ---- */

@@ -2,27 +2,69 @@
 /*
  * pool: workers that share their parents' tasks.
  *
- * Any thread may attach to a pool as a parent; a parent submits tasks, which run on the workers.
- * The completion of each runs on the parent that submitted it: in strait_parent_dispatch, when
- * strait_parent_fd becomes readable in its event loop; in strait_parent_poll; or while it waits.
- * A worker is a parent, too: a task submits further ones through strait_parent_current, and their
- * completions run on that worker, between two tasks or while the task waits for them.
+ * A parent submits tasks, workers run them, and the completion of each runs on the parent that
+ * submitted it. How to use it:
+ *
+ *   1. Any thread creates the pool: strait_pool_create.
+ *   2. Each thread that wants to submit attaches to it as a parent: strait_pool_attach. On a worker
+ *      nobody attaches: a task that submits further ones is a parent already, see
+ *      strait_parent_current.
+ *   3. The parent submits: strait_task_submit. The pool works on a copy of the task; arguments and
+ *      results of up to 64 bytes travel in its `data`.
+ *   4. Completions run when the parent lets them: in strait_parent_dispatch, when strait_parent_fd
+ *      becomes readable in its event loop; in strait_parent_poll; or while it waits
+ *      (strait_task_wait, strait_group_wait, strait_parent_wait_any, strait_parent_wait_all).
+ *   5. A program with one parent ends with strait_pool_finish. With several, each parent detaches
+ *      (strait_parent_detach), then one thread closes and destroys the pool.
+ *
+ *   struct strait_pool *pool;
+ *   struct strait_parent *parent;
+ *   strait_pool_create(&pool, NULL);
+ *   strait_pool_attach(pool, &parent, NULL);
+ *   for (int i = 0; i < 10; i++) {
+ *       strait_task_submit(parent, &(struct strait_task){.run = work, .done = finished}, NULL,
+ * NULL);
+ *   }
+ *   strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER); // after ten completions
+ *
+ * Which calls exclude each other
+ *
+ *                              same parent   other parents,   close, resize,   destroy,
+ *                                            attach           finish           finish
+ *   strait_parent_*, _task_*,
+ *   _group_*                   excluded (1)  free             free (2)         excluded
+ *   strait_pool_attach         -             free             free (2)         excluded
+ *   close, resize              free          free             -EBUSY           excluded
+ *   stats, strait_parent_fd    free          free             free             excluded
+ *
+ *   (1) A parent is one thread at a time: the one that attached, or one to which that has handed
+ *       the handle in an orderly way.
+ *   (2) They say -EPIPE once the pool is closing.
  *
  * Promises
- *   - Each task submitted completes exactly once: done, failed, cancelled, expired or abandoned.
- *   - Tasks of one parent, of one priority, start in the order of their submission. A task never
- *     waits while a worker that may run it is idle.
- *   - Parents take turns: what one has queued does not delay the next task of another.
- *   - A parent's completions never run concurrently with each other, nor inside one another, nor
- *     inside a submit or a cancel.
- *   - Submitting allocates nothing (but for the first task of a priority, or to a given worker) and
- *     never blocks: past the queue's limit it answers -EAGAIN.
- *   - An idle pool wakes nobody.
+ *   - Each task that was submitted completes exactly once on its parent: done, failed, cancelled,
+ *     expired or abandoned. A parent's completions never run concurrently, nor inside one another,
+ *     nor inside a submit or a cancel (but see `in_place`).
+ *   - Tasks of one parent and priority start in the order of their submission, but for those that a
+ *     task has submitted. A task never waits while a worker is idle. Parents take turns, so that
+ *     what one has queued does not delay the next task of another.
+ *   - Submitting allocates nothing (but for a parent's first task of high priority) and never
+ *     blocks.
+ *   - A pool of n workers has n threads. An idle pool wakes nobody.
+ *
+ * Priorities are strict: while any parent has a task of high priority, no worker starts one of
+ * normal priority. Who submits high ones without end starves the normal ones, for ever.
+ *
+ * What a task must not do: leave `run` by longjmp, an exception or pthread_exit (its completion
+ * never comes, and its worker is lost), or change its thread's scheduling for good. A child made by
+ * fork(2) has no workers: it must leave the pool alone; strait_pool_close, _finish and _destroy say
+ * -EOWNERDEAD there. A process may exit while a pool is at work.
+ *
+ * All times are nanoseconds, all deadlines absolute (strait_deadline); 0 is past.
  */
 #ifndef STRAIT_POOL_H
 #define STRAIT_POOL_H
 
-#include "strait/extra/histogram.h"
 #include "strait/worker.h"
 
 #ifdef __cplusplus
@@ -34,33 +76,34 @@ struct strait_parent;
 struct strait_task;
 
 #define STRAIT_POOL_WORKERS_MAX 256u
-#define STRAIT_PARENTS_MAX 512u /* attached at one time, workers that have submitted among them */
-#define STRAIT_QUEUE_LIMIT_MAX ((size_t)1 << 24)
+#define STRAIT_PARENTS_MAX 4096u /* at one time, workers that have submitted among them */
+#define STRAIT_QUEUE_LIMIT_MAX ((size_t)1 << 22)
 #define STRAIT_TASK_DATA 64
 
+/* ---- tasks ---- */
+
 enum strait_task_status {
-    STRAIT_TASK_DONE,      /* run returned 0 */
-    STRAIT_TASK_FAILED,    /* run returned something else: `code` */
-    STRAIT_TASK_CANCELLED, /* cancelled before it started, or run returned -ECANCELED */
-    STRAIT_TASK_EXPIRED,   /* did not start in time; or was told that its time was over, and run
-                              returned something other than 0 */
-    STRAIT_TASK_ABANDONED, /* the pool was closed, or its parent left, before it started; or its
-                              parent had left before it ended */
+    STRAIT_TASK_DONE,      /* `run` returned 0 */
+    STRAIT_TASK_FAILED,    /* `run` returned something else: `code` */
+    STRAIT_TASK_CANCELLED, /* cancelled before it started, or `run` returned -ECANCELED */
+    STRAIT_TASK_EXPIRED,   /* no worker came to it in time; or `run` returned something other than 0
+                              after its finish_by */
+    STRAIT_TASK_ABANDONED, /* the pool was closed by cancelling, or its parent left so, before it
+                              started */
 };
 
 /* On a worker. 0, or a code of the task's own. */
 typedef int strait_run_fn(struct strait_task *task);
 
-/* On the parent, or once that has left on a thread of the pool's. The task is gone after the call.
- */
+/* On the parent. The task is gone after the call. */
 typedef void strait_done_fn(struct strait_task *task);
 
-/* Fill in run, done, context and data, and submit: the pool works on a copy of its own, which `run`
- * and `done` get to see. Arguments and results that fit travel in `data`; larger ones behind
- * `context`. */
+/* Fill in what is needed of all but status and code, and submit. */
 struct strait_task {
     strait_run_fn *run;
     void *context;
+    const char *name; /* for statistics and messages: lives as long as the pool, say a literal; may
+                         be NULL */
     unsigned char data[STRAIT_TASK_DATA] __attribute__((aligned(8))); /* the first 16 bytes come for
                                                                          free */
     strait_done_fn *done;                                             /* may be NULL */
@@ -74,67 +117,113 @@ typedef uint64_t strait_task_id;
 enum strait_priority {
     STRAIT_PRIORITY_NORMAL = 0,
     STRAIT_PRIORITY_HIGH, /* before all normal ones */
-    STRAIT_PRIORITY_LOW,  /* after all normal ones, and never on more than `low_limit` workers */
 };
 
 /* Tasks to wait for together: the parent's memory, all zero at first, to stay where it is until
  * `pending` is 0. */
 struct strait_group {
     size_t pending; /* submitted and not yet completed; only the parent's thread reads it */
+    /* private */
+    uintptr_t finished; /* workers count, each before it reports its task */
+    uintptr_t taken;    /* the parent: of those, how many it has completed */
+    uintptr_t goal;     /* the parent: the count that wakes it */
 };
 
 /* How a task is to run. */
 struct strait_submit_options {
-    size_t size; /* sizeof this struct, or 0 */
-    enum strait_priority priority;
-    unsigned worker;  /* 0: any; n: the n-th alone, from 1 up to the pool's `workers`; it takes such
-                         tasks before the parent's others of normal priority, whatever theirs */
-    int64_t start_by; /* the task expires if it has not started by then; 0: never */
-    int64_t finish_by; /* likewise; and if it runs at that time, strait_task_cancelled says so to
-                          it, once the parent has dispatched, polled or waited since; 0: never */
+    size_t size;                   /* sizeof this struct, or 0 */
+    enum strait_priority priority; /* without effect for a task that submits: its children come
+                                      before normal tasks of its worker's, and after high ones */
+    int64_t start_by;  /* the task expires if no worker has come to it by then; it is looked at when
+                          one does; 0: never */
+    int64_t finish_by; /* likewise; and if it runs at that time, strait_task_cancelled says so; 0:
+                          never */
     struct strait_group *group; /* NULL: none */
+    bool in_place; /* where -EAGAIN would be said, call `run` and `done` instead, within the submit;
+                      the id is 0 then. In a completion -EAGAIN is said nevertheless */
 };
 
-struct strait_pool_stall {
-    unsigned worker; /* its number, from 0 */
-    strait_run_fn *run;
-    int64_t running_ns; /* so far */
-};
-
-/* On the pool's keeper, a thread of its own: must not call the pool, but for what any thread may.
- */
-typedef void strait_stalled_fn(struct strait_pool *pool, const struct strait_pool_stall *stall,
-                               void *context);
+/* ---- the pool: create, close ---- */
 
 struct strait_pool_options {
     size_t size;        /* sizeof this struct, or 0 */
-    unsigned workers;   /* 0: one for each CPU that the process may use, less the creator's where
-                           there are 4 or more */
-    size_t queue_limit; /* tasks of one parent that may wait for a worker; 0: 1024 */
+    unsigned workers;   /* 0: as many as suit the CPUs that the process may use now (affinity,
+                           cgroup quota) */
+    size_t queue_limit; /* tasks of one parent and priority that may wait for a worker; 0: 1024 */
     const char *name;   /* of the workers, in front of "-0", "-1", ...; NULL: "strait" */
-    /* STRAIT_SCHEDULE_DEFAULT: the creator's class while there are more CPUs than workers. If not,
-     * the creator must share one: then SCHED_IDLE, so that it gets it the moment it wakes. Such
-     * workers use all that is idle, but yield to every other process of the machine too. */
-    enum strait_schedule schedule;
-    int nice;              /* added to the creator's, 0 to 19 */
-    size_t stack_size;     /* of each worker, bytes; 0: the system's default */
     enum strait_wait wait; /* how idle workers wait: STRAIT_WAIT_PARK (default) or _SPIN */
-    const int *cpus;       /* worker n is pinned to the n-th of these, in turn; read by create only.
-                              NULL: those that the process may use, in this order: a thread of each
-                              core, those that share the creator's cache first, then those of its
-                              package; the cores' other threads likewise; the other threads of the
-                              creator's own core; the creator's CPU */
+    size_t stack_size;     /* of each worker, bytes; 0: the system's default */
+
+    /* Number of workers that follows demand: a submit that finds no worker idle starts one more, up
+     * to workers_max, and does not wait for it (some 20 us to the parent); a worker idle for
+     * idle_timeout ends while there are more than `workers`. 0: `workers`, a fixed number. */
+    unsigned workers_max;
+    int64_t idle_timeout; /* 0: 1 s */
+
+    /* Scheduling. STRAIT_SCHEDULE_DEFAULT is the normal class, at the creator's nice plus `nice`;
+     * where there are as many workers as CPUs, so that one must share the parent's, and `nice` is
+     * 0, plus 10: the parent's loop gets its CPU at once, the workers nearly all of what it leaves,
+     * and their share beside others. STRAIT_SCHEDULE_IDLE yields to every other process of the
+     * machine too. */
+    enum strait_schedule schedule;
+    int nice; /* 0 to 19 */
+
+    /* Placement. STRAIT_PIN_CHOOSE: to the CPUs in `cpus` if there are any, as STRAIT_PIN_CPU;
+     * else, where there are as many workers as CPUs, each to one of its own, and otherwise all to
+     * those that share the creator's cache. STRAIT_PIN_CPU: worker n to the n-th of `cpus`, in
+     * turn. STRAIT_PIN_SET: all to any of `cpus`. STRAIT_PIN_NONE: wherever the process may run. */
+    enum strait_pin pin;
+    const int *cpus; /* read by create only */
     size_t cpu_count;
-    unsigned workers_max; /* where tasks wait and no worker is idle, up to so many are started; 0:
-                             `workers`, a fixed set */
-    int64_t idle_timeout; /* a worker beyond `workers` ends after so many ns idle; 0: 1 s */
-    unsigned low_limit;   /* workers that STRAIT_PRIORITY_LOW may occupy, besides those that wait
-                             for such tasks of their own; 0: half, rounded up */
-    int64_t stall_ns;     /* longer than this is a stall; 0: nobody watches */
-    strait_stalled_fn *stalled; /* once for each task that stalls; needed if stall_ns is not 0 */
-    void *context;              /* for `stalled` */
-    bool untimed; /* do not read the clock for each task: no histograms, no utilisation */
+
+    /* On each worker, before its first task and after its last, say to open a database. What init
+     * leaves in *data is the worker's: strait_pool_data. Not 0: create and resize return it
+     * (positive: -ECANCELED), and the worker has not been. Either may be NULL. */
+    int (*init)(unsigned worker, void **data, void *context);
+    void (*fini)(unsigned worker, void *data, void *context);
+    void *context;
+
+    bool timed; /* read the clock for each task: strait_task_waited_ns and strait_task_ran_ns, and
+                   the times in strait_pool_worker_stats; some 50 ns a task */
 };
+
+enum strait_close {
+    STRAIT_CLOSE_DRAIN,  /* finish every task */
+    STRAIT_CLOSE_CANCEL, /* abandon what waits; strait_task_cancelled tells what runs */
+};
+
+struct strait_pool_worker_stats;
+
+/* Creates a pool. Options may be NULL. On error nothing is left: -EINVAL; -ENOMEM; -EAGAIN (no
+ * thread to be had); -EPERM; or what `init` returned. Any thread; blocks while the workers start.
+ */
+STRAIT_API int strait_pool_create(struct strait_pool **pool,
+                                  const struct strait_pool_options *options);
+
+/* Ends it all in the right order: the parent's tasks complete here or are abandoned, as `mode`
+ * says; the parent is detached, the pool closed and destroyed. 0: all of it is gone. -ETIMEDOUT:
+ * nothing is gone, nothing lost; call again to go on, or to turn from drain to cancel. -EBUSY:
+ * other parents are attached, or another thread closes the pool; nothing has happened. -EDEADLK
+ * from inside a completion or a task; -EOWNERDEAD. `parent` may be NULL. Parent only; blocks until
+ * the deadline at most. */
+STRAIT_API int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
+                                  enum strait_close mode, int64_t deadline);
+
+/* Closes the pool: parents can submit no more (while it drains, tasks can), and once no task waits
+ * the workers end. 0: they have, and are joined; what parents are still owed they get until they
+ * detach. -ETIMEDOUT: not yet, and *stuck is the worker whose task holds it up longest (`run` NULL:
+ * none runs); close again to go on, or to turn from drain to cancel. With a deadline in the past
+ * (0, say) it only starts the closing. `stuck` may be NULL. -EINVAL; -EDEADLK from inside a task;
+ * -EBUSY: another thread is closing or resizing it; -EOWNERDEAD. Any other thread; blocks until the
+ * deadline at most. */
+STRAIT_API int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t deadline,
+                                 struct strait_pool_worker_stats *stuck);
+
+/* Frees a pool that strait_pool_close has closed with 0 and that all parents have left; -EBUSY if
+ * not; -EOWNERDEAD. NULL is ignored. Any thread; does not block. */
+STRAIT_API int strait_pool_destroy(struct strait_pool *pool);
+
+/* ---- parents: attach, submit, complete ---- */
 
 struct strait_parent_options {
     size_t size; /* sizeof this struct, or 0 */
@@ -148,86 +237,23 @@ struct strait_parent_options {
     size_t low_water; /* 0: half the queue's limit */
 };
 
-/* submitted == done + failed + cancelled + expired + abandoned + queued + running, always. */
-struct strait_pool_stats {
-    uint64_t submitted;
-    uint64_t done;
-    uint64_t failed;
-    uint64_t cancelled;
-    uint64_t expired;
-    uint64_t abandoned;
-    uint64_t queued;     /* not started, and not yet completed on the parent */
-    uint64_t running;    /* started and not yet completed on the parent */
-    uint64_t refused;    /* submits that found no room, for all or for some; not in `submitted` */
-    uint64_t queued_max; /* the most that ever waited of one parent's */
-    uint64_t queue_limit;
-    uint64_t workers; /* that there are now */
-    uint64_t idle;    /* of them */
-    uint64_t parents; /* attached now, workers that have submitted among them */
-};
-
-struct strait_pool_worker_stats {
-    unsigned number; /* from 0 */
-    bool online;     /* false: not started, or ended; the figures are those of all that had the
-                        number */
-    int32_t thread;  /* the kernel's number of it; 0: not online */
-    int cpu;         /* where it is pinned */
-    uint64_t tasks;  /* that it has started */
-    int64_t busy_ns; /* in tasks, up to now; 0 if untimed */
-    int64_t online_ns;
-    strait_run_fn *run; /* what it runs now; NULL: nothing */
-    int64_t running_ns; /* for how long; 0 if untimed */
-};
-
-enum strait_close {
-    STRAIT_CLOSE_DRAIN,  /* finish every task */
-    STRAIT_CLOSE_CANCEL, /* finish what runs, abandon what waits */
-};
-
-/* ---- the pool ---- */
-
-/* Creates a pool. On error nothing is left: -EINVAL, -ENOMEM, or as strait_worker_spawn. Any
- * thread; blocks while the workers start. */
-STRAIT_API int strait_pool_create(struct strait_pool **pool,
-                                  const struct strait_pool_options *options);
-
-/* Closes the pool: nothing can be submitted any more, and once no task waits the workers end. 0:
- * they have, and are joined; the parents still get the completions owed to them, until they detach.
- * -ETIMEDOUT: not yet, and if a task runs *stuck says which and where (otherwise its `run` is
- * NULL); close again to go on, be it to turn from drain to cancel. With a deadline in the past (0,
- * say) it only starts the closing. `stuck` may be NULL. -EDEADLK from inside a task, or on the
- * keeper. -EBUSY: another thread is closing it. -EOWNERDEAD in a fork's child. Any other thread;
- * blocks until the deadline at most. */
-STRAIT_API int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t deadline,
-                                 struct strait_pool_worker_stats *stuck);
-
-/* Frees a pool that strait_pool_close has closed with 0 and all parents have left; -EBUSY if not.
- * NULL is ignored. -EOWNERDEAD in a fork's child, which must not use the pool. Any thread. */
-STRAIT_API int strait_pool_destroy(struct strait_pool *pool);
-
-/* ---- parents ---- */
-
-/* Makes the calling thread a parent, which alone may use the handle. Options may be NULL.
- * -EINVAL; -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX (the places of those
- * that have left are for others of their kind, with an fd or without); -EPIPE: the pool is closing.
+/* Makes the calling thread a parent, which alone may use the handle. Options may be NULL. -EINVAL;
+ * -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX; -EPIPE: the pool is closing.
  * Any thread; does not block for long. */
 STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                                   const struct strait_parent_options *options);
 
-/* Ends a parent. What waits is abandoned, what runs is told by strait_task_cancelled; then the
- * completions run, here, until all have or the deadline has passed. Returns how many are still
- * owed: those run later, with STRAIT_TASK_ABANDONED, on the pool's keeper, and no group hears of
- * them any more. In any case the handle is void, but for -EDEADLK from inside a completion or a
- * task. NULL is ignored. Parent only; blocks until the deadline at most. */
-STRAIT_API ptrdiff_t strait_parent_detach(struct strait_parent *parent, int64_t deadline);
+/* Submits a task; *id (if not NULL) names it. `how` may be NULL. -EAGAIN: the queue is full, or a
+ * whole queue's worth of completions waits to be dispatched; -EPIPE: the pool is closing; -EINVAL:
+ * nothing to run, or a bad option; -ENOMEM: the parent's first of high priority. On error the task
+ * was not taken. Parent only; does not block. */
+STRAIT_API int strait_task_submit(struct strait_parent *parent, const struct strait_task *task,
+                                  const struct strait_submit_options *how, strait_task_id *id);
 
-/* For a task, and for completions on a worker: the worker that runs it, as a parent in its own
- * right, with the pool's queue limit. It waits as the worker does and has no fd. NULL: not on a
- * worker of a pool's, no memory, or STRAIT_PARENTS_MAX of them. Does not block. */
-STRAIT_API struct strait_parent *strait_parent_current(void);
-
-/* Readable when strait_parent_dispatch has something to do: watch it level-triggered. -EINVAL: the
- * parent's wait is not STRAIT_WAIT_FD. Any thread. */
+/* Readable when strait_parent_dispatch has something to do: watch it level-triggered. After a quiet
+ * time it becomes so with the first completion; while completions come fast and tasks wait, they
+ * are gathered, none for longer than 100 us. -EINVAL: the parent's wait is not STRAIT_WAIT_FD. Any
+ * thread. */
 STRAIT_API int strait_parent_fd(const struct strait_parent *parent);
 
 /* For an event loop: runs up to `budget` completions (0: STRAIT_BUDGET) and returns how many.
@@ -242,17 +268,39 @@ STRAIT_API ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t bud
  */
 STRAIT_API size_t strait_parent_owed(const struct strait_parent *parent);
 
-/* ---- tasks ---- */
+/* Ends a parent. Drains, by running completions until none is owed; or cancels: what waits is
+ * abandoned, what runs is told by strait_task_cancelled, and the completions run. 0: the handle,
+ * its memory and its fd are gone. -ETIMEDOUT: the handle stays valid, the tasks go on; detach
+ * again. -EDEADLK from inside a completion, or for strait_parent_current; -EINVAL. NULL is ignored.
+ * Parent only; blocks until the deadline at most. */
+STRAIT_API int strait_parent_detach(struct strait_parent *parent, enum strait_close mode,
+                                    int64_t deadline);
 
-/* Submits a task; *id (if not NULL) names it. `how` may be NULL. -EAGAIN: the queue is full, or a
- * whole queue's worth of completions waits to be dispatched (cancelled tasks keep their place until
- * a worker comes by); -EPIPE: the pool is closing; -EINVAL: nothing to run, or a bad option;
- * -ENOMEM: the first of its kind. On error the task was not taken. Parent only; does not block. */
-STRAIT_API int strait_task_submit(struct strait_parent *parent, const struct strait_task *task,
-                                  const struct strait_submit_options *how, strait_task_id *id);
+/* ---- waiting: runs the parent's completions meanwhile ---- */
 
-/* Submits n tasks at once: one look at the clock, one wake-up. Returns how many were taken, the
- * first ones; if not even one was, the error. `ids` is NULL or has room for n. */
+/* All four: 0 once what is waited for has completed; -ETIMEDOUT; -EDEADLK from inside a completion;
+ * -ECANCELED on a strait worker that is asked to stop. The thread sleeps until what it waits for
+ * has happened; completions of other tasks run with it or are gathered, none for longer than 1 ms.
+ *
+ * In a task (strait_parent_current), a wait runs descendants of that task meanwhile, and no other
+ * tasks: first those that are still on this worker, the newest first, then those of the worker that
+ * has taken one of them. So the stack is no deeper than the tree of tasks, and a task that waits
+ * for its children keeps no worker from them; the deadline is looked at between two of them. A task
+ * waits for its own children only: for those of another it may wait for ever.
+ *
+ * Parent only; block until the deadline at most. */
+STRAIT_API int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t deadline);
+STRAIT_API int strait_group_wait(struct strait_parent *parent, const struct strait_group *group,
+                                 int64_t deadline);
+STRAIT_API int strait_parent_wait_all(struct strait_parent *parent, int64_t deadline);
+
+/* Until at least one completion has run; returns how many have. 0: none is owed. */
+STRAIT_API ptrdiff_t strait_parent_wait_any(struct strait_parent *parent, int64_t deadline);
+
+/* ---- more about tasks ---- */
+
+/* Submits n tasks at once: one wake-up. Returns how many were taken, the first ones; if not even
+ * one was, the error. `ids` is NULL or has room for n. */
 STRAIT_API ptrdiff_t strait_task_submit_many(struct strait_parent *parent,
                                              const struct strait_task *tasks, size_t n,
                                              const struct strait_submit_options *how,
@@ -267,47 +315,88 @@ STRAIT_API int strait_task_submit_wait(struct strait_parent *parent, const struc
 
 /* Cancels a task. 0: it had not started, and never will: its completion comes with the next
  * dispatch. -EINPROGRESS: a worker has it, and strait_task_cancelled now tells it so; if the worker
- * has not called `run` yet, it may not. -EALREADY: cancelled or expired before. -ENOENT: it has
- * completed. Parent only; does not block. */
+ * has not called `run` yet, it may not. -EALREADY: cancelled before. -ENOENT: it has completed.
+ * Parent only; does not block. */
 STRAIT_API int strait_task_cancel(struct strait_parent *parent, strait_task_id id);
 
-/* Cancels all of a group. Returns how many of them will never start. */
+/* Cancels all of a group. Returns how many of them will never start. Parent only; does not block.
+ */
 STRAIT_API size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group);
 
-/* Is the task that is running no longer wanted: cancelled, past its finish_by, its parent leaving?
- * For `run`; costs one load. */
+/* Is the task that is running no longer wanted: cancelled, past its finish_by, its parent leaving,
+ * its pool closing by cancelling? For `run`; costs one load, and one reading of the clock if the
+ * task has a finish_by. */
 STRAIT_API bool strait_task_cancelled(const struct strait_task *task);
 
-/* Waits until a task, or all of a group, have completed; runs the parent's completions meanwhile,
- * and on a worker also tasks that the worker itself has submitted and no other has taken, so that
- * a task which waits for its own keeps no worker from them. 0; -ETIMEDOUT; -EDEADLK from inside a
- * completion; -ECANCELED on a strait worker that is asked to stop. A task that was given to a
- * worker by name is waited for until that one has time. Parent only; blocks until the deadline at
- * most. */
-STRAIT_API int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t deadline);
-STRAIT_API int strait_group_wait(struct strait_parent *parent, const struct strait_group *group,
-                                 int64_t deadline);
+/* For `done`, in a pool that is timed: how long the task waited for a worker, and then ran; 0 if it
+ * did not, or if the pool is not timed. */
+STRAIT_API int64_t strait_task_waited_ns(const struct strait_task *task);
+STRAIT_API int64_t strait_task_ran_ns(const struct strait_task *task);
 
-/* ---- seen from outside: any thread, until the pool is destroyed; nobody is stopped ---- */
+/* For a task, and for completions on a worker: the worker that runs it, as a parent in its own
+ * right, with the pool's queue limit. It waits as the worker does and has no fd. NULL: not on a
+ * worker of a pool's, no memory, or STRAIT_PARENTS_MAX of them. Does not block. */
+STRAIT_API struct strait_parent *strait_parent_current(void);
 
-/* The counters of this moment, of all parents that there ever were. */
-STRAIT_API void strait_pool_stats(const struct strait_pool *pool, struct strait_pool_stats *stats);
+/* On a worker: what `init` has left in *data. Anywhere else NULL. */
+STRAIT_API void *strait_pool_data(void);
 
-/* One worker's, by number, from 0. -EINVAL: there is no such number. */
+/* ---- more about pools ---- */
+
+/* Changes the number of workers to n, 1 to STRAIT_POOL_WORKERS_MAX; the most that a pool which
+ * follows demand may have only where it was less. Workers that must go finish what they run and
+ * what they are owed, and leave the rest to the others. 0: so many are there, and those that left
+ * are joined. -ETIMEDOUT: some have not left yet, and will once they can: resize again to wait for
+ * them, or to keep them. An error of strait_pool_create: as many as could be started are there.
+ * -EPIPE: the pool is closing; -EDEADLK from inside a task; -EBUSY: another thread is resizing or
+ * closing it. Any other thread; blocks for the start of workers, and until the deadline at most for
+ * their end. */
+STRAIT_API int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline);
+
+/* submitted == done + failed + cancelled + expired + abandoned + queued + running, always. */
+struct strait_pool_stats {
+    uint64_t submitted;
+    uint64_t done;
+    uint64_t failed;
+    uint64_t cancelled;
+    uint64_t expired;
+    uint64_t abandoned;
+    uint64_t queued;     /* not started, and not yet completed on the parent */
+    uint64_t running;    /* started and not yet completed on the parent */
+    uint64_t refused;    /* submits that found no room, for all or for some; not in `submitted` */
+    uint64_t in_place;   /* tasks run within a submit for want of room; not in `submitted` */
+    uint64_t queued_max; /* the most that ever waited in one parent's queue */
+    uint64_t queue_limit;
+    uint64_t workers; /* that there are now */
+    uint64_t idle;    /* of them */
+    uint64_t parents; /* attached now, workers that have submitted among them */
+};
+
+struct strait_pool_worker_stats {
+    unsigned number; /* from 0 */
+    bool online;     /* false: not started, or ended; the figures are those of the last that had the
+                        number */
+    int32_t thread;  /* the kernel's number of it; 0: not online */
+    int cpu;         /* where it is pinned; -1: it may run on several */
+    enum strait_schedule schedule; /* its class, never STRAIT_SCHEDULE_DEFAULT */
+    int nice;                      /* as the kernel has it */
+    const char *reason;            /* why these three are so: a sentence, for people */
+    uint64_t tasks;                /* that it has started */
+    int64_t online_ns;
+    int64_t busy_ns;    /* in tasks, up to now; 0 if the pool is not timed */
+    strait_run_fn *run; /* what it runs now; NULL: nothing */
+    const char *name;   /* of that task */
+    int64_t running_ns; /* for how long; 0 if the pool is not timed */
+};
+
+/* The counters of this moment, of all parents that there ever were. Any thread, until the pool is
+ * destroyed; stops no task. */
+STRAIT_API void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats);
+
+/* One worker's, by number, from 0. -EINVAL: there has never been one of that number. Any thread,
+ * until the pool is destroyed; stops no task. */
 STRAIT_API int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
                                         struct strait_pool_worker_stats *stats);
-
-/* How long the tasks that were started had waited, and how long those that have ended ran; either
- * may be NULL. Overwrites what they point to. */
-STRAIT_API void strait_pool_times(const struct strait_pool *pool, struct strait_histogram *waited,
-                                  struct strait_histogram *ran);
-
-/* All of this as a JSON object, with a final zero, in at most `size` bytes: the counters by the
- * names above; "wait_ns" and "run_ns" with count, p50, p90, p99, p99.9, p99.99 and max;
- * "per_worker", an array, with "utilisation" from 0 to 1, and "run" as an address in hexadecimal or
- * null. Returns how many bytes it takes, without the zero; if that is not less than `size`, the
- * buffer holds an empty string. Times are in nanoseconds. Does not block. */
-STRAIT_API size_t strait_pool_json(const struct strait_pool *pool, char *buffer, size_t size);
 
 #ifdef __cplusplus
 }

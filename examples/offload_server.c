@@ -31,6 +31,7 @@
 #include "offload/settings.h"
 #include "offload/threads.h"
 #include "strait.h"
+#include "strait/extra/stats.h"
 
 #define MS_DEFAULT 1000
 #define MS_MAX 10000
@@ -48,10 +49,11 @@ struct server {
     struct event *signals[2];
     struct strait_pool *pool; /* NULL in the other modes */
     struct strait_parent *parent;
-    struct threads *threads;  /* likewise */
-    uint64_t heavy_open;      /* whose answer, or whose client, has not left yet */
-    uint64_t heavy_computing; /* of them: not yet completed */
-    uint64_t heavy_blocking;  /* computed on the loop */
+    struct strait_pool_times times; /* of its tasks */
+    struct threads *threads;        /* likewise */
+    uint64_t heavy_open;            /* whose answer, or whose client, has not left yet */
+    uint64_t heavy_computing;       /* of them: not yet completed */
+    uint64_t heavy_blocking;        /* computed on the loop */
     bool stopping;
 };
 
@@ -61,9 +63,11 @@ struct heavy {
     struct evhttp_request *request;
     struct evhttp_connection *connection; /* NULL: it has been closed */
     struct event *hang_up;                /* watches for a client that does not wait */
-    strait_task_id task;                  /* 0: not the pool's */
-    struct job job;                       /* of the plain threads */
-    struct burn work;                     /* theirs while they run; with a pool the task has it */
+    struct event *late;                   /* rings when the answer is due; NULL: any time will do */
+    bool is_late;
+    strait_task_id task; /* 0: not the pool's */
+    struct job job;      /* of the plain threads */
+    struct burn work;    /* theirs while they run; with a pool the task has it */
     bool computed;
 };
 
@@ -120,6 +124,9 @@ static void heavy_free(struct heavy *heavy)
     if (heavy->hang_up) {
         event_free(heavy->hang_up);
     }
+    if (heavy->late) {
+        event_free(heavy->late);
+    }
     free(heavy);
     server->heavy_open--;
     end_if_stopped(server);
@@ -166,6 +173,27 @@ static void on_hang_up(evutil_socket_t fd, short what, void *argument)
     heavy_cancel(argument);
 }
 
+/* Waits for a worker still, or runs too long. */
+static void on_late(evutil_socket_t fd, short what, void *argument)
+{
+    struct heavy *heavy = argument;
+    (void)fd;
+    (void)what;
+    heavy->is_late = true;
+    heavy_cancel(heavy);
+}
+
+/* The pool looks at deadlines when a worker comes to the task, and the task itself while it runs;
+ * the answer is due at the very time. */
+static void watch_clock(struct heavy *heavy, uint32_t within)
+{
+    struct timeval after = {.tv_sec = within / 1000, .tv_usec = within % 1000 * 1000};
+    heavy->late = within ? evtimer_new(heavy->server->base, on_late, heavy) : NULL;
+    if (heavy->late) {
+        event_add(heavy->late, &after);
+    }
+}
+
 /* libevent does not read from a connection whose request it is waiting to answer: ask the kernel.
  */
 static void watch_hang_up(struct heavy *heavy)
@@ -204,6 +232,12 @@ static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
     if (heavy->hang_up) {
         event_del(heavy->hang_up);
     }
+    if (heavy->late) {
+        event_del(heavy->late);
+    }
+    if (heavy->is_late && status == STRAIT_TASK_CANCELLED) {
+        status = STRAIT_TASK_EXPIRED;
+    }
     switch (status) {
     case STRAIT_TASK_DONE:
         answer_burn(heavy->request, &heavy->work);
@@ -239,12 +273,14 @@ static void on_computed(struct strait_task *task)
 {
     struct heavy *heavy = task->context;
     memcpy(&heavy->work, task->data, sizeof(heavy->work));
+    strait_pool_times_add(&heavy->server->times, task);
     heavy_answer(heavy, task->status);
 }
 
 static int heavy_submit(struct heavy *heavy, uint32_t within)
 {
-    struct strait_task task = {.run = run_in_pool, .done = on_computed, .context = heavy};
+    struct strait_task task = {
+        .run = run_in_pool, .done = on_computed, .context = heavy, .name = "heavy"};
     struct strait_submit_options how = {
         .finish_by = within ? strait_now() + (int64_t)within * 1000000 : 0,
     };
@@ -252,22 +288,22 @@ static int heavy_submit(struct heavy *heavy, uint32_t within)
     int error = strait_task_submit(heavy->server->parent, &task, &how, &heavy->task);
     if (error == 0) {
         watch_hang_up(heavy);
+        watch_clock(heavy, within);
     }
     return error;
 }
 
 /* When a place in the queue may be free: in whole seconds, the mean time that tasks have waited in
  * it. */
-static uint64_t seconds_to_wait(const struct strait_pool *pool)
+static uint64_t seconds_to_wait(const struct server *server)
 {
-    struct strait_histogram waited;
+    const struct strait_histogram *waited = &server->times.waited;
     double sum = 0;
     double count = 0;
-    strait_pool_times(pool, &waited, NULL);
     for (unsigned i = 0; i < STRAIT_HISTOGRAM_BUCKETS; i++) {
-        if (waited.counts[i] > 0) {
-            count += (double)waited.counts[i];
-            sum += (double)waited.counts[i] * (double)strait_histogram_first(i);
+        if (waited->counts[i] > 0) {
+            count += (double)waited->counts[i];
+            sum += (double)waited->counts[i] * (double)strait_histogram_first(i);
         }
     }
     return 1 + (count > 0 ? (uint64_t)(sum / count / 1e9) : 0);
@@ -295,7 +331,7 @@ static void on_job_done(struct job *job)
 static void heavy_refuse(struct heavy *heavy, int error)
 {
     struct server *server = heavy->server;
-    uint64_t seconds = server->pool ? seconds_to_wait(server->pool) : 1;
+    uint64_t seconds = server->pool ? seconds_to_wait(server) : 1;
     heavy->computed = true;
     server->heavy_computing--;
     answer_busy(heavy->request, error == -EAGAIN ? "the queue is full" : "shutting down", seconds);
@@ -391,11 +427,11 @@ static void serve_heavy(struct evhttp_request *request, void *argument)
     }
 }
 
-static void write_pool(const struct strait_pool *pool, struct evbuffer *body)
+static void write_pool(struct server *server, struct evbuffer *body)
 {
-    size_t size = strait_pool_json(pool, NULL, 0) + 256; /* numbers grow */
+    size_t size = strait_pool_json(server->pool, &server->times, NULL, 0) + 256; /* numbers grow */
     char *text = malloc(size);
-    if (text && strait_pool_json(pool, text, size) < size) {
+    if (text && strait_pool_json(server->pool, &server->times, text, size) < size) {
         evbuffer_add_printf(body, "{\"mode\": \"pool\", \"pool\": %s}\n", text);
     }
     free(text);
@@ -426,7 +462,7 @@ static void serve_stats(struct evhttp_request *request, void *argument)
     }
     struct evbuffer *body = evbuffer_new();
     if (server->pool) {
-        write_pool(server->pool, body);
+        write_pool(server, body);
     } else {
         write_threads(server, body);
     }
@@ -552,9 +588,7 @@ static void say_where(const struct server *server)
 static void dismiss(struct server *server)
 {
     if (server->pool) {
-        strait_pool_close(server->pool, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER, NULL);
-        strait_parent_detach(server->parent, STRAIT_FOREVER);
-        strait_pool_destroy(server->pool);
+        strait_pool_finish(server->pool, server->parent, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
     }
     if (server->threads) {
         threads_close(server->threads);

@@ -78,7 +78,6 @@ struct strait_uv_handle {
     struct strait_parent *parent;
     enum strait_close mode;
     bool shut; /* strait_uv_pool_shutdown was called */
-    bool shutting;
     struct strait_receiver *receiver;
     strait_uv_message_fn *message;
     void *copy;                     /* of the message that is handed over; NULL: no receiver */
@@ -256,25 +255,26 @@ static inline int strait_uv_worker_start(uv_loop_t *loop, struct strait_uv_handl
 
 /* ---- a pool, seen by its parent ---- */
 
-/* Closed, all tasks completed, all workers gone: the parent, too, is no longer needed. */
+/* Closed, all tasks completed, all workers gone, or about to: the parent, too, is no longer needed.
+ */
 static inline bool strait_uv_pool_over(struct strait_uv_handle *handle)
 {
-    if (!handle->shut || strait_parent_owed(handle->parent) > 0 ||
-        strait_pool_close(handle->pool, handle->mode, 0, NULL) != 0) {
+    struct strait_pool_stats stats;
+    if (!handle->shut || strait_parent_owed(handle->parent) > 0) {
         return false;
     }
-    strait_parent_detach(handle->parent, 0);
+    strait_pool_stats(handle->pool, &stats);
+    if (stats.workers > 0) {
+        return false; /* the last one that ends makes the fd readable */
+    }
+    strait_pool_close(handle->pool, handle->mode, STRAIT_FOREVER, NULL);
+    strait_parent_detach(handle->parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER);
     handle->status = 0;
     return true;
 }
 
 static inline ptrdiff_t strait_uv_pool_step(struct strait_uv_handle *handle)
 {
-    if (handle->shutting) {
-        handle->shutting = false;
-        strait_pool_close(handle->pool, handle->mode, 0, NULL); /* only starts it */
-        return 1;
-    }
     ptrdiff_t completed = strait_parent_dispatch(handle->parent, 1);
     return completed == 0 && strait_uv_pool_over(handle) ? -EPIPE : completed;
 }
@@ -289,11 +289,10 @@ static inline int strait_uv_pool_start(uv_loop_t *loop, struct strait_uv_handle 
     handle->pool = pool;
     handle->parent = parent;
     handle->shut = false;
-    handle->shutting = false;
     return strait_uv_start(loop, handle, strait_parent_fd(parent), strait_uv_pool_step, ended);
 }
 
-/* Closes the pool by and by: from the next turn of the loop on, submits get -EPIPE; the completions
+/* Closes the pool by and by: from now on submits get -EPIPE; the completions
  * that are left run as always; then the handle ends, with status 0, and the parent is detached and
  * the pool closed: once its other parents are detached, too, it can be destroyed. May be called in
  * a completion, and again, to turn from drain to cancel. 0; -EALREADY: the handle has ended or is
@@ -306,8 +305,8 @@ static inline int strait_uv_pool_shutdown(struct strait_uv_handle *handle, enum 
     }
     handle->mode = mode;
     handle->shut = true;
-    handle->shutting = true;
-    return strait_uv_watch(handle, UV_READABLE | UV_WRITABLE);
+    strait_pool_close(handle->pool, mode, 0, NULL); /* only starts it; makes the fd readable */
+    return 0;
 }
 
 /* ---- the receiver of a channel or a port ---- */

@@ -19,15 +19,6 @@
 #include "worker/thread.c"
 #include "worker/worker.c"
 
-#include "extra/timers.c" /* these two only for the pool */
-#include "extra/histogram.c"
-
-#include "pool/ticks.c"
-#include "pool/pool.c"
-#include "pool/submit.c"
-#include "pool/cancel.c"
-#include "pool/complete.c"
 #include "pool/parent.c"
-#include "pool/crew.c"
-#include "pool/keeper.c"
-#include "pool/pool_stats.c"
+#include "pool/worker.c"
+#include "pool/pool.c"

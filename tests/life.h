@@ -22,6 +22,7 @@
 #include "harness.h"
 
 #include "strait/pool.h"
+#include "strait/worker.h"
 
 /* A task that waits at the gate that is its context. */
 static inline int waits_at_gate(struct strait_task *task)

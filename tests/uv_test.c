@@ -557,7 +557,7 @@ static void a_pool_outlives_its_handle(void **state)
     unsigned before = crowd.done;
     assert_int_equal(crowd.after, 0);
     assert_int_equal(strait_pool_close(crowd.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
-    assert_int_equal(strait_parent_detach(crowd.parent, STRAIT_FOREVER), 0);
+    assert_int_equal(strait_parent_detach(crowd.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
     assert_int_equal(crowd.done, TASKS + 1);
     assert_true(before >= 1);
     assert_int_equal(strait_pool_destroy(crowd.pool), 0);

@@ -308,7 +308,7 @@ UNSEEN static void walk_task(void)
     record(NULL, "readable");
     must(strait_parent_dispatch(parent, 0) == 1, "dispatch");
     end("task");
-    must(strait_parent_detach(parent, STRAIT_FOREVER) == 0, "detach");
+    must(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0, "detach");
     must(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == 0, "close");
     must(strait_pool_destroy(pool) == 0, "destroy");
 }

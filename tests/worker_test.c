@@ -1872,7 +1872,7 @@ static int stopped_pool_entry(struct strait_port *port, void *data)
     wait_for_stop(port);
     EXPECT(strait_task_submit(parent, &task, NULL, NULL) == 0);
     EXPECT(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == 0);
-    EXPECT(strait_parent_detach(parent, STRAIT_FOREVER) == 0);
+    EXPECT(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
     strait_pool_stats(pool, &stats);
     EXPECT(stats.done == 1);
     EXPECT(strait_pool_destroy(pool) == 0);

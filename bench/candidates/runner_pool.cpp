@@ -21,7 +21,7 @@ struct Numbers {
 class PoolRunner : public Runner
 {
   public:
-    PoolRunner(int cpu, const Job &job, strait_wait worker, strait_wait parent, bool untimed)
+    PoolRunner(int cpu, const Job &job, strait_wait worker, strait_wait parent, bool timed)
         : Runner(cpu, job), tasks_(kLimit)
     {
         strait_pool_options options = {};
@@ -30,14 +30,14 @@ class PoolRunner : public Runner
         options.cpus = &cpu;
         options.cpu_count = 1;
         options.queue_limit = kLimit;
-        options.untimed = untimed;
+        options.timed = timed;
         strait_parent_options attach = {};
         attach.wait = parent;
         if (strait_pool_create(&pool_, &options) != 0) {
             throw std::runtime_error("no pool");
         }
         if (strait_pool_attach(pool_, &parent_, &attach) != 0) {
-            end();
+            strait_pool_finish(pool_, nullptr, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
             throw std::runtime_error("no parent");
         }
         if (parent == STRAIT_WAIT_PARK) {
@@ -52,8 +52,7 @@ class PoolRunner : public Runner
 
     ~PoolRunner() override
     {
-        strait_parent_detach(parent_, STRAIT_FOREVER);
-        end();
+        strait_pool_finish(pool_, parent_, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
     }
 
     bool submit(uint64_t number) override
@@ -89,12 +88,6 @@ class PoolRunner : public Runner
     strait_parent *parent_ = nullptr;
 
   private:
-    void end()
-    {
-        strait_pool_close(pool_, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER, nullptr);
-        strait_pool_destroy(pool_);
-    }
-
     static int start(strait_task *task)
     {
         const Job &job = static_cast<const PoolRunner *>(task->context)->job_;
@@ -147,11 +140,11 @@ class FdRunner : public PoolRunner
     }
 };
 
-template <bool Untimed> class SpinningRunner : public PoolRunner
+template <bool Timed> class SpinningRunner : public PoolRunner
 {
   public:
     SpinningRunner(int cpu, const Job &job)
-        : PoolRunner(cpu, job, STRAIT_WAIT_SPIN, STRAIT_WAIT_SPIN, Untimed)
+        : PoolRunner(cpu, job, STRAIT_WAIT_SPIN, STRAIT_WAIT_SPIN, Timed)
     {
     }
 };
@@ -165,7 +158,7 @@ void add_strait_runners(std::vector<RunnerMaker> &runners)
     runners.push_back({"strait.pool.spin", make_runner<SpinningRunner<false>>, true});
     runners.push_back(
         {"strait.pool.spin.many", make_runner<SpinningRunner<false>>, true, true, true});
-    runners.push_back({"strait.pool.spin.untimed", make_runner<SpinningRunner<true>>, true});
+    runners.push_back({"strait.pool.spin.timed", make_runner<SpinningRunner<true>>, true});
 }
 
 } // namespace bench

@@ -95,7 +95,10 @@ bool settings_parse(struct settings *settings, int argc, char **argv, int *statu
         {NULL, 0, NULL, 0},
     };
     int option;
-    *settings = (struct settings){.port = 8080, .pool = {.queue_limit = 64, .name = "heavy"}};
+    *settings = (struct settings){
+        .port = 8080,
+        .pool = {.queue_limit = 64, .name = "heavy", .timed = true},
+    };
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(usage, stdout);

@@ -21,6 +21,9 @@
 #define STRAIT_LINE 128
 #define STRAIT_LINE_ALIGNED __attribute__((aligned(STRAIT_LINE)))
 
+/* How many messages, events or completions are handled in one go where no other number is given. */
+#define STRAIT_BUDGET 256
+
 #define STRAIT_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define STRAIT_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 

@@ -65,7 +65,8 @@
 #ifndef STRAIT_POOL_H
 #define STRAIT_POOL_H
 
-#include "strait/worker.h"
+#include "strait/placement.h"
+#include "strait/wait.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -132,8 +133,8 @@ struct strait_group {
 /* How a task is to run. */
 struct strait_submit_options {
     size_t size;                   /* sizeof this struct, or 0 */
-    enum strait_priority priority; /* without effect for a task that submits: its children come
-                                      before normal tasks of its worker's, and after high ones */
+    enum strait_priority priority; /* without effect for a task that submits: its children are
+                                      normal, and as those of a parent take turns with others' */
     int64_t start_by;  /* the task expires if no worker has come to it by then; it is looked at when
                           one does; 0: never */
     int64_t finish_by; /* likewise; and if it runs at that time, strait_task_cancelled says so; 0:
@@ -243,8 +244,9 @@ struct strait_parent_options {
 STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                                   const struct strait_parent_options *options);
 
-/* Submits a task; *id (if not NULL) names it. `how` may be NULL. -EAGAIN: the queue is full, or a
- * whole queue's worth of completions waits to be dispatched; -EPIPE: the pool is closing; -EINVAL:
+/* Submits a task; *id (if not NULL) names it. `how` may be NULL. -EAGAIN: the queue is full, or so
+ * many completions wait to be dispatched that no slot is left (of which there are at least one and
+ * a half times as many as the queue holds, and 320); -EPIPE: the pool is closing; -EINVAL:
  * nothing to run, or a bad option; -ENOMEM: the parent's first of high priority. On error the task
  * was not taken. Parent only; does not block. */
 STRAIT_API int strait_task_submit(struct strait_parent *parent, const struct strait_task *task,
@@ -323,9 +325,9 @@ STRAIT_API int strait_task_cancel(struct strait_parent *parent, strait_task_id i
  */
 STRAIT_API size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group);
 
-/* Is the task that is running no longer wanted: cancelled, past its finish_by, its parent leaving,
- * its pool closing by cancelling? For `run`; costs one load, and one reading of the clock if the
- * task has a finish_by. */
+/* Is the task that is running no longer wanted: cancelled, past its finish_by, its parent leaving
+ * or its pool closing by cancelling? For `run`, on its own thread; costs a few loads, and one
+ * reading of the clock if the task has a finish_by. */
 STRAIT_API bool strait_task_cancelled(const struct strait_task *task);
 
 /* For `done`, in a pool that is timed: how long the task waited for a worker, and then ran; 0 if it

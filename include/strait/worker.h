@@ -138,9 +138,6 @@ STRAIT_API struct strait_port *strait_worker_port(struct strait_worker *worker);
  * until the worker is destroyed; does not block. */
 STRAIT_API int strait_worker_fd(const struct strait_worker *worker);
 
-/* How many events or messages are handled in one go where no other number is given. */
-#define STRAIT_BUDGET 256
-
 /* Delivers up to `budget` events (0: STRAIT_BUDGET) and returns how many, 0 if there are none;
  * after the exit event, -EPIPE. -EDEADLK from inside an event callback; -EINVAL without one.
  * Leaves the fd readable if the budget ended it. Parent only; does not block. */

@@ -76,8 +76,9 @@ static void outlast_stores(void)
 STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced)
 {
     if (fenced) {
-        /* event.prepare: pairs with event.fence, event.notify, pool.fence, pool.notify, pool.busy,
-         * crew.leave; WAITING, or else what was published; without it both sides miss each other */
+        /* event.prepare: pairs with event.fence, event.notify, pool.fence, pool.announce,
+         * worker.fence, worker.visit, worker.count; WAITING, or else what was published; without it
+         * both sides miss each other */
         strait_full_fence();
         return;
     }

@@ -14,3 +14,5 @@
 #include "heap.c"
 #include "timers.c"
 #include "isolate.c"
+#include "histogram.c"
+#include "stats.c"

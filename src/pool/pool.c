@@ -1,48 +1,45 @@
 /* SPDX-License-Identifier: MIT */
-/* pool: how a pool and its parents come and go. What they do meanwhile is in the files that pool.h
- * names. */
-#include "parent.h"
+/* pool: how a pool and its workers come and go, and what is seen of it from outside. */
+#include "shared.h"
 
-#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../worker/cpu.h"
 #include "../channel/memory.h"
 #include "../channel/options.h"
+#include "../worker/cpu.h"
 
 #define QUEUE_LIMIT 1024
 #define IDLE_TIMEOUT_NS 1000000000
-#define SPARE_SLOTS 64
+
+/* Where a worker must share the parent's CPU: the loop gets it the moment it wakes, and beside
+ * other processes the workers still get a tenth of it. */
+#define SHARING_NICE 10
+
+/* From one try to start a worker to the next, while none can be had. */
+#define BACK_OFF_MIN_NS 10000000
+#define BACK_OFF_MAX_NS 1000000000
+
+/* What is left of 15 bytes without "-255". */
+#define NAME_LENGTH (STRAIT_P_NAME_BYTES - 1 - 4)
 
 /* ---- options ---- */
 
-static enum strait_schedule resolve_schedule(const struct strait_pool_options *options)
-{
-    if (options->schedule != STRAIT_SCHEDULE_DEFAULT) {
-        return options->schedule;
-    }
-    return options->workers_max < strait_cpu_count() ? STRAIT_SCHEDULE_DEFAULT
-                                                     : STRAIT_SCHEDULE_IDLE;
-}
-
-static bool pool_options_valid(const struct strait_pool_options *options)
+static bool cpus_valid(const struct strait_pool_options *options)
 {
     for (size_t i = 0; i < options->cpu_count; i++) {
         if (!options->cpus || !strait_cpu_allowed(options->cpus[i])) {
             return false;
         }
     }
-    return options->workers_max <= STRAIT_POOL_WORKERS_MAX &&
-           options->workers <= options->workers_max &&
-           options->queue_limit <= STRAIT_QUEUE_LIMIT_MAX &&
-           (unsigned)options->wait < STRAIT_WAIT_FD && options->idle_timeout > 0 &&
-           options->stall_ns >= 0 && (options->stall_ns == 0 || options->stalled) &&
-           (!options->cpus || options->cpu_count > 0);
+    bool needed = options->pin == STRAIT_PIN_CPU || options->pin == STRAIT_PIN_SET;
+    return (unsigned)options->pin <= STRAIT_PIN_SET && (options->cpu_count > 0 || !options->cpus) &&
+           (options->cpu_count > 0 || !needed);
 }
 
-static int resolve_pool_options(struct strait_pool_options *options,
-                                const struct strait_pool_options *given)
+static int pool_options(struct strait_pool_options *options,
+                        const struct strait_pool_options *given)
 {
     int error = strait_options_copy(options, sizeof(*options), given);
     if (error) {
@@ -50,458 +47,371 @@ static int resolve_pool_options(struct strait_pool_options *options,
     }
     options->workers = options->workers ? options->workers : strait_cpu_default_workers();
     options->workers_max = options->workers_max ? options->workers_max : options->workers;
-    options->low_limit = options->low_limit ? options->low_limit : (options->workers_max + 1) / 2;
     options->queue_limit = options->queue_limit ? options->queue_limit : QUEUE_LIMIT;
     options->idle_timeout = options->idle_timeout ? options->idle_timeout : IDLE_TIMEOUT_NS;
     options->name = options->name ? options->name : "strait";
     options->wait = options->wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_PARK : options->wait;
-    if (!pool_options_valid(options)) {
-        return -EINVAL;
+    bool valid = options->workers_max <= STRAIT_POOL_WORKERS_MAX &&
+                 options->workers <= options->workers_max &&
+                 options->queue_limit <= STRAIT_QUEUE_LIMIT_MAX &&
+                 strlen(options->name) <= NAME_LENGTH && options->nice >= 0 &&
+                 options->nice <= 19 && (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE &&
+                 (unsigned)options->wait < STRAIT_WAIT_FD && options->idle_timeout > 0 &&
+                 cpus_valid(options);
+    return valid ? 0 : -EINVAL;
+}
+
+/* Which CPUs the workers get: one each, or all the same ones. */
+static int place_workers(struct strait_pool *pool)
+{
+    const struct strait_pool_options *options = &pool->options;
+    size_t count = options->cpu_count;
+    bool each = options->workers_max >= strait_cpu_count() && options->pin == STRAIT_PIN_CHOOSE;
+    if (!count) {
+        count = strait_cpu_count();
     }
-    options->schedule = resolve_schedule(options);
-    return 0;
-}
-
-static int resolve_parent_options(const struct strait_pool *pool,
-                                  struct strait_parent_options *options,
-                                  const struct strait_parent_options *given)
-{
-    int error = strait_options_copy(options, sizeof(*options), given);
-    if (error || (unsigned)options->wait > STRAIT_WAIT_FD ||
-        options->low_water >= pool->options.queue_limit + (options->low_water == 0)) {
-        return -EINVAL;
-    }
-    options->wait = options->wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options->wait;
-    options->low_water = options->low_water ? options->low_water : pool->options.queue_limit / 2;
-    return 0;
-}
-
-/* ---- parents: memory ---- */
-
-/* Slots for what waits, what runs, and half as many again that have ended or were cancelled. */
-static size_t slot_limit(const struct strait_pool *pool)
-{
-    size_t limit = pool->options.queue_limit;
-    return limit + limit / 2 + SPARE_SLOTS + pool->options.workers_max;
-}
-
-/* `bytes` of zeros that begin on a line of their own, or NULL. */
-static void *zeroed_alloc(size_t bytes)
-{
-    void *memory = strait_line_alloc(bytes);
-    return memory ? memset(memory, 0, bytes) : NULL;
-}
-
-/* The same for a lot of them: what is never touched costs no memory. *block is what to free. */
-static void *zeroed_lines(size_t bytes, void **block)
-{
-    int saved = errno;
-    *block = calloc(1, bytes + STRAIT_LINE);
-    strait_errno_restore(saved);
-    return (void *)strait_round_up((size_t)*block, STRAIT_LINE);
-}
-
-static void note_kind(struct strait_pool *pool, unsigned kind)
-{
-    pthread_mutex_lock(&pool->lock);
-    /* written under the lock */
-    strait_store_relaxed(&pool->lanes, pool->lanes | 1u << kind);
-    pthread_mutex_unlock(&pool->lock);
-}
-
-static int lane_alloc(struct strait_parent *parent, uintptr_t *word)
-{
-    size_t slots = strait_slots(parent->slot_limit);
-    size_t bytes = sizeof(struct strait_taskring) +
-                   slots * (sizeof(struct strait_slot) + sizeof(struct strait_plan));
-    void *block;
-    struct strait_taskring *ring = zeroed_lines(bytes, &block);
-    if (!block) {
+    pool->cpus = malloc(count * sizeof(*pool->cpus));
+    if (!pool->cpus) {
         return -ENOMEM;
     }
-    ring->block = block;
-    ring->mask = slots - 1;
-    ring->slots = (struct strait_slot *)(ring + 1);
-    ring->plans = (struct strait_plan *)(ring->slots + slots);
-    /* pool.newlane: pairs with pool.lane; the ring */
-    strait_word_store_release(word, (uintptr_t)ring);
+    pool->pin = each ? STRAIT_PIN_CPU : STRAIT_PIN_SET;
+    pool->cpu_count = count;
+    if (options->cpus) {
+        memcpy(pool->cpus, options->cpus, count * sizeof(*pool->cpus));
+        pool->pin = options->pin == STRAIT_PIN_SET ? STRAIT_PIN_SET : STRAIT_PIN_CPU;
+    } else if (each) {
+        for (unsigned i = 0; i < count; i++) {
+            pool->cpus[i] = strait_cpu_choose(pool->home, i, true);
+        }
+    } else {
+        pool->cpu_count =
+            strait_cpu_near(options->pin == STRAIT_PIN_NONE ? -1 : pool->home, pool->cpus);
+    }
     return 0;
 }
 
-int strait_lane_create(struct strait_parent *parent, uintptr_t *word, unsigned kind)
+/* ---- starting workers ---- */
+
+static const char *schedule_worker(const struct strait_pool *pool,
+                                   struct strait_p_thread_options *thread)
 {
-    int error = lane_alloc(parent, word);
-    if (!error && kind != STRAIT_PRIORITY_NORMAL) {
-        note_kind(parent->pool, kind);
+    const struct strait_pool_options *options = &pool->options;
+    thread->nice = options->nice;
+    thread->schedule = options->schedule;
+    if (options->schedule != STRAIT_SCHEDULE_DEFAULT) {
+        return "as the options say";
     }
-    return error;
+    thread->schedule = STRAIT_SCHEDULE_NORMAL;
+    if (options->nice) {
+        return "the nice that the options say";
+    }
+    if (pool->workers_max < strait_cpu_count()) {
+        return "there are more CPUs than workers";
+    }
+    thread->nice = SHARING_NICE;
+    return "there are as many workers as CPUs: one must share the parent's";
 }
 
-static void lane_free(const uintptr_t *word)
+/* A number that no thread has; STRAIT_POOL_WORKERS_MAX: none. Under the lock. */
+static unsigned free_number(struct strait_pool *pool)
 {
-    struct strait_taskring *ring = strait_lane(word);
-    free(ring ? ring->block : NULL);
-}
-
-static void parent_free(struct strait_parent *parent)
-{
-    for (unsigned i = 0; i < STRAIT_SHARED_LANES; i++) {
-        lane_free(&parent->lanes[i]);
-    }
-    for (unsigned i = 0; parent->own_lanes && i < parent->pool->options.workers_max; i++) {
-        lane_free(&parent->own_lanes[i]);
-    }
-    strait_p_fd_close(parent->signal.fd);
-    free(parent->words_block);
-    free(parent->reports);
-    free(parent->own_lanes);
-    free(parent->links);
-    free(parent);
-}
-
-/* A ring of words from each worker, and from the keeper. */
-static void links_init(struct strait_parent *parent)
-{
-    size_t slots = strait_slots(parent->slot_limit);
-    for (unsigned i = 0; i <= parent->pool->options.workers_max; i++) {
-        struct strait_reports end = {.words = parent->words + i * slots, .mask = slots - 1};
-        parent->links[i].reports = end;
-        parent->reports[i] = end;
-    }
-}
-
-static int links_alloc(struct strait_parent *parent)
-{
-    size_t links = parent->pool->options.workers_max + 1;
-    size_t bytes = strait_slots(parent->slot_limit) * sizeof(*parent->words);
-    parent->links = zeroed_alloc(links * sizeof(*parent->links));
-    parent->reports = zeroed_alloc(links * sizeof(*parent->reports));
-    parent->words = zeroed_lines(links * bytes, &parent->words_block);
-    if (!parent->links || !parent->reports || !parent->words_block) {
-        return -ENOMEM;
-    }
-    links_init(parent);
-    return 0;
-}
-
-static int parent_alloc(struct strait_pool *pool, struct strait_parent **out, bool has_fd)
-{
-    unsigned workers = pool->options.workers_max;
-    struct strait_parent *parent = zeroed_alloc(sizeof(*parent));
-    if (!parent) {
-        return -ENOMEM;
-    }
-    parent->pool = pool;
-    parent->slot_limit = slot_limit(pool);
-    parent->signal.fd = -1;
-    parent->fenced = has_fd || pool->fenced;
-    parent->own_lanes = zeroed_alloc(workers * sizeof(*parent->own_lanes));
-    int error = parent->own_lanes ? links_alloc(parent) : -ENOMEM;
-    if (!error) {
-        error = lane_alloc(parent, &parent->lanes[STRAIT_PRIORITY_NORMAL]);
-    }
-    if (!error && has_fd) {
-        error = strait_p_fd_open(&parent->signal.fd);
-    }
-    if (error) {
-        parent_free(parent);
-        return error;
-    }
-    *out = parent;
-    return 0;
-}
-
-/* ---- parents: the table, under the pool's lock ---- */
-
-static struct strait_parent *free_parent(const struct strait_pool *pool, bool has_fd)
-{
-    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
-        struct strait_parent *parent = strait_parent_at(pool, i);
-        /* parent.free: pairs with parent.freed; all that the keeper did in its place */
-        if (strait_load_acquire(&parent->state) == STRAIT_FREE &&
-            (parent->signal.fd >= 0) == has_fd) {
-            return parent;
+    for (unsigned number = 0; number < pool->links; number++) {
+        struct strait_p_pool_worker *worker = &pool->workers[number];
+        if (worker->state == STRAIT_P_GONE_HOME && !worker->joining &&
+            strait_p_thread_join(&worker->thread, 0) == 0) {
+            strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
+        }
+        if (worker->state == STRAIT_P_ABSENT) {
+            return number;
         }
     }
-    return NULL;
+    return STRAIT_POOL_WORKERS_MAX;
 }
 
-static int new_parent(struct strait_pool *pool, struct strait_parent **parent, bool has_fd)
+/* Starts one more worker, and does not wait until it is online. 0 or -errno. Under the lock. */
+static int launch(struct strait_pool *pool)
 {
-    uint32_t count = strait_parent_count(pool);
-    if (count == STRAIT_PARENTS_MAX) {
-        return -EUSERS;
+    unsigned number = free_number(pool);
+    if (number == STRAIT_POOL_WORKERS_MAX) {
+        return -EBUSY;
     }
-    int error = parent_alloc(pool, parent, has_fd);
-    if (!error) {
-        pool->parents[count] = (uintptr_t)*parent;
-        /* pool.attach: pairs with pool.parents; the parents up to here */
-        strait_store_release(&pool->parent_count, count + 1);
+    struct strait_p_pool_worker *worker = &pool->workers[number];
+    char name[32];
+    snprintf(name, sizeof(name), "%s-%u", pool->options.name, number);
+    bool each = pool->pin == STRAIT_PIN_CPU;
+    bool asked = pool->options.pin == STRAIT_PIN_CPU || pool->options.pin == STRAIT_PIN_SET;
+    struct strait_p_thread_options thread = {
+        .name = name,
+        .cpus = each ? &pool->cpus[number % pool->cpu_count] : pool->cpus,
+        .cpu_count = each ? 1 : pool->cpu_count,
+        .pinned = asked,
+        .scheduled = pool->options.schedule != STRAIT_SCHEDULE_DEFAULT || pool->options.nice,
+        .stack_size = pool->options.stack_size,
+        .set_up = strait_p_worker_begin,
+        .run = strait_p_worker_run,
+        .ended = strait_p_worker_end,
+        .argument = worker,
+    };
+    worker->reason = schedule_worker(pool, &thread);
+    worker->spin_ns = STRAIT_P_SPIN_NS;
+    strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
+    int error = strait_p_thread_launch(&worker->thread, &thread);
+    if (error) {
+        strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
+        return error;
     }
-    return error;
+    strait_store_relaxed(&pool->online, pool->online + 1);
+    strait_store_relaxed(&pool->staying, pool->staying + 1);
+    strait_store_relaxed(&pool->starting, pool->starting + 1);
+    return 0;
 }
 
-static void parent_begin(struct strait_parent *parent, const struct strait_parent_options *options,
-                         struct pool_worker *worker)
+/* A task waits, and nobody is idle. */
+static void grow(struct strait_pool *pool)
 {
-    parent->handle.owner = 0;
-    parent->options = *options;
-    parent->worker = worker;
-    parent->due_end = &parent->due;
-    parent->spin_ns = STRAIT_P_SPIN_NS;
-    parent->left = false;
-    parent->full = NULL;
-    parent->refusing = false;
-    strait_alarm_set(parent, STRAIT_FOREVER); /* that of whoever was here before may have rung */
-    /* the parent writes it, or the worker whose own it is */
-    strait_word_store_relaxed(&parent->collector,
-                              (uintptr_t)(worker ? &worker->signal : &parent->signal));
-    /* the parent alone writes it */
-    strait_store_relaxed(&parent->wants_room, 0);
-    /* parent.begun: pairs with keeper.takes; nothing */
-    strait_store_release(&parent->state, STRAIT_ATTACHED);
-}
-
-int strait_parent_create(struct strait_pool *pool, struct strait_parent **out,
-                         const struct strait_parent_options *options, struct pool_worker *worker)
-{
-    bool has_fd = options->wait == STRAIT_WAIT_FD;
+    uint64_t not_before = strait_wide_load_relaxed(&pool->grow_at);
+    if (not_before && (uint64_t)strait_now() < not_before) {
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
     int error = 0;
-    pthread_mutex_lock(&pool->lock);
-    struct strait_parent *parent = free_parent(pool, has_fd);
-    if (!parent) {
-        error = new_parent(pool, &parent, has_fd);
+    if (!pool->closing && strait_p_may_grow(pool)) {
+        error = launch(pool);
     }
-    if (!error) {
-        parent_begin(parent, options, worker);
-        *out = parent;
-    }
+    pool->back_off = !error ? 0 : pool->back_off == 0 ? BACK_OFF_MIN_NS : 2 * pool->back_off;
+    pool->back_off = pool->back_off < BACK_OFF_MAX_NS ? pool->back_off : BACK_OFF_MAX_NS;
+    uint64_t again = error ? (uint64_t)strait_deadline(pool->back_off) : 0;
+    strait_wide_store_relaxed(&pool->grow_at, again);
     pthread_mutex_unlock(&pool->lock);
-    if (!error) {
-        strait_parent_watch(parent);
+}
+
+/* Until all that were launched are online. 0, or the error of one that could not set itself up. */
+static int await_starts(struct strait_pool *pool)
+{
+    int error = 0;
+    for (unsigned number = 0; number < pool->links; number++) {
+        struct strait_p_pool_worker *worker = &pool->workers[number];
+        pthread_mutex_lock(&pool->lock);
+        bool starting = worker->state != STRAIT_P_ABSENT && !worker->joining &&
+                        !worker->thread.joined &&
+                        strait_p_thread_life(&worker->thread) != STRAIT_P_ENDED &&
+                        worker->online_at <= worker->ended_at;
+        worker->joining = worker->joining || starting;
+        pthread_mutex_unlock(&pool->lock);
+        int failed = starting ? strait_p_thread_online(&worker->thread) : 0;
+        pthread_mutex_lock(&pool->lock);
+        if (failed && worker->state == STRAIT_P_AT_WORK) { /* before init was called */
+            strait_store_relaxed(&pool->starting, pool->starting - 1);
+            strait_p_gone(worker);
+        }
+        if (failed) {
+            strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
+        }
+        worker->joining = worker->joining && !starting;
+        pthread_mutex_unlock(&pool->lock);
+        error = error ? error : failed;
     }
     return error;
 }
 
-int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
-                       const struct strait_parent_options *given)
-{
-    struct strait_parent_options options;
-    int error = resolve_parent_options(pool, &options, given);
-    if (error) {
-        return error;
-    }
-    return strait_pool_closing(pool) ? -EPIPE : strait_parent_create(pool, parent, &options, NULL);
-}
+/* Whom to wait for: those that have left their work, those that are asked to as well, or all. */
+enum join { JOIN_GONE, JOIN_LEAVING, JOIN_ALL };
 
-/* Leaves to the keeper what is owed. False: that has ended, and all the reports are there. Under
- * the lock, so that the keeper does not end, and the pool is not destroyed, in the middle. */
-static bool hand_over(struct strait_parent *parent)
+/* 0 or -ETIMEDOUT. */
+static int join_workers(struct strait_pool *pool, enum join whom, int64_t deadline)
 {
-    struct strait_pool *pool = parent->pool;
-    pthread_mutex_lock(&pool->lock);
-    bool over = pool->over;
-    if (!over) {
-        parent->left = true;
-        strait_parent_disown(parent);
-        /* the parent writes it, or the worker whose own it is */
-        strait_word_store_relaxed(&parent->collector, (uintptr_t)&pool->keeper_signal);
-        /* parent.left: pairs with keeper.takes; all that the parent did */
-        strait_store_release(&parent->state, STRAIT_LEFT);
-        /* who has not seen the new collector has sent before the keeper looks */
-        strait_p_heavy_barrier(pool->fenced);
-        strait_keeper_call(pool);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return !over;
-}
-
-ptrdiff_t strait_parent_leave(struct strait_parent *parent)
-{
-    ptrdiff_t owed = (ptrdiff_t)parent->owed;
-    if (parent->in_use > 0) {
-        if (hand_over(parent)) {
-            return owed;
+    int error = 0;
+    for (unsigned number = 0; number < pool->links; number++) {
+        struct strait_p_pool_worker *worker = &pool->workers[number];
+        pthread_mutex_lock(&pool->lock);
+        bool goes = worker->state == STRAIT_P_GONE_HOME ||
+                    (whom >= JOIN_LEAVING && worker->state == STRAIT_P_LEAVING) ||
+                    (whom == JOIN_ALL && worker->state == STRAIT_P_AT_WORK);
+        worker->joining = goes;
+        pthread_mutex_unlock(&pool->lock);
+        int failed = goes ? strait_p_thread_join(&worker->thread, deadline) : 0;
+        pthread_mutex_lock(&pool->lock);
+        worker->joining = false;
+        if (goes && !failed) {
+            strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
         }
-        strait_parent_collect(parent, SIZE_MAX);
+        pthread_mutex_unlock(&pool->lock);
+        error = error ? error : failed;
     }
-    /* parent.freed: pairs with parent.free, keeper.takes; all that the parent did */
-    strait_store_release(&parent->state, STRAIT_FREE);
-    return 0;
+    return error;
 }
 
-void strait_parent_ring(struct strait_parent *parent)
-{
-    struct strait_p_event_count *collector = strait_parent_collector(parent);
-    strait_p_wake(collector);
-}
-
-struct strait_parent *strait_parent_current(void)
-{
-    struct pool_worker *self = strait_crew_current();
-    if (!self) {
-        return NULL;
-    }
-    struct strait_parent *parent = (struct strait_parent *)self->parent;
-    struct strait_parent_options options = {.wait = self->pool->options.wait,
-                                            .low_water = self->pool->options.queue_limit / 2};
-    if (!parent && strait_parent_create(self->pool, &parent, &options, self) == 0) {
-        /* the worker alone writes it, once */
-        strait_word_store_relaxed(&self->parent, (uintptr_t)parent);
-    }
-    return parent;
-}
-
-/* ---- create ---- */
+/* ---- creating ---- */
 
 static void pool_free(struct strait_pool *pool)
 {
-    for (uint32_t i = pool->parent_count; i-- > 0;) {
-        parent_free(strait_parent_at(pool, i));
-    }
-    for (unsigned i = 0; pool->workers && i < pool->options.workers_max; i++) {
-        free(pool->workers[i].waited);
-        free(pool->workers[i].ran);
-    }
+    pthread_mutex_lock(&pool->lock);
+    strait_p_parents_reap(pool, true);
+    pthread_mutex_unlock(&pool->lock);
     pthread_mutex_destroy(&pool->lock);
+    free(pool->cpus);
     free(pool->parents);
     free(pool->workers);
     free(pool);
 }
 
-/* Two histograms for each worker, unless nobody looks at the clock. */
-static int alloc_times(struct pool_worker *self)
+static void *zeroed_array(size_t count, size_t size)
 {
-    int saved = errno;
-    self->waited = calloc(1, sizeof(*self->waited));
-    self->ran = calloc(1, sizeof(*self->ran));
-    strait_errno_restore(saved);
-    return self->waited && self->ran ? 0 : -ENOMEM;
-}
-
-static int worker_init(struct strait_pool *pool, unsigned number)
-{
-    struct pool_worker *self = &pool->workers[number];
-    const struct strait_pool_options *options = &pool->options;
-    self->pool = pool;
-    self->number = number;
-    self->cpu = options->cpus ? options->cpus[number % options->cpu_count]
-                              : strait_cpu_choose(pool->home, number, true);
-    self->spin_ns = STRAIT_P_SPIN_NS;
-    strait_p_event_count_init(&self->signal, -1, false);
-    return options->untimed ? 0 : alloc_times(self);
+    void *memory = strait_line_alloc(count * size);
+    return memory ? memset(memory, 0, count * size) : NULL;
 }
 
 static int pool_alloc(struct strait_pool **out, const struct strait_pool_options *options)
 {
-    struct strait_pool *pool = zeroed_alloc(sizeof(*pool));
+    struct strait_pool *pool = zeroed_array(1, sizeof(*pool));
     if (!pool) {
         return -ENOMEM;
     }
     pthread_mutex_init(&pool->lock, NULL);
     pool->options = *options;
+    strcpy(pool->name, options->name);
     pool->home = sched_getcpu();
-    strait_p_event_count_init(&pool->keeper_signal, -1, false);
-    strait_p_event_count_init(&pool->origin, -1, false);
-    pool->workers = zeroed_alloc(options->workers_max * sizeof(*pool->workers));
-    pool->parents = strait_line_alloc(STRAIT_PARENTS_MAX * sizeof(*pool->parents));
-    int error = pool->workers && pool->parents ? 0 : -ENOMEM;
-    for (unsigned i = 0; !error && i < options->workers_max; i++) {
-        error = worker_init(pool, i);
-    }
+    pool->process = getpid();
+    pool->fenced = !strait_p_heavy_barrier_available();
+    pool->timed = options->timed;
+    pool->queue_limit = options->queue_limit;
+    pool->workers_min = options->workers;
+    pool->workers_max = options->workers_max;
+    pool->grow = grow;
+    pool->workers = zeroed_array(STRAIT_POOL_WORKERS_MAX, sizeof(*pool->workers));
+    pool->parents = calloc(STRAIT_PARENTS_MAX, sizeof(*pool->parents));
+    int error = pool->workers && pool->parents ? place_workers(pool) : -ENOMEM;
     if (error) {
         pool_free(pool);
         return error;
     }
+    pool->options.cpus = NULL; /* these two are the caller's */
+    pool->options.name = pool->name;
+    for (unsigned number = 0; number < STRAIT_POOL_WORKERS_MAX; number++) {
+        pool->workers[number].number = number;
+        pool->workers[number].pool = pool;
+        strait_p_event_count_init(&pool->workers[number].event, -1, false);
+    }
+    strait_p_event_place(&pool->origin, true);
     *out = pool;
     return 0;
 }
+
+/* Numbers for so many workers, and, where they come and go, for as many that are about to be gone.
+ */
+static unsigned numbers_for(unsigned least, unsigned most)
+{
+    unsigned numbers = most > least ? 2 * most : most;
+    return numbers < STRAIT_POOL_WORKERS_MAX ? numbers : STRAIT_POOL_WORKERS_MAX;
+}
+
+/* Launches workers until so many are there to stay. 0 or the error of one that could not be. */
+static int staff(struct strait_pool *pool, unsigned workers)
+{
+    int error;
+    do {
+        pthread_mutex_lock(&pool->lock);
+        error = strait_p_parents_link(pool, numbers_for(pool->workers_min, pool->workers_max));
+        while (!error && pool->staying < workers) {
+            error = launch(pool);
+        }
+        pthread_mutex_unlock(&pool->lock);
+        /* those whose numbers are needed have ended, but for a little */
+    } while (error == -EBUSY && join_workers(pool, JOIN_GONE, STRAIT_FOREVER) == 0);
+    int failed = await_starts(pool);
+    return error ? error : failed;
+}
+
+static void shut(struct strait_pool *pool, enum strait_close mode);
 
 int strait_pool_create(struct strait_pool **out, const struct strait_pool_options *given)
 {
     struct strait_pool_options options;
     struct strait_pool *pool;
-    int error = resolve_pool_options(&options, given);
+    int saved = errno;
+    int error = pool_options(&options, given);
     if (!error) {
         error = pool_alloc(&pool, &options);
     }
-    if (error) {
-        return error;
+    if (!error) {
+        error = staff(pool, options.workers);
+        if (error) {
+            shut(pool, STRAIT_CLOSE_CANCEL);
+            join_workers(pool, JOIN_ALL, STRAIT_FOREVER);
+            pool_free(pool);
+        } else {
+            *out = pool;
+        }
     }
-    pool->options.cpus = NULL; /* the caller's */
-    pool->process = getpid();
-    pool->watched = options.stall_ns > 0 || options.workers_max > options.workers;
-    pool->ticks = options.untimed ? NULL : strait_ticks_init();
-    pool->lanes = 1u << STRAIT_PRIORITY_NORMAL;
-    pool->fenced = !strait_p_heavy_barrier_available();
-    strait_p_event_place(&pool->origin, true);
-    error = strait_keeper_start(pool);
-    if (error) {
-        pool_free(pool);
-        return error;
-    }
-    *out = pool;
-    return 0;
+    strait_errno_restore(saved);
+    return error;
 }
 
-/* ---- close ---- */
+/* ---- closing ---- */
 
-static bool pool_inherited(const struct strait_pool *pool)
+/* One thread at a time closes or resizes. 0, or what such a call says at once. */
+static int enter(struct strait_pool *pool)
 {
-    return pool->process != getpid();
-}
-
-/* Only one thread at a time. */
-static bool closer_enter(struct strait_pool *pool)
-{
+    if (pool->process != getpid()) {
+        return -EOWNERDEAD;
+    }
+    if (strait_p_worker_is_current(pool)) {
+        return -EDEADLK;
+    }
     pthread_mutex_lock(&pool->lock);
-    bool entered = !pool->closer;
-    pool->closer = true;
+    int error = pool->busy ? -EBUSY : 0;
+    pool->busy = true;
     pthread_mutex_unlock(&pool->lock);
-    return entered;
+    return error;
 }
 
-/* The last that a closer does with the pool: another thread may destroy it from here on. */
-static void closer_leave(struct strait_pool *pool, bool closed)
+/* The last that it does with the pool: another thread may destroy it from here on. */
+static void depart(struct strait_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    pool->closed = closed;
-    pool->closer = false;
+    pool->busy = false;
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* Parents first, then the workers. Between the two all that was pushed by those who could not see
+/* Parents first, then the workers. Between the two, all that was pushed by those who could not see
  * that the pool is closing becomes visible, so that no worker has looked for its last task before:
- * see submitted() in submit.c. */
-void strait_pool_shut(struct strait_pool *pool, enum strait_close mode)
+ * see announce() in parent.c. */
+static void shut(struct strait_pool *pool, enum strait_close mode)
 {
-    /* pool.close: pairs with pool.closing, parent.late; nothing */
-    strait_store_release(&pool->closing, 1 + (uint32_t)mode);
-    strait_p_heavy_barrier(pool->fenced);
-    /* pool.end: pairs with pool.ending; the last task that was pushed */
-    strait_store_release(&pool->ending, 1);
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned number = 0; number < pool->links && !pool->closing; number++) {
+        struct strait_p_pool_worker *worker = &pool->workers[number];
+        worker->tasks_at_close = strait_word_load_relaxed(&worker->tasks);
+    }
+    if (pool->closing < 1 + (uint32_t)mode) {
+        strait_store_relaxed(&pool->closing, 1 + (uint32_t)mode);
+        strait_p_heavy_barrier(pool->fenced);
+        /* pool.end: pairs with worker.ending; the last task that was pushed; without it a task is
+         * left behind */
+        strait_store_release(&pool->ending, 1);
+    }
+    for (unsigned number = 0; number < pool->links; number++) {
+        strait_p_wake(&pool->workers[number].event);
+    }
+    strait_p_parents_wake(pool); /* one may wait for room */
+    pthread_mutex_unlock(&pool->lock);
 }
 
-static void start_closing(struct strait_pool *pool, enum strait_close mode)
-{
-    if (strait_pool_closing(pool) < 1 + (uint32_t)mode) {
-        strait_pool_shut(pool, mode);
-    }
-    for (unsigned i = 0; i < pool->options.workers_max; i++) {
-        strait_p_wake(&pool->workers[i].signal);
-    }
-    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
-        strait_parent_ring(strait_parent_at(pool, i)); /* it may wait for room */
-    }
-    strait_keeper_call(pool);
-}
-
-/* The first worker that runs a task; if none does, `run` is NULL. */
+/* The worker whose task holds the closing up: one that has started no other since. */
 static void find_stuck(const struct strait_pool *pool, struct strait_pool_worker_stats *stuck)
 {
-    for (unsigned i = 0; i < pool->options.workers_max; i++) {
-        strait_pool_worker_stats(pool, i, stuck);
-        if (stuck->run) {
+    struct strait_pool_worker_stats stats;
+    memset(stuck, 0, sizeof(*stuck));
+    for (unsigned number = 0; number < pool->links; number++) {
+        const struct strait_p_pool_worker *worker = &pool->workers[number];
+        if (strait_pool_worker_stats(pool, number, &stats) != 0 || !stats.run) {
+            continue;
+        }
+        bool since = stats.tasks == worker->tasks_at_close;
+        if (!stuck->run || since) {
+            *stuck = stats;
+        }
+        if (since) {
             return;
         }
     }
@@ -510,28 +420,20 @@ static void find_stuck(const struct strait_pool *pool, struct strait_pool_worker
 int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t deadline,
                       struct strait_pool_worker_stats *stuck)
 {
-    const struct pool_worker *self = strait_crew_current();
-    if (pool_inherited(pool)) {
-        return -EOWNERDEAD;
-    }
-    if ((self && self->pool == pool) || strait_keeper_is_current(pool)) {
-        return -EDEADLK;
-    }
     if ((unsigned)mode > STRAIT_CLOSE_CANCEL) {
         return -EINVAL;
     }
-    if (!closer_enter(pool)) {
-        return -EBUSY;
+    int error = enter(pool);
+    if (error) {
+        return error;
     }
-    int error = 0;
-    if (!pool->closed) {
-        start_closing(pool, mode);
-        error = strait_keeper_join(pool, deadline);
-    }
+    shut(pool, mode); /* again, too: parents whose loops wait for its end look once more */
+    error = join_workers(pool, JOIN_ALL, deadline);
+    pool->closed = !error;
     if (error && stuck) {
         find_stuck(pool, stuck);
     }
-    closer_leave(pool, !error);
+    depart(pool);
     return error;
 }
 
@@ -540,21 +442,225 @@ int strait_pool_destroy(struct strait_pool *pool)
     if (!pool) {
         return 0;
     }
-    if (pool_inherited(pool)) {
+    if (pool->process != getpid()) {
         return -EOWNERDEAD;
     }
     pthread_mutex_lock(&pool->lock);
-    bool busy = !pool->closed || pool->closer;
-    for (uint32_t i = strait_parent_count(pool); i-- > 0;) {
-        const struct strait_parent *parent = strait_parent_at(pool, i);
-        /* parent.free: the same */
-        bool attached = strait_load_acquire(&parent->state) == STRAIT_ATTACHED;
-        busy = busy || (attached && !parent->worker);
-    }
+    bool needed = !pool->closed || pool->busy || pool->attached > 0;
     pthread_mutex_unlock(&pool->lock);
-    if (busy) {
+    if (needed) {
         return -EBUSY;
     }
     pool_free(pool);
     return 0;
+}
+
+int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
+                       enum strait_close mode, int64_t deadline)
+{
+    int error = enter(pool);
+    if (error) {
+        return error;
+    }
+    pthread_mutex_lock(&pool->lock);
+    error = pool->attached > (parent != NULL) ? -EBUSY : 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (!error && parent) {
+        error = strait_p_parent_settle(parent, mode, deadline);
+    }
+    depart(pool);
+    if (!error) {
+        error = strait_pool_close(pool, mode, deadline, NULL);
+    }
+    if (!error && parent) {
+        error = strait_parent_detach(parent, mode, STRAIT_FOREVER);
+    }
+    return error ? error : strait_pool_destroy(pool);
+}
+
+/* ---- resizing ---- */
+
+/* Asks so many workers to leave: those that are idle first, then those of the highest numbers.
+ * Under the lock. */
+static void ask_to_leave(struct strait_pool *pool, unsigned count)
+{
+    for (int idle = 1; idle >= 0; idle--) {
+        for (unsigned number = pool->links; number-- > 0 && count > 0;) {
+            struct strait_p_pool_worker *worker = &pool->workers[number];
+            if (worker->state == STRAIT_P_AT_WORK && (!idle || strait_p_is_idle(pool, number))) {
+                strait_store_relaxed(&worker->state, STRAIT_P_LEAVING);
+                strait_store_relaxed(&pool->staying, pool->staying - 1);
+                strait_p_wake(&worker->event);
+                count--;
+            }
+        }
+    }
+}
+
+/* Says how many there are to be from now on, and has those stay, or go, that are there. */
+static int set_number(struct strait_pool *pool, unsigned n)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool elastic = pool->workers_max > pool->workers_min;
+    unsigned most = elastic && pool->workers_max > n ? pool->workers_max : n;
+    int error = pool->closing ? -EPIPE : strait_p_parents_link(pool, numbers_for(n, most));
+    if (!error) {
+        strait_store_relaxed(&pool->workers_min, n);
+        strait_store_relaxed(&pool->workers_max, most);
+        for (unsigned number = 0; number < pool->links && pool->staying < n; number++) {
+            struct strait_p_pool_worker *worker = &pool->workers[number];
+            if (worker->state == STRAIT_P_LEAVING) {
+                strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
+                strait_store_relaxed(&pool->staying, pool->staying + 1);
+                strait_p_wake(&worker->event);
+            }
+        }
+        ask_to_leave(pool, pool->staying > most ? pool->staying - most : 0);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return error;
+}
+
+int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
+{
+    if (n < 1 || n > STRAIT_POOL_WORKERS_MAX) {
+        return -EINVAL;
+    }
+    int error = enter(pool);
+    if (error) {
+        return error;
+    }
+    error = set_number(pool, n);
+    if (!error) {
+        error = staff(pool, n);
+    }
+    if (!error) {
+        error = join_workers(pool, JOIN_LEAVING, deadline);
+    }
+    depart(pool);
+    return error;
+}
+
+/* ---- counters ----
+ *
+ * Nobody is stopped, so the counters are read while they move. They only grow, and each is read
+ * after those that it bounds: what is completed, then what has started, then what was submitted. So
+ * no difference between them is negative, and they add up because queued and running are such
+ * differences. */
+
+static uint64_t read_count(const uintptr_t *counter)
+{
+    /* stats.read: pairs with stats.count; what was counted before; without it the counters do not
+     * add up */
+    return strait_word_load_acquire(counter);
+}
+
+static void add_counters(struct strait_pool_stats *stats, const struct strait_p_counters *counters,
+                         const struct strait_parent *parent)
+{
+    uint64_t completed[STRAIT_TASK_ABANDONED + 1];
+    uint64_t all = 0;
+    for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
+        completed[i] = read_count(&counters->completed[i]);
+        all += completed[i];
+    }
+    uint64_t finished = read_count(&counters->finished);
+    uint64_t started = parent ? 0 : finished;
+    for (unsigned i = 0; parent && i < parent->pool->links; i++) {
+        started += read_count(&parent->links[i]->started);
+    }
+    uint64_t submitted = read_count(&counters->submitted);
+    stats->submitted += submitted;
+    stats->done += completed[STRAIT_TASK_DONE];
+    stats->failed += completed[STRAIT_TASK_FAILED];
+    stats->cancelled += completed[STRAIT_TASK_CANCELLED];
+    stats->expired += completed[STRAIT_TASK_EXPIRED];
+    stats->abandoned += completed[STRAIT_TASK_ABANDONED];
+    stats->running += started - finished;
+    stats->queued += submitted - all - (started - finished);
+    stats->refused += read_count(&counters->refused);
+    stats->in_place += read_count(&counters->in_place);
+}
+
+void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats)
+{
+    memset(stats, 0, sizeof(*stats));
+    pthread_mutex_lock(&pool->lock);
+    add_counters(stats, &pool->left, NULL);
+    stats->queued_max = pool->left_waiting_max;
+    for (uint32_t place = 0; place < pool->places; place++) {
+        const struct strait_parent *parent = (const struct strait_parent *)pool->parents[place];
+        if (!parent) {
+            continue;
+        }
+        add_counters(stats, &parent->counters, parent);
+        stats->parents++;
+        for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+            const struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
+            uint64_t most = ring ? strait_word_load_relaxed(&ring->waiting_max) : 0;
+            stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
+        }
+    }
+    stats->queue_limit = pool->queue_limit;
+    stats->workers = pool->online;
+    uint64_t busy = 0;
+    for (unsigned number = 0; number < pool->links; number++) {
+        busy += strait_word_load_relaxed(&pool->workers[number].run) != 0;
+    }
+    stats->idle = stats->workers - strait_min(busy, stats->workers);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* What one task shows; `run` NULL: none. */
+static void read_running(const struct strait_p_pool_worker *worker,
+                         struct strait_pool_worker_stats *stats)
+{
+    uintptr_t before;
+    uintptr_t after;
+    uintptr_t since;
+    do {
+        /* stats.shown: pairs with worker.show; that the three are being changed; without it a
+         * reader gets the name of one task with the function of another */
+        before = strait_word_load_acquire(&worker->shown);
+        /* stats.shown: the same */
+        stats->run = (strait_run_fn *)strait_word_load_acquire(&worker->run);
+        /* stats.shown: the same */
+        stats->name = (const char *)strait_word_load_acquire(&worker->name);
+        /* stats.shown: the same */
+        since = strait_word_load_acquire(&worker->since);
+        after = strait_word_load_relaxed(&worker->shown);
+    } while (before != after || before & 1);
+    if (stats->run && since) {
+        uintptr_t now = (uintptr_t)(strait_now() >> 10);
+        stats->running_ns = (intptr_t)(now - since) > 0 ? (int64_t)(now - since) << 10 : 0;
+    }
+}
+
+int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
+                             struct strait_pool_worker_stats *stats)
+{
+    if (number >= STRAIT_POOL_WORKERS_MAX) {
+        return -EINVAL;
+    }
+    const struct strait_p_pool_worker *worker = &pool->workers[number];
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&pool->lock;
+    memset(stats, 0, sizeof(*stats));
+    pthread_mutex_lock(lock);
+    bool any = worker->online_at != 0;
+    stats->number = number;
+    stats->online = any && worker->ended_at == 0;
+    stats->thread = stats->online ? worker->thread.number : 0;
+    stats->cpu = worker->cpu;
+    stats->schedule = worker->schedule;
+    stats->nice = worker->nice;
+    stats->reason = worker->reason;
+    stats->tasks = strait_word_load_relaxed(&worker->tasks);
+    stats->busy_ns = (int64_t)strait_wide_load_relaxed(&worker->busy_ns);
+    if (stats->online) {
+        read_running(worker, stats);
+        stats->busy_ns += stats->running_ns;
+    }
+    stats->online_ns = (stats->online ? strait_now() : worker->ended_at) - worker->online_at;
+    pthread_mutex_unlock(lock);
+    return any ? 0 : -EINVAL;
 }

@@ -49,6 +49,23 @@ static void know_cpus(void)
     strait_topology_read(STRAIT_TOPOLOGY_ROOT, known, count);
 }
 
+size_t strait_cpu_near(int home, int *cpus)
+{
+    unsigned count = strait_cpu_count();
+    size_t near = 0;
+    const struct strait_cpu *at = NULL;
+    pthread_once(&known_once, know_cpus);
+    for (unsigned i = 0; i < count; i++) {
+        at = known[i].number == home ? &known[i] : at;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (!at || (known[i].cache == at->cache && known[i].package == at->package)) {
+            cpus[near++] = known[i].number;
+        }
+    }
+    return near;
+}
+
 int strait_cpu_choose(int home, unsigned i, bool with_home)
 {
     unsigned count = strait_cpu_count();

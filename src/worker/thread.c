@@ -157,15 +157,8 @@ static int thread_create(struct strait_p_thread *thread)
     return error;
 }
 
-static void await_start(struct strait_p_thread *thread)
-{
-    while (strait_p_thread_life(thread) == STRAIT_P_STARTING) {
-        strait_p_futex_wait(&thread->life, STRAIT_P_STARTING, STRAIT_FOREVER, false);
-    }
-}
-
-int strait_p_thread_start(struct strait_p_thread *thread,
-                          const struct strait_p_thread_options *options)
+int strait_p_thread_launch(struct strait_p_thread *thread,
+                           const struct strait_p_thread_options *options)
 {
     int saved = errno;
     if (strlen(options->name) >= STRAIT_P_NAME_BYTES || options->nice < 0 || options->nice > 19 ||
@@ -178,15 +171,27 @@ int strait_p_thread_start(struct strait_p_thread *thread,
     thread->process = getpid();
     thread->cpu = -1;
     int error = thread_create(thread);
-    if (!error) {
-        await_start(thread);
-    }
-    if (!error && strait_p_thread_life(thread) == STRAIT_P_REFUSED) {
-        strait_p_thread_join(thread, STRAIT_FOREVER);
-        error = thread->error;
-    }
     strait_errno_restore(saved);
     return error;
+}
+
+int strait_p_thread_online(struct strait_p_thread *thread)
+{
+    while (strait_p_thread_life(thread) == STRAIT_P_STARTING) {
+        strait_p_futex_wait(&thread->life, STRAIT_P_STARTING, STRAIT_FOREVER, false);
+    }
+    if (strait_p_thread_life(thread) != STRAIT_P_REFUSED) {
+        return 0;
+    }
+    strait_p_thread_join(thread, STRAIT_FOREVER);
+    return thread->error;
+}
+
+int strait_p_thread_start(struct strait_p_thread *thread,
+                          const struct strait_p_thread_options *options)
+{
+    int error = strait_p_thread_launch(thread, options);
+    return error ? error : strait_p_thread_online(thread);
 }
 
 /* ---- joining ---- */

@@ -27,7 +27,7 @@ enum strait_p_life {
 
 struct strait_p_thread_options {
     const char *name; /* up to 15 bytes; where the kernel refuses it, the thread runs without */
-    const int *cpus;  /* where it may run, read during start only; NULL: where its starter may */
+    const int *cpus;  /* where it may run, read until it is online; NULL: where its starter may */
     size_t cpu_count;
     bool pinned; /* no such CPUs, no thread; else it runs where it can */
     enum strait_schedule schedule;
@@ -63,6 +63,15 @@ struct strait_p_thread {
  * signals are blocked in it. Any thread; blocks for the start and set_up. */
 int strait_p_thread_start(struct strait_p_thread *thread,
                           const struct strait_p_thread_options *options);
+
+/* The same in two: launch does not wait until the thread is online. 0, or -errno and there is none.
+ * Any thread; blocks for the creation, some 20 us. */
+int strait_p_thread_launch(struct strait_p_thread *thread,
+                           const struct strait_p_thread_options *options);
+
+/* Waits until it is online. 0, or -errno: it could not set itself up, and is joined. Whoever may
+ * join it; blocks for the start and set_up. */
+int strait_p_thread_online(struct strait_p_thread *thread);
 
 /* Waits until the thread is gone, its thread-exit destructors included. 0; -ETIMEDOUT, and then it
  * can be joined again; -EDEADLK: the thread itself; -EOWNERDEAD: a fork's child. One thread at a

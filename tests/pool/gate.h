@@ -73,7 +73,7 @@ static inline void gated_close(struct gated *gated)
 {
     gated_release(gated);
     gated_settle(gated);
-    assert_returns(strait_parent_detach(gated->parent, STRAIT_FOREVER), 0);
+    assert_returns(strait_parent_detach(gated->parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
     assert_returns(strait_pool_close(gated->pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
     assert_returns(strait_pool_destroy(gated->pool), 0);
 }

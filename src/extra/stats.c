@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* stats: a pool's times and counters, for people and their tools. */
+#include "strait/extra/stats.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+void strait_pool_times_add(struct strait_pool_times *times, const struct strait_task *task)
+{
+    int64_t ran = strait_task_ran_ns(task);
+    if (ran > 0) {
+        strait_histogram_add(&times->waited, (uint64_t)strait_task_waited_ns(task));
+        strait_histogram_add(&times->ran, (uint64_t)ran);
+    }
+}
+
+struct writer {
+    char *buffer;
+    size_t size;
+    size_t length; /* that it would have, were there room */
+};
+
+__attribute__((format(printf, 2, 3))) static void put(struct writer *writer, const char *format,
+                                                      ...)
+{
+    va_list arguments;
+    size_t room = writer->length < writer->size ? writer->size - writer->length : 0;
+    va_start(arguments, format);
+    int length = vsnprintf(room ? writer->buffer + writer->length : NULL, room, format, arguments);
+    va_end(arguments);
+    writer->length += length > 0 ? (size_t)length : 0;
+}
+
+static void put_counters(struct writer *writer, const struct strait_pool_stats *stats)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } fields[] = {
+        {"submitted", stats->submitted},   {"done", stats->done},
+        {"failed", stats->failed},         {"cancelled", stats->cancelled},
+        {"expired", stats->expired},       {"abandoned", stats->abandoned},
+        {"queued", stats->queued},         {"running", stats->running},
+        {"refused", stats->refused},       {"in_place", stats->in_place},
+        {"queued_max", stats->queued_max}, {"queue_limit", stats->queue_limit},
+        {"workers", stats->workers},       {"idle", stats->idle},
+        {"parents", stats->parents},
+    };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        put(writer, "\"%s\": %" PRIu64 ", ", fields[i].name, fields[i].value);
+    }
+}
+
+static void put_histogram(struct writer *writer, const char *name,
+                          const struct strait_histogram *histogram)
+{
+    static const struct {
+        const char *name;
+        double percent;
+    } points[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99.9", 99.9}, {"p99.99", 99.99}};
+    put(writer, "\"%s\": {\"count\": %" PRIu64 ", ", name, strait_histogram_count(histogram));
+    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+        put(writer, "\"%s\": %" PRIu64 ", ", points[i].name,
+            strait_histogram_percentile(histogram, points[i].percent));
+    }
+    put(writer, "\"max\": %" PRIu64 "}, ", histogram->max);
+}
+
+/* A name may hold anything. */
+static void put_string(struct writer *writer, const char *text)
+{
+    put(writer, "\"");
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        put(writer, c < ' ' || c == '"' || c == '\\' ? "\\u%04x" : "%c", c);
+    }
+    put(writer, "\"");
+}
+
+/* In parts of ten thousand, since a point is not a point in every locale. */
+static unsigned utilisation(const struct strait_pool_worker_stats *stats)
+{
+    if (stats->online_ns <= 0) {
+        return 0;
+    }
+    double share = (double)stats->busy_ns / (double)stats->online_ns;
+    return (unsigned)((share < 1 ? share : 1) * 10000);
+}
+
+static void put_worker(struct writer *writer, const struct strait_pool_worker_stats *stats)
+{
+    static const char *const classes[] = {"default", "normal", "batch", "idle"};
+    unsigned share = utilisation(stats);
+    put(writer,
+        "{\"number\": %u, \"online\": %s, \"thread\": %" PRId32
+        ", \"cpu\": %d, \"class\": \"%s\", \"nice\": %d, \"reason\": ",
+        stats->number, stats->online ? "true" : "false", stats->thread, stats->cpu,
+        classes[stats->schedule], stats->nice);
+    put_string(writer, stats->reason);
+    put(writer,
+        ", \"tasks\": %" PRIu64 ", \"busy_ns\": %" PRId64 ", \"online_ns\": %" PRId64
+        ", \"utilisation\": %u.%04u, \"run\": ",
+        stats->tasks, stats->busy_ns, stats->online_ns, share / 10000, share % 10000);
+    if (stats->run) {
+        put(writer, "\"0x%" PRIxPTR "\", \"name\": ", (uintptr_t)stats->run);
+        put_string(writer, stats->name ? stats->name : "");
+    } else {
+        put(writer, "null");
+    }
+    put(writer, ", \"running_ns\": %" PRId64 "}", stats->running_ns);
+}
+
+size_t strait_pool_json(struct strait_pool *pool, const struct strait_pool_times *times,
+                        char *buffer, size_t size)
+{
+    struct writer writer = {.buffer = buffer, .size = size};
+    struct strait_pool_stats stats;
+    strait_pool_stats(pool, &stats);
+    put(&writer, "{");
+    put_counters(&writer, &stats);
+    if (times) {
+        put_histogram(&writer, "wait_ns", &times->waited);
+        put_histogram(&writer, "run_ns", &times->ran);
+    }
+    put(&writer, "\"per_worker\": [");
+    const char *between = "";
+    for (unsigned i = 0; i < STRAIT_POOL_WORKERS_MAX; i++) {
+        struct strait_pool_worker_stats worker;
+        if (strait_pool_worker_stats(pool, i, &worker) == 0) {
+            put(&writer, "%s", between);
+            put_worker(&writer, &worker);
+            between = ", ";
+        }
+    }
+    put(&writer, "]}");
+    if (writer.length >= size && size > 0) {
+        buffer[0] = '\0';
+    }
+    return writer.length;
+}

@@ -5,19 +5,29 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <linux/seccomp.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 
 static const int errors[FUNCTIONS] = {
-    [POSIX_MEMALIGN] = ENOMEM,   [CALLOC] = ENOMEM,
-    [MALLOC] = ENOMEM,           [EVENTFD] = EMFILE,
-    [PTHREAD_CREATE] = EAGAIN,   [PTHREAD_ATTR_INIT] = ENOMEM,
-    [SCHED_SETAFFINITY] = EPERM, [PTHREAD_ATTR_SETSTACKSIZE] = EINVAL,
-    [PTHREAD_SETNAME] = EIO,     [SCHED_SETSCHEDULER] = EPERM,
+    [POSIX_MEMALIGN] = ENOMEM,
+    [CALLOC] = ENOMEM,
+    [MALLOC] = ENOMEM,
+    [EVENTFD] = EMFILE,
+    [TIMERFD_CREATE] = EMFILE,
+    [EPOLL_CREATE] = EMFILE,
+    [EPOLL_CTL] = ENOMEM,
+    [PTHREAD_CREATE] = EAGAIN,
+    [PTHREAD_ATTR_INIT] = ENOMEM,
+    [SCHED_SETAFFINITY] = EPERM,
+    [PTHREAD_ATTR_SETSTACKSIZE] = EINVAL,
+    [PTHREAD_SETNAME] = EIO,
+    [SCHED_SETSCHEDULER] = EPERM,
     [SETPRIORITY] = EACCES,
 };
 
@@ -34,7 +44,8 @@ static _Atomic int clearing = -1;
 
 static bool due(void)
 {
-    if (atomic_load(&countdown) == 0 || atomic_fetch_sub(&countdown, 1) != 1) {
+    unsigned n = atomic_load(&countdown);
+    if (n == 0 || (n != EVERY && atomic_fetch_sub(&countdown, 1) != 1)) {
         return false;
     }
     atomic_fetch_add(&counts.hits, 1);
@@ -130,6 +141,23 @@ WRAPPER(void, free, void *memory)
 WRAPPER(int, eventfd, unsigned count, int flags)
 {
     return fails(EVENTFD) ? fail_with_errno(EVENTFD) : __real_eventfd(count, flags);
+}
+
+WRAPPER(int, timerfd_create, int clock, int flags)
+{
+    return fails(TIMERFD_CREATE) ? fail_with_errno(TIMERFD_CREATE)
+                                 : __real_timerfd_create(clock, flags);
+}
+
+WRAPPER(int, epoll_create1, int flags)
+{
+    return fails(EPOLL_CREATE) ? fail_with_errno(EPOLL_CREATE) : __real_epoll_create1(flags);
+}
+
+WRAPPER(int, epoll_ctl, int epoll, int operation, int fd, struct epoll_event *event)
+{
+    return fails(EPOLL_CTL) ? fail_with_errno(EPOLL_CTL)
+                            : __real_epoll_ctl(epoll, operation, fd, event);
 }
 
 WRAPPER(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes,

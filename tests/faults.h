@@ -25,6 +25,9 @@ enum function {
     CALLOC,
     MALLOC,
     EVENTFD,
+    TIMERFD_CREATE,
+    EPOLL_CREATE,
+    EPOLL_CTL,
     PTHREAD_CREATE,
     PTHREAD_ATTR_INIT,
     PTHREAD_ATTR_SETSTACKSIZE,
@@ -48,7 +51,8 @@ struct counts {
 };
 extern struct counts counts;
 
-/* The n-th call from now on fails; 0: none. */
+/* The n-th call from now on fails; 0: none; EVERY: each. */
+#define EVERY UINT32_MAX
 void arm_fault(enum function function, unsigned n);
 
 /* These commands of membarrier's (ored) fail from now on. */

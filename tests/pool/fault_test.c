@@ -1,108 +1,152 @@
 /* SPDX-License-Identifier: MIT */
 /* A pool where the system says no. */
 #include "faults.h"
-
-#include "strait/pool.h"
+#include "fixture.h"
 
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 
+/* Its first submit makes the worker a parent. */
+static int submits(struct strait_task *task)
+{
+    struct strait_task child = {.run = nothing};
+    struct strait_parent *self = strait_parent_current();
+    (void)task;
+    return self ? strait_task_submit(self, &child, NULL, NULL) : -ENOMEM;
+}
+
+static void notes_code(struct strait_task *task)
+{
+    *(int *)task->context = task->code;
+}
+
+/* All that a pool and a parent ask the system for, and the first thing that was refused. */
 static int create_pool(void)
 {
-    int cpu = sched_getcpu(); /* by name, so that it may not be refused */
+    int cpu = sched_getcpu();
+    int nested = 0;
     struct strait_pool *pool = NULL;
-    struct strait_pool_options options = {
-        .workers = 3,
-        .queue_limit = 4,
-        .schedule = STRAIT_SCHEDULE_BATCH,
-        .nice = 1,
-        .stack_size = STACK_BYTES,
-        .pin = STRAIT_PIN_CPU,
-        .cpus = &cpu,
-        .cpu_count = 1,
-    };
     struct strait_parent *parent = NULL;
+    struct strait_pool_options options = {.workers = 2,
+                                          .queue_limit = 4,
+                                          .schedule = STRAIT_SCHEDULE_BATCH,
+                                          .nice = 1,
+                                          .stack_size = STACK_BYTES,
+                                          .pin = STRAIT_PIN_SET,
+                                          .cpus = &cpu,
+                                          .cpu_count = 1};
+    struct strait_task task = {.run = submits, .done = notes_code, .context = &nested};
+    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
     int error = strait_pool_create(&pool, &options);
-    if (!error) {
-        int attached = strait_pool_attach(pool, &parent, NULL);
-        strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER);
-        error = strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL);
-        error = error ? error : strait_pool_destroy(pool);
-        error = error ? error : attached;
+    if (error) {
+        return error;
     }
-    return error;
+    error = strait_pool_attach(pool, &parent, NULL);
+    if (!error) {
+        error = strait_task_submit(parent, &task, &high, NULL);
+        EXPECT(strait_parent_wait_all(parent, STRAIT_FOREVER) == 0);
+    }
+    int resized = strait_pool_resize(pool, 3, STRAIT_FOREVER);
+    EXPECT(strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
+    return error ? error : nested ? nested : resized;
 }
 
 static void a_pool_fails_cleanly(void)
 {
-    static const unsigned at_least[FUNCTIONS] = {
-        [POSIX_MEMALIGN] = 3,    [EVENTFD] = 1,
-        [PTHREAD_CREATE] = 3,    [PTHREAD_ATTR_INIT] = 3,
-        [SCHED_SETAFFINITY] = 3, [PTHREAD_ATTR_SETSTACKSIZE] = 3,
-        [PTHREAD_SETNAME] = 1,   [SCHED_SETSCHEDULER] = 3,
-        [SETPRIORITY] = 3};
+    static const unsigned at_least[FUNCTIONS] = {[POSIX_MEMALIGN] = 2,
+                                                 [EVENTFD] = 1,
+                                                 [TIMERFD_CREATE] = 1,
+                                                 [EPOLL_CREATE] = 1,
+                                                 [EPOLL_CTL] = 2,
+                                                 [PTHREAD_CREATE] = 3,
+                                                 [PTHREAD_ATTR_INIT] = 3,
+                                                 [SCHED_SETAFFINITY] = 3,
+                                                 [PTHREAD_ATTR_SETSTACKSIZE] = 3,
+                                                 [PTHREAD_SETNAME] = 1,
+                                                 [SCHED_SETSCHEDULER] = 3,
+                                                 [SETPRIORITY] = 3};
     fail_everything(create_pool, at_least, PTHREAD_SETNAME);
 }
 
-static int quick(struct strait_task *task)
-{
-    (void)task;
-    return 0;
-}
-
 /* Tasks one by one, each of which must wake a worker, and its completion the parent. */
-static void few_tasks(uint64_t count)
+static void few_tasks(unsigned count)
 {
-    struct strait_pool *pool = NULL;
-    struct strait_task task = {.run = quick};
-    struct strait_pool_options options = {.workers = 2, .schedule = STRAIT_SCHEDULE_NORMAL};
-    struct strait_parent *parent = NULL;
-    assert_returns(strait_pool_create(&pool, &options), 0);
-    assert_returns(strait_pool_attach(pool, &parent, NULL), 0);
-    while (count) {
-        if (count % 50 == 0) {
-            sleep_ns(1000000); /* until the workers sleep, too */
+    OPEN(.workers = 2);
+    for (unsigned i = 0; i < count; i++) {
+        if (i % 50 == 0) {
+            sleep_ns(MS); /* until the workers sleep, too */
         }
-        assert_returns(strait_task_submit(parent, &task, NULL, NULL), 0);
-        assert_true(readable(strait_parent_fd(parent), -1));
-        count -= strait_parent_dispatch(parent, 0) > 0;
-        progress_made();
+        submit(runs, i, NULL);
+        settle();
     }
-    assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
-    assert_returns(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
-    assert_returns(strait_pool_destroy(pool), 0);
+    assert_ended(0, count, STRAIT_TASK_DONE, 1);
+    close_pool();
 }
 
 static void submits_allocate_nothing(void)
 {
-    struct strait_pool *pool = NULL;
-    struct strait_pool_options options = {
-        .workers = 2,
-        .queue_limit = 100,
-        .schedule = STRAIT_SCHEDULE_NORMAL,
-    };
-    struct strait_task task = {.run = quick};
-    struct strait_pool_stats stats = {0};
-    struct strait_parent *parent = NULL;
-    assert_returns(strait_pool_create(&pool, &options), 0);
-    assert_returns(strait_pool_attach(pool, &parent, NULL), 0);
+    struct strait_submit_options how = {.priority = STRAIT_PRIORITY_HIGH};
+    OPEN(.workers = 2, .queue_limit = 100);
+    submit(runs, 0, &how);
     unsigned before = counts.allocations;
-    while (stats.done < scaled(10000)) {
-        strait_task_id id;
-        for (int i = 0; i < 10; i++) {
-            int error = strait_task_submit(parent, &task, NULL, &id);
+    while (pool_stats().done < scaled(10000)) {
+        strait_task_id id = 0;
+        struct strait_task task = {.run = nothing};
+        for (unsigned i = 0; i < 10; i++) {
+            how.priority = (enum strait_priority)(i % 2);
+            how.start_by = i % 3 ? 0 : strait_deadline(MS);
+            int error = strait_task_submit(here.parent, &task, &how, &id);
             assert_true(error == 0 || error == -EAGAIN);
         }
-        strait_task_cancel(parent, id);
-        strait_parent_dispatch(parent, 0);
-        strait_pool_stats(pool, &stats);
+        strait_task_cancel(here.parent, id);
+        assert_true(strait_parent_poll(here.parent, 0) >= 0);
         progress_made();
     }
+    settle();
     assert_int_equal(counts.allocations, before);
-    assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
-    assert_returns(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
-    assert_int_equal(counts.allocations, before);
-    assert_returns(strait_pool_destroy(pool), 0);
+    close_pool();
+}
+
+static void a_parent_that_leaves_gives_its_memory_back(void)
+{
+    struct strait_parent *parent;
+    struct strait_task task = {.run = nothing};
+    int live = 0;
+    OPEN(.workers = 1, .queue_limit = 4096);
+    for (unsigned i = 0; i < 3; i++) {
+        struct strait_submit_options how = {.priority = (enum strait_priority)(i % 2)};
+        assert_returns(strait_pool_attach(here.pool, &parent, NULL), 0);
+        assert_returns(strait_task_submit(parent, &task, &how, NULL), 0);
+        leave(parent);
+        submit(runs, i, NULL); /* the worker has turned to another one */
+        settle();
+        live = i ? live : counts.live;
+        assert_int_equal(counts.live, live);
+    }
+    close_pool();
+}
+
+/* Workers that cannot be started cost little, and are started when that can be. */
+static void a_pool_goes_on_where_it_cannot_grow(void)
+{
+    struct strait_task task = {.run = nothing};
+    OPEN(.workers = 1, .workers_max = 3);
+    hold(1);
+    arm_fault(PTHREAD_CREATE, EVERY);
+    clock_t before = clock();
+    for (int64_t until = strait_deadline(300 * MS); strait_now() < until;) {
+        (void)strait_task_submit(here.parent, &task, NULL, NULL);
+        sleep_ns(MS);
+    }
+    assert_true(counts.hits > 0 && counts.hits < 100);
+    assert_true(clock() - before < CLOCKS_PER_SEC / 5);
+    arm_fault(FUNCTIONS, 0);
+    while (pool_stats().done == 0) { /* by another worker */
+        (void)strait_task_submit(here.parent, &task, NULL, NULL);
+        assert_true(strait_parent_poll(here.parent, 0) >= 0);
+        sleep_ns(MS);
+    }
+    close_pool();
 }
 
 static void tasks_wake_without_membarrier(void)
@@ -173,16 +217,19 @@ static void a_pool_fails_cleanly_inside_the_c_library(void)
     }
 }
 
+static const struct test tests[] = {
+    ONCE(a_pool_fails_cleanly),
+    ONCE(submits_allocate_nothing),
+    ONCE(a_parent_that_leaves_gives_its_memory_back),
+    ONCE(a_pool_goes_on_where_it_cannot_grow),
+    ONCE(tasks_wake_without_membarrier),
+    ONCE(tasks_wake_where_membarrier_fails_later),
+    ONCE(tasks_wake_where_futexes_answer_early),
+    ONCE(workers_share_cpu_0_where_the_affinity_is_unknown),
+    ONCE(a_pool_fails_cleanly_inside_the_c_library),
+};
+
 int main(void)
 {
-    static const struct test tests[] = {
-        ONCE(a_pool_fails_cleanly),
-        ONCE(submits_allocate_nothing),
-        ONCE(tasks_wake_without_membarrier),
-        ONCE(tasks_wake_where_membarrier_fails_later),
-        ONCE(tasks_wake_where_futexes_answer_early),
-        ONCE(workers_share_cpu_0_where_the_affinity_is_unknown),
-        ONCE(a_pool_fails_cleanly_inside_the_c_library),
-    };
     return RUN_TABLE("pool_fault", tests);
 }

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* Tasks that are no longer wanted: cancelled, or too late. */
+#include "fixture.h"
+
+#define LONG (1000 * 1000 * (int64_t)MS)
+
+/* ---- one task ---- */
+
+static void a_waiting_task_is_cancelled_for_certain(void)
+{
+    OPEN(.workers = 1);
+    hold(1);
+    submit(runs, 1, NULL);
+    strait_task_id id = submit(runs, 2, NULL);
+    submit(runs, 3, NULL);
+    assert_returns(strait_task_cancel(here.parent, id), 0);
+    assert_int_equal(seen.ends, 0); /* not inside the cancel */
+    assert_returns(strait_task_cancel(here.parent, id), -EALREADY);
+    assert_int_equal(pool_stats().queued, 3);
+    assert_true(readable(strait_parent_fd(here.parent), -1));
+    assert_returns(strait_parent_dispatch(here.parent, 0), 1);
+    assert_ended(2, 1, STRAIT_TASK_CANCELLED, 0);
+    assert_int_equal(seen.code[2], -ECANCELED);
+    assert_returns(strait_task_cancel(here.parent, id), -ENOENT);
+    assert_int_equal(pool_stats().queued, 2);
+    assert_false(readable(strait_parent_fd(here.parent), 0));
+    close_pool();
+    assert_ended(1, 1, STRAIT_TASK_DONE, 1);
+    assert_ended(2, 1, STRAIT_TASK_CANCELLED, 0);
+    assert_ended(3, 1, STRAIT_TASK_DONE, 1);
+}
+
+static void a_running_task_is_told_of_its_cancel(void)
+{
+    OPEN(.workers = 3);
+    strait_task_id first = submit(runs_until_cancelled, 0, NULL);
+    strait_task_id second = submit(runs_until_cancelled, 1, NULL);
+    strait_task_id deaf = submit(runs_at_gate, 2, NULL);
+    await_arrivals(3);
+    assert_returns(strait_task_cancel(here.parent, first), -EINPROGRESS);
+    assert_returns(strait_task_wait(here.parent, first, STRAIT_FOREVER), 0);
+    assert_ended(0, 1, STRAIT_TASK_CANCELLED, 1);
+    assert_returns(strait_task_cancel(here.parent, first), -ENOENT);
+    assert_int_equal(pool_stats().running, 2); /* the others were not meant */
+    assert_returns(strait_task_cancel(here.parent, second), -EINPROGRESS);
+    assert_returns(strait_task_cancel(here.parent, deaf), -EINPROGRESS);
+    assert_returns(strait_task_cancel(here.parent, deaf), -EALREADY);
+    close_pool();
+    assert_ended(1, 1, STRAIT_TASK_CANCELLED, 1);
+    assert_ended(2, 1, STRAIT_TASK_DONE, 1); /* it has not looked, and its result counts */
+}
+
+static int expects_no_cancel(struct strait_task *task)
+{
+    EXPECT(!strait_task_cancelled(task));
+    return runs(task);
+}
+
+static void a_cancel_does_not_outlive_its_task(void)
+{
+    OPEN(.workers = 1, .queue_limit = 1);
+    for (unsigned i = 0; i < 40; i += 2) {
+        strait_task_id id = submit(runs_until_cancelled, i, NULL);
+        await_arrivals(1);
+        assert_returns(strait_task_cancel(here.parent, id), -EINPROGRESS);
+        settle();
+        submit(expects_no_cancel, i + 1, NULL);
+        settle();
+        assert_ended(i + 1, 1, STRAIT_TASK_DONE, 1);
+    }
+    close_pool();
+}
+
+/* ---- what is cancelled leaves the queue as it was ---- */
+
+/* Dispatched before a worker passes them by, or after: the limit stays exact. */
+static void cancelled_tasks_leave_their_room(void)
+{
+    enum { LIMIT = 50 };
+    unsigned number = 0;
+    OPEN(.workers = 1, .queue_limit = LIMIT);
+    for (unsigned round = 0; round < 8; round++) {
+        struct gate second = {0};
+        struct strait_task task = numbered(runs_at_gate, 2000 + round, &second);
+        hold(1);
+        for (unsigned i = 0; i < LIMIT - 1; i++) {
+            strait_task_id id = submit(runs, number + i, NULL);
+            assert_returns(strait_task_cancel(here.parent, id), 0);
+        }
+        if (round % 2) {
+            assert_returns(strait_parent_dispatch(here.parent, 0), LIMIT - 1);
+        }
+        submit_task(&task, NULL);
+        release();
+        gate_await(&second, 1);
+        while (strait_parent_owed(here.parent) > 1) {
+            assert_true(strait_parent_poll(here.parent, 0) >= 0);
+        }
+        assert_ended(number, LIMIT - 1, STRAIT_TASK_CANCELLED, 0);
+        submit_some(runs, number + LIMIT, LIMIT, NULL);
+        assert_int_equal(try_submit(runs, 0, NULL), -EAGAIN);
+        gate_open(&second);
+        settle();
+        assert_ended(number + LIMIT, LIMIT, STRAIT_TASK_DONE, 1);
+        number += 2 * LIMIT;
+    }
+    close_pool();
+}
+
+static void a_budget_counts_cancelled_tasks_too(void)
+{
+    OPEN(.workers = 1);
+    hold(1);
+    for (unsigned i = 0; i < 50; i++) {
+        assert_returns(strait_task_cancel(here.parent, submit(runs, i, NULL)), 0);
+    }
+    for (unsigned i = 0; i < 25; i++) {
+        assert_true(readable(strait_parent_fd(here.parent), 0));
+        assert_returns(strait_parent_dispatch(here.parent, 2), 2);
+    }
+    assert_returns(strait_parent_dispatch(here.parent, 2), 0);
+    assert_false(readable(strait_parent_fd(here.parent), 0));
+    submit_some(runs, 100, 1023, NULL); /* nothing waits: all of the queue is there again */
+    close_pool();
+}
+
+/* ---- from a completion ---- */
+
+static strait_task_id victim;
+static struct strait_group victims;
+static struct gate lets_go;
+
+static void cancels_what_is_claimed_next(struct strait_task *task)
+{
+    note_done(task);
+    unsigned before = seen.ends;
+    if (number_of(task) % 8 == 1) {
+        EXPECT(strait_task_cancel(here.parent, victim) == 0);
+    } else {
+        EXPECT(strait_group_cancel(here.parent, &victims) == 1);
+    }
+    gate_open(&lets_go);
+    sleep_ns(2 * MS);
+    EXPECT(seen.ends == before); /* not inside the cancel, nor inside this */
+}
+
+/* The worker that is let go comes to the victim before its completion is dispatched. */
+static void what_a_completion_cancels_is_run_by_nobody(void)
+{
+    struct strait_submit_options how = {.group = &victims};
+    OPEN(.workers = 2, .queue_limit = 8);
+    for (unsigned i = 0; i < 160; i += 4) {
+        struct strait_task task = numbered(runs_at_gate, i, &lets_go);
+        memset(&lets_go, 0, sizeof(lets_go));
+        shut_gate();
+        submit_task(&task, NULL);
+        gate_await(&lets_go, 1);
+        task = numbered(runs, i + 1, NULL);
+        task.done = cancels_what_is_claimed_next;
+        submit_task(&task, NULL);
+        hold(1);
+        victim = submit(runs, i + 2, &how);
+        settle_to(1);
+        assert_ended(i + 2, 1, STRAIT_TASK_CANCELLED, 0);
+        release();
+        settle();
+    }
+    hold(2);
+    submit_some(runs, 200, 8, NULL); /* each place came back */
+    assert_int_equal(try_submit(runs, 0, NULL), -EAGAIN);
+    close_pool();
+}
+
+/* ---- groups ---- */
+
+static int tells_at_gate(struct strait_task *task)
+{
+    runs_at_gate(task);
+    return strait_task_cancelled(task) ? -ECANCELED : 0;
+}
+
+static void cancelling_a_group_harms_no_other(void)
+{
+    struct strait_group group = {0};
+    struct strait_group other = {0};
+    struct strait_submit_options how = {.group = &group};
+    struct strait_submit_options high = {.group = &group, .priority = STRAIT_PRIORITY_HIGH};
+    struct strait_submit_options others = {.group = &other};
+    OPEN(.workers = 2);
+    submit(tells_at_gate, 0, &how);
+    submit(tells_at_gate, 1, &others);
+    await_arrivals(2);
+    for (unsigned i = 0; i < 10; i++) {
+        submit(runs, 10 + i, &how);
+        submit(runs, 20 + i, &high);
+        submit(runs, 30 + i, &others);
+        submit(runs, 40 + i, NULL);
+    }
+    assert_int_equal(strait_group_cancel(here.parent, &group), 20);
+    assert_int_equal(strait_group_cancel(here.parent, &group), 0);
+    settle_to(22);
+    assert_ended(10, 20, STRAIT_TASK_CANCELLED, 0);
+    release();
+    settle();
+    assert_ended(0, 1, STRAIT_TASK_CANCELLED, 1);
+    assert_ended(1, 1, STRAIT_TASK_DONE, 1);
+    assert_ended(30, 20, STRAIT_TASK_DONE, 1);
+    assert_int_equal(group.pending + other.pending, 0);
+    close_pool();
+}
+
+/* ---- deadlines ---- */
+
+static void a_task_that_starts_too_late_expires(void)
+{
+    OPEN(.workers = 1);
+    struct strait_submit_options options[] = {
+        {.start_by = 1},                    /* long past */
+        {.finish_by = 1},                   /* likewise */
+        {.start_by = strait_deadline(MS)},  /* not yet */
+        {.finish_by = strait_deadline(MS)}, /* likewise */
+        {.start_by = strait_deadline(LONG), .finish_by = strait_deadline(LONG)},
+        {.start_by = STRAIT_FOREVER, .finish_by = STRAIT_FOREVER},
+    };
+    hold(1);
+    for (unsigned i = 0; i < COUNT(options); i++) {
+        submit(expects_no_cancel, i, &options[i]);
+        options[i].priority = STRAIT_PRIORITY_HIGH;
+        submit(expects_no_cancel, 10 + i, &options[i]);
+    }
+    strait_task_id late = submit(runs, 20, &options[0]); /* it cannot be both */
+    assert_returns(strait_task_cancel(here.parent, late), 0);
+    sleep_ns(5 * MS);
+    close_pool();
+    assert_ended(0, 4, STRAIT_TASK_EXPIRED, 0);
+    assert_ended(10, 4, STRAIT_TASK_EXPIRED, 0);
+    assert_ended(4, 2, STRAIT_TASK_DONE, 1);
+    assert_ended(14, 2, STRAIT_TASK_DONE, 1);
+    assert_ended(20, 1, STRAIT_TASK_CANCELLED, 0);
+    assert_int_equal(seen.code[0], -ETIMEDOUT);
+}
+
+static int past_its_time(struct strait_task *task)
+{
+    (void)runs_until_cancelled(task);
+    return number_of(task) == 0 ? 0 : 7;
+}
+
+/* By itself: nobody cancels it. A late result counts, a late failure is an expiry. */
+static void a_running_task_is_told_that_its_time_is_over(void)
+{
+    OPEN(.workers = 1);
+    for (unsigned i = 0; i < 2; i++) {
+        struct strait_submit_options how = {.finish_by = strait_deadline(50 * MS)};
+        submit(past_its_time, i, &how);
+        settle();
+        assert_true(strait_now() >= how.finish_by);
+        if (seen.runs[i]) { /* a worker came in time */
+            assert_ended(i, 1, i ? STRAIT_TASK_EXPIRED : STRAIT_TASK_DONE, 1);
+            assert_int_equal(seen.code[i], i ? 7 : 0);
+        }
+    }
+    close_pool();
+}
+
+static const struct test tests[] = {
+    ONCE(a_waiting_task_is_cancelled_for_certain),
+    ONCE(a_running_task_is_told_of_its_cancel),
+    ONCE(a_cancel_does_not_outlive_its_task),
+    ONCE(cancelled_tasks_leave_their_room),
+    ONCE(a_budget_counts_cancelled_tasks_too),
+    ONCE(what_a_completion_cancels_is_run_by_nobody),
+    ONCE(cancelling_a_group_harms_no_other),
+    ONCE(a_task_that_starts_too_late_expires),
+    ONCE(a_running_task_is_told_that_its_time_is_over),
+};
+
+int main(void)
+{
+    return RUN_TABLE("pool_cancel", tests);
+}

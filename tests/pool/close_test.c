@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* The end of a pool: close, finish, destroy; in forks and at exit. */
+#include "fixture.h"
+
+#include <sys/wait.h>
+
+/* What runs: a task that waits at the gate, and where there is a second worker one that looks. */
+static void open_busy(unsigned workers)
+{
+    OPEN(.workers = workers);
+    hold(1);
+    if (workers > 1) {
+        submit(runs_until_cancelled, 0, NULL);
+        await_arrivals(1);
+    }
+    submit_some(runs, 1, 20, NULL);
+}
+
+/* ---- close ---- */
+
+static void a_pool_that_did_nothing_closes(void)
+{
+    for (unsigned workers = 1; workers <= 64; workers *= 8) {
+        for (unsigned mode = 0; mode < 2; mode++) {
+            struct strait_pool *pool;
+            struct strait_pool_options options = {.workers = workers, .workers_max = 70};
+            assert_returns(strait_pool_create(&pool, &options), 0);
+            assert_returns(strait_pool_close(pool, (enum strait_close)2, 0, NULL), -EINVAL);
+            assert_returns(strait_pool_destroy(pool), -EBUSY);
+            assert_returns(strait_pool_close(pool, (enum strait_close)mode, STRAIT_FOREVER, NULL),
+                           0);
+            assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, 0, NULL), 0);
+            assert_returns(strait_pool_destroy(pool), 0);
+        }
+    }
+    assert_returns(strait_pool_destroy(NULL), 0);
+}
+
+/* Or drains at first, and then cancels. The loop is told of what is left for it. */
+static void a_close_drains_or_cancels(void)
+{
+    for (unsigned cancels = 0; cancels < 2; cancels++) {
+        enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
+        open_busy(cancels ? 2 : 1);
+        assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, 0, NULL), -ETIMEDOUT);
+        assert_int_equal(try_submit(runs, 99, NULL), -EPIPE);
+        assert_returns(strait_pool_attach(here.pool, &(struct strait_parent *){NULL}, NULL),
+                       -EPIPE);
+        assert_returns(strait_pool_resize(here.pool, 5, 0), -EPIPE);
+        release();
+        assert_returns(strait_pool_close(here.pool, mode, STRAIT_FOREVER, NULL), 0);
+        assert_int_equal(pool_stats().workers, 0);
+        assert_int_equal(seen.ends, 0); /* the parent is still owed them */
+        assert_returns(strait_pool_destroy(here.pool), -EBUSY);
+        assert_true(readable(strait_parent_fd(here.parent), -1));
+        assert_true(strait_parent_dispatch(here.parent, 1) == 1);
+        leave(here.parent);
+        assert_ended(1, 20, cancels ? STRAIT_TASK_ABANDONED : STRAIT_TASK_DONE, !cancels);
+        assert_int_equal(seen.code[1], cancels ? -ECANCELED : 0);
+        if (cancels) {
+            assert_ended(0, 1, STRAIT_TASK_CANCELLED, 1);
+        }
+        assert_returns(strait_pool_destroy(here.pool), 0);
+    }
+}
+
+static int takes_a_while(struct strait_task *task)
+{
+    sleep_ns(2 * MS);
+    return runs(task);
+}
+
+/* By the task that has held it up longest, not by the first that is busy. */
+static void a_close_names_what_holds_it_up(void)
+{
+    struct strait_pool_worker_stats stuck;
+    struct strait_task culprit = numbered(runs_at_gate, 0, &here.gate);
+    culprit.name = "the culprit";
+    for (unsigned round = 0; round < 4; round++) {
+        OPEN(.workers = 2, .timed = round % 2);
+        submit_task(&culprit, NULL);
+        await_arrivals(1);
+        submit_some(takes_a_while, 1, 29, NULL);
+        assert_returns(
+            strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, strait_deadline(20 * MS), &stuck),
+            -ETIMEDOUT);
+        assert_true(stuck.run == runs_at_gate && strcmp(stuck.name, "the culprit") == 0);
+        assert_true(stuck.online && stuck.number < 2);
+        assert_true((stuck.running_ns >= 20 * MS) == (round % 2 == 1));
+        close_pool();
+    }
+}
+
+static void *closes_for_ever(void *context)
+{
+    EXPECT(strait_pool_close(context, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == 0);
+    return NULL;
+}
+
+static void a_second_closer_is_told_so(void)
+{
+    pthread_t closer;
+    OPEN(.workers = 1);
+    hold(1);
+    thread_start(&closer, closes_for_ever, here.pool);
+    while (try_submit(runs, 0, NULL) != -EPIPE) {
+        collect();
+    }
+    assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), -EBUSY);
+    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_CANCEL, 0), -EBUSY);
+    assert_returns(strait_pool_destroy(here.pool), -EBUSY);
+    release();
+    thread_join(closer);
+    close_pool();
+}
+
+/* What a closer does last touches no pool that is gone: the sanitizers would tell. */
+static void a_pool_is_destroyed_when_its_closer_has_left(void)
+{
+    for (size_t i = 0; i < scaled(200); i++) {
+        struct strait_pool *pool;
+        pthread_t closer;
+        assert_returns(strait_pool_create(&pool, &(struct strait_pool_options){.workers = 1}), 0);
+        thread_start(&closer, closes_for_ever, pool);
+        while (strait_pool_destroy(pool) == -EBUSY) {
+            sched_yield();
+        }
+        thread_join(closer);
+        progress_made();
+    }
+}
+
+static struct strait_pool *other_pool;
+
+static int tries_to_close(struct strait_task *task)
+{
+    struct strait_pool *own = task->context;
+    EXPECT(strait_pool_close(own, STRAIT_CLOSE_CANCEL, 0, NULL) == -EDEADLK);
+    EXPECT(strait_pool_finish(own, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_pool_finish(other_pool, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
+    return runs(task);
+}
+
+static void a_task_may_close_another_pool_only(void)
+{
+    OPEN(.workers = 1);
+    struct strait_task task = numbered(tries_to_close, 0, here.pool);
+    assert_returns(strait_pool_create(&other_pool, NULL), 0);
+    submit_task(&task, NULL);
+    close_pool();
+    assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+}
+
+/* The worker is about to look for the last time when the task and the close come. */
+static void the_last_task_before_a_close_is_done(void)
+{
+    for (unsigned i = 0; i < scaled(1000); i++) {
+        OPEN(.workers = 1 + i % 2);
+        dawdle(i % 97 * 50);
+        submit(runs, 0, NULL);
+        assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+        assert_returns(strait_parent_detach(here.parent, STRAIT_CLOSE_DRAIN, 0), 0);
+        assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+        assert_returns(strait_pool_destroy(here.pool), 0);
+        progress_made();
+    }
+}
+
+static int sleeps_long(struct strait_task *task)
+{
+    sleep_ns(200 * MS);
+    return runs(task);
+}
+
+static void a_close_that_waits_burns_no_cpu(void)
+{
+    clock_t before = clock();
+    OPEN(.workers = 3, .workers_max = 5);
+    submit(sleeps_long, 0, NULL);
+    assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+    assert_true(clock() - before < CLOCKS_PER_SEC / 20);
+    close_pool();
+}
+
+/* ---- tasks of tasks ---- */
+
+static int has_children_late(struct strait_task *task)
+{
+    struct strait_parent *self = strait_parent_current();
+    gate_wait(task->context);
+    for (unsigned i = 1; self && i <= 5; i++) {
+        struct strait_task child = numbered(runs, i, NULL);
+        int error = strait_task_submit(self, &child, NULL, NULL);
+        EXPECT(error == 0 || error == -EPIPE);
+    }
+    return runs(task);
+}
+
+/* While a pool drains a task may still submit; what is cancelled completes on its worker, too. */
+static void a_workers_own_tasks_end_with_the_pool(void)
+{
+    for (unsigned cancels = 0; cancels < 2; cancels++) {
+        enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
+        OPEN(.workers = 1);
+        submit(has_children_late, 0, NULL);
+        await_arrivals(1);
+        assert_returns(strait_pool_close(here.pool, mode, 0, NULL), -ETIMEDOUT);
+        release();
+        assert_returns(strait_pool_close(here.pool, mode, STRAIT_FOREVER, NULL), 0);
+        settle();
+        assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+        if (!cancels) {
+            assert_ended(1, 5, STRAIT_TASK_DONE, 1);
+        }
+        struct strait_pool_stats stats = pool_stats();
+        assert_int_equal(stats.submitted, stats.done + stats.abandoned);
+        close_pool();
+    }
+}
+
+/* ---- finish ---- */
+
+static void finish_ends_all_in_order(void)
+{
+    OPEN(.workers = 2);
+    submit_some(runs, 0, 10, NULL);
+    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER),
+                   0);
+    assert_ended(0, 10, STRAIT_TASK_DONE, 1);
+}
+
+/* In time or not at all; again, and by cancelling. */
+static void finish_loses_nothing_when_it_is_late(void)
+{
+    open_busy(2);
+    assert_returns(strait_pool_finish(here.pool, here.parent, (enum strait_close)2, 0), -EINVAL);
+    for (int i = 0; i < 2; i++) {
+        int64_t deadline = strait_deadline(i * 5 * MS);
+        assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, deadline),
+                       -ETIMEDOUT);
+        assert_true(strait_parent_owed(here.parent) >= 2);
+    }
+    release();
+    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER),
+                   0);
+    assert_ended(0, 1, STRAIT_TASK_CANCELLED, 1);
+    for (unsigned i = 1; i <= 20; i++) {
+        assert_int_equal(seen.completions[i], 1);
+    }
+}
+
+static void finish_leaves_other_parents_alone(void)
+{
+    struct strait_parent *other;
+    OPEN(.workers = 1);
+    assert_returns(strait_pool_attach(here.pool, &other, NULL), 0);
+    submit(runs, 0, NULL);
+    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER),
+                   -EBUSY);
+    assert_returns(strait_pool_finish(here.pool, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), -EBUSY);
+    submit(runs, 1, NULL); /* nothing has happened */
+    leave(other);
+    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER),
+                   0);
+    assert_ended(0, 2, STRAIT_TASK_DONE, 1);
+}
+
+/* ---- what a thread, a process and a fork do at their end ---- */
+
+static pthread_key_t key;
+
+static void ends_slowly(void *value)
+{
+    (void)value;
+    sleep_ns(400 * MS);
+}
+
+static int leaves_a_slow_destructor(struct strait_task *task)
+{
+    EXPECT(pthread_setspecific(key, &key) == 0);
+    return runs(task);
+}
+
+static void a_close_keeps_its_deadline_whatever_threads_do_last(void)
+{
+    struct strait_pool_worker_stats stuck;
+    assert_int_equal(pthread_key_create(&key, ends_slowly), 0);
+    OPEN(.workers = 1);
+    submit(leaves_a_slow_destructor, 0, NULL);
+    settle();
+    int64_t began = strait_now();
+    assert_returns(
+        strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, strait_deadline(20 * MS), &stuck),
+        -ETIMEDOUT);
+    assert_true(strait_now() - began < 300 * MS);
+    assert_null(stuck.run); /* no task runs */
+    close_pool();
+    assert_int_equal(pthread_key_delete(key), 0);
+}
+
+static void leaves_an_inherited_pool_alone(void *context)
+{
+    (void)context;
+    bool told =
+        strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == -EOWNERDEAD &&
+        strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER) ==
+            -EOWNERDEAD &&
+        strait_pool_destroy(here.pool) == -EOWNERDEAD;
+    _exit(told ? 0 : 1);
+}
+
+static void a_forks_child_has_no_pool(void)
+{
+    char said[256];
+    OPEN(.workers = 2);
+    hold(1);
+    int status = in_child(leaves_an_inherited_pool_alone, NULL, said, sizeof(said));
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    submit(runs, 0, NULL);
+    close_pool();
+    assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+}
+
+static int works_for_ever(struct strait_task *task)
+{
+    while (task) {
+        dawdle(1000);
+    }
+    return 0;
+}
+
+static void exits_in_the_middle(void *context)
+{
+    (void)context;
+    OPEN(.workers = 2);
+    submit(works_for_ever, 0, NULL);
+    submit(works_for_ever, 1, NULL);
+    submit(runs, 2, NULL);
+    sleep_ns(5 * MS);
+    fflush(NULL);
+    exit(0);
+}
+
+static void a_process_may_exit_while_its_pool_works(void)
+{
+    char said[1024];
+    if (TEST_TSAN || TEST_ASAN) {
+        skip();
+    }
+    int status = in_child(exits_in_the_middle, NULL, said, sizeof(said));
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_string_equal(said, "");
+}
+
+static const struct test tests[] = {
+    ONCE(a_pool_that_did_nothing_closes),
+    ONCE(a_close_drains_or_cancels),
+    ONCE(a_close_names_what_holds_it_up),
+    ONCE(a_second_closer_is_told_so),
+    ONCE(a_pool_is_destroyed_when_its_closer_has_left),
+    ONCE(a_task_may_close_another_pool_only),
+    ONCE(the_last_task_before_a_close_is_done),
+    ONCE(a_close_that_waits_burns_no_cpu),
+    ONCE(a_workers_own_tasks_end_with_the_pool),
+    ONCE(finish_ends_all_in_order),
+    ONCE(finish_loses_nothing_when_it_is_late),
+    ONCE(finish_leaves_other_parents_alone),
+    ONCE(a_close_keeps_its_deadline_whatever_threads_do_last),
+    ONCE(a_forks_child_has_no_pool),
+    ONCE(a_process_may_exit_while_its_pool_works),
+};
+
+int main(void)
+{
+    return RUN_TABLE("pool_close", tests);
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/* Tasks that submit tasks: trees of them, what a waiting task runs meanwhile, tasks in place. */
+#include "fixture.h"
+
+#include <sys/wait.h>
+
+/* On a worker: a child of the task that runs. */
+static strait_task_id child_of(const struct strait_task *child)
+{
+    strait_task_id id = 0;
+    EXPECT(strait_task_submit(strait_parent_current(), child, NULL, &id) == 0);
+    return id;
+}
+
+static void wait_for(strait_task_id id)
+{
+    EXPECT(strait_task_wait(strait_parent_current(), id, STRAIT_FOREVER) == 0);
+}
+
+/* ---- trees ---- */
+
+/* Nodes are numbered as in a heap: node n has 2n and 2n + 1. */
+struct node {
+    uint64_t number;
+    unsigned depth; /* below it */
+    unsigned *sum;  /* where its parent, or the test, wants the number of nodes */
+};
+
+static __thread uint64_t innermost; /* the node that this worker is in; 0: none */
+
+static bool descends(uint64_t node, uint64_t from)
+{
+    while (node > from) {
+        node /= 2;
+    }
+    return node == from;
+}
+
+static int walk(struct strait_task *task);
+
+static struct strait_task task_of(struct node node)
+{
+    struct strait_task task = {.run = walk};
+    memcpy(task.data, &node, sizeof(node));
+    return task;
+}
+
+/* Frames as a walk through directories has them. What runs on top of a waiting node descends from
+ * it: the stack is no deeper than the tree. */
+static int walk(struct strait_task *task)
+{
+    volatile unsigned char frame[8192];
+    struct node node;
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group, .in_place = true};
+    unsigned sums[2] = {0, 0};
+    uint64_t below = innermost;
+    memcpy(&node, task->data, sizeof(node));
+    EXPECT(!below || (node.number > below && descends(node.number, below)));
+    innermost = node.number;
+    for (size_t i = 0; i < sizeof(frame); i += 512) {
+        frame[i] = (unsigned char)node.depth;
+    }
+    for (unsigned i = 0; node.depth && i < 2; i++) {
+        struct strait_task child =
+            task_of((struct node){2 * node.number + i, node.depth - 1, &sums[i]});
+        EXPECT(strait_task_submit(strait_parent_current(), &child, &how, NULL) == 0);
+    }
+    EXPECT(strait_group_wait(strait_parent_current(), &group, STRAIT_FOREVER) == 0);
+    for (size_t i = 0; i < sizeof(frame); i += 512) {
+        EXPECT(frame[i] == (unsigned char)node.depth);
+    }
+    innermost = below;
+    *node.sum = 1 + sums[0] + sums[1];
+    return 0;
+}
+
+static void walk_tree(const struct strait_pool_options *options, unsigned depth)
+{
+    unsigned sum = 0;
+    struct strait_task root = task_of((struct node){1, depth, &sum});
+    open_pool(options, NULL);
+    assert_returns(strait_task_wait(here.parent, submit_task(&root, NULL), STRAIT_FOREVER), 0);
+    assert_int_equal(sum, (1u << (depth + 1)) - 1);
+    struct strait_pool_stats stats = pool_stats();
+    assert_int_equal(stats.submitted + stats.in_place, sum);
+    assert_int_equal(stats.done, stats.submitted);
+    assert_int_equal(stats.running + stats.queued, 0);
+    close_pool();
+}
+
+static void a_deep_tree_needs_the_stack_of_its_depth(void)
+{
+    walk_tree(&(struct strait_pool_options){0}, TEST_TSAN ? 11 : 16);
+}
+
+static void trees_are_walked_in_every_pool(void)
+{
+    static const struct strait_pool_options pools[] = {
+        {.workers = 1},
+        {.workers = 1, .queue_limit = 1}, /* most of it in place */
+        {.workers = 3, .queue_limit = 2},
+        {.workers = 8},
+        {.workers = 2, .wait = STRAIT_WAIT_SPIN},
+        {.workers = 1, .workers_max = 4, .idle_timeout = 100000},
+    };
+    for (size_t i = 0; i < COUNT(pools); i++) {
+        for (unsigned round = 0; round < scaled(5); round++) {
+            walk_tree(&pools[i], 9);
+            progress_made();
+        }
+    }
+}
+
+/* ---- what a waiting task runs ---- */
+
+static struct gate childs; /* a child waits at it */
+static _Atomic unsigned counted;
+static int32_t waiting; /* the thread of the task that waits */
+
+static int waits_for_child_elsewhere(struct strait_task *task)
+{
+    struct strait_task child = numbered(runs_at_gate, 2, &childs);
+    child.done = NULL;
+    strait_task_id id = child_of(&child);
+    gate_await(&childs, 1); /* the other worker has it */
+    release();
+    EXPECT(strait_task_wait(strait_parent_current(), id, strait_deadline(5 * MS)) == -ETIMEDOUT);
+    wait_for(id);
+    return nothing(task);
+}
+
+/* A task that descends from nobody waits for a worker that is free, though one only waits. */
+static void a_waiting_task_runs_no_stranger(void)
+{
+    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
+    memset(&childs, 0, sizeof(childs));
+    OPEN(.workers = 2);
+    submit(waits_for_child_elsewhere, 3, NULL);
+    gate_wait(&here.gate);
+    submit(runs, 0, NULL);
+    submit(runs, 1, &high);
+    sleep_ns(30 * MS);
+    assert_int_equal(atomic_load(&seen.starts), 1); /* the child */
+    gate_open(&childs);
+    close_pool();
+    assert_ended(0, 2, STRAIT_TASK_DONE, 1);
+}
+
+static int is_counted(struct strait_task *task)
+{
+    EXPECT(thread_number() == waiting);
+    atomic_fetch_add(&counted, 1);
+    return nothing(task);
+}
+
+/* It is busy until its children have run: its own worker cannot be what runs them. */
+static int has_children_run(struct strait_task *task)
+{
+    struct strait_task grandchild = {.run = is_counted};
+    atomic_fetch_add(&childs.arrived, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        child_of(&grandchild);
+    }
+    await(&counted, 20);
+    EXPECT(strait_parent_wait_all(strait_parent_current(), STRAIT_FOREVER) == 0);
+    return nothing(task);
+}
+
+static int waits_for_one_taken(struct strait_task *task)
+{
+    struct strait_task child = {.run = has_children_run};
+    waiting = thread_number();
+    strait_task_id id = child_of(&child);
+    gate_await(&childs, 1);
+    wait_for(id);
+    return nothing(task);
+}
+
+/* Whoever waits for a task helps the worker that has taken it. */
+static void a_waiting_task_helps_who_took_its_child(void)
+{
+    OPEN(.workers = 2);
+    for (size_t round = 0; round < scaled(50); round++) {
+        memset(&childs, 0, sizeof(childs));
+        atomic_store(&counted, 0);
+        submit(waits_for_one_taken, 0, NULL);
+        settle();
+        assert_int_equal(atomic_load(&counted), 20);
+    }
+    close_pool();
+}
+
+/* Each waits for the next, or ends when it has submitted it. */
+static int goes_deeper(struct strait_task *task)
+{
+    unsigned number = number_of(task);
+    runs(task);
+    if (number + 1 < (task->context ? 50 : NUMBERS)) {
+        struct strait_task next = numbered(goes_deeper, number + 1, task->context);
+        next.done = NULL;
+        strait_task_id id = child_of(&next);
+        if (task->context) {
+            wait_for(id);
+        }
+    }
+    return 0;
+}
+
+static void chains_are_longer_than_there_are_workers(void)
+{
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        for (unsigned waits = 0; waits < 2; waits++) {
+            OPEN(.workers = workers, .queue_limit = 2);
+            struct strait_task task = numbered(goes_deeper, 0, waits ? &here : NULL);
+            submit_task(&task, NULL);
+            close_pool();
+            assert_int_equal(atomic_load(&seen.starts), waits ? 50 : NUMBERS);
+            assert_started_in_order(0, waits ? 50 : NUMBERS);
+        }
+    }
+}
+
+static int has_more_than_places(struct strait_task *task)
+{
+    struct strait_parent *self = strait_parent_current();
+    struct strait_task child = {.run = is_counted};
+    waiting = thread_number();
+    for (unsigned i = 0; i < 100; i++) {
+        EXPECT(strait_task_submit_wait(self, &child, NULL, NULL, STRAIT_FOREVER) == 0);
+    }
+    EXPECT(strait_parent_wait_all(self, STRAIT_FOREVER) == 0);
+    EXPECT(strait_parent_wait_any(self, STRAIT_FOREVER) == 0);
+    return nothing(task);
+}
+
+/* With one worker there is nobody else to make room. */
+static void a_task_that_waits_for_room_makes_it(void)
+{
+    atomic_store(&counted, 0);
+    OPEN(.workers = 1, .queue_limit = 3);
+    submit(has_more_than_places, 0, NULL);
+    settle();
+    assert_int_equal(atomic_load(&counted), 100);
+    close_pool();
+}
+
+/* ---- children that nobody waits for ---- */
+
+static void completes_at_home(struct strait_task *task)
+{
+    EXPECT(thread_number() == waiting);
+    EXPECT(strait_parent_wait_all(strait_parent_current(), 0) == -EDEADLK);
+    note_done(task);
+}
+
+static int leaves_children(struct strait_task *task)
+{
+    struct strait_parent *self = strait_parent_current();
+    waiting = thread_number();
+    EXPECT(self && self == strait_parent_current());
+    EXPECT(strait_parent_fd(self) == -EINVAL);
+    EXPECT(strait_parent_detach(self, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == -EDEADLK);
+    for (unsigned i = 0; i < 5; i++) {
+        struct strait_task child = numbered(runs, 10 + i, NULL);
+        child.done = completes_at_home;
+        child_of(&child);
+    }
+    return runs(task);
+}
+
+/* Their completions run on the worker that submitted them, wherever they ran. They start before
+ * normal tasks, after high ones. */
+static void children_are_their_workers(void)
+{
+    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
+    for (unsigned workers = 1; workers <= 3; workers += 2) {
+        OPEN(.workers = workers);
+        assert_null(strait_parent_current());
+        hold(workers);
+        submit(leaves_children, 0, &high);
+        submit(runs, 1, &high);
+        submit(runs, 20, NULL);
+        close_pool(); /* the pool drains them */
+        assert_ended(10, 5, STRAIT_TASK_DONE, 1);
+        for (unsigned i = 10; i < 15 && workers == 1; i++) {
+            assert_true(seen.started[i] > seen.started[1] && seen.started[i] < seen.started[20]);
+        }
+    }
+}
+
+static int takes_children_back(struct strait_task *task)
+{
+    struct strait_parent *self = strait_parent_current();
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group};
+    struct strait_submit_options late = {.group = &group, .start_by = 1};
+    strait_task_id id = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        struct strait_task child = numbered(runs, 10 + i, NULL);
+        EXPECT(strait_task_submit(self, &child, i == 3 ? &late : &how, i == 0 ? &id : NULL) == 0);
+    }
+    EXPECT(strait_task_cancel(self, id) == 0);
+    EXPECT(strait_task_cancel(self, id) == -EALREADY);
+    EXPECT(number_of(task) == 0 || strait_group_cancel(self, &group) == 3);
+    EXPECT(strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
+    EXPECT(strait_task_cancel(self, id) == -ENOENT);
+    EXPECT(group.pending == 0 && strait_parent_owed(self) == 0);
+    return 0;
+}
+
+static void children_are_cancelled_and_expire_as_others(void)
+{
+    for (unsigned all = 0; all < 2; all++) {
+        OPEN(.workers = 1);
+        submit(takes_children_back, all, NULL);
+        close_pool();
+        assert_ended(10, 1, STRAIT_TASK_CANCELLED, 0);
+        assert_ended(11, 2, all ? STRAIT_TASK_CANCELLED : STRAIT_TASK_DONE, !all);
+        assert_ended(13, 1, all ? STRAIT_TASK_CANCELLED : STRAIT_TASK_EXPIRED, 0);
+    }
+}
+
+/* ---- in place ---- */
+
+static int returns_seven(struct strait_task *task)
+{
+    runs(task);
+    return 7;
+}
+
+static void a_full_queue_runs_the_task_in_place(void)
+{
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group, .in_place = true};
+    OPEN(.workers = 1, .queue_limit = 1);
+    hold(1);
+    assert_true(submit(runs, 1, &how) != 0); /* there is room */
+    assert_int_equal(seen.runs[1], 0);
+    assert_int_equal(submit(runs, 2, &how), 0);
+    assert_ended(2, 1, STRAIT_TASK_DONE, 1);
+    assert_int_equal(seen.thread[2], thread_number());
+    assert_int_equal(group.pending, 1);
+    assert_int_equal(submit(returns_seven, 3, &how), 0);
+    assert_ended(3, 1, STRAIT_TASK_FAILED, 1);
+    assert_int_equal(pool_stats().submitted, 2);
+    close_pool();
+    assert_int_equal(group.pending, 0);
+}
+
+/* ---- stacks ---- */
+
+static void nests_on_a_small_stack(void *size)
+{
+    OPEN(.workers = 1, .stack_size = *(size_t *)size);
+    submit(has_more_than_places, 0, NULL);
+    close_pool();
+}
+
+/* The smallest stack that a create accepts is enough for the library's own needs. */
+static void the_smallest_stack_suffices(void)
+{
+    struct strait_pool *pool = NULL;
+    size_t size = 0;
+    char said[256];
+    if (TEST_TSAN || TEST_ASAN) {
+        skip();
+    }
+    while (!pool) {
+        size += 4096;
+        struct strait_pool_options options = {.workers = 1, .stack_size = size};
+        assert_true(strait_pool_create(&pool, &options) == 0 || size < (1u << 20));
+    }
+    assert_returns(strait_pool_finish(pool, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+    int status = in_child(nests_on_a_small_stack, &size, said, sizeof(said));
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static const struct test tests[] = {
+    ONCE(a_deep_tree_needs_the_stack_of_its_depth),
+    ONCE(trees_are_walked_in_every_pool),
+    ONCE(a_waiting_task_runs_no_stranger),
+    ONCE(a_waiting_task_helps_who_took_its_child),
+    ONCE(chains_are_longer_than_there_are_workers),
+    ONCE(a_task_that_waits_for_room_makes_it),
+    ONCE(children_are_their_workers),
+    ONCE(children_are_cancelled_and_expire_as_others),
+    ONCE(a_full_queue_runs_the_task_in_place),
+    ONCE(the_smallest_stack_suffices),
+};
+
+int main(void)
+{
+    return RUN_TABLE("pool_nested", tests);
+}

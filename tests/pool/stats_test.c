@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* What a pool tells of itself, to any thread and at any time. */
+#include "fixture.h"
+
+static uint64_t sum_of(const struct strait_pool_stats *s)
+{
+    return s->done + s->failed + s->cancelled + s->expired + s->abandoned + s->queued + s->running;
+}
+
+static int fails(struct strait_task *task)
+{
+    runs(task);
+    return -EIO;
+}
+
+static void each_fate_is_counted(void)
+{
+    struct strait_submit_options late = {.start_by = 1};
+    struct strait_submit_options in_place = {.in_place = true};
+    OPEN(.workers = 2, .queue_limit = 8);
+    hold(2);
+    strait_task_id id = submit(runs, 0, NULL);
+    submit(runs, 1, &late);
+    for (unsigned i = 2; i < 5; i++) {
+        submit(fails, i, NULL);
+    }
+    submit_some(runs, 5, 8 - 5, NULL);
+    assert_int_equal(try_submit(runs, 9, NULL), -EAGAIN);
+    assert_int_equal(try_submit(runs, 9, &in_place), 0);
+    assert_returns(strait_task_cancel(here.parent, id), 0);
+    struct strait_pool_stats stats = pool_stats();
+    assert_int_equal(stats.submitted, 10);
+    assert_int_equal(stats.queued, 8); /* the cancelled one has not completed yet */
+    assert_int_equal(stats.running, 2);
+    assert_int_equal(stats.in_place, 1);
+    assert_true(stats.refused >= 1);
+    assert_int_equal(stats.queued_max, 8);
+    assert_int_equal(stats.workers, 2);
+    assert_int_equal(stats.idle, 0);
+    assert_int_equal(stats.parents, 1);
+    release();
+    settle();
+    leave(here.parent);
+    assert_returns(strait_pool_attach(here.pool, &here.parent, NULL), 0); /* a sum over both */
+    submit(runs, 9, NULL);
+    settle();
+    stats = pool_stats();
+    assert_int_equal(stats.done, 6);
+    assert_int_equal(stats.failed, 3);
+    assert_int_equal(stats.cancelled, 1);
+    assert_int_equal(stats.expired, 1);
+    assert_int_equal(stats.abandoned + stats.queued + stats.running, 0);
+    assert_int_equal(stats.submitted, sum_of(&stats));
+    close_pool();
+}
+
+static _Atomic unsigned over;
+
+/* ---- one worker's ---- */
+
+static void a_worker_is_seen_at_work(void)
+{
+    struct strait_pool_worker_stats stats;
+    for (unsigned timed = 0; timed < 2; timed++) {
+        OPEN(.workers = 1, .timed = timed);
+        struct strait_task task = numbered(runs_at_gate, 0, &here.gate);
+        task.name = "waits";
+        submit_task(&task, NULL);
+        await_arrivals(1);
+        sleep_ns(2 * MS);
+        assert_returns(strait_pool_worker_stats(here.pool, 0, &stats), 0);
+        assert_true(stats.run == runs_at_gate && strcmp(stats.name, "waits") == 0);
+        assert_true(stats.online && stats.number == 0 && stats.tasks == 1);
+        assert_true(timed ? stats.running_ns >= 2 * MS && stats.busy_ns >= 2 * MS
+                          : stats.running_ns == 0 && stats.busy_ns == 0);
+        assert_true(stats.online_ns >= stats.busy_ns);
+        release();
+        settle();
+        while (pool_stats().idle < 1) {
+            sleep_ns(GATE_NAP_NS);
+        }
+        assert_returns(strait_pool_worker_stats(here.pool, 0, &stats), 0);
+        assert_true(stats.thread == seen.thread[0]);
+        assert_true(!stats.run && !stats.name && stats.running_ns == 0);
+        assert_true(timed ? stats.busy_ns >= 2 * MS : stats.busy_ns == 0);
+        assert_returns(strait_pool_worker_stats(here.pool, 1, &stats), -EINVAL);
+        assert_returns(strait_pool_worker_stats(here.pool, UINT32_MAX, &stats), -EINVAL);
+        assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+        assert_returns(strait_pool_worker_stats(here.pool, 0, &stats), 0); /* the last one's */
+        assert_true(!stats.online && stats.thread == 0 && stats.tasks == 1);
+        close_pool();
+    }
+}
+
+static int64_t last_end;          /* of a task; the worker's own */
+static _Atomic int64_t known_end; /* the same, as it was when the task began that runs now */
+
+static int ends_now(struct strait_task *task)
+{
+    atomic_store(&known_end, last_end);
+    dawdle(task->name[0] == 'a' ? 100 : 1000);
+    last_end = strait_now();
+    return 0;
+}
+
+static int ends_now_too(struct strait_task *task)
+{
+    return ends_now(task);
+}
+
+/* The one worker runs one task at a time: what it is seen to run has started after the last end
+ * that was known to it. */
+static void *looks_closely(void *nothing_else)
+{
+    while (!atomic_load(&over)) {
+        struct strait_pool_worker_stats stats;
+        int64_t end = atomic_load(&known_end);
+        EXPECT(strait_pool_worker_stats(here.pool, 0, &stats) == 0);
+        int64_t now = strait_now();
+        EXPECT(!stats.run == !stats.name);
+        EXPECT(!stats.run || (stats.run == ends_now) == (stats.name[0] == 'a'));
+        EXPECT(stats.running_ns >= 0 && (!end || stats.running_ns <= now - end + 100000));
+        EXPECT(stats.run || stats.running_ns == 0);
+    }
+    return nothing_else;
+}
+
+static void function_name_and_start_are_of_one_task(void)
+{
+    atomic_store(&over, 0);
+    pthread_t observer;
+    OPEN(.workers = 1, .timed = true);
+    thread_start(&observer, looks_closely, NULL);
+    for (unsigned i = 0; i < scaled(100000); i++) {
+        struct strait_task task = {.run = i % 2 ? ends_now : ends_now_too,
+                                   .name = i % 2 ? "a" : "b"};
+        assert_returns(strait_task_submit_wait(here.parent, &task, NULL, NULL, STRAIT_FOREVER), 0);
+        progress_made();
+    }
+    settle();
+    atomic_store(&over, 1);
+    thread_join(observer);
+    close_pool();
+}
+
+/* ---- times ---- */
+
+struct times {
+    int64_t waited;
+    int64_t ran;
+};
+
+static void notes_times(struct strait_task *task)
+{
+    struct times *times = task->context;
+    times->waited = strait_task_waited_ns(task);
+    times->ran = strait_task_ran_ns(task);
+}
+
+static int sleeps_shortly(struct strait_task *task)
+{
+    (void)task;
+    sleep_ns(3 * MS);
+    return 0;
+}
+
+/* One worker: the second waits for at least as long as the first runs, and neither for longer than
+ * it all takes. */
+static void waits_and_runs_are_told_apart(void)
+{
+    for (unsigned timed = 0; timed < 2; timed++) {
+        struct times times[3] = {{0, 0}, {0, 0}, {-1, -1}};
+        struct strait_submit_options late = {.start_by = 1};
+        OPEN(.workers = 1, .timed = timed);
+        int64_t began = strait_now();
+        for (unsigned i = 0; i < 3; i++) {
+            struct strait_task task = {
+                .run = sleeps_shortly, .done = notes_times, .context = &times[i]};
+            assert_returns(strait_task_submit(here.parent, &task, i == 2 ? &late : NULL, NULL), 0);
+        }
+        settle();
+        int64_t took = strait_now() - began;
+        if (timed) {
+            assert_true(times[0].ran >= 3 * MS && times[1].ran >= 3 * MS);
+            assert_true(times[1].waited >= 2 * MS);
+            assert_true(times[0].ran + times[1].ran <= took);
+            assert_true(times[1].waited + times[1].ran <= took);
+        } else {
+            assert_int_equal(times[0].ran + times[1].ran + times[0].waited + times[1].waited, 0);
+        }
+        assert_int_equal(times[2].ran, 0);
+        close_pool();
+    }
+}
+
+static const struct test tests[] = {
+    ONCE(each_fate_is_counted),
+    ONCE(a_worker_is_seen_at_work),
+    ONCE(function_name_and_start_are_of_one_task),
+    ONCE(waits_and_runs_are_told_apart),
+};
+
+int main(void)
+{
+    return RUN_TABLE("pool_stats", tests);
+}

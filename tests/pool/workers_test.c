@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/* A pool's workers: what they are, how many there are, where they run, and that they rest. */
+#include "fixture.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define NEVER (1000 * 1000 * (int64_t)MS)
+
+static struct strait_pool_worker_stats worker_of(unsigned number)
+{
+    struct strait_pool_worker_stats stats;
+    assert_returns(strait_pool_worker_stats(here.pool, number, &stats), 0);
+    return stats;
+}
+
+static void await_workers(unsigned count)
+{
+    while (pool_stats().workers != count) {
+        sleep_ns(MS);
+    }
+    progress_made();
+}
+
+/* ---- init, fini, data ---- */
+
+struct lives {
+    _Atomic unsigned inits;
+    _Atomic unsigned finis;
+    unsigned fails; /* the number of the worker whose init fails */
+    int with;
+    int32_t threads[8];
+};
+
+static int begins(unsigned worker, void **data, void *context)
+{
+    struct lives *lives = context;
+    atomic_fetch_add(&lives->inits, 1);
+    lives->threads[worker] = thread_number();
+    *data = &lives->threads[worker];
+    EXPECT(!strait_pool_data() || strait_pool_data() == *data);
+    return worker == lives->fails ? lives->with : 0;
+}
+
+static void ends(unsigned worker, void *data, void *context)
+{
+    struct lives *lives = context;
+    EXPECT(data == &lives->threads[worker] && lives->threads[worker] == thread_number());
+    atomic_fetch_add(&lives->finis, 1);
+}
+
+static int finds_its_data(struct strait_task *task)
+{
+    const int32_t *thread = strait_pool_data();
+    EXPECT(thread && *thread == thread_number());
+    return runs_at_gate(task);
+}
+
+static void each_worker_begins_and_ends(void)
+{
+    struct lives lives = {.fails = 99};
+    OPEN(.workers = 2, .init = begins, .fini = ends, .context = &lives);
+    assert_int_equal(atomic_load(&lives.inits), 2);
+    assert_null(strait_pool_data());
+    assert_returns(strait_pool_resize(here.pool, 4, STRAIT_FOREVER), 0);
+    assert_int_equal(atomic_load(&lives.inits), 4);
+    submit_some(finds_its_data, 0, 4, NULL);
+    await_arrivals(4);
+    assert_int_equal(atomic_load(&lives.finis), 0);
+    close_pool();
+    assert_int_equal(atomic_load(&lives.finis), 4);
+}
+
+/* What was not begun is not ended. */
+static void an_init_that_fails_leaves_nothing(void)
+{
+    static const int results[][2] = {{-EIO, -EIO}, {5, -ECANCELED}};
+    for (unsigned k = 0; k < 6; k++) {
+        struct lives lives = {.fails = k / 2, .with = results[k % 2][0]};
+        struct strait_pool *pool = NULL;
+        struct strait_pool_options options = {
+            .workers = 3, .init = begins, .fini = ends, .context = &lives};
+        assert_returns(strait_pool_create(&pool, &options), results[k % 2][1]);
+        assert_null(pool);
+        assert_int_equal(atomic_load(&lives.finis), atomic_load(&lives.inits) - 1);
+    }
+    struct lives lives = {.fails = 2, .with = -EIO};
+    OPEN(.workers = 1, .init = begins, .fini = ends, .context = &lives);
+    assert_returns(strait_pool_resize(here.pool, 4, STRAIT_FOREVER), -EIO);
+    assert_true(pool_stats().workers >= 2); /* as many as could be started */
+    hold(2);
+    close_pool();
+    assert_int_equal(atomic_load(&lives.finis), atomic_load(&lives.inits) - 1);
+}
+
+/* ---- names, classes, signals ---- */
+
+static int looks_at_itself(struct strait_task *task)
+{
+    sigset_t blocked;
+    char name[16];
+    pthread_getname_np(pthread_self(), name, sizeof(name));
+    EXPECT(strcmp(name, "crew-0") == 0);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    EXPECT(sigismember(&blocked, SIGINT) && sigismember(&blocked, SIGALRM));
+    EXPECT(!sigismember(&blocked, SIGSEGV) && !sigismember(&blocked, SIGABRT));
+    return runs(task);
+}
+
+static unsigned cpus_of(int32_t thread)
+{
+    cpu_set_t set;
+    assert_int_equal(sched_getaffinity(thread, sizeof(set), &set), 0);
+    return (unsigned)CPU_COUNT(&set);
+}
+
+/* Where the workers fill the machine they are nicer; who asks for a class gets it. */
+static void workers_are_of_the_class_they_were_given(void)
+{
+    unsigned cpus = cpus_of(0);
+    const struct {
+        struct strait_pool_options options;
+        int class;
+        int nice;
+    } given[] = {
+        {{.workers = 1}, SCHED_OTHER, cpus == 1 ? 10 : 0},
+        {{.workers = cpus}, SCHED_OTHER, 10},
+        {{.workers = cpus, .nice = 3}, SCHED_OTHER, 3},
+        {{.workers = 1, .workers_max = cpus, .idle_timeout = NEVER}, SCHED_OTHER, 10},
+        {{.workers = cpus, .schedule = STRAIT_SCHEDULE_NORMAL}, SCHED_OTHER, 0},
+        {{.workers = 1, .schedule = STRAIT_SCHEDULE_BATCH, .nice = 2}, SCHED_BATCH, 2},
+        {{.workers = 2, .schedule = STRAIT_SCHEDULE_IDLE}, SCHED_IDLE, 0},
+    };
+    int own = getpriority(PRIO_PROCESS, 0);
+    for (size_t i = 0; i < COUNT(given); i++) {
+        struct strait_pool_options options = given[i].options;
+        options.name = "crew";
+        open_as_it_is(&options, NULL);
+        struct strait_pool_worker_stats stats = worker_of(0);
+        int nice = own + given[i].nice > 19 ? 19 : own + given[i].nice;
+        assert_int_equal(sched_getscheduler(stats.thread), given[i].class);
+        assert_int_equal(getpriority(PRIO_PROCESS, (id_t)stats.thread), nice);
+        assert_int_equal(stats.nice, nice);
+        assert_true(stats.schedule != STRAIT_SCHEDULE_DEFAULT && strlen(stats.reason) > 8);
+        if (options.workers == 1) {
+            submit(looks_at_itself, 0, NULL);
+        }
+        close_pool();
+    }
+}
+
+/* ---- placement ---- */
+
+static void workers_run_where_they_are_told(void)
+{
+    int cpus[CPU_SETSIZE];
+    unsigned count = 0;
+    cpu_set_t set;
+    assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET((size_t)i, &set)) {
+            cpus[count++] = i;
+        }
+    }
+    const struct {
+        struct strait_pool_options options;
+        unsigned allowed; /* CPUs of each worker */
+    } placed[] = {
+        {{.workers = 3, .pin = STRAIT_PIN_CPU, .cpus = cpus, .cpu_count = count}, 1},
+        {{.workers = 3, .cpus = cpus, .cpu_count = count}, 1},
+        {{.workers = 3, .pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = count}, count},
+        {{.workers = 3, .pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 1}, 1},
+        {{.workers = 3, .pin = STRAIT_PIN_NONE}, count},
+        {{.workers = count}, 1},              /* one of its own */
+        {{.workers = 1}, count == 1 ? 1 : 0}, /* free: two such pools pile up nowhere */
+    };
+    for (size_t i = 0; i < COUNT(placed); i++) {
+        open_pool(&placed[i].options, NULL);
+        for (unsigned w = 0; w < placed[i].options.workers; w++) {
+            struct strait_pool_worker_stats stats = worker_of(w);
+            unsigned allowed = cpus_of(stats.thread);
+            assert_true(!placed[i].allowed || allowed == placed[i].allowed);
+            assert_int_equal(stats.cpu >= 0, allowed == 1);
+            bool named = placed[i].options.cpus && placed[i].options.pin != STRAIT_PIN_SET;
+            assert_true(!named || stats.cpu == cpus[w % count]);
+        }
+        close_pool();
+    }
+}
+
+/* ---- a number that follows a call ---- */
+
+/* A pool of n workers has n threads, and can hold n tasks at once. */
+static void a_resize_starts_and_ends_workers(void)
+{
+    static const unsigned sizes[] = {3, 4, 1, 70, 3, 3, 1, 2};
+    unsigned threads = census_take().threads;
+    OPEN(.workers = 3);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        assert_returns(i == 0 ? 0 : strait_pool_resize(here.pool, sizes[i], STRAIT_FOREVER), 0);
+        assert_int_equal(pool_stats().workers, sizes[i]);
+        assert_int_equal(census_take().threads, threads + sizes[i]);
+        hold(sizes[i]);
+        assert_int_equal(census_take().threads, threads + sizes[i]);
+        release();
+        settle();
+    }
+    assert_returns(strait_pool_resize(here.pool, 0, 0), -EINVAL);
+    assert_returns(strait_pool_resize(here.pool, STRAIT_POOL_WORKERS_MAX + 1, 0), -EINVAL);
+    close_pool();
+}
+
+static int tries_to_resize(struct strait_task *task)
+{
+    EXPECT(strait_pool_resize(here.pool, 3, STRAIT_FOREVER) == -EDEADLK);
+    return runs(task);
+}
+
+/* A worker in a task goes when it is done with it: wait again, or think better of it. */
+static void a_resize_waits_for_tasks_no_longer_than_told(void)
+{
+    OPEN(.workers = 4);
+    hold(4);
+    submit(runs, 0, NULL);
+    assert_returns(strait_pool_resize(here.pool, 1, strait_deadline(MS)), -ETIMEDOUT);
+    assert_returns(strait_pool_resize(here.pool, 4, strait_deadline(MS)), 0); /* they stay */
+    release();
+    settle();
+    hold(4);
+    assert_returns(strait_pool_resize(here.pool, 2, 0), -ETIMEDOUT);
+    release();
+    assert_returns(strait_pool_resize(here.pool, 2, STRAIT_FOREVER), 0);
+    assert_int_equal(pool_stats().workers, 2);
+    submit(tries_to_resize, 1, NULL);
+    close_pool();
+    assert_ended(0, 2, STRAIT_TASK_DONE, 1);
+}
+
+static int32_t mother;
+
+static void is_told_at_home(struct strait_task *task)
+{
+    EXPECT(thread_number() == mother);
+    note_done(task);
+}
+
+static int leaves_a_child_elsewhere(struct strait_task *task)
+{
+    struct strait_task child = numbered(runs_at_gate, 1, &here.gate);
+    child.done = is_told_at_home;
+    mother = thread_number();
+    EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, NULL) == 0);
+    gate_await(&here.gate, 2); /* another worker has it */
+    return runs(task);
+}
+
+/* By a call, or by itself after its time: not before it has been told of its child. */
+static void a_worker_stays_until_it_is_owed_nothing(void)
+{
+    for (unsigned elastic = 0; elastic < 2; elastic++) {
+        OPEN(.workers = elastic ? 1 : 3, .workers_max = 3, .idle_timeout = 1);
+        hold(1);
+        submit(leaves_a_child_elsewhere, 0, NULL);
+        settle_to(1);
+        if (!elastic) {
+            assert_returns(strait_pool_resize(here.pool, 1, strait_deadline(5 * MS)), -ETIMEDOUT);
+        }
+        sleep_ns(5 * MS);
+        release();
+        await_workers(1);
+        close_pool();
+        assert_ended(1, 1, STRAIT_TASK_DONE, 1);
+    }
+}
+
+/* ---- a number that follows demand ---- */
+
+static void a_pool_grows_with_demand_and_shrinks_without(void)
+{
+    unsigned threads = census_take().threads;
+    for (int wait = STRAIT_WAIT_PARK; wait <= STRAIT_WAIT_SPIN; wait++) {
+        OPEN(.workers = 1, .workers_max = 4, .idle_timeout = 20 * MS,
+             .wait = (enum strait_wait)wait);
+        assert_int_equal(pool_stats().workers, 1);
+        for (unsigned n = 1; n <= 4; n++) {
+            hold(1);
+            assert_int_equal(pool_stats().workers, n);
+        }
+        submit(runs, 0, NULL);
+        sleep_ns(5 * MS);
+        assert_int_equal(pool_stats().workers, 4);
+        assert_int_equal(seen.runs[0], 0);
+        release();
+        settle();
+        await_workers(1);
+        hold(4); /* all at once, and from shrunk */
+        release();
+        settle();
+        assert_returns(strait_pool_resize(here.pool, 6, STRAIT_FOREVER), 0); /* so many stay */
+        sleep_ns(50 * MS);
+        assert_int_equal(pool_stats().workers, 6);
+        assert_int_equal(census_take().threads, threads + 6);
+        close_pool();
+    }
+}
+
+/* One at a time: there always is an idle worker. */
+static void a_trickle_starts_no_further_worker(void)
+{
+    OPEN(.workers = 1, .workers_max = 4);
+    for (unsigned i = 0; i < 50; i++) {
+        while (pool_stats().idle < 1) {
+            sleep_ns(GATE_NAP_NS);
+        }
+        submit(runs, i, NULL);
+        settle();
+    }
+    assert_int_equal(pool_stats().workers, 1);
+    close_pool();
+}
+
+/* ---- rest ---- */
+
+/* How often the workers ran, and for how long, in one number. */
+static long long activity(void)
+{
+    struct strait_pool_worker_stats stats;
+    long long sum = 0;
+    for (unsigned i = 0; strait_pool_worker_stats(here.pool, i, &stats) == 0; i++) {
+        char path[64];
+        long long ran = 0;
+        long long times = 0;
+        snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat", (int)stats.thread);
+        FILE *file = stats.online ? fopen(path, "r") : NULL;
+        if (file) {
+            assert_int_equal(fscanf(file, "%lld %*d %lld", &ran, &times), 2);
+            fclose(file);
+        }
+        sum += ran + times;
+    }
+    return sum;
+}
+
+/* On a busy machine the workers may take a while to fall asleep; then they stay so. */
+static void idle_workers_are_woken_by_nobody(void)
+{
+    static const struct strait_pool_options pools[] = {
+        {.workers = 4}, {.workers = 64}, {.workers = 1, .workers_max = 3, .idle_timeout = MS}};
+    for (size_t i = 0; i < COUNT(pools); i++) {
+        bool idle = false;
+        struct strait_submit_options soon = {.start_by = strait_deadline(400 * (int64_t)MS)};
+        open_pool(&pools[i], NULL);
+        submit_some(runs, 0, 100, &soon); /* a deadline that was met keeps no clock going */
+        settle();
+        for (int attempt = 0; attempt < 20 && !idle; attempt++) {
+            long long before = activity();
+            sleep_ns(300 * MS);
+            idle = activity() == before && pool_stats().idle == pools[i].workers;
+            assert_true(before > 0);
+        }
+        assert_true(idle);
+        close_pool();
+    }
+}
+
+/* ---- beside others ---- */
+
+static pthread_mutex_t shared = PTHREAD_MUTEX_INITIALIZER;
+
+static void burn(int64_t ns)
+{
+    for (int64_t until = thread_cpu_ns() + ns; thread_cpu_ns() < until;) {
+    }
+}
+
+static int works_a_millisecond(struct strait_task *task)
+{
+    pthread_mutex_lock(&shared);
+    burn(50000);
+    pthread_mutex_unlock(&shared);
+    burn(MS);
+    return runs(task);
+}
+
+/* Two foreign processes that want all of the CPU starve neither the tasks nor a loop that needs a
+ * mutex of theirs. */
+static void a_busy_machine_starves_nobody(void)
+{
+    pid_t hogs[2];
+    unsigned number = 0;
+    int64_t worst = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        hogs[i] = fork();
+        while (hogs[i] == 0) {
+        }
+    }
+    open_as_it_is(&(struct strait_pool_options){.workers = 2}, NULL);
+    for (int64_t until = strait_deadline(1000 * MS); strait_now() < until;) {
+        while (strait_parent_owed(here.parent) < 8 && number < NUMBERS) {
+            submit(works_a_millisecond, number++, NULL);
+        }
+        sleep_ns(MS);
+        int64_t before = strait_now();
+        pthread_mutex_lock(&shared);
+        pthread_mutex_unlock(&shared);
+        worst = strait_now() - before > worst ? strait_now() - before : worst;
+        assert_true(strait_parent_dispatch(here.parent, 0) >= 0);
+    }
+    unsigned ended = seen.ends;
+    for (unsigned i = 0; i < 2; i++) {
+        kill(hogs[i], SIGKILL);
+        waitpid(hogs[i], NULL, 0);
+    }
+    close_pool();
+    assert_true(ended > 40 && worst < 500 * MS); /* of the lowest class: 6 to 24, and a second */
+}
+
+static const struct test tests[] = {
+    ONCE(each_worker_begins_and_ends),
+    ONCE(an_init_that_fails_leaves_nothing),
+    ONCE(workers_are_of_the_class_they_were_given),
+    ONCE(workers_run_where_they_are_told),
+    ONCE(a_resize_starts_and_ends_workers),
+    ONCE(a_resize_waits_for_tasks_no_longer_than_told),
+    ONCE(a_worker_stays_until_it_is_owed_nothing),
+    ONCE(a_pool_grows_with_demand_and_shrinks_without),
+    ONCE(a_trickle_starts_no_further_worker),
+    ONCE(idle_workers_are_woken_by_nobody),
+    ONCE(a_busy_machine_starves_nobody),
+};
+
+int main(void)
+{
+    return RUN_TABLE("pool_workers", tests);
+}

@@ -190,7 +190,7 @@ struct strait_pool_options {
 
 enum strait_close {
     STRAIT_CLOSE_DRAIN,  /* finish every task */
-    STRAIT_CLOSE_CANCEL, /* abandon what waits; strait_task_cancelled tells what runs */
+    STRAIT_CLOSE_CANCEL, /* abandon what waits, finish what runs */
 };
 
 struct strait_pool_worker_stats;
@@ -271,7 +271,7 @@ STRAIT_API ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t bud
 STRAIT_API size_t strait_parent_owed(const struct strait_parent *parent);
 
 /* Ends a parent. Drains, by running completions until none is owed; or cancels: what waits is
- * abandoned, what runs is told by strait_task_cancelled, and the completions run. 0: the handle,
+ * abandoned, what runs is told so by strait_task_cancelled, and the completions run. 0: the handle,
  * its memory and its fd are gone. -ETIMEDOUT: the handle stays valid, the tasks go on; detach
  * again. -EDEADLK from inside a completion, or for strait_parent_current; -EINVAL. NULL is ignored.
  * Parent only; blocks until the deadline at most. */
@@ -326,8 +326,7 @@ STRAIT_API int strait_task_cancel(struct strait_parent *parent, strait_task_id i
 STRAIT_API size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group);
 
 /* Is the task that is running no longer wanted: cancelled, past its finish_by, its parent leaving
- * or its pool closing by cancelling? For `run`, on its own thread; costs a few loads, and one
- * reading of the clock if the task has a finish_by. */
+ * by cancelling? For `run`; costs one load, and one reading of the clock if it has a finish_by. */
 STRAIT_API bool strait_task_cancelled(const struct strait_task *task);
 
 /* For `done`, in a pool that is timed: how long the task waited for a worker, and then ran; 0 if it

@@ -663,6 +663,124 @@ static void tell_loop(struct strait_parent *parent)
     }
 }
 
+/* ---- cancelling ---- */
+
+/* Where positions never come again, that of the task and its ring's priority. In a two-ended ring a
+ * number, and the slot's index. */
+static strait_task_id id_of(struct strait_parent *parent,
+                            const struct strait_p_submission_ring *ring,
+                            const struct strait_p_slot *slot)
+{
+    if (!ring->two_ended) {
+        return (strait_task_id)slot->turn << 1 | slot->priority;
+    }
+    strait_p_plan_of(slot)->serial = ++parent->serial;
+    return parent->serial << ID_INDEX_BITS | slot->index;
+}
+
+/* NULL: it has completed, or is none of this parent's. */
+static struct strait_p_slot *find(const struct strait_parent *parent, strait_task_id id)
+{
+    unsigned priority = parent->is_worker ? STRAIT_PRIORITY_NORMAL : id & 1;
+    struct strait_p_submission_ring *ring = strait_p_ring_of(parent, priority);
+    if (!ring || id == 0) {
+        return NULL;
+    }
+    uintptr_t position =
+        ring->two_ended ? (uintptr_t)id & ((1u << ID_INDEX_BITS) - 1) : (uintptr_t)(id >> 1) - 1;
+    struct strait_p_slot *slot = strait_p_slot_at(ring, position);
+    bool same = ring->two_ended ? strait_p_plan_of(slot)->serial == id >> ID_INDEX_BITS
+                                : slot->turn == position + 1;
+    bool owed = slot->state == STRAIT_P_QUEUED || slot->state == STRAIT_P_DUE ||
+                slot->state == STRAIT_P_DUE_BACK;
+    return same && owed ? slot : NULL;
+}
+
+/* As strait_task_cancel. */
+static int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
+                  enum strait_p_cancel reason)
+{
+    if (slot->state != STRAIT_P_QUEUED || (slot->cancel & ~STRAIT_P_AWAITED) != STRAIT_P_WANTED) {
+        return -EALREADY;
+    }
+    if (!strait_p_ring_withdraw(strait_p_ring_of(parent, slot->priority), slot, reason)) {
+        return -EINPROGRESS;
+    }
+    strait_p_plan_of(slot)->next = NULL;
+    *parent->due_end = slot;
+    parent->due_end = &strait_p_plan_of(slot)->next;
+    tell_loop(parent);
+    return 0;
+}
+
+int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
+{
+    check_parent(parent);
+    struct strait_p_slot *slot = find(parent, id);
+    return slot ? cancel(parent, slot, STRAIT_P_CANCELLED) : -ENOENT;
+}
+
+/* Cancels what the parent is owed: those of a group, if it is not NULL. Returns how many of them
+ * will never start. */
+static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
+                         enum strait_p_cancel reason)
+{
+    size_t withdrawn = 0;
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
+        uintptr_t slots = ring && ring->in_use > 0 ? ring->mask + 1 : 0;
+        uintptr_t end = ring ? ring->tail : 0;
+        /* in the order of their submission; what is still in use may have been there for laps, and
+         * in a two-ended ring the tail may have gone down since */
+        uintptr_t at = slots == 0 || (end < slots && !ring->two_ended) ? 0 : end - slots;
+        for (; slots > 0 && at != end; at++) {
+            struct strait_p_slot *slot = strait_p_slot_at(ring, at);
+            if (slot->state == STRAIT_P_QUEUED &&
+                (!group || (slot->planned && strait_p_plan_of(slot)->group == group))) {
+                withdrawn += cancel(parent, slot, reason) == 0;
+            }
+        }
+    }
+    return withdrawn;
+}
+
+static void abandon_from(struct strait_parent *parent, struct strait_p_submission_ring *ring,
+                         uintptr_t from)
+{
+    for (; (intptr_t)(ring->tail - from) > 0; from++) {
+        struct strait_p_slot *slot = strait_p_slot_at(ring, from);
+        if (slot->turn == from + 1) {
+            cancel(parent, slot, STRAIT_P_ABANDONED);
+        }
+    }
+}
+
+size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group)
+{
+    check_parent(parent);
+    return group->pending > 0 ? cancel_all(parent, group, STRAIT_P_CANCELLED) : 0;
+}
+
+bool strait_task_cancelled(const struct strait_task *task)
+{
+    const struct strait_p_slot *slot = strait_p_slot_of(task);
+    if (strait_load_relaxed(&slot->cancel) & ~STRAIT_P_AWAITED) {
+        return true;
+    }
+    int64_t by = slot->planned ? strait_p_plan_of(slot)->finish_by : STRAIT_FOREVER;
+    return by != STRAIT_FOREVER && strait_now() >= by;
+}
+
+int64_t strait_task_waited_ns(const struct strait_task *task)
+{
+    return (int64_t)strait_p_plan_of(strait_p_slot_of(task))->waited_ns;
+}
+
+int64_t strait_task_ran_ns(const struct strait_task *task)
+{
+    return (int64_t)strait_p_plan_of(strait_p_slot_of(task))->ran_ns;
+}
+
 /* ---- dispatching ---- */
 
 /* There is room, or there will never be again. */
@@ -684,6 +802,16 @@ size_t strait_p_collect(struct strait_parent *parent, size_t budget)
     size_t completed = 0;
     size_t received = 1;
     parent->dispatching = true;
+    if (STRAIT_UNLIKELY(strait_p_closing(parent->pool) == 1 + STRAIT_CLOSE_CANCEL) &&
+        !parent->abandoned) {
+        parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
+        for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+            struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
+            if (ring) {
+                abandon_from(parent, ring, strait_p_ring_head(ring));
+            }
+        }
+    }
     while (completed < budget && (received || parent->due)) {
         while (parent->due && completed < budget) {
             complete_due(parent);
@@ -787,37 +915,6 @@ static int resolve_how(struct strait_submit_options *options,
     return 0;
 }
 
-/* Where positions never come again, that of the task and its ring's priority. In a two-ended ring a
- * number, and the slot's index. */
-static strait_task_id id_of(struct strait_parent *parent,
-                            const struct strait_p_submission_ring *ring,
-                            const struct strait_p_slot *slot)
-{
-    if (!ring->two_ended) {
-        return (strait_task_id)slot->turn << 1 | slot->priority;
-    }
-    strait_p_plan_of(slot)->serial = ++parent->serial;
-    return parent->serial << ID_INDEX_BITS | slot->index;
-}
-
-/* NULL: it has completed, or is none of this parent's. */
-static struct strait_p_slot *find(const struct strait_parent *parent, strait_task_id id)
-{
-    unsigned priority = parent->is_worker ? STRAIT_PRIORITY_NORMAL : id & 1;
-    struct strait_p_submission_ring *ring = strait_p_ring_of(parent, priority);
-    if (!ring || id == 0) {
-        return NULL;
-    }
-    uintptr_t position =
-        ring->two_ended ? (uintptr_t)id & ((1u << ID_INDEX_BITS) - 1) : (uintptr_t)(id >> 1) - 1;
-    struct strait_p_slot *slot = strait_p_slot_at(ring, position);
-    bool same = ring->two_ended ? strait_p_plan_of(slot)->serial == id >> ID_INDEX_BITS
-                                : slot->turn == position + 1;
-    bool owed = slot->state == STRAIT_P_QUEUED || slot->state == STRAIT_P_DUE ||
-                slot->state == STRAIT_P_DUE_BACK;
-    return same && owed ? slot : NULL;
-}
-
 static void plan_make(const struct strait_submit_options *how, struct strait_p_slot *slot)
 {
     struct strait_p_plan *plan = strait_p_plan_of(slot);
@@ -914,10 +1011,6 @@ static int run_in_place(struct strait_parent *parent, const struct strait_task *
     return 0;
 }
 
-/* Takes back what was pushed from this position on. */
-static void abandon_from(struct strait_parent *parent, struct strait_p_submission_ring *ring,
-                         uintptr_t from);
-
 /* Sees to it that somebody comes for what was just pushed. A pool that began to close in the
  * meantime may have no worker left to come by: either its workers see the task, or this thread sees
  * that it closes. */
@@ -940,7 +1033,8 @@ static void announce(struct strait_parent *parent, struct strait_p_submission_ri
     }
     if (strait_p_next_idle(pool, 0)) {
         strait_p_wake_idle(pool);
-    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool)) && strait_p_ring_ready(ring)) {
+    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool)) && strait_p_ring_ready(ring) &&
+               strait_p_all_busy(pool)) {
         pool->grow(pool);
     }
     if (parent->lender) {
@@ -1036,83 +1130,6 @@ int strait_task_submit(struct strait_parent *parent, const struct strait_task *t
 {
     ptrdiff_t result = strait_task_submit_many(parent, task, 1, how, id);
     return result < 0 ? (int)result : 0;
-}
-
-/* ---- cancelling ---- */
-
-/* As strait_task_cancel. */
-static int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
-                  enum strait_p_cancel reason)
-{
-    if (slot->state != STRAIT_P_QUEUED || (slot->cancel & ~STRAIT_P_AWAITED) != STRAIT_P_WANTED) {
-        return -EALREADY;
-    }
-    if (!strait_p_ring_withdraw(strait_p_ring_of(parent, slot->priority), slot, reason)) {
-        return -EINPROGRESS;
-    }
-    strait_p_plan_of(slot)->next = NULL;
-    *parent->due_end = slot;
-    parent->due_end = &strait_p_plan_of(slot)->next;
-    tell_loop(parent);
-    return 0;
-}
-
-int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
-{
-    check_parent(parent);
-    struct strait_p_slot *slot = find(parent, id);
-    return slot ? cancel(parent, slot, STRAIT_P_CANCELLED) : -ENOENT;
-}
-
-/* Cancels what the parent is owed: those of a group, if it is not NULL. Returns how many of them
- * will never start. */
-static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
-                         enum strait_p_cancel reason)
-{
-    size_t withdrawn = 0;
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-        uintptr_t slots = ring && ring->in_use > 0 ? ring->mask + 1 : 0;
-        uintptr_t end = ring ? ring->tail : 0;
-        /* in the order of their submission; what is still in use may have been there for laps, and
-         * in a two-ended ring the tail may have gone down since */
-        uintptr_t at = slots == 0 || (end < slots && !ring->two_ended) ? 0 : end - slots;
-        for (; slots > 0 && at != end; at++) {
-            struct strait_p_slot *slot = strait_p_slot_at(ring, at);
-            if (slot->state == STRAIT_P_QUEUED &&
-                (!group || (slot->planned && strait_p_plan_of(slot)->group == group))) {
-                withdrawn += cancel(parent, slot, reason) == 0;
-            }
-        }
-    }
-    return withdrawn;
-}
-
-static void abandon_from(struct strait_parent *parent, struct strait_p_submission_ring *ring,
-                         uintptr_t from)
-{
-    for (; (intptr_t)(ring->tail - from) > 0; from++) {
-        struct strait_p_slot *slot = strait_p_slot_at(ring, from);
-        if (slot->turn == from + 1) {
-            cancel(parent, slot, STRAIT_P_ABANDONED);
-        }
-    }
-}
-
-size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group)
-{
-    check_parent(parent);
-    return group->pending > 0 ? cancel_all(parent, group, STRAIT_P_CANCELLED) : 0;
-}
-
-int64_t strait_task_waited_ns(const struct strait_task *task)
-{
-    return (int64_t)strait_p_plan_of(strait_p_slot_of(task))->waited_ns;
-}
-
-int64_t strait_task_ran_ns(const struct strait_task *task)
-{
-    return (int64_t)strait_p_plan_of(strait_p_slot_of(task))->ran_ns;
 }
 
 /* ---- waiting ---- */

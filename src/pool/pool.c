@@ -366,9 +366,10 @@ static int enter(struct strait_pool *pool)
 }
 
 /* The last that it does with the pool: another thread may destroy it from here on. */
-static void depart(struct strait_pool *pool)
+static void depart(struct strait_pool *pool, bool closed)
 {
     pthread_mutex_lock(&pool->lock);
+    pool->closed = pool->closed || closed;
     pool->busy = false;
     pthread_mutex_unlock(&pool->lock);
 }
@@ -429,11 +430,10 @@ int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t 
     }
     shut(pool, mode); /* again, too: parents whose loops wait for its end look once more */
     error = join_workers(pool, JOIN_ALL, deadline);
-    pool->closed = !error;
     if (error && stuck) {
         find_stuck(pool, stuck);
     }
-    depart(pool);
+    depart(pool, !error);
     return error;
 }
 
@@ -468,7 +468,7 @@ int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
     if (!error && parent) {
         error = strait_p_parent_settle(parent, mode, deadline);
     }
-    depart(pool);
+    depart(pool, false);
     if (!error) {
         error = strait_pool_close(pool, mode, deadline, NULL);
     }
@@ -537,7 +537,7 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
     if (!error) {
         error = join_workers(pool, JOIN_LEAVING, deadline);
     }
-    depart(pool);
+    depart(pool, false);
     return error;
 }
 

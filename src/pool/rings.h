@@ -228,13 +228,15 @@ static inline struct strait_p_slot *strait_p_ring_take(struct strait_p_submissio
         ring->dead -= slot->state != STRAIT_P_QUEUED;
         return slot;
     }
-    /* The last one is for whoever moves the head over it. */
+    /* The last task is for whoever moves the head over it. What lies above was skipped, and stays:
+     * somebody may be about to pass over it. */
     bool taken = head == at && strait_word_cas_relaxed(&ring->head, &head, at + 1);
-    head = taken ? at + 1 : head;
+    for (uintptr_t dead = at + 1; dead != tail; dead++) {
+        strait_store_relaxed(&strait_p_slot_at(ring, dead)->skipped, (uint32_t)(dead + 1));
+    }
     strait_word_store_relaxed(&slot->turn, at + 1);
-    strait_word_store_relaxed(&ring->tail, head);
-    ring->dead -= tail - head;
-    strait_p_ring_passed(ring, head);
+    strait_word_store_relaxed(&ring->tail, tail);
+    strait_p_ring_passed(ring, taken ? at + 1 : head);
     if (!taken) {
         return NULL;
     }

@@ -110,8 +110,9 @@ struct strait_parent {
     uint32_t spin_ns;
     int32_t owner; /* STRAIT_CHECKED: the thread that uses it; 0: the first that does */
     bool dispatching;
-    bool refusing; /* it has said -EAGAIN, and `room` has not been called since */
-    bool leaving;  /* by cancelling: it submits no more */
+    bool refusing;  /* it has said -EAGAIN, and `room` has not been called since */
+    bool leaving;   /* by cancelling: it submits no more */
+    bool abandoned; /* what waited when the pool was closed by cancelling */
     enum strait_p_watch watch;
     int epoll; /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
@@ -252,9 +253,24 @@ static inline void strait_p_bits_change(uintptr_t *word, uintptr_t set, uintptr_
     }
 }
 
+/* May one more worker be started, and would it have something to do? Not while one that is there is
+ * outside a task: it looks by itself whether another is needed, once it is inside one. */
 static inline bool strait_p_may_grow(const struct strait_pool *pool)
 {
     return strait_load_relaxed(&pool->staying) < strait_load_relaxed(&pool->workers_max);
+}
+
+static inline bool strait_p_all_busy(const struct strait_pool *pool)
+{
+    uint32_t links = strait_load_relaxed(&pool->links);
+    for (uint32_t number = 0; number < links; number++) {
+        const struct strait_p_pool_worker *worker = &pool->workers[number];
+        if (strait_load_relaxed(&worker->state) == STRAIT_P_AT_WORK &&
+            !strait_word_load_relaxed(&worker->run)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The worker is out of the count. Under the lock. */

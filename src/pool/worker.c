@@ -444,19 +444,6 @@ struct strait_parent *strait_parent_current(void)
     return parent;
 }
 
-bool strait_task_cancelled(const struct strait_task *task)
-{
-    const struct strait_p_slot *slot = strait_p_slot_of(task);
-    if (strait_load_relaxed(&slot->cancel) & ~STRAIT_P_AWAITED) {
-        return true;
-    }
-    if (current_worker && strait_p_closing(current_worker->pool) == 1 + STRAIT_CLOSE_CANCEL) {
-        return true;
-    }
-    int64_t by = slot->planned ? strait_p_plan_of(slot)->finish_by : STRAIT_FOREVER;
-    return by != STRAIT_FOREVER && strait_now() >= by;
-}
-
 void *strait_pool_data(void)
 {
     return current_worker ? current_worker->data : NULL;

@@ -30,7 +30,7 @@ static const struct survivor equivalent[] = {
     {"senders.open", MODEL_ONLY_RELEASE},
     {"spsc.attach", MODEL_ONLY_ACQUIRE},
     {"cells.claim", MODEL_ONLY_RELEASE},
-    {"taskring.claim", MODEL_RELAXED},
+    {"submission.claim", MODEL_RELAXED},
     {"event.update", MODEL_ONLY_RELEASE},
     {NULL, MODEL_RELAXED},
 };

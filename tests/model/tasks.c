@@ -1,38 +1,34 @@
 /* SPDX-License-Identifier: MIT */
-/* A pool's rings of tasks and of reports as they ship: a parent with two slots and a task more than
- * that, workers that claim, and a cancel that races with them. What the task carries is plain
- * memory: a claim before its push is visible, or a slot written again before its report, is a data
- * race. */
+/* A pool's submission and completion rings as they ship: a parent with two slots and a task more
+ * than that, workers that claim, a parent that takes back, and a cancel that races with them. What
+ * the task carries is plain memory: a claim before its push is visible, or a slot written again
+ * before its report, is a data race. */
 #include "tests.h"
 
 #include <string.h>
 
 #include "strait/sync.h"
 
-#include "pool/reports.h"
-#include "extra/timers.c" /* of the header above */
-#include "pool/taskring.h"
+#include "pool/rings.h"
 
 #define SLOTS 2
-#define WORDS 2
+#define WORDS 4
 #define WORKERS 2
 #define TASKS_MAX 4
 #define RESULT 100
 
-enum { FREE, TAKEN, WITHDRAWN };
-
 static struct {
-    struct strait_taskring ring;
-    struct strait_slot slots[SLOTS];
-    uintptr_t words[WORKERS][WORDS];
+    struct strait_p_submission_ring ring;
+    struct strait_p_plan plans[SLOTS];
+    struct strait_p_slot slots[SLOTS];
+    uint32_t words[WORKERS][WORDS];
 } shared;
 
-static struct strait_reports sends[WORKERS];    /* each worker's own */
-static struct strait_reports receives[WORKERS]; /* the parent's own */
+static struct strait_p_completion_ring sends[WORKERS];    /* each worker's own */
+static struct strait_p_completion_ring receives[WORKERS]; /* the parent's own */
 static uint32_t over;
 static unsigned tasks;
 static unsigned workers;
-static unsigned in_use; /* slots; the parent's */
 
 /* Of each task; written by the one thread that runs it, or by the parent. */
 static unsigned ran[TASKS_MAX];
@@ -50,9 +46,8 @@ static void begin(unsigned count, unsigned crew)
     tasks = count;
     workers = crew;
     over = 0;
-    in_use = 0;
     for (unsigned i = 0; i < WORKERS; i++) {
-        struct strait_reports end = {.words = shared.words[i], .mask = WORDS - 1};
+        struct strait_p_completion_ring end = {.words = shared.words[i], .mask = WORDS - 1};
         sends[i] = end;
         receives[i] = end;
     }
@@ -78,76 +73,96 @@ static void two_tasks_for_two(void)
     begin(2, 2);
 }
 
+static void two_of_its_own_for_one(void)
+{
+    begin(2, 1);
+    shared.ring.two_ended = true;
+}
+
+static void two_of_its_own_for_two(void)
+{
+    begin(2, 2);
+    shared.ring.two_ended = true;
+}
+
 /* ---- the parent ---- */
 
 /* The task's number lies in its data, on the way out, and its result on the way back. */
-static unsigned *cargo_of(struct strait_slot *slot)
+static unsigned *cargo_of(struct strait_p_slot *slot)
 {
     return (unsigned *)(void *)slot->task.data;
 }
 
-static void take_back(uintptr_t word)
+/* Whoever had the slot is done with it. */
+static void slot_back(struct strait_p_slot *slot, bool did_run)
 {
-    struct strait_slot *slot = strait_report_slot(word);
     model_plain_read(slot->task.data, sizeof(unsigned));
     unsigned number = *cargo_of(slot);
-    if (strait_report_verdict(word) == STRAIT_RAN) {
-        model_assert(number >= RESULT && slot->state == TAKEN);
+    if (did_run) {
+        model_assert(number >= RESULT && slot->state == STRAIT_P_QUEUED);
         number -= RESULT;
     }
     model_assert(number < tasks);
     ended[number]++;
-    slot->state = FREE;
-    in_use--;
+    slot->state = STRAIT_P_FREE;
+    shared.ring.in_use--;
 }
 
 /* False: there was nothing. */
 static bool collect(void)
 {
-    size_t received = 0;
+    bool received = false;
     for (unsigned i = 0; i < workers; i++) {
-        uintptr_t words[WORDS];
-        size_t n = strait_reports_receive(&receives[i], words, WORDS);
-        for (size_t k = 0; k < n; k++) {
-            take_back(words[k]);
+        uint32_t word;
+        while (strait_p_report_at(&receives[i], 0, &word)) {
+            struct strait_p_slot *slot = &shared.slots[word >> STRAIT_P_WORD_INDEX];
+            receives[i].position++;
+            strait_p_ring_passed(&shared.ring, slot->turn & ~STRAIT_P_TAKEN_BACK);
+            slot_back(slot, (word >> STRAIT_P_WORD_VERDICT & 7) == STRAIT_P_RAN);
+            received = true;
         }
-        received += n;
     }
-    return received > 0;
+    return received;
 }
 
-/* As submit.c does it: only while a slot is free, so that it comes by it within a lap. */
-static struct strait_slot *free_slot(void)
+/* As parent.c does it: only while a slot is free, so that it comes by it within a lap. */
+static struct strait_p_slot *free_slot(void)
 {
-    struct strait_taskring *ring = &shared.ring;
+    struct strait_p_submission_ring *ring = &shared.ring;
     for (;;) {
         if (ring->tail - ring->head_seen > ring->mask) {
-            strait_taskring_pass(ring);
-            ring->head_seen = strait_taskring_head(ring);
+            uintptr_t head = strait_p_ring_head(ring);
+            while (head != ring->tail &&
+                   strait_p_slot_skipped(strait_p_slot_at(ring, head), head)) {
+                if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
+                    head++;
+                }
+            }
+            strait_p_ring_passed(ring, head);
         }
-        if (in_use == SLOTS || ring->tail - ring->head_seen > ring->mask) {
+        if (ring->in_use == SLOTS || ring->tail - ring->head_seen > ring->mask) {
             if (!collect()) {
                 strait_pause();
             }
             continue;
         }
-        struct strait_slot *slot = strait_taskring_at(ring, ring->tail);
-        if (slot->state == FREE) {
+        struct strait_p_slot *slot = strait_p_slot_at(ring, ring->tail);
+        if (slot->state == STRAIT_P_FREE) {
             return slot;
         }
-        strait_taskring_skip(ring, slot);
+        strait_p_ring_skip(ring, slot);
     }
 }
 
-static struct strait_slot *submit(unsigned number)
+static struct strait_p_slot *submit(unsigned number)
 {
-    struct strait_slot *slot = free_slot();
+    struct strait_p_slot *slot = free_slot();
     model_plain_write(slot->task.data, sizeof(unsigned));
     *cargo_of(slot) = number;
     strait_store_relaxed(&slot->cancel, 0);
-    slot->state = TAKEN;
-    in_use++;
-    strait_taskring_push(&shared.ring, slot);
+    slot->index = (uint32_t)(slot - shared.slots);
+    slot->state = STRAIT_P_QUEUED;
+    strait_p_ring_push(&shared.ring, slot);
     return slot;
 }
 
@@ -182,39 +197,51 @@ static void submits(void)
 /* The last one is taken back as soon as it is there. */
 static void submits_and_withdraws(void)
 {
-    struct strait_slot *last = NULL;
+    struct strait_p_slot *last = NULL;
     for (unsigned i = 0; i < tasks; i++) {
         last = submit(i);
     }
-    if (strait_taskring_withdraw(&shared.ring, last, 1)) {
-        withdrawn[tasks - 1] = true;
-        last->state = WITHDRAWN;
+    withdrawn[tasks - 1] = strait_p_ring_withdraw(&shared.ring, last, 1);
+    collect_all();
+}
+
+/* A worker's own: it takes back what nobody has claimed, the newest first, and runs it. */
+static void submits_and_takes(void)
+{
+    struct strait_p_slot *slot;
+    for (unsigned i = 0; i < tasks; i++) {
+        submit(i);
+    }
+    while ((slot = strait_p_ring_take(&shared.ring, 0)) != NULL) {
+        model_plain_read(slot->task.data, sizeof(unsigned));
+        ran[*cargo_of(slot)]++;
+        slot_back(slot, false);
     }
     collect_all();
 }
 
 /* ---- the workers ---- */
 
-static void handle(struct strait_slot *slot, struct strait_reports *reports)
+static void handle(struct strait_p_slot *slot, struct strait_p_completion_ring *reports)
 {
-    enum strait_verdict verdict = STRAIT_NOT_WANTED;
-    if (!strait_taskring_unwanted(slot)) {
+    enum strait_p_verdict verdict = STRAIT_P_NOT_WANTED;
+    if (!strait_load_relaxed(&slot->cancel)) {
         model_plain_read(slot->task.data, sizeof(unsigned));
         unsigned number = *cargo_of(slot);
         model_assert(number < tasks);
         ran[number]++;
         model_plain_write(slot->task.data, sizeof(unsigned));
         *cargo_of(slot) = number + RESULT;
-        verdict = STRAIT_RAN;
+        verdict = STRAIT_P_RAN;
     }
-    strait_reports_send(reports, slot, verdict);
+    strait_p_report(reports, slot, verdict);
 }
 
 static void works(void)
 {
-    struct strait_reports *reports = &sends[model_self() - 1];
+    struct strait_p_completion_ring *reports = &sends[model_self() - 1];
     while (!strait_load_acquire(&over)) {
-        struct strait_slot *slot = strait_taskring_claim(&shared.ring);
+        struct strait_p_slot *slot = strait_p_ring_claim(&shared.ring);
         if (slot) {
             handle(slot, reports);
         } else {
@@ -227,11 +254,11 @@ static void works(void)
  * nobody else will take. */
 static void works_when_ready(void)
 {
-    struct strait_reports *reports = &sends[model_self() - 1];
+    struct strait_p_completion_ring *reports = &sends[model_self() - 1];
     while (!strait_load_acquire(&over)) {
-        struct strait_slot *slot = NULL;
-        if (strait_taskring_ready(&shared.ring)) {
-            slot = strait_taskring_claim(&shared.ring);
+        struct strait_p_slot *slot = NULL;
+        if (strait_p_ring_ready(&shared.ring)) {
+            slot = strait_p_ring_claim(&shared.ring);
         }
         if (slot) {
             handle(slot, reports);
@@ -255,7 +282,7 @@ static void one_task_for_one(void)
     late = false;
 }
 
-/* A submit to a worker that is awake: see submitted() in submit.c. */
+/* A submit to a worker that is awake: see announce() in parent.c. */
 static void submits_at_closing_time(void)
 {
     submit(0);
@@ -263,7 +290,7 @@ static void submits_at_closing_time(void)
     late = strait_load_acquire(&closing) != 0;
 }
 
-/* strait_pool_shut in pool.c. */
+/* shut() in pool.c. */
 static void closes(void)
 {
     strait_store_release(&closing, 1);
@@ -271,12 +298,12 @@ static void closes(void)
     strait_store_release(&ending, 1);
 }
 
-/* serve_all in crew.c. */
+/* strait_p_worker_run in worker.c. */
 static void works_until_the_end(void)
 {
     for (;;) {
         bool last = strait_load_acquire(&ending) != 0;
-        struct strait_slot *slot = strait_taskring_claim(&shared.ring);
+        struct strait_p_slot *slot = strait_p_ring_claim(&shared.ring);
         if (slot) {
             handle(slot, &sends[0]);
         } else if (last) {
@@ -322,6 +349,18 @@ const struct model_test task_tests[] = {
     {"tasks, two workers that look",
      two_tasks_for_two,
      {submits, works_when_ready, works_when_ready},
+     check,
+     1,
+     1},
+    {"tasks, taken back from one worker",
+     two_of_its_own_for_one,
+     {submits_and_takes, works},
+     check,
+     3,
+     1},
+    {"tasks, taken back from two workers",
+     two_of_its_own_for_two,
+     {submits_and_takes, works, works},
      check,
      1,
      1},

@@ -269,8 +269,8 @@ static int leaves_children(struct strait_task *task)
     return runs(task);
 }
 
-/* Their completions run on the worker that submitted them, wherever they ran. They start before
- * normal tasks, after high ones. */
+/* Their completions run on the worker that submitted them, wherever they ran. They start after high
+ * ones, and take turns with normal tasks. */
 static void children_are_their_workers(void)
 {
     struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
@@ -284,7 +284,7 @@ static void children_are_their_workers(void)
         close_pool(); /* the pool drains them */
         assert_ended(10, 5, STRAIT_TASK_DONE, 1);
         for (unsigned i = 10; i < 15 && workers == 1; i++) {
-            assert_true(seen.started[i] > seen.started[1] && seen.started[i] < seen.started[20]);
+            assert_true(seen.started[i] > seen.started[1]);
         }
     }
 }

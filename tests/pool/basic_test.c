@@ -301,6 +301,22 @@ static void the_queue_limit_is_exact(void)
     }
 }
 
+static void completions_that_nobody_takes_refuse_more(void)
+{
+    unsigned taken = 0;
+    OPEN(.workers = 1, .queue_limit = 4);
+    for (int patience = 0; patience < 100 && taken < NUMBERS; patience++) {
+        while (taken < NUMBERS && try_submit(runs, taken, NULL) == 0) {
+            taken++;
+            patience = 0;
+        }
+        sleep_ns(MS / 10);
+    }
+    close_pool();
+    assert_ended(0, taken, STRAIT_TASK_DONE, 1);
+    assert_true(taken >= 320 && taken < NUMBERS);
+}
+
 static void a_batch_is_taken_in_order(void)
 {
     struct strait_task tasks[16];
@@ -428,6 +444,7 @@ static const struct test tests[] = {
     ONCE(parents_take_turns),
     ONCE(a_burst_starts_on_every_worker),
     ONCE(the_queue_limit_is_exact),
+    ONCE(completions_that_nobody_takes_refuse_more),
     ONCE(a_batch_is_taken_in_order),
     ONCE(submit_wait_waits_for_room),
     ONCE(a_completion_may_submit),

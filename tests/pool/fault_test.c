@@ -73,7 +73,7 @@ static void few_tasks(unsigned count)
 {
     OPEN(.workers = 2);
     for (unsigned i = 0; i < count; i++) {
-        if (i % 50 == 0) {
+        if (i % 10 == 0) {
             sleep_ns(MS); /* until the workers sleep, too */
         }
         submit(runs, i, NULL);

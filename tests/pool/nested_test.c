@@ -270,8 +270,8 @@ static int leaves_children(struct strait_task *task)
 }
 
 /* Their completions run on the worker that submitted them, wherever they ran. They start after high
- * ones, and take turns with normal tasks. */
-static void children_are_their_workers(void)
+ * tasks, and take turns with a parent's normal ones. */
+static void children_are_as_tasks_of_a_parent(void)
 {
     struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
     for (unsigned workers = 1; workers <= 3; workers += 2) {
@@ -280,11 +280,12 @@ static void children_are_their_workers(void)
         hold(workers);
         submit(leaves_children, 0, &high);
         submit(runs, 1, &high);
-        submit(runs, 20, NULL);
+        submit_some(runs, 20, 5, NULL);
         close_pool(); /* the pool drains them */
         assert_ended(10, 5, STRAIT_TASK_DONE, 1);
-        for (unsigned i = 10; i < 15 && workers == 1; i++) {
-            assert_true(seen.started[i] > seen.started[1]);
+        for (unsigned i = 0; i < 5 && workers == 1; i++) {
+            assert_int_equal((seen.started[10 + i] - 3) / 2, i);
+            assert_int_equal((seen.started[20 + i] - 3) / 2, i);
         }
     }
 }
@@ -383,7 +384,7 @@ static const struct test tests[] = {
     ONCE(a_waiting_task_helps_who_took_its_child),
     ONCE(chains_are_longer_than_there_are_workers),
     ONCE(a_task_that_waits_for_room_makes_it),
-    ONCE(children_are_their_workers),
+    ONCE(children_are_as_tasks_of_a_parent),
     ONCE(children_are_cancelled_and_expire_as_others),
     ONCE(a_full_queue_runs_the_task_in_place),
     ONCE(the_smallest_stack_suffices),

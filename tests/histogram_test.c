@@ -4,7 +4,7 @@
 
 #include "harness.h"
 
-#include "strait/extra/histogram.h"
+#include "strait/extra/stats.h"
 
 /* ---- the buckets ---- */
 

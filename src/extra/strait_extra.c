@@ -14,5 +14,4 @@
 #include "heap.c"
 #include "timers.c"
 #include "isolate.c"
-#include "histogram.c"
 #include "stats.c"

@@ -46,7 +46,7 @@ static unsigned size_class(size_t *size)
     return 9 + 4 * (log2 - 7) + (unsigned)((*size - 1) / step) - 4;
 }
 
-void strait_p_heap_init(struct strait_p_heap *heap, size_t limit)
+static void strait_p_heap_init(struct strait_p_heap *heap, size_t limit)
 {
     memset(heap, 0, sizeof(*heap));
     heap->limit = limit ? limit : SIZE_MAX;
@@ -62,7 +62,7 @@ static void heap_set_used(struct strait_p_heap *heap, size_t used)
 
 /* ---- blocks ---- */
 
-void strait_p_heap_release(struct strait_p_heap *heap)
+static void strait_p_heap_release(struct strait_p_heap *heap)
 {
     while (heap->regions) {
         struct region *next = heap->regions->next;
@@ -138,7 +138,7 @@ static void give_large(struct strait_p_heap *heap, struct header *header)
     free(large);
 }
 
-void *strait_p_heap_take(struct strait_p_heap *heap, size_t bytes)
+static void *strait_p_heap_take(struct strait_p_heap *heap, size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX / 2) { /* so that sums do not overflow */
         heap->limit_hit = heap->limit_hit || bytes > heap->limit;
@@ -161,7 +161,7 @@ void *strait_p_heap_take(struct strait_p_heap *heap, size_t bytes)
     return header + 1;
 }
 
-void strait_p_heap_give(struct strait_p_heap *heap, void *memory)
+static void strait_p_heap_give(struct strait_p_heap *heap, void *memory)
 {
     if (!memory) {
         return;
@@ -178,7 +178,7 @@ void strait_p_heap_give(struct strait_p_heap *heap, void *memory)
     heap->free[class] = block;
 }
 
-void *strait_p_heap_change(struct strait_p_heap *heap, void *memory, size_t bytes)
+static void *strait_p_heap_change(struct strait_p_heap *heap, void *memory, size_t bytes)
 {
     if (!memory) {
         return strait_p_heap_take(heap, bytes);

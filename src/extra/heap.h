@@ -27,10 +27,10 @@ struct strait_p_heap {
     bool limit_hit;    /* the limit has refused something */
 };
 
-void strait_p_heap_init(struct strait_p_heap *heap, size_t limit);
-void strait_p_heap_release(struct strait_p_heap *heap);
-void *strait_p_heap_take(struct strait_p_heap *heap, size_t bytes);
-void *strait_p_heap_change(struct strait_p_heap *heap, void *memory, size_t bytes);
-void strait_p_heap_give(struct strait_p_heap *heap, void *memory);
+static void strait_p_heap_init(struct strait_p_heap *heap, size_t limit);
+static void strait_p_heap_release(struct strait_p_heap *heap);
+static void *strait_p_heap_take(struct strait_p_heap *heap, size_t bytes);
+static void *strait_p_heap_change(struct strait_p_heap *heap, void *memory, size_t bytes);
+static void strait_p_heap_give(struct strait_p_heap *heap, void *memory);
 
 #endif /* STRAIT_HEAP_H */

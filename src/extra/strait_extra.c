@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The extras in one translation unit, each of them on the core's public API alone. To vendor them,
- * compile this file besides src/strait.c:
+ * compile this file besides src/strait.c; what its files share is static here:
  *
  *   cc app.c src/strait.c src/extra/strait_extra.c -Iinclude $(pkg-config --cflags --libs ck)
  *     -pthread

@@ -3,9 +3,6 @@
  * See timers.h. A node's children are a list, `next` to `next`; the first child's `previous` is its
  * parent, another's the child before it, a root's NULL.
  */
-#ifndef STRAIT_P_TIMERS_C
-#define STRAIT_P_TIMERS_C
-
 #include "timers.h"
 
 static bool sooner(const struct strait_timer *a, const struct strait_timer *b)
@@ -135,5 +132,3 @@ static void strait_p_timers_end(struct strait_p_timers *timers)
     timers->first = meld(timers->first, timers->fresh);
     timers->fresh = NULL;
 }
-
-#endif /* STRAIT_P_TIMERS_C */

@@ -19,20 +19,14 @@ struct strait_p_timers {
     bool in_round;
 };
 
-/* Core and extras have a copy each, for as long as the pool has timers. */
-#define STRAIT_P_TIMERS_API static __attribute__((unused))
-
-STRAIT_P_TIMERS_API void strait_p_timers_insert(struct strait_p_timers *timers,
-                                                struct strait_timer *timer);
-STRAIT_P_TIMERS_API void strait_p_timers_remove(struct strait_p_timers *timers,
-                                                struct strait_timer *timer);
+static void strait_p_timers_insert(struct strait_p_timers *timers, struct strait_timer *timer);
+static void strait_p_timers_remove(struct strait_p_timers *timers, struct strait_timer *timer);
 
 /* Between these two, strait_p_timers_pop gives the timers that were due by `now` when the round
  * began, one after another, then NULL. */
-STRAIT_P_TIMERS_API void strait_p_timers_begin(struct strait_p_timers *timers);
-STRAIT_P_TIMERS_API struct strait_timer *strait_p_timers_pop(struct strait_p_timers *timers,
-                                                             int64_t now);
-STRAIT_P_TIMERS_API void strait_p_timers_end(struct strait_p_timers *timers);
+static void strait_p_timers_begin(struct strait_p_timers *timers);
+static struct strait_timer *strait_p_timers_pop(struct strait_p_timers *timers, int64_t now);
+static void strait_p_timers_end(struct strait_p_timers *timers);
 
 /* Outside a round: when the first is due; STRAIT_FOREVER if there is none. */
 static inline int64_t strait_p_timers_due(const struct strait_p_timers *timers)

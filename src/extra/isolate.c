@@ -342,12 +342,11 @@ int strait_isolate_result(const struct strait_isolate *isolate)
 
 void strait_isolate_idle(struct strait_isolate *isolate, bool idle)
 {
-    if (!idle) {
-        strait_isolate_woke(isolate, strait_now());
-        return;
-    }
     check_isolate(isolate);
     strait_idle_note(strait_now());
+    if (!idle) {
+        strait_idle_over();
+    }
 }
 
 void strait_isolate_woke(struct strait_isolate *isolate, int64_t time)

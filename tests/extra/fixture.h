@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of the extras share: isolates on the test's own thread, and tenants, workers that
+ * run an isolate and whose parent notes what it sees.
+ */
+#ifndef STRAIT_TESTS_EXTRA_FIXTURE_H
+#define STRAIT_TESTS_EXTRA_FIXTURE_H
+
+#include "harness.h"
+
+#include <poll.h>
+
+#include "strait.h"
+#include "strait/extra/isolate.h"
+
+#define FAR 3600000000000 /* an hour */
+
+/* ---- what happened, in words: "m1 u1 m2" ---- */
+
+struct diary {
+    char text[1024];
+    size_t length;
+};
+
+void diary_note(struct diary *diary, const char *what, uint64_t number);
+
+/* ---- callbacks: their arguments need not be used ---- */
+
+#define UNUSED __attribute__((unused))
+#define ENTRY(name) static int name(UNUSED struct strait_isolate *isolate)
+#define HANDLER(name)                                                                              \
+    static int name(UNUSED struct strait_isolate *isolate, UNUSED const void *message,             \
+                    UNUSED void *context)
+#define MICROTASK(name)                                                                            \
+    static void name(UNUSED struct strait_isolate *isolate, UNUSED void *argument)
+#define TIMER(name)                                                                                \
+    static void name(UNUSED struct strait_isolate *isolate, UNUSED struct strait_timer *timer)
+
+/* ---- messages are numbers ---- */
+
+uint64_t number_of(const void *message);
+
+/* Any thread. */
+void post(struct strait_port *port, uint64_t number);
+
+/* ---- an isolate on the calling thread ---- */
+
+/* Runs it with the numbers 1 to `messages` in its port and nothing more to come: what its main has
+ * returned. The main thread. */
+int run_here(const struct strait_isolate_options *options, uint64_t messages);
+
+/* A test whose body is the entry of an isolate with these options. It returns 0. */
+#define ISOLATE_TEST(name, ...)                                                                    \
+    static int name##_entry(struct strait_isolate *isolate);                                       \
+    static void name(void)                                                                         \
+    {                                                                                              \
+        const struct strait_isolate_options options = {.entry = name##_entry, __VA_ARGS__};        \
+        assert_int_equal(run_here(&options, 0), 0);                                                \
+    }                                                                                              \
+    static int name##_entry(struct strait_isolate *isolate)
+
+/* Handlers: posts back what it gets; does nothing. */
+int echo(struct strait_isolate *isolate, const void *message, void *context);
+int ignore(struct strait_isolate *isolate, const void *message, void *context);
+
+/* ---- tenants ---- */
+
+struct tenant {
+    struct strait_isolate_options inner;
+    struct strait_worker_options outer; /* what is not set: the entry, and the notes below */
+    struct strait_isolate *isolate;
+    struct strait_worker *worker;
+    struct strait_port *port; /* the parent's end */
+    /* what the parent saw: 'o'nline, 'm'essages in a row, 'w'arning, 'e'rror, e'x'it */
+    char events[32];
+    uint64_t messages; /* they bear the numbers 0, 1, 2 ... */
+    int32_t thread;    /* the parent's */
+    struct strait_event warning;
+    struct strait_event error;
+    struct strait_event exit;
+    uint64_t dropped; /* by tenant_drop */
+    bool over;        /* all events are told */
+};
+
+/* Any thread may be the parent; these use EXPECT alone. */
+void tenant_spawn(struct tenant *tenant);
+void tenant_event(struct strait_worker *worker, const struct strait_event *event, void *context);
+void tenant_drop(void *message, void *context); /* a strait_drop_fn */
+void tenant_post(struct tenant *tenant, uint64_t from, uint64_t to);
+void tenant_close(struct tenant *tenant);                    /* it has nothing more to say */
+void tenant_await(struct tenant *tenant, uint64_t messages); /* dispatches until they are here */
+void tenant_see_exit(struct tenant *tenant);                 /* dispatches to the end */
+void tenant_free(struct tenant *tenant);                     /* joins it, and frees all */
+
+/* All three. */
+void tenant_end(struct tenant *tenant);
+
+/* Asks it to stop, and then the last two. */
+void tenant_stop(struct tenant *tenant);
+
+struct strait_usage usage_of(const struct tenant *tenant);
+
+#endif /* STRAIT_TESTS_EXTRA_FIXTURE_H */

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* microtasks: their order, between messages and among themselves, and bounded rounds. */
+#include "extra/fixture.h"
+
+static struct diary diary;
+static uint64_t ran;
+
+MICROTASK(note)
+{
+    ran++;
+    diary_note(&diary, "u", argument ? (uintptr_t)argument : ran);
+}
+
+HANDLER(queues_one)
+{
+    EXPECT(strait_microtask(isolate, note, (void *)(uintptr_t)number_of(message)) == 0);
+    diary_note(&diary, "m", number_of(message));
+    return 0;
+}
+
+HANDLER(queues_three)
+{
+    for (int i = 0; i < 3; i++) {
+        EXPECT(strait_microtask(isolate, note, NULL) == 0);
+    }
+    diary_note(&diary, "m", number_of(message));
+    return 0;
+}
+
+ENTRY(queues_before_its_loop)
+{
+    EXPECT(strait_microtask(isolate, note, (void *)9) == 0);
+    return strait_isolate_run(isolate, queues_one, NULL);
+}
+
+static void microtasks_run_before_the_next_message(void)
+{
+    static const struct {
+        struct strait_isolate_options options;
+        uint64_t messages;
+        const char *text;
+    } cases[] = {
+        {{.message = queues_one}, 3, "m1 u1 m2 u2 m3 u3"},
+        {{.entry = queues_before_its_loop}, 1, "u9 m1 u1"},
+        {{.message = queues_three}, 2, "m1 u1 u2 u3 m2 u4 u5 u6"},
+        /* what a bounded round leaves comes first in the next */
+        {{.message = queues_three, .microtask_limit = 2}, 2, "m1 u1 u2 m2 u3 u4 u5 u6"},
+        {{.message = queues_three, .microtask_limit = 2, .budget = 1},
+         2,
+         "m1 u1 u2 m2 u3 u4 u5 u6"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        memset(&diary, 0, sizeof(diary));
+        ran = 0;
+        assert_int_equal(run_here(&cases[i].options, cases[i].messages), 0);
+        assert_string_equal(diary.text, cases[i].text);
+    }
+}
+
+/* ---- very many, which queue more: all in one round ---- */
+
+static uintptr_t queued;
+static uintptr_t most;
+
+/* Those that queue more make the queue grow while its first is somewhere in the middle. */
+MICROTASK(next_in_order)
+{
+    EXPECT((uintptr_t)argument == ran);
+    ran++;
+    for (int i = 0; i < 3 && queued < most; i++) {
+        EXPECT(strait_microtask(isolate, next_in_order, (void *)queued) == 0);
+        queued++;
+    }
+}
+
+static void run_in_order(struct strait_isolate *isolate, uintptr_t first, uintptr_t all)
+{
+    ran = 0;
+    most = all;
+    for (queued = 0; queued < first; queued++) {
+        EXPECT(strait_microtask(isolate, next_in_order, (void *)queued) == 0);
+    }
+    EXPECT(ran == 0); /* not before they are let */
+    EXPECT(strait_isolate_settle(isolate) == 0);
+    EXPECT(ran == all);
+}
+
+ISOLATE_TEST(thousands_of_microtasks_run_in_order, .heap_limit = 0)
+{
+    run_in_order(isolate, 20000, 20000);
+    run_in_order(isolate, 1, 50000);
+    run_in_order(isolate, 17, 100000);
+    return 0;
+}
+
+MICROTASK(count)
+{
+    ran++;
+}
+
+ISOLATE_TEST(microtasks_past_the_heaps_limit_are_refused, .heap_limit = 65536)
+{
+    uint64_t accepted = 0;
+    ran = 0;
+    while (strait_microtask(isolate, count, NULL) == 0) {
+        accepted++;
+    }
+    EXPECT(accepted > 100);
+    EXPECT(strait_microtask(isolate, count, NULL) == -ENOMEM);
+    EXPECT(strait_isolate_settle(isolate) == 0);
+    EXPECT(ran == accepted);
+    return 0;
+}
+
+/* ---- the end ---- */
+
+ENTRY(leaves_seven)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        EXPECT(strait_isolate_settle(isolate) == 0);
+        EXPECT(ran == 7 * i);
+        for (int k = 0; k < 7; k++) {
+            EXPECT(strait_microtask(isolate, count, NULL) == 0);
+        }
+        for (int k = 0; k < 2 && i == 0; k++) {
+            EXPECT(strait_isolate_settle(isolate) == 1); /* the limit is 3 */
+        }
+    }
+    return 0;
+}
+
+static void what_a_bounded_round_leaves_runs_before_the_end(void)
+{
+    const struct strait_isolate_options options = {.entry = leaves_seven, .microtask_limit = 3};
+    ran = 0;
+    assert_int_equal(run_here(&options, 0), 0);
+    assert_int_equal(ran, 14);
+}
+
+MICROTASK(post_when_last)
+{
+    if (++ran == 7) {
+        post(strait_isolate_port(isolate), 0);
+    }
+}
+
+HANDLER(queues_seven)
+{
+    for (int i = 0; i < 7; i++) {
+        EXPECT(strait_microtask(isolate, post_when_last, NULL) == 0);
+    }
+    return 0;
+}
+
+static void what_a_bounded_round_leaves_waits_for_no_message(void)
+{
+    struct tenant tenant = {.inner = {.message = queues_seven, .microtask_limit = 2}};
+    ran = 0;
+    tenant_spawn(&tenant);
+    tenant_post(&tenant, 0, 1);
+    tenant_await(&tenant, 1);
+    tenant_end(&tenant);
+}
+
+ENTRY(runs_its_loop_when_stopped)
+{
+    strait_worker_stop(strait_worker_current());
+    EXPECT(strait_microtask(isolate, count, NULL) == 0);
+    return strait_isolate_run(isolate, queues_one, NULL);
+}
+
+ENTRY(returns_when_stopped)
+{
+    strait_worker_stop(strait_worker_current());
+    return strait_microtask(isolate, count, NULL);
+}
+
+/* A loop runs those that were queued before it looks for the stop. */
+static void a_stopped_worker_leaves_its_microtasks(void)
+{
+    strait_isolate_fn *const entries[] = {returns_when_stopped, runs_its_loop_when_stopped};
+    for (size_t i = 0; i < COUNT(entries); i++) {
+        struct tenant tenant = {.inner = {.entry = entries[i]}};
+        ran = 0;
+        tenant_spawn(&tenant);
+        tenant_end(&tenant);
+        assert_int_equal(ran, i);
+        assert_int_equal(tenant.exit.code, i ? -ECANCELED : 0);
+    }
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(microtasks_run_before_the_next_message),
+        ONCE(thousands_of_microtasks_run_in_order),
+        ONCE(microtasks_past_the_heaps_limit_are_refused),
+        ONCE(what_a_bounded_round_leaves_runs_before_the_end),
+        ONCE(what_a_bounded_round_leaves_waits_for_no_message),
+        ONCE(a_stopped_worker_leaves_its_microtasks),
+    };
+    return RUN_TABLE("extra_microtask", tests);
+}

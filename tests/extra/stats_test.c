@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* stats: buckets without gaps, and percentiles within 2 % of the exact ones. */
+#include "extra/fixture.h"
+
+#include <math.h>
+
+#include "strait/extra/stats.h"
+
+static void buckets_are_narrow_and_leave_no_gap(void)
+{
+    uint64_t next = 0;
+    for (unsigned bucket = 0; bucket < STRAIT_HISTOGRAM_BUCKETS; bucket++) {
+        uint64_t width = strait_histogram_width(bucket);
+        uint64_t last = next + (width - 1);
+        assert_int_equal(strait_histogram_first(bucket), next);
+        assert_int_equal(strait_histogram_bucket(next), bucket);
+        assert_int_equal(strait_histogram_bucket(last), bucket);
+        assert_true(width == 1 || width <= next / 32);
+        next = last + 1;
+    }
+    assert_int_equal(next, 0); /* the last one ends with the numbers */
+}
+
+/* ---- percentiles ---- */
+
+#define SAMPLES 100000
+
+static int by_size(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void assert_near(uint64_t value, uint64_t exact)
+{
+    double error = value > exact ? (double)(value - exact) : (double)(exact - value);
+    if (error > 0.02 * (double)exact) {
+        fail_msg("%llu is not within 2 %% of %llu", (unsigned long long)value,
+                 (unsigned long long)exact);
+    }
+}
+
+static double unit(uint64_t *seed)
+{
+    return ((double)(draw(seed) >> 11) + 0.5) / 9007199254740992.0;
+}
+
+enum shape { UNIFORM, EXPONENTIAL, PARETO, BIMODAL, CONSTANT, POWERS, FEW, ANYTHING, SHAPES };
+
+static uint64_t sample(enum shape shape, uint64_t *seed)
+{
+    switch (shape) {
+    case UNIFORM:
+        return draw_below(seed, 1000000);
+    case EXPONENTIAL:
+        return (uint64_t)(-50000 * log(unit(seed)));
+    case PARETO:
+        return (uint64_t)(10000 * pow(unit(seed), -1 / 1.2));
+    case BIMODAL:
+        return draw_below(seed, 200) ? 10000 : 10000000;
+    case CONSTANT:
+        return 123456789;
+    case POWERS: /* and their neighbours */
+        return ((uint64_t)1 << (1 + draw_below(seed, 60))) - 1 + draw_below(seed, 3);
+    case FEW:
+        return draw_below(seed, 70);
+    default:
+        return draw(seed);
+    }
+}
+
+/* The nearest rank, by integers; shares in parts of 10,000. Every third counts in another, which is
+ * merged: that is as if all had been counted together. */
+static void percentiles_are_near(void)
+{
+    static const size_t shares[] = {1, 5000, 9000, 9900, 9990, 9999, 10000};
+    static struct strait_histogram parts[2];
+    static struct strait_histogram all;
+    static uint64_t samples[SAMPLES];
+    uint64_t seed = first_seed(11);
+    for (int shape = 0; shape < SHAPES; shape++) {
+        memset(parts, 0, sizeof(parts));
+        memset(&all, 0, sizeof(all));
+        for (size_t i = 0; i < SAMPLES; i++) {
+            samples[i] = sample((enum shape)shape, &seed);
+            strait_histogram_add(&parts[i % 3 == 0], samples[i]);
+            strait_histogram_add(&all, samples[i]);
+        }
+        strait_histogram_merge(&parts[shape % 2], &parts[1 - shape % 2]);
+        assert_memory_equal(&parts[shape % 2], &all, sizeof(all));
+        qsort(samples, SAMPLES, sizeof(*samples), by_size);
+        assert_int_equal(strait_histogram_count(&all), SAMPLES);
+        assert_int_equal(all.max, samples[SAMPLES - 1]);
+        for (size_t i = 0; i < COUNT(shares); i++) {
+            size_t rank = (SAMPLES * shares[i] + 9999) / 10000;
+            assert_near(strait_histogram_percentile(&all, (double)shares[i] / 100),
+                        samples[rank - 1]);
+        }
+    }
+}
+
+static void the_rank_is_exact(void)
+{
+    struct strait_histogram histogram = {0};
+    for (uint64_t i = 0; i < 50; i++) {
+        strait_histogram_add(&histogram, i);
+    }
+    for (unsigned percent = 1; percent <= 100; percent++) {
+        assert_int_equal(strait_histogram_percentile(&histogram, percent), (percent + 1) / 2 - 1);
+    }
+}
+
+/* So many that a rank is hardly exact as a double, or not at all. */
+static void huge_counts_have_their_percentiles(void)
+{
+    static const struct {
+        uint64_t ones;
+        uint64_t twos;
+        double percent;
+        uint64_t ns;
+    } points[] = {
+        {9000000000000000, 1000000000000000, 89.99, 1},
+        {9000000000000000, 1000000000000000, 90.01, 2},
+        {9000000000000000, 1000000000000000, 100, 2},
+        {1000000000, 1000000000, 50.0000000375, 2}, /* three quarters of a rank too many */
+    };
+    for (size_t i = 0; i < COUNT(points); i++) {
+        struct strait_histogram histogram = {.max = 2};
+        histogram.counts[1] = points[i].ones;
+        histogram.counts[2] = points[i].twos;
+        assert_int_equal(strait_histogram_percentile(&histogram, points[i].percent), points[i].ns);
+    }
+}
+
+static void the_ends_of_the_scale(void)
+{
+    static const double first[] = {-5, 0, 50};
+    static const double last[] = {50.01, 100, 1000};
+    struct strait_histogram histogram = {0};
+    assert_int_equal(strait_histogram_count(&histogram), 0);
+    assert_int_equal(strait_histogram_percentile(&histogram, 50), 0);
+    strait_histogram_add(&histogram, 0);
+    strait_histogram_add(&histogram, UINT64_MAX);
+    for (size_t i = 0; i < COUNT(first); i++) {
+        assert_int_equal(strait_histogram_percentile(&histogram, first[i]), 0);
+        assert_near(strait_histogram_percentile(&histogram, last[i]), UINT64_MAX);
+    }
+    assert_int_equal(histogram.max, UINT64_MAX);
+    memset(&histogram, 0, sizeof(histogram));
+    strait_histogram_add(&histogram, 1u << 20);
+    assert_int_equal(strait_histogram_percentile(&histogram, 50), 1u << 20); /* never above max */
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(buckets_are_narrow_and_leave_no_gap),
+        ONCE(percentiles_are_near),
+        ONCE(the_rank_is_exact),
+        ONCE(huge_counts_have_their_percentiles),
+        ONCE(the_ends_of_the_scale),
+    };
+    return RUN_TABLE("extra_stats", tests);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#include "extra/uv_fixture.h"
+
+unsigned closes;
+
+void uv_prepare(void)
+{
+    uv_loop_t first;
+    if (uv_loop_init(&first) != 0 || uv_loop_close(&first) != 0) {
+        abort();
+    }
+}
+
+void loop_finish(uv_loop_t *loop)
+{
+    EXPECT(uv_run(loop, UV_RUN_DEFAULT) == 0);
+    EXPECT(uv_loop_close(loop) == 0);
+}
+
+/* Seen after two turns on end, since what one has changed is polled by the next. */
+void loop_falls_asleep(uv_loop_t *loop)
+{
+    unsigned quiet = 0;
+    for (unsigned turns = 0; turns < 20 && quiet < 2; turns++) {
+        uv_run(loop, UV_RUN_NOWAIT);
+        quiet = readable(uv_backend_fd(loop), 0) ? 0 : quiet + 1;
+    }
+    EXPECT(quiet == 2);
+}
+
+void loop_sleeps(uv_loop_t *loop)
+{
+    EXPECT(readable(uv_backend_fd(loop), -1));
+}
+
+void count_close(struct strait_uv_handle *handle)
+{
+    EXPECT(!strait_uv_is_active(handle));
+    closes++;
+}
+
+static void metronome_tick(uv_timer_t *timer)
+{
+    struct metronome *metronome = timer->data;
+    metronome->turns++;
+    metronome->since = 0;
+}
+
+static void metronome_wind(uv_check_t *again)
+{
+    struct metronome *metronome = again->data;
+    EXPECT(uv_timer_start(&metronome->timer, metronome_tick, 0, 0) == 0);
+}
+
+void metronome_start(struct metronome *metronome, uv_loop_t *loop)
+{
+    memset(metronome, 0, sizeof(*metronome));
+    EXPECT(uv_timer_init(loop, &metronome->timer) == 0);
+    EXPECT(uv_check_init(loop, &metronome->again) == 0);
+    metronome->timer.data = metronome;
+    metronome->again.data = metronome;
+    EXPECT(uv_check_start(&metronome->again, metronome_wind) == 0);
+    metronome_wind(&metronome->again);
+}
+
+void metronome_note(struct metronome *metronome)
+{
+    metronome->since++;
+    metronome->most = strait_min(metronome->most, metronome->since) == metronome->since
+                          ? metronome->most
+                          : metronome->since;
+}
+
+void metronome_stop(struct metronome *metronome)
+{
+    uv_close((uv_handle_t *)&metronome->timer, NULL);
+    uv_close((uv_handle_t *)&metronome->again, NULL);
+}

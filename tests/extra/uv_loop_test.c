@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/* uv: a worker's own loop takes its parent's messages. */
+#include "extra/uv_fixture.h"
+
+/* The worker's, while it lives. */
+static uv_loop_t loop;
+static struct strait_uv_handle handle;
+static struct metronome metronome;
+static struct diary diary;
+static struct gate gate;
+static int answer; /* of the handler, for the message 4 */
+static strait_message_fn *handler;
+
+static void close_handle(struct strait_uv_handle *ended)
+{
+    EXPECT(!strait_uv_is_active(ended));
+    EXPECT(strait_uv_close(ended, count_close) == 0);
+}
+
+static void close_all(struct strait_uv_handle *ended)
+{
+    metronome_stop(&metronome);
+    close_handle(ended);
+}
+
+static void loop_start(struct strait_isolate *isolate, strait_uv_fn *ended)
+{
+    EXPECT(uv_loop_init(&loop) == 0);
+    EXPECT(strait_uv_isolate_start(&loop, &handle, isolate, handler, NULL, ended) == 0);
+    strait_uv_unref(&handle);
+    EXPECT(!uv_loop_alive(&loop)); /* nor does anything else of it keep a loop */
+    strait_uv_ref(&handle);
+}
+
+/* The entry: beside the messages a timer that never stops by itself. */
+ENTRY(ticking_entry)
+{
+    gate_wait(&gate);
+    loop_start(isolate, close_all);
+    metronome_start(&metronome, &loop);
+    loop_finish(&loop);
+    EXPECT(closes == 1);
+    return handle.status;
+}
+
+/* Waits at its gate, if it has one. */
+static struct tenant loop_spawn(strait_isolate_fn *entry, strait_message_fn *message)
+{
+    memset(&diary, 0, sizeof(diary));
+    memset(&gate, 0, sizeof(gate));
+    closes = 0;
+    handler = message;
+    return (struct tenant){
+        .inner = {.entry = entry},
+        .outer = {.to_worker = {.receiver = STRAIT_WAIT_FD, .capacity = 1 << 16}},
+    };
+}
+
+static void note_microtask(struct strait_isolate *isolate, void *number)
+{
+    EXPECT(strait_isolate_settle(isolate) == -EDEADLK);
+    diary_note(&diary, "u", (uintptr_t)number);
+}
+
+HANDLER(note_message)
+{
+    uint64_t number = number_of(message);
+    diary_note(&diary, "m", number);
+    EXPECT(strait_microtask(isolate, note_microtask, (void *)(uintptr_t)number) == 0);
+    return number == 4 ? answer : 0;
+}
+
+static void a_loop_ends_with_its_parent_a_handler_or_a_stop(void)
+{
+    static const struct {
+        uint64_t messages;
+        int answer;
+        bool stopped;
+        int code;
+        const char *text;
+    } cases[] = {
+        {3, 0, false, 0, "m0 u0 m1 u1 m2 u2"},
+        {8, 23, false, 23, "m0 u0 m1 u1 m2 u2 m3 u3 m4 u4"},
+        {8, 0, true, -ECANCELED, ""},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct tenant tenant = loop_spawn(ticking_entry, note_message);
+        answer = cases[i].answer;
+        tenant_spawn(&tenant);
+        tenant_post(&tenant, 0, cases[i].messages);
+        if (cases[i].stopped) {
+            strait_worker_stop(tenant.worker);
+        } else {
+            tenant_close(&tenant);
+        }
+        gate_open(&gate);
+        tenant_see_exit(&tenant);
+        tenant_free(&tenant);
+        assert_string_equal(diary.text, cases[i].text);
+        assert_int_equal(tenant.exit.code, cases[i].code);
+    }
+}
+
+ISOLATE_TEST(a_receiver_that_parks_is_refused, .heap_limit = 0)
+{
+    EXPECT(uv_loop_init(&loop) == 0);
+    EXPECT(strait_uv_isolate_start(&loop, &handle, isolate, ignore, NULL, NULL) == -EINVAL);
+    EXPECT(uv_loop_close(&loop) == 0);
+    return 0;
+}
+
+/* ---- sleep ---- */
+
+static uv_async_t async;
+static struct gate at_work[3]; /* a message, and two callbacks of another handle */
+static unsigned works;
+
+HANDLER(work_message)
+{
+    gate_wait(&at_work[works++]);
+    return 0;
+}
+
+static void work_async(uv_async_t *woken)
+{
+    gate_wait(&at_work[works++]);
+    if (works == COUNT(at_work)) {
+        uv_close((uv_handle_t *)woken, NULL);
+        EXPECT(strait_uv_close(&handle, count_close) == 0);
+    }
+}
+
+ENTRY(working_entry)
+{
+    loop_start(isolate, close_handle);
+    EXPECT(uv_async_init(&loop, &async, work_async) == 0);
+    loop_finish(&loop);
+    return 0;
+}
+
+/* What a worker has done while its parent slept for 2 ms. */
+static struct strait_usage usage_of_a_while(const struct tenant *tenant)
+{
+    struct strait_usage before = usage_of(tenant);
+    sleep_ns(2000000);
+    struct strait_usage after = usage_of(tenant);
+    after.online_ns -= before.online_ns;
+    after.idle_ns -= before.idle_ns;
+    return after;
+}
+
+/* Asleep in uv_run, it is idle all the time, once it has come there. */
+static void await_idleness(const struct tenant *tenant)
+{
+    struct strait_usage usage = usage_of_a_while(tenant);
+    for (unsigned looks = 0; looks < 2000 && usage.idle_ns != usage.online_ns; looks++) {
+        usage = usage_of_a_while(tenant);
+    }
+    assert_int_equal(usage.idle_ns, usage.online_ns);
+    progress_made();
+}
+
+/* In a message's handler it is active; so it is in the callback of another handle, which is known
+ * when that has returned. */
+static void a_loop_that_sleeps_is_idle(void)
+{
+    struct tenant tenant = loop_spawn(working_entry, work_message);
+    int64_t held = 0;
+    memset(at_work, 0, sizeof(at_work));
+    works = 0;
+    tenant_spawn(&tenant);
+    for (size_t i = 0; i < COUNT(at_work); i++) {
+        await_idleness(&tenant);
+        if (i == 0) {
+            tenant_post(&tenant, 0, 1);
+        } else {
+            assert_int_equal(uv_async_send(&async), 0);
+        }
+        gate_await(&at_work[i], 1);
+        struct strait_usage usage = usage_of_a_while(&tenant);
+        assert_true(i > 0 || usage.idle_ns == 0);
+        held += usage.online_ns;
+        gate_open(&at_work[i]);
+    }
+    tenant_see_exit(&tenant);
+    struct strait_usage usage = usage_of(&tenant);
+    assert_true(usage.online_ns - usage.idle_ns >= held);
+    assert_true(usage.idle_ns > 0);
+    tenant_free(&tenant);
+}
+
+/* ---- a socket, a timer and messages in both loops ---- */
+
+#define TURNS 1000
+
+/* One end of a socket: who reads a byte writes the next. */
+struct player {
+    uv_pipe_t pipe;
+    unsigned char byte;
+    unsigned turns;
+};
+
+static void player_serve(struct player *player)
+{
+    uv_buf_t bytes = uv_buf_init((char *)&player->byte, 1);
+    EXPECT(uv_try_write((uv_stream_t *)&player->pipe, &bytes, 1) == 1);
+}
+
+static void player_memory(uv_handle_t *pipe, size_t suggested, uv_buf_t *bytes)
+{
+    struct player *player = pipe->data;
+    (void)suggested;
+    *bytes = uv_buf_init((char *)&player->byte, 1);
+}
+
+static void player_read(uv_stream_t *pipe, ssize_t count, const uv_buf_t *bytes)
+{
+    struct player *player = pipe->data;
+    (void)bytes;
+    EXPECT(count == 0 || count == 1 || count == UV_EOF);
+    if (count == 0) {
+        return;
+    }
+    player->turns += count == 1;
+    if (player->turns == TURNS || count < 0) {
+        uv_close((uv_handle_t *)pipe, NULL);
+        return;
+    }
+    player->byte++;
+    player_serve(player);
+}
+
+static void player_start(struct player *player, uv_loop_t *on, uv_os_sock_t socket)
+{
+    memset(player, 0, sizeof(*player));
+    EXPECT(uv_pipe_init(on, &player->pipe, 0) == 0);
+    EXPECT(uv_pipe_open(&player->pipe, socket) == 0);
+    player->pipe.data = player;
+    EXPECT(uv_read_start((uv_stream_t *)&player->pipe, player_memory, player_read) == 0);
+}
+
+static uv_os_sock_t sockets[2];
+static struct player players[2];
+
+ENTRY(playing_entry)
+{
+    loop_start(isolate, close_all);
+    player_start(&players[1], &loop, sockets[1]);
+    metronome_start(&metronome, &loop);
+    loop_finish(&loop);
+    EXPECT(players[1].turns >= TURNS - 1);
+    EXPECT(metronome.turns > 0);
+    return handle.status;
+}
+
+static void close_parents(struct strait_uv_handle *ended)
+{
+    EXPECT(strait_uv_close(ended, NULL) == 0);
+}
+
+/* The parent answers each message with the next. */
+static void play_on(struct strait_worker *worker, const struct strait_event *event, void *context)
+{
+    struct tenant *tenant = context;
+    tenant_event(worker, event, context);
+    if (event->type == STRAIT_MESSAGE && tenant->messages < TURNS) {
+        tenant_post(tenant, tenant->messages, tenant->messages + 1);
+    } else if (event->type == STRAIT_MESSAGE) {
+        tenant_close(tenant);
+    }
+}
+
+static void sockets_timers_and_messages_share_both_loops(void)
+{
+    struct tenant tenant = loop_spawn(playing_entry, echo);
+    struct strait_uv_handle parents;
+    uv_loop_t parents_loop;
+    assert_int_equal(uv_socketpair(SOCK_STREAM, 0, sockets, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE), 0);
+    assert_int_equal(uv_loop_init(&parents_loop), 0);
+    tenant.outer.event = play_on;
+    tenant_spawn(&tenant);
+    assert_int_equal(strait_uv_worker_start(&parents_loop, &parents, tenant.worker, close_parents),
+                     0);
+    player_start(&players[0], &parents_loop, sockets[0]);
+    player_serve(&players[0]);
+    tenant_post(&tenant, 0, 1);
+    loop_finish(&parents_loop);
+    tenant_free(&tenant);
+    assert_int_equal(tenant.messages, TURNS);
+    assert_in_range(players[0].turns, TURNS - 1, TURNS);
+    assert_string_equal(tenant.events, "omx");
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(a_loop_ends_with_its_parent_a_handler_or_a_stop),
+        ONCE(a_receiver_that_parks_is_refused),
+        ONCE(a_loop_that_sleeps_is_idle),
+        ONCE(sockets_timers_and_messages_share_both_loops),
+    };
+    uv_prepare();
+    return RUN_TABLE("extra_uv_loop", tests);
+}

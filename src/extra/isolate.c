@@ -362,7 +362,8 @@ void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_us
     usage->idle_ns = strait_idle_read(&isolate->idle, &now);
     int64_t ended_at = (int64_t)strait_wide_load_relaxed(&isolate->ended_at);
     int64_t online_at = (int64_t)strait_wide_load_relaxed(&isolate->online_at);
-    usage->online_ns = online_at ? (ended_at ? ended_at : now) - online_at : 0;
+    int64_t until = ended_at ? ended_at : now;
+    usage->online_ns = online_at && until > online_at ? until - online_at : 0;
     if (usage->idle_ns > usage->online_ns) {
         usage->idle_ns = usage->online_ns;
     }

@@ -177,9 +177,10 @@ struct strait_pool_options {
     const int *cpus; /* read by create only */
     size_t cpu_count;
 
-    /* On each worker, before its first task and after its last, say to open a database. What init
-     * leaves in *data is the worker's: strait_pool_data. Not 0: create and resize return it
-     * (positive: -ECANCELED), and the worker has not been. Either may be NULL. */
+    /* On each worker, before its first task and after its last, say to open a database. Neither may
+     * end the thread. What init leaves in *data is the worker's: strait_pool_data. Not 0: create
+     * and resize return it (positive: -ECANCELED), and the worker has not been. Either may be NULL.
+     */
     int (*init)(unsigned worker, void **data, void *context);
     void (*fini)(unsigned worker, void *data, void *context);
     void *context;

@@ -621,6 +621,9 @@ static void timer_set(struct strait_parent *parent, int64_t ns)
 
 static void fd_raise(struct strait_parent *parent)
 {
+    if (parent->watch == STRAIT_P_GATHERING) {
+        timer_set(parent, 0);
+    }
     if (parent->watch != STRAIT_P_READABLE) {
         strait_p_fd_raise(parent->own.fd);
         parent->watch = STRAIT_P_READABLE;
@@ -689,8 +692,9 @@ static struct strait_p_slot *find(const struct strait_parent *parent, strait_tas
     uintptr_t position =
         ring->two_ended ? (uintptr_t)id & ((1u << ID_INDEX_BITS) - 1) : (uintptr_t)(id >> 1) - 1;
     struct strait_p_slot *slot = strait_p_slot_at(ring, position);
-    bool same = ring->two_ended ? strait_p_plan_of(slot)->serial == id >> ID_INDEX_BITS
-                                : slot->turn == position + 1;
+    bool same = ring->two_ended
+                    ? slot->named && strait_p_plan_of(slot)->serial == id >> ID_INDEX_BITS
+                    : slot->turn == position + 1;
     bool owed = slot->state == STRAIT_P_QUEUED || slot->state == STRAIT_P_DUE ||
                 slot->state == STRAIT_P_DUE_BACK;
     return same && owed ? slot : NULL;
@@ -950,6 +954,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     slot->priority = ring->priority;
     slot->state = STRAIT_P_QUEUED;
     slot->planned = submission->planned;
+    slot->named = id != NULL;
     if (submission->planned) {
         plan_make(&submission->how, slot);
     }

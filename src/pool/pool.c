@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../channel/memory.h"
@@ -16,6 +17,7 @@
 /* Where a worker must share the parent's CPU: the loop gets it the moment it wakes, and beside
  * other processes the workers still get a tenth of it. */
 #define SHARING_NICE 10
+#define NICE_MOST 19
 
 /* From one try to start a worker to the next, while none can be had. */
 #define BACK_OFF_MIN_NS 10000000
@@ -92,23 +94,24 @@ static int place_workers(struct strait_pool *pool)
 
 /* ---- starting workers ---- */
 
-static const char *schedule_worker(const struct strait_pool *pool,
-                                   struct strait_p_thread_options *thread)
+/* In which class, and how nice. Returns why. */
+static const char *schedule_worker(const struct strait_pool *pool, enum strait_schedule *schedule,
+                                   int *nice)
 {
     const struct strait_pool_options *options = &pool->options;
-    thread->nice = options->nice;
-    thread->schedule = options->schedule;
+    *nice = options->nice;
+    *schedule = options->schedule;
     if (options->schedule != STRAIT_SCHEDULE_DEFAULT) {
         return "as the options say";
     }
-    thread->schedule = STRAIT_SCHEDULE_NORMAL;
+    *schedule = STRAIT_SCHEDULE_NORMAL;
     if (options->nice) {
         return "the nice that the options say";
     }
     if (pool->workers_max < strait_cpu_count()) {
         return "there are more CPUs than workers";
     }
-    thread->nice = SHARING_NICE;
+    *nice = SHARING_NICE;
     return "there are as many workers as CPUs: one must share the parent's";
 }
 
@@ -128,8 +131,9 @@ static unsigned free_number(struct strait_pool *pool)
     return STRAIT_POOL_WORKERS_MAX;
 }
 
-/* Starts one more worker, and does not wait until it is online. 0 or -errno. Under the lock. */
-static int launch(struct strait_pool *pool)
+/* Starts one more worker, and does not wait until it is online. `best_effort`: on what CPUs and in
+ * which class it can be had. 0 or -errno. Under the lock. */
+static int launch(struct strait_pool *pool, bool best_effort)
 {
     unsigned number = free_number(pool);
     if (number == STRAIT_POOL_WORKERS_MAX) {
@@ -144,24 +148,29 @@ static int launch(struct strait_pool *pool)
         .name = name,
         .cpus = each ? &pool->cpus[number % pool->cpu_count] : pool->cpus,
         .cpu_count = each ? 1 : pool->cpu_count,
-        .pinned = asked,
-        .scheduled = pool->options.schedule != STRAIT_SCHEDULE_DEFAULT || pool->options.nice,
+        .pinned = asked && !best_effort,
+        .scheduled = !best_effort &&
+                     (pool->options.schedule != STRAIT_SCHEDULE_DEFAULT || pool->options.nice),
         .stack_size = pool->options.stack_size,
         .set_up = strait_p_worker_begin,
         .run = strait_p_worker_run,
         .ended = strait_p_worker_end,
         .argument = worker,
     };
-    worker->reason = schedule_worker(pool, &thread);
+    int nice;
+    worker->reason = schedule_worker(pool, &thread.schedule, &nice);
+    nice += pool->nice;
+    worker->wanted_nice = nice < NICE_MOST ? nice : NICE_MOST;
+    int more = worker->wanted_nice - getpriority(PRIO_PROCESS, 0); /* than who starts it */
+    thread.nice = more < 0 ? 0 : more < NICE_MOST ? more : NICE_MOST;
     worker->spin_ns = STRAIT_P_SPIN_NS;
-    strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
+    strait_p_at_work(worker);
     int error = strait_p_thread_launch(&worker->thread, &thread);
     if (error) {
+        strait_p_gone(worker);
         strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
         return error;
     }
-    strait_store_relaxed(&pool->online, pool->online + 1);
-    strait_store_relaxed(&pool->staying, pool->staying + 1);
     strait_store_relaxed(&pool->starting, pool->starting + 1);
     return 0;
 }
@@ -176,7 +185,7 @@ static void grow(struct strait_pool *pool)
     pthread_mutex_lock(&pool->lock);
     int error = 0;
     if (!pool->closing && strait_p_may_grow(pool)) {
-        error = launch(pool);
+        error = launch(pool, true);
     }
     pool->back_off = !error ? 0 : pool->back_off == 0 ? BACK_OFF_MIN_NS : 2 * pool->back_off;
     pool->back_off = pool->back_off < BACK_OFF_MAX_NS ? pool->back_off : BACK_OFF_MAX_NS;
@@ -271,6 +280,7 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     pool->options = *options;
     strcpy(pool->name, options->name);
     pool->home = sched_getcpu();
+    pool->nice = getpriority(PRIO_PROCESS, 0);
     pool->process = getpid();
     pool->fenced = !strait_p_heavy_barrier_available();
     pool->timed = options->timed;
@@ -313,7 +323,7 @@ static int staff(struct strait_pool *pool, unsigned workers)
         pthread_mutex_lock(&pool->lock);
         error = strait_p_parents_link(pool, numbers_for(pool->workers_min, pool->workers_max));
         while (!error && pool->staying < workers) {
-            error = launch(pool);
+            error = launch(pool, false);
         }
         pthread_mutex_unlock(&pool->lock);
         /* those whose numbers are needed have ended, but for a little */
@@ -505,8 +515,12 @@ static int set_number(struct strait_pool *pool, unsigned n)
     unsigned most = elastic && pool->workers_max > n ? pool->workers_max : n;
     int error = pool->closing ? -EPIPE : strait_p_parents_link(pool, numbers_for(n, most));
     if (!error) {
+        bool fewer = n < pool->workers_min;
         strait_store_relaxed(&pool->workers_min, n);
         strait_store_relaxed(&pool->workers_max, most);
+        for (unsigned number = 0; number < pool->links && fewer; number++) {
+            strait_p_wake(&pool->workers[number].event); /* it may end now, if it stays idle */
+        }
         for (unsigned number = 0; number < pool->links && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_LEAVING) {

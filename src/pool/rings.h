@@ -52,6 +52,7 @@ struct strait_p_slot {
     uint8_t state;    /* enum strait_p_state; the parent's own */
     uint8_t priority; /* which of the parent's rings this is in */
     bool planned;     /* its plan says something about this task */
+    bool named;       /* its submitter knows its id; the parent's own */
     struct strait_task task;
 };
 

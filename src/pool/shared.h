@@ -156,6 +156,7 @@ struct strait_p_pool_worker {
     struct strait_pool *pool;
     struct strait_p_thread thread;
     const char *reason;
+    int wanted_nice;
     bool joining;             /* somebody waits for its end; he writes */
     uintptr_t tasks_at_close; /* the closer's */
     /* the worker writes when it comes and when it goes, under the pool's lock */
@@ -200,6 +201,7 @@ struct strait_pool {
     size_t cpu_count;
     enum strait_pin pin;                /* CPU or SET */
     int home;                           /* the creator's CPU */
+    int nice;                           /* the creator's */
     struct strait_p_event_count origin; /* says where the creator can run */
     int64_t back_off;                   /* until the next try to start a worker */
     struct strait_p_counters left;      /* of parents that have left */
@@ -271,6 +273,15 @@ static inline bool strait_p_all_busy(const struct strait_pool *pool)
         }
     }
     return true;
+}
+
+/* The worker is in the count. Under the lock. */
+static inline void strait_p_at_work(struct strait_p_pool_worker *worker)
+{
+    struct strait_pool *pool = worker->pool;
+    strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
+    strait_store_relaxed(&pool->staying, pool->staying + 1);
+    strait_store_relaxed(&pool->online, pool->online + 1);
 }
 
 /* The worker is out of the count. Under the lock. */

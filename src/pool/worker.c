@@ -515,7 +515,7 @@ static bool too_many(const struct strait_pool *pool)
 static bool wait_for_work(struct strait_p_pool_worker *self)
 {
     struct strait_pool *pool = self->pool;
-    if (self->idle_until == 0) {
+    if (self->idle_until == 0 || self->idle_until == STRAIT_FOREVER) {
         bool extra = too_many(pool);
         self->idle_until = extra ? strait_deadline(pool->options.idle_timeout) : STRAIT_FOREVER;
     }
@@ -563,6 +563,15 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
     if (ends) {
         strait_p_gone(self);
     }
+    if (ends && idle) {
+        /* who pushed before this is seen to have; who pushes later sees that there may be one more
+         */
+        strait_p_heavy_barrier(pool->fenced);
+        ends = !work_waits(self);
+        if (!ends) {
+            strait_p_at_work(self);
+        }
+    }
     pthread_mutex_unlock(&pool->lock);
     self->idle_until = 0;
     return ends;
@@ -577,8 +586,10 @@ void strait_p_worker_run(void *argument)
         bool asked = is_asked_to_end(self);
         bool own = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
         bool completed = collectable(self);
+        if (completed || own) {
+            pass_on(self); /* it may have been taken for idle, and takes nothing, or not at once */
+        }
         if (completed) {
-            pass_on(self);
             struct strait_parent *parent = strait_p_worker_parent(self);
             strait_p_collect(parent, parent->owed + 1);
         }
@@ -634,14 +645,13 @@ static enum strait_schedule own_schedule(void)
 /* The kernel or a sandbox may have refused what was asked for. */
 static void look_at_oneself(struct strait_p_pool_worker *self)
 {
-    const struct strait_p_thread_options *given = &self->thread.options;
     int saved = errno;
     self->schedule = own_schedule();
     self->nice = getpriority(PRIO_PROCESS, (id_t)self->thread.number);
     strait_errno_restore(saved);
     self->cpu = self->thread.cpu;
-    if (self->schedule != given->schedule || self->nice < given->nice) {
-        self->reason = "the system has refused its class or nice";
+    if (self->schedule != self->thread.options.schedule || self->nice != self->wanted_nice) {
+        self->reason = "not as it should be: the system, or the nice of who started it, forbids it";
     }
 }
 

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* join: its deadline is kept, whatever way the worker's thread ends; what that way was is told;
+ * and a fork's child has none of the workers. */
+#include "worker/fixture.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+/* ---- deadlines ---- */
+
+static void expect_not_joined(struct strait_worker *worker)
+{
+    const int64_t past[] = {0, -1, INT64_MIN, strait_now()};
+    for (size_t i = 0; i < COUNT(past); i++) {
+        assert_returns(strait_worker_join(worker, past[i]), -ETIMEDOUT);
+    }
+    int64_t deadline = strait_deadline(10000000);
+    assert_returns(strait_worker_join(worker, deadline), -ETIMEDOUT);
+    assert_true(strait_now() >= deadline);
+    assert_returns(strait_worker_destroy(worker), -EBUSY);
+}
+
+static pthread_key_t slow_key;
+
+static void slow_destructor(void *gate)
+{
+    EXPECT(!strait_worker_current());
+    gate_wait(gate);
+}
+
+/* A destructor of the thread's that takes its time comes after the end and before the join. */
+static int slow_to_go_entry(struct strait_port *port, void *gate)
+{
+    (void)port;
+    EXPECT(pthread_setspecific(slow_key, gate) == 0);
+    return 0;
+}
+
+static void join_keeps_its_deadline(void)
+{
+    strait_entry_fn *const entries[] = {gate_entry, slow_to_go_entry};
+    static const enum strait_worker_state states[] = {STRAIT_WORKER_ONLINE, STRAIT_WORKER_ENDED};
+    assert_int_equal(pthread_key_create(&slow_key, slow_destructor), 0);
+    for (size_t i = 0; i < COUNT(entries); i++) {
+        struct gate gate = {0};
+        struct strait_worker *worker = spawn_entry(entries[i], &gate);
+        gate_await(&gate, 1);
+        assert_int_equal(status_of(worker).state, states[i]);
+        expect_not_joined(worker);
+        strait_worker_stop(worker);
+        expect_not_joined(worker);
+        gate_open(&gate);
+        assert_returns(strait_worker_join(worker, strait_deadline(INT64_MAX / 2)), 0);
+        assert_returns(strait_worker_join(worker, 0), 0); /* again */
+        join_and_destroy(worker);
+    }
+    assert_returns(strait_worker_destroy(NULL), 0);
+    pthread_key_delete(slow_key);
+}
+
+static void a_stuck_worker_is_named(void)
+{
+    struct gate gate = {0};
+    struct strait_worker *stuck = NULL;
+    struct strait_worker *workers[] = {
+        spawn_entry(nothing_entry, NULL),
+        spawn_entry(gate_entry, &gate),
+        spawn_entry(gate_entry, &gate),
+        spawn_entry(nothing_entry, NULL),
+    };
+    while (status_of(workers[3]).state != STRAIT_WORKER_ENDED) {
+        sleep_ns(GATE_NAP_NS);
+    }
+    assert_returns(strait_worker_join(workers[0], STRAIT_FOREVER), 0);
+    assert_returns(strait_workers_join(workers, 4, strait_deadline(10000000), &stuck), -ETIMEDOUT);
+    assert_ptr_equal(stuck, workers[1]);
+    assert_returns(strait_workers_join(workers, 4, -1, NULL), -ETIMEDOUT);
+    assert_returns(strait_worker_destroy(workers[3]), 0); /* it was joined, behind the stuck ones */
+    gate_open(&gate);
+    assert_returns(strait_workers_join(workers, 3, STRAIT_FOREVER, &stuck), 0);
+    assert_null(stuck);
+    for (int i = 0; i < 3; i++) {
+        assert_returns(strait_worker_destroy(workers[i]), 0);
+    }
+    assert_returns(strait_workers_join(NULL, 0, 0, NULL), 0);
+}
+
+struct self {
+    struct gate gate;
+    struct strait_worker *worker;
+};
+
+static int joins_itself_entry(struct strait_port *port, void *data)
+{
+    struct self *self = data;
+    struct strait_worker *stuck = NULL;
+    (void)port;
+    gate_wait(&self->gate);
+    EXPECT(strait_worker_join(self->worker, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_worker_join(self->worker, 0) == -EDEADLK);
+    EXPECT(strait_workers_join(&self->worker, 1, STRAIT_FOREVER, &stuck) == -EDEADLK);
+    EXPECT(stuck == self->worker);
+    return 0;
+}
+
+static void a_worker_cannot_join_itself(void)
+{
+    struct self self = {.worker = NULL};
+    self.worker = spawn_entry(joins_itself_entry, &self);
+    gate_open(&self.gate);
+    join_and_destroy(self.worker);
+}
+
+/* ---- ends that are no return ---- */
+
+static int exits_entry(struct strait_port *port, void *data)
+{
+    three_entry(port, data);
+    pthread_exit(NULL);
+}
+
+static int cancelled_entry(struct strait_port *port, void *data)
+{
+    three_entry(port, data);
+    pthread_cancel(pthread_self());
+    pthread_testcancel();
+    return 0;
+}
+
+/* In a sleep of the library's, on an fd. */
+static int cancelled_asleep_entry(struct strait_port *port, void *data)
+{
+    uint64_t number;
+    three_entry(port, data);
+    pthread_cancel(pthread_self());
+    return (int)strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER);
+}
+
+static _Atomic unsigned finished;
+
+static void counts_fini(struct strait_port *port, void *data)
+{
+    (void)port, (void)data;
+    atomic_fetch_add(&finished, 1);
+}
+
+static void exits_fini(struct strait_port *port, void *data)
+{
+    counts_fini(port, data);
+    pthread_exit(NULL);
+}
+
+static int fails_entry(struct strait_port *port, void *data)
+{
+    three_entry(port, data);
+    return 7;
+}
+
+static const struct {
+    strait_entry_fn *entry;
+    strait_fini_fn *fini;
+    bool cancelled;
+    int code;
+    enum strait_exit_reason reason;
+} endings[] = {
+    {three_entry, counts_fini, false, 0, STRAIT_EXIT_RETURNED},
+    {three_entry, exits_fini, false, 0, STRAIT_EXIT_RETURNED},
+    {fails_entry, counts_fini, false, 7, STRAIT_EXIT_FAILED},
+    {exits_entry, counts_fini, false, -EINTR, STRAIT_EXIT_FAILED},
+    {exits_entry, exits_fini, false, -EINTR, STRAIT_EXIT_FAILED},
+    {cancelled_entry, counts_fini, true, -EINTR, STRAIT_EXIT_FAILED},
+    {cancelled_asleep_entry, exits_fini, true, -EINTR, STRAIT_EXIT_FAILED},
+};
+
+static void the_end_of_a_thread_is_told(void)
+{
+    for (size_t i = 0; i < COUNT(endings); i++) {
+        struct event_log log = {.messages = 0};
+        struct strait_worker_options options = logged(&log, endings[i].entry);
+        if (endings[i].cancelled && TEST_ASAN) {
+            continue; /* it does not follow a cancellation up the stack */
+        }
+        options.to_worker.receiver = STRAIT_WAIT_FD;
+        options.fini = endings[i].fini;
+        finished = 0;
+        struct strait_worker *worker = spawn(&options);
+        dispatch_to_exit(worker);
+        join_and_destroy(worker);
+        assert_string_equal(log.events, endings[i].reason == STRAIT_EXIT_FAILED ? "omex" : "omx");
+        assert_int_equal(log.messages, 3);
+        assert_int_equal(log.error.code, endings[i].code);
+        assert_int_equal(log.exit.code, endings[i].code);
+        assert_int_equal(log.exit.reason, endings[i].reason);
+        assert_int_equal(finished, 1);
+    }
+}
+
+/* ---- the end of the process ---- */
+
+static void crash_handler(int number)
+{
+    static const char said[] = "the handler ran";
+    (void)number;
+    if (write(STDERR_FILENO, said, sizeof(said) - 1) > 0) {
+        _exit(42);
+    }
+}
+
+static int crashes_entry(struct strait_port *port, void *data)
+{
+    (void)port;
+    return *(volatile int *)data;
+}
+
+static void crash(void *nowhere)
+{
+    struct strait_worker *worker = NULL;
+    struct strait_worker_options options = {.entry = crashes_entry, .data = nowhere};
+    signal(SIGSEGV, crash_handler);
+    if (strait_worker_spawn(&worker, &options) == 0) {
+        strait_worker_join(worker, STRAIT_FOREVER);
+    }
+}
+
+static void a_crash_in_a_worker_runs_the_crash_handler(void)
+{
+    char said[256];
+    if (TEST_TSAN) {
+        skip(); /* it starts no thread in the child of a process with several */
+    }
+    int status = in_child(crash, (void *)64, said, sizeof(said));
+    assert_string_equal(said, "the handler ran");
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
+/* In the child, where no assertion may be. */
+static void use_inherited(void *context)
+{
+    struct strait_worker *worker = context;
+    struct strait_worker *stuck = NULL;
+    struct strait_worker *own = NULL;
+    struct strait_worker_options options = {.entry = nothing_entry};
+    alarm(60);
+    EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == -EOWNERDEAD);
+    EXPECT(strait_workers_join(&worker, 1, STRAIT_FOREVER, &stuck) == -EOWNERDEAD);
+    EXPECT(stuck == worker);
+    EXPECT(strait_worker_destroy(worker) == -EOWNERDEAD);
+    EXPECT(strait_worker_spawn(&own, &options) == 0);
+    EXPECT(strait_worker_join(own, STRAIT_FOREVER) == 0);
+    EXPECT(strait_worker_destroy(own) == 0);
+    _exit((int)faults_seen());
+}
+
+static void a_forks_child_leaves_the_worker_alone(void)
+{
+    struct event_log log;
+    char said[1024];
+    if (TEST_TSAN) {
+        skip(); /* as above */
+    }
+    for (int joined = 0; joined < 2; joined++) {
+        struct strait_worker *worker = spawn_logged(&log, echo_entry, NULL);
+        while (strait_worker_dispatch(worker, 0) > 0) { /* its fd is unreadable */
+        }
+        if (joined) {
+            send_number(worker, 0);
+            strait_sender_close(&strait_worker_port(worker)->sender);
+            dispatch_to_exit(worker);
+            assert_string_equal(log.events, "omx");
+            assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+        }
+        bool before = readable(strait_worker_fd(worker), 0);
+        int status = in_child(use_inherited, worker, said, sizeof(said));
+        assert_string_equal(said, "");
+        assert_int_equal(status, 0);
+        assert_int_equal(readable(strait_worker_fd(worker), 0), before);
+        strait_worker_stop(worker);
+        join_and_destroy(worker);
+    }
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(join_keeps_its_deadline),
+        ONCE(a_stuck_worker_is_named),
+        ONCE(a_worker_cannot_join_itself),
+        ONCE(the_end_of_a_thread_is_told),
+        ONCE(a_crash_in_a_worker_runs_the_crash_handler),
+        ONCE(a_forks_child_leaves_the_worker_alone),
+    };
+    return RUN_TABLE("join", tests);
+}

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/* port: two-way links, their halves, what becomes of what nobody received, and what says -EDEADLK.
+ */
+#include "worker/fixture.h"
+
+/* What the calls that may wait, a little, say of both halves. */
+static void expect_waits(struct strait_port *port, int64_t deadline, int answer)
+{
+    uint64_t number = 0;
+    assert_returns(strait_send(&port->sender, &number, 1, deadline), answer);
+    assert_returns(strait_send_wait(&port->sender, deadline), answer);
+    assert_returns(strait_receive(&port->receiver, &number, 1, deadline), answer);
+    assert_returns(strait_receive_wait(&port->receiver, deadline), answer);
+}
+
+/* ---- options ---- */
+
+static void directions_have_options_of_their_own(void)
+{
+    struct strait_port a;
+    struct strait_port b;
+    struct strait_port_options options = {
+        .forth = {.variant = "cells", .capacity = 3, .message_size = 5},
+        .back = {.variant = "lanes", .senders = 2, .receiver = STRAIT_WAIT_FD, .message_size = 9},
+    };
+    char message[16] = "abcdefgh";
+    char received[16] = {0};
+    assert_returns(strait_port_pair(&a, &b, &options), 0);
+    assert_returns(strait_try_send(&a.sender, message, 1), 1);
+    assert_returns(strait_try_receive(&b.receiver, received, 1), 1);
+    assert_memory_equal(received, "abcde\0", 6);
+    assert_returns(strait_try_send(&b.sender, message, 1), 1);
+    assert_returns(strait_try_receive(&a.receiver, received, 1), 1);
+    assert_memory_equal(received, message, 9);
+    assert_returns(strait_receiver_fd(&b.receiver), -EINVAL);
+    assert_true(strait_receiver_fd(&a.receiver) >= 0);
+    /* where a channel may have more senders than the end's, they may send: this is no deadlock */
+    assert_returns(strait_receive(&a.receiver, received, 1, strait_deadline(1000)), -ETIMEDOUT);
+    assert_returns(strait_receive(&b.receiver, received, 1, strait_deadline(1000)), -ETIMEDOUT);
+    strait_port_close(&b);
+    strait_port_close(&a);
+}
+
+static void port_options_are_checked(void)
+{
+    struct strait_port a;
+    struct strait_port b;
+    void *message = &a;
+    struct census before = census_take();
+    struct {
+        struct strait_port_options options;
+        char tail[16];
+    } newer = {.options = {.size = sizeof(newer)}, .tail = {0}};
+    static const struct strait_port_options bad[] = {
+        {.forth = {.variant = "no such"}, .back = {.receiver = STRAIT_WAIT_FD}},
+        {.forth = {.receiver = STRAIT_WAIT_FD}, .back = {.capacity = STRAIT_CAPACITY_MAX + 1}},
+    };
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        assert_returns(strait_port_pair(&a, &b, &bad[i]), -EINVAL);
+        assert_census(before);
+    }
+    newer.tail[3] = 1;
+    assert_returns(strait_port_pair(&a, &b, &newer.options), -EINVAL);
+    newer.tail[3] = 0;
+    for (int i = 0; i < 2; i++) { /* none at all, and all zero: 1024 pointers */
+        assert_returns(strait_port_pair(&a, &b, i ? &newer.options : NULL), 0);
+        for (int sent = 0; sent < 1024; sent++) {
+            assert_returns(strait_try_send(&a.sender, &message, 1), 1);
+        }
+        assert_returns(strait_try_send(&a.sender, &message, 1), -EAGAIN);
+        strait_port_close(&a);
+        strait_port_close(&b);
+    }
+}
+
+/* ---- closing ---- */
+
+/* Leftovers in both directions: the last close hands them out, whoever does it. */
+static void leftovers_are_dropped_by_the_last_close(void)
+{
+    for (int a_first = 0; a_first < 2; a_first++) {
+        struct pair pair;
+        uint64_t number = 0;
+        struct strait_port *first = a_first ? &pair.a : &pair.b;
+        struct strait_port *last = a_first ? &pair.b : &pair.a;
+        pair_open(&pair, 8, STRAIT_WAIT_DEFAULT);
+        send_numbers(first, 100, 5);
+        send_numbers(last, 1000, 3);
+        expect_numbers(last, 100, 2);
+        strait_port_close(first);
+        expect_numbers(last, 102, 2); /* what was sent before the close is there */
+        assert_returns(strait_try_send(&last->sender, &number, 1), -EPIPE);
+        assert_returns(strait_try_send(&first->sender, &number, 1), -EPIPE);
+        assert_returns(strait_try_receive(&first->receiver, &number, 1), -EPIPE);
+        strait_port_wake(first);
+        strait_port_wake(last);
+        assert_int_equal(pair.forth + pair.back, 0);
+        strait_port_close(last);
+        assert_int_equal(pair.sum, 104 + 1000 + 1001 + 1002);
+        pair_close(&pair, a_first, a_first ? 1 : 3, a_first ? 3 : 1); /* again, which is nothing */
+    }
+}
+
+#define BATCH 3
+
+/* One direction, as a test expects it to be. */
+struct direction {
+    struct strait_sender *sender;
+    struct strait_receiver *receiver;
+    bool sending;
+    bool receiving;
+    uint64_t next;    /* of the messages sent */
+    uint64_t queued;  /* of them, not received */
+    unsigned dropped; /* of them, never to be received */
+};
+
+static void expect_answers(struct direction *way)
+{
+    uint64_t number = 0;
+    struct strait_span span;
+    ptrdiff_t sent = strait_try_send(way->sender, &way->next, 1);
+    assert_int_equal(sent, way->sending && way->receiving ? 1 : -EPIPE);
+    way->next += sent == 1;
+    way->queued += sent == 1;
+    if (!way->receiving) {
+        assert_int_equal(strait_try_receive(way->receiver, &number, 1), -EPIPE);
+        assert_int_equal(strait_send(way->sender, &number, 1, STRAIT_FOREVER), -EPIPE);
+        return;
+    }
+    if (way->queued) {
+        assert_int_equal(strait_receive(way->receiver, &number, 1, STRAIT_FOREVER), 1);
+        assert_int_equal(number, way->next - way->queued);
+        way->queued--;
+    }
+    if (!way->sending) {
+        assert_int_equal(strait_peek(way->receiver, 1, &span), way->queued ? 1 : -EPIPE);
+    }
+}
+
+static void close_in_order(const unsigned *order)
+{
+    struct pair pair;
+    pair_open(&pair, 16, STRAIT_WAIT_DEFAULT);
+    struct direction ways[2] = {
+        {&pair.a.sender, &pair.b.receiver, true, true, BATCH, BATCH, 0},
+        {&pair.b.sender, &pair.a.receiver, true, true, BATCH, BATCH, 0},
+    };
+    send_numbers(&pair.a, 0, BATCH);
+    send_numbers(&pair.b, 0, BATCH);
+    for (unsigned i = 0; i < 4; i++) {
+        struct direction *way = &ways[order[i] / 2];
+        if (order[i] % 2) {
+            strait_sender_close(way->sender);
+            way->sending = false;
+        } else {
+            strait_receiver_close(way->receiver);
+            way->receiving = false;
+            way->dropped = (unsigned)way->queued;
+        }
+        expect_answers(&ways[0]);
+        expect_answers(&ways[1]);
+    }
+    assert_int_equal(pair.forth + pair.back, 0);
+    pair_close(&pair, order[0] % 2, ways[0].dropped, ways[1].dropped);
+}
+
+static void halves_close_in_every_order(void)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        const unsigned order[4] = {i & 3, i >> 2 & 3, i >> 4 & 3, i >> 6 & 3};
+        if ((1u << order[0] | 1u << order[1] | 1u << order[2] | 1u << order[3]) == 15) {
+            close_in_order(order);
+        }
+    }
+}
+
+/* ---- closing across threads ---- */
+
+struct errand {
+    struct pair pair; /* the other thread has b */
+    _Atomic unsigned arrived;
+    ptrdiff_t result;
+};
+
+static void *blocked_receive(void *context)
+{
+    struct errand *errand = context;
+    uint64_t number;
+    strait_port_adopt(&errand->pair.b);
+    atomic_fetch_add(&errand->arrived, 1);
+    errand->result = strait_receive(&errand->pair.b.receiver, &number, 1, STRAIT_FOREVER);
+    return NULL;
+}
+
+static void *blocked_send(void *context)
+{
+    struct errand *errand = context;
+    const uint64_t numbers[4] = {0};
+    strait_port_adopt(&errand->pair.b);
+    EXPECT(strait_send(&errand->pair.b.sender, numbers, 4, STRAIT_FOREVER) == 4);
+    atomic_fetch_add(&errand->arrived, 1);
+    errand->result = strait_send(&errand->pair.b.sender, numbers, 1, STRAIT_FOREVER);
+    return NULL;
+}
+
+static void *send_and_close(void *context)
+{
+    struct errand *errand = context;
+    const uint64_t numbers[3] = {1, 2, 3};
+    strait_port_adopt(&errand->pair.b);
+    EXPECT(strait_try_send(&errand->pair.b.sender, numbers, 3) == 3);
+    gate_pass(&errand->arrived, 2);
+    strait_port_close(&errand->pair.b);
+    errand->result = -EPIPE;
+    return NULL;
+}
+
+/* What one thread does while the other end is closed, wholly or a half of it. */
+static const struct meeting {
+    void *(*body)(void *);
+    bool keeps_receiver;
+    bool keeps_sender;
+    unsigned forth; /* dropped in the end */
+    unsigned back;
+} meetings[] = {
+    {blocked_receive, false, false, 0, 0}, {blocked_receive, true, false, 0, 0},
+    {blocked_send, false, false, 0, 4},    {blocked_send, false, true, 1, 4},
+    {send_and_close, false, false, 0, 3}, /* one of the two drops and frees */
+};
+
+/* Some rounds find the other side on its way to sleep, some asleep. */
+static void close_meets(const struct meeting *meeting, size_t round)
+{
+    struct errand errand = {.result = 0};
+    struct strait_port *a = &errand.pair.a;
+    uint64_t number = 0;
+    pthread_t thread;
+    pair_open(&errand.pair, 4, STRAIT_WAIT_DEFAULT);
+    strait_port_give(&errand.pair.b);
+    thread_start(&thread, meeting->body, &errand);
+    gate_pass(&errand.arrived, 2);
+    dawdle(meeting->body == send_and_close ? 0 : round % 4 * 10000);
+    if (meeting->keeps_receiver) { /* the other direction is as it was */
+        strait_sender_close(&a->sender);
+        assert_int_equal(strait_try_receive(&a->receiver, &number, 1), -EAGAIN);
+    } else if (meeting->keeps_sender) {
+        strait_receiver_close(&a->receiver);
+        assert_int_equal(strait_try_send(&a->sender, &number, 1), 1);
+    } else {
+        strait_port_close(a);
+    }
+    thread_join(thread);
+    assert_int_equal(errand.result, -EPIPE);
+    pair_close(&errand.pair, round % 2, meeting->forth, meeting->back);
+    progress_made();
+}
+
+static void a_close_meets_a_wait_or_another_close(void)
+{
+    for (size_t i = 0; i < scaled(200); i++) {
+        for (size_t meeting = 0; meeting < COUNT(meetings); meeting++) {
+            close_meets(&meetings[meeting], i);
+        }
+    }
+}
+
+/* ---- every message has one fate, whoever closes what and when ---- */
+
+#define FATES 1024 /* half of them go forth, half back */
+#define FATE_BATCH 5
+
+struct fates {
+    unsigned char accepted[FATES]; /* the sender writes */
+    unsigned char received[FATES]; /* the receiver writes */
+    unsigned char dropped[FATES];  /* whoever closes last writes */
+};
+
+struct traffic {
+    struct strait_port port;
+    struct fates *fates;
+    _Atomic unsigned *gate;
+    uint64_t seed;
+    uint64_t next;
+};
+
+static void drop_fate(void *message, void *context)
+{
+    struct fates *fates = context;
+    fates->dropped[*(uint64_t *)message % FATES]++;
+}
+
+/* Each number is offered once: those that a cut batch leaves over are never sent again. */
+static void offer_or_take(struct traffic *self)
+{
+    uint64_t numbers[FATE_BATCH];
+    size_t n = 1 + draw_below(&self->seed, FATE_BATCH);
+    bool offers = draw_below(&self->seed, 2);
+    int64_t patience = (int64_t)draw_below(&self->seed, 120000) - 60000;
+    int64_t deadline = patience > 0 ? strait_deadline(patience) : 0;
+    for (size_t i = 0; i < n; i++) {
+        numbers[i] = self->next + i;
+    }
+    ptrdiff_t count = offers ? strait_send(&self->port.sender, numbers, n, deadline)
+                             : strait_receive(&self->port.receiver, numbers, n, deadline);
+    EXPECT(count > 0 || count == -EPIPE || count == -ETIMEDOUT);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        (offers ? self->fates->accepted : self->fates->received)[numbers[i] % FATES]++;
+    }
+    self->next += offers ? n : 0;
+}
+
+/* Sends and receives, closes one half, goes on with the other, closes the rest. */
+static void *traffic_body(void *context)
+{
+    struct traffic *self = context;
+    strait_port_adopt(&self->port);
+    gate_pass(self->gate, 2);
+    for (size_t steps = draw_below(&self->seed, 60); steps > 0; steps--) {
+        offer_or_take(self);
+    }
+    size_t half = draw_below(&self->seed, 3);
+    if (half == 0) {
+        strait_sender_close(&self->port.sender);
+    } else if (half == 1) {
+        strait_receiver_close(&self->port.receiver);
+    }
+    for (size_t steps = draw_below(&self->seed, 30); steps > 0; steps--) {
+        offer_or_take(self);
+    }
+    strait_port_close(&self->port);
+    return NULL;
+}
+
+static void accepted_is_received_or_dropped(void)
+{
+    static const char *const variants[] = {"spsc", "lanes", "cells"};
+    uint64_t seed = first_seed(7);
+    for (size_t round = 0; round < scaled(2000); round++) {
+        struct fates fates = {{0}, {0}, {0}};
+        _Atomic unsigned gate = 0;
+        struct traffic ends[2] = {
+            {.fates = &fates, .gate = &gate, .seed = draw(&seed)},
+            {.fates = &fates, .gate = &gate, .seed = draw(&seed), .next = FATES / 2},
+        };
+        struct strait_channel_options channel = {
+            .variant = variants[round % 3],
+            .capacity = 1 + draw_below(&seed, 6),
+            .message_size = sizeof(uint64_t),
+        };
+        struct strait_port_options options = {.forth = channel,
+                                              .back = channel,
+                                              .drop_forth = drop_fate,
+                                              .drop_back = drop_fate,
+                                              .context = &fates};
+        pthread_t thread;
+        assert_returns(strait_port_pair(&ends[0].port, &ends[1].port, &options), 0);
+        strait_port_give(&ends[1].port);
+        thread_start(&thread, traffic_body, &ends[1]);
+        traffic_body(&ends[0]);
+        thread_join(thread);
+        for (size_t i = 0; i < FATES; i++) {
+            EXPECT(fates.accepted[i] <= 1);
+            EXPECT(fates.received[i] + fates.dropped[i] == fates.accepted[i]);
+        }
+        progress_made();
+    }
+}
+
+/* ---- nobody waits for himself ---- */
+
+/* Once the other end is given away, somebody else may help. */
+static void both_ends_on_one_thread_do_not_wait_for_each_other(void)
+{
+    const uint64_t numbers[6] = {0, 1, 2, 3, 4, 5};
+    const uint32_t cancel = 1;
+    uint64_t number;
+    for (int i = 0; i < 8; i++) {
+        struct pair pair;
+        struct strait_port *full = i % 2 ? &pair.b : &pair.a;
+        struct strait_port *other = i % 2 ? &pair.a : &pair.b;
+        pair_open(&pair, 4, (enum strait_wait)(i / 2));
+        assert_returns(strait_send(&full->sender, numbers, 6, STRAIT_FOREVER), 4);
+        expect_waits(full, STRAIT_FOREVER, -EDEADLK);
+        expect_waits(full, strait_deadline(1000000000), -EDEADLK);
+        expect_waits(full, 0, -ETIMEDOUT);
+        assert_returns(strait_try_receive(&full->receiver, &number, 1), -EAGAIN);
+        assert_returns(strait_try_send(&full->sender, numbers, 1), -EAGAIN);
+        strait_port_give(other);
+        expect_waits(full, strait_deadline(1000), -ETIMEDOUT);
+        strait_sender_cancel_on(&full->sender, &cancel);
+        strait_receiver_cancel_on(&full->receiver, &cancel);
+        expect_waits(full, STRAIT_FOREVER, -ECANCELED);
+        strait_port_give(full); /* which forgets the flags */
+        strait_port_adopt(full);
+        expect_waits(full, strait_deadline(1000), -ETIMEDOUT);
+        strait_port_adopt(other);
+        expect_waits(full, STRAIT_FOREVER, -EDEADLK);
+        expect_numbers(other, 0, 4);
+        assert_returns(strait_send(&full->sender, numbers, 1, STRAIT_FOREVER), 1);
+        strait_receiver_close(&other->receiver);
+        assert_returns(strait_send(&full->sender, numbers, 1, STRAIT_FOREVER), -EPIPE);
+        strait_port_close(other);
+        expect_waits(full, STRAIT_FOREVER, -EPIPE);
+        pair_close(&pair, true, i % 2 ? 0 : 1, i % 2 ? 1 : 0);
+    }
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(directions_have_options_of_their_own),
+        ONCE(port_options_are_checked),
+        ONCE(leftovers_are_dropped_by_the_last_close),
+        ONCE(halves_close_in_every_order),
+        ONCE(a_close_meets_a_wait_or_another_close),
+        ONCE(accepted_is_received_or_dropped),
+        ONCE(both_ends_on_one_thread_do_not_wait_for_each_other),
+    };
+    return RUN_TABLE("port", tests);
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+/* spawn: what a worker is, as its options say and once spawn has returned, what it is given, and
+ * what is left of one that cannot be. */
+#include "worker/fixture.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* ---- what a worker is, seen from outside ---- */
+
+struct portrait {
+    struct strait_status status;
+    char name[32];
+    cpu_set_t cpus;
+    int class;
+    int nice;
+    uint64_t blocked; /* signals, the first one in bit 0 */
+};
+
+/* The rest of the line that begins so, of a file of the thread's in /proc. */
+static void proc_line(int32_t thread, const char *file, const char *key, char *rest, int size)
+{
+    char path[64];
+    char line[256] = "";
+    snprintf(path, sizeof(path), "/proc/self/task/%d/%s", thread, file);
+    FILE *in = fopen(path, "r");
+    assert_non_null(in);
+    while (fgets(line, sizeof(line), in) && strncmp(line, key, strlen(key)) != 0) {
+    }
+    fclose(in);
+    snprintf(rest, (size_t)size, "%s", line + strlen(key));
+    rest[strcspn(rest, "\n")] = 0;
+}
+
+static struct portrait portrait_of(struct strait_worker_options options)
+{
+    struct portrait seen;
+    struct gate gate = {0};
+    char mask[32];
+    options.entry = gate_entry;
+    options.data = &gate;
+    struct strait_worker *worker = spawn(&options);
+    seen.status = status_of(worker);
+    int32_t thread = seen.status.thread;
+    proc_line(thread, "comm", "", seen.name, sizeof(seen.name));
+    proc_line(thread, "status", "SigBlk:\t", mask, sizeof(mask));
+    seen.blocked = strtoull(mask, NULL, 16);
+    assert_int_equal(sched_getaffinity(thread, sizeof(seen.cpus), &seen.cpus), 0);
+    seen.class = sched_getscheduler(thread);
+    seen.nice = getpriority(PRIO_PROCESS, (id_t)thread);
+    gate_open(&gate);
+    join_and_destroy(worker);
+    assert_string_equal(seen.status.name, seen.name);
+    int cpu = 0;
+    while (!CPU_ISSET((size_t)cpu, &seen.cpus)) {
+        cpu++;
+    }
+    assert_int_equal(seen.status.cpu, CPU_COUNT(&seen.cpus) == 1 ? cpu : -1);
+    return seen;
+}
+
+static void a_worker_is_what_its_options_say(void)
+{
+    const int parents = sched_getscheduler(0);
+    const int nice = getpriority(PRIO_PROCESS, 0);
+    const struct {
+        struct strait_worker_options options;
+        const char *name;
+        int class;
+    } cases[] = {
+        {{.name = "fifteen_bytes__"}, "fifteen_bytes__", parents},
+        {{.name = ""}, "", parents},
+        {{.name = NULL, .nice = 1}, "strait", parents},
+        {{.schedule = STRAIT_SCHEDULE_NORMAL, .nice = 2}, "strait", SCHED_OTHER},
+        {{.schedule = STRAIT_SCHEDULE_BATCH}, "strait", SCHED_BATCH},
+        {{.schedule = STRAIT_SCHEDULE_BATCH, .nice = 3}, "strait", SCHED_BATCH},
+        {{.schedule = STRAIT_SCHEDULE_IDLE, .nice = 4}, "strait", SCHED_IDLE},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct portrait seen = portrait_of(cases[i].options);
+        assert_string_equal(seen.name, cases[i].name);
+        assert_int_equal(seen.class, cases[i].class);
+        assert_int_equal(seen.nice, nice + cases[i].options.nice);
+    }
+    assert_int_equal(sched_getscheduler(0), parents);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
+}
+
+static void asynchronous_signals_are_blocked_in_a_worker(void)
+{
+    static const int own[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE, SIGTRAP,
+                              SIGSYS,  SIGABRT, SIGKILL, SIGSTOP};
+    uint64_t open = UINT64_C(3) << 31; /* 32 and 33 are the C library's */
+    uint64_t before = 0;
+    uint64_t after = 0;
+    for (size_t i = 0; i < COUNT(own); i++) {
+        open |= UINT64_C(1) << (own[i] - 1);
+    }
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &before, 8);
+    struct portrait seen = portrait_of((struct strait_worker_options){.nice = 0});
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &after, 8);
+    assert_int_equal(seen.blocked | UINT64_C(3) << 31, ~open | UINT64_C(3) << 31);
+    assert_int_equal(before, after);
+    assert_int_equal(after & UINT64_C(1) << (SIGTERM - 1), 0); /* nor blocked by earlier spawns */
+}
+
+/* ---- where it may run ---- */
+
+static cpu_set_t set_of(const int *cpus, size_t count)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (size_t i = 0; i < count; i++) {
+        CPU_SET((size_t)cpus[i], &set);
+    }
+    return set;
+}
+
+static void expect_cpus(struct strait_worker_options options, cpu_set_t expected)
+{
+    struct portrait seen = portrait_of(options);
+    assert_true(CPU_EQUAL(&seen.cpus, &expected));
+}
+
+/* Whatever its parent is pinned to. */
+static void a_worker_runs_where_it_was_told(void)
+{
+    const cpu_set_t allowed = own_cpus();
+    int cpus[CPU_SETSIZE + 1];
+    size_t count = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &allowed)) {
+            continue;
+        }
+        cpu_set_t one = set_of(&cpu, 1);
+        cpus[count++] = cpu;
+        assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+        for (int i = 0; i < 6; i++) {
+            struct portrait seen = portrait_of((struct strait_worker_options){.nice = 0});
+            assert_int_equal(CPU_COUNT(&seen.cpus), 1);
+            assert_true(CPU_ISSET((size_t)seen.status.cpu, &allowed));
+            assert_true(seen.status.cpu != cpu || CPU_COUNT(&allowed) == 1);
+        }
+        expect_cpus((struct strait_worker_options){.pin = STRAIT_PIN_NONE}, allowed);
+        expect_cpus((struct strait_worker_options){.pin = STRAIT_PIN_CPU, .cpu = cpu}, one);
+        cpus[count] = cpu; /* said twice */
+        expect_cpus((struct strait_worker_options){.pin = STRAIT_PIN_SET,
+                                                   .cpus = cpus,
+                                                   .cpu_count = count + 1},
+                    set_of(cpus, count));
+        assert_int_equal(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
+    }
+}
+
+/* In a process that was started with the one CPU `own`, while `other` exists. */
+static void with_one_cpu(int own, int other)
+{
+    const int both[] = {own, other};
+    const struct strait_worker_options bad[] = {
+        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = other},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = both, .cpu_count = 2},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = &both[1], .cpu_count = 1},
+    };
+    const struct strait_worker_options good[] = {
+        {.pin = STRAIT_PIN_CHOOSE},
+        {.pin = STRAIT_PIN_CPU, .cpu = own},
+        {.pin = STRAIT_PIN_SET, .cpus = both, .cpu_count = 1},
+        {.pin = STRAIT_PIN_NONE},
+    };
+    struct strait_worker *worker = NULL;
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        assert_returns(strait_worker_spawn(&worker, &bad[i]), -EINVAL);
+    }
+    for (size_t i = 0; i < COUNT(good); i++) {
+        expect_cpus(good[i], set_of(&own, 1));
+    }
+}
+
+/* What a process may use is what it could use when it started: this program again, with less. */
+static void a_cpu_outside_the_mask_is_invalid(void)
+{
+    const cpu_set_t allowed = own_cpus();
+    int cpus[2] = {-1, -1};
+    if (getenv("STRAIT_TEST_CPUS")) {
+        sscanf(getenv("STRAIT_TEST_CPUS"), "%d %d", &cpus[0], &cpus[1]);
+        with_one_cpu(cpus[0], cpus[1]);
+        return;
+    }
+    for (int cpu = 0; cpu < CPU_SETSIZE && cpus[0] < 0; cpu++) {
+        if (CPU_ISSET((size_t)cpu, &allowed)) {
+            cpus[0] = cpus[1];
+            cpus[1] = cpu;
+        }
+    }
+    if (cpus[0] < 0) {
+        skip(); /* none to be kept from */
+    }
+    for (int i = 0; i < 2; i++) {
+        char text[32];
+        cpu_set_t one = set_of(&cpus[i], 1);
+        int status = -1;
+        snprintf(text, sizeof(text), "%d %d", cpus[i], cpus[1 - i]);
+        pid_t child = fork();
+        if (child == 0) {
+            setenv("STRAIT_TEST", __func__, 1);
+            setenv("STRAIT_TEST_CPUS", text, 1);
+            if (sched_setaffinity(0, sizeof(one), &one) == 0) {
+                execl("/proc/self/exe", "spawn_test", (char *)NULL);
+            }
+            _exit(99);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+}
+
+/* ---- its stack ---- */
+
+/* Is there a mapping that ends at `end`, and that nobody may touch? */
+static bool guarded_below(uintptr_t end)
+{
+    char line[512];
+    bool found = false;
+    FILE *file = fopen("/proc/self/maps", "r");
+    while (file && fgets(line, sizeof(line), file)) {
+        unsigned long to = 0;
+        char rights[5] = "";
+        sscanf(line, "%*x-%lx %4s", &to, rights);
+        found = found || (to == end && strcmp(rights, "---p") == 0);
+    }
+    if (file) {
+        fclose(file);
+    }
+    return found;
+}
+
+/* At least as large as asked for: the C library hands out a larger one if it has it at hand. */
+static int stack_entry(struct strait_port *port, void *data)
+{
+    const size_t *least = data;
+    pthread_attr_t attributes;
+    void *stack = NULL;
+    size_t bytes = 0;
+    (void)port;
+    EXPECT(pthread_getattr_np(pthread_self(), &attributes) == 0);
+    EXPECT(pthread_attr_getstack(&attributes, &stack, &bytes) == 0);
+    pthread_attr_destroy(&attributes);
+    EXPECT(bytes >= *least);
+    EXPECT((uintptr_t)&bytes - (uintptr_t)stack < bytes || TEST_ASAN); /* it has its own frames */
+    EXPECT(guarded_below((uintptr_t)stack));
+    return 0;
+}
+
+static void a_worker_has_the_stack_it_was_given(void)
+{
+    for (size_t size = 0; size <= (size_t)32 << 20; size = size ? 2 * size : (size_t)1 << 20) {
+        struct strait_worker_options options = {
+            .entry = stack_entry, .data = &size, .stack_size = size};
+        join_and_destroy(spawn(&options));
+    }
+}
+
+/* ---- its data ---- */
+
+struct start_up {
+    struct gate *gate;
+    char bytes[1000];
+};
+
+static int data_entry(struct strait_port *port, void *data)
+{
+    struct start_up *start_up = data;
+    (void)port;
+    EXPECT((uintptr_t)data % 16 == 0);
+    gate_wait(start_up->gate);
+    for (size_t i = 0; i < sizeof(start_up->bytes); i++) {
+        EXPECT(start_up->bytes[i] == (char)i);
+    }
+    start_up->bytes[0] = 77;
+    return 0;
+}
+
+static void start_up_data_is_handed_over_or_copied(void)
+{
+    for (int copied = 0; copied < 2; copied++) {
+        struct gate gate = {0};
+        _Alignas(16) struct start_up data = {.gate = &gate};
+        for (size_t i = 0; i < sizeof(data.bytes); i++) {
+            data.bytes[i] = (char)i;
+        }
+        struct strait_worker_options options = {
+            .entry = data_entry, .data = &data, .data_size = copied ? sizeof(data) : 0};
+        struct strait_worker *worker = spawn(&options);
+        if (copied) {
+            memset(data.bytes, 0x7f, sizeof(data.bytes));
+        }
+        gate_open(&gate);
+        join_and_destroy(worker);
+        assert_int_equal(data.bytes[0], copied ? 0x7f : 77);
+    }
+}
+
+/* ---- spawn says no ---- */
+
+static void bad_worker_options_leave_nothing(void)
+{
+    struct census before = census_take();
+    static const int no_cpu[] = {0, CPU_SETSIZE - 1};
+    const struct strait_worker_options bad[] = {
+        {.entry = NULL},
+        {.entry = nothing_entry, .name = "sixteen_bytes___"},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = -1},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = CPU_SETSIZE},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = CPU_SETSIZE - 1},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_SET},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = no_cpu},
+        {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = no_cpu, .cpu_count = 2},
+        {.entry = nothing_entry, .pin = (enum strait_pin)7},
+        {.entry = nothing_entry, .pin = (enum strait_pin) - 1},
+        {.entry = nothing_entry, .schedule = (enum strait_schedule)7},
+        {.entry = nothing_entry, .nice = -1},
+        {.entry = nothing_entry, .nice = 20},
+        {.entry = nothing_entry, .stack_size = 1},
+        {.entry = nothing_entry, .data_size = 8},
+        {.entry = nothing_entry, .to_worker = {.variant = "no such"}},
+        {.entry = nothing_entry, .to_parent = {.capacity = STRAIT_CAPACITY_MAX + 1}},
+    };
+    struct strait_worker *worker = NULL;
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        assert_returns(strait_worker_spawn(&worker, &bad[i]), -EINVAL);
+        assert_census(before);
+    }
+    assert_returns(strait_worker_spawn(&worker, NULL), -EINVAL);
+    struct strait_worker_options large = {
+        .entry = nothing_entry, .data = &before, .data_size = SIZE_MAX};
+    assert_returns(strait_worker_spawn(&worker, &large), -ENOMEM);
+    struct {
+        struct strait_worker_options options;
+        char tail[16];
+    } newer = {.options = {.size = sizeof(newer), .entry = nothing_entry}, .tail = {0}};
+    join_and_destroy(spawn(&newer.options));
+    newer.tail[15] = 1;
+    assert_returns(strait_worker_spawn(&worker, &newer.options), -EINVAL);
+    assert_null(worker);
+}
+
+/* More stack than there is address space for. */
+static void a_thread_that_cannot_be_had_leaves_nothing(void)
+{
+    if (TEST_TSAN || TEST_ASAN) {
+        skip(); /* their own thread creation ends the program */
+    }
+    struct strait_worker_options options = {
+        .entry = nothing_entry,
+        .stack_size = (size_t)1 << (sizeof(size_t) * 8 - 3),
+        .to_worker = {.sender = STRAIT_WAIT_FD},
+    };
+    struct strait_worker *worker = NULL;
+    errno = ERRNO_MARK;
+    int error = strait_worker_spawn(&worker, &options);
+    assert_true(errno_kept());
+    assert_true(error == -EAGAIN || error == -ENOMEM);
+}
+
+/* ---- init and fini ---- */
+
+static _Atomic unsigned finished;
+
+struct beginning {
+    int result;
+    bool exits;
+};
+
+static int sending_init(struct strait_port *port, void *data)
+{
+    const struct beginning *beginning = data;
+    EXPECT(strait_worker_current() != NULL);
+    three_entry(port, NULL);
+    if (beginning->exits) {
+        pthread_exit(NULL);
+    }
+    return beginning->result;
+}
+
+static int next_three_entry(struct strait_port *port, void *data)
+{
+    (void)data;
+    const uint64_t numbers[] = {3, 4, 5};
+    EXPECT(strait_try_send(&port->sender, numbers, 3) == 3);
+    return 0;
+}
+
+static void sending_fini(struct strait_port *port, void *data)
+{
+    uint64_t last = 6;
+    EXPECT(data != NULL);
+    EXPECT(strait_worker_current() != NULL);
+    EXPECT(strait_try_send(&port->sender, &last, 1) == 1);
+    strait_worker_fail(8, "in fini");
+    atomic_fetch_add(&finished, 1);
+}
+
+static void init_and_fini_stand_around_the_entry(void)
+{
+    struct event_log log = {.messages = 0};
+    struct beginning beginning = {0, false};
+    struct strait_worker_options options = logged(&log, next_three_entry);
+    options.data = &beginning;
+    options.init = sending_init;
+    options.fini = sending_fini;
+    finished = 0;
+    end_and_destroy(spawn(&options));
+    assert_string_equal(log.events, "omex");
+    assert_int_equal(log.messages, 7);
+    assert_int_equal(log.error.code, 8);
+    assert_int_equal(log.exit.code, 0);
+    assert_int_equal(finished, 1);
+}
+
+static void count_drop(void *message, void *context)
+{
+    (void)message;
+    atomic_fetch_add((_Atomic unsigned *)context, 1);
+}
+
+/* Beside a worker that goes on. */
+static void a_failed_init_leaves_nothing_behind(void)
+{
+    static const struct {
+        struct beginning beginning;
+        int answer;
+    } cases[] = {
+        {{-EIO, false}, -EIO}, {{-1, false}, -1}, {{5, false}, -ECANCELED}, {{0, true}, -EINTR}};
+    struct event_log log;
+    struct strait_worker *other = spawn_logged(&log, echo_entry, NULL);
+    struct census before = census_take();
+    finished = 0;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        _Atomic unsigned dropped = 0;
+        struct beginning beginning = cases[i].beginning;
+        struct strait_worker *worker = NULL;
+        struct strait_worker_options options = {
+            .entry = nothing_entry,
+            .data = &beginning,
+            .init = sending_init,
+            .fini = sending_fini,
+            .drop_to_parent = count_drop,
+            .context = &dropped,
+        };
+        assert_returns(strait_worker_spawn(&worker, &options), cases[i].answer);
+        assert_null(worker);
+        assert_int_equal(dropped, 3);
+        assert_census(before);
+    }
+    assert_int_equal(finished, 0);
+    send_number(other, 0);
+    end_and_destroy(other);
+    assert_int_equal(log.messages, 1);
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(a_worker_is_what_its_options_say),
+        ONCE(asynchronous_signals_are_blocked_in_a_worker),
+        ONCE(a_worker_runs_where_it_was_told),
+        ONCE(a_cpu_outside_the_mask_is_invalid),
+        ONCE(a_worker_has_the_stack_it_was_given),
+        ONCE(start_up_data_is_handed_over_or_copied),
+        ONCE(bad_worker_options_leave_nothing),
+        ONCE(a_thread_that_cannot_be_had_leaves_nothing),
+        ONCE(init_and_fini_stand_around_the_entry),
+        ONCE(a_failed_init_leaves_nothing_behind),
+    };
+    return RUN_TABLE("spawn", tests);
+}

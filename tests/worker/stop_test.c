@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/* stop: it ends every wait of a worker's for messages or room, whatever the channel, and leaves it
+ * what it needs to clean up; workers that have workers. */
+#include "worker/fixture.h"
+
+/* ---- stop ends a wait ---- */
+
+enum wait { RECEIVE, RECEIVE_WAIT, SEND, SEND_WAIT, WAITS };
+
+struct waiting {
+    _Atomic unsigned arrived;
+    enum wait wait;
+    bool adopts; /* waits on an end that it was sent, not on its own port */
+};
+
+static ptrdiff_t wait_once(struct strait_port *port, enum wait wait, int64_t deadline)
+{
+    char message[sizeof(struct strait_port)] = {0};
+    switch (wait) {
+    case RECEIVE:
+        return strait_receive(&port->receiver, message, 1, deadline);
+    case RECEIVE_WAIT:
+        return strait_receive_wait(&port->receiver, deadline);
+    case SEND:
+        return strait_send(&port->sender, message, 1, deadline);
+    default:
+        return strait_send_wait(&port->sender, deadline);
+    }
+}
+
+static int waiting_entry(struct strait_port *port, void *data)
+{
+    struct waiting *waiting = data;
+    const uint64_t numbers[4] = {0, 1, 2, 3};
+    struct strait_port own = *port;
+    if (waiting->adopts) {
+        EXPECT(strait_receive(&port->receiver, &own, 1, STRAIT_FOREVER) == 1);
+        strait_port_adopt(&own);
+    }
+    EXPECT(waiting->wait < SEND || strait_try_send(&own.sender, numbers, 4) == 4);
+    EXPECT(!strait_worker_stopping(strait_worker_current()));
+    errno_kept();
+    atomic_fetch_add(&waiting->arrived, 1);
+    ptrdiff_t result = wait_once(&own, waiting->wait, STRAIT_FOREVER);
+    EXPECT(result == -ECANCELED);
+    EXPECT(strait_worker_stopping(strait_worker_current()));
+    EXPECT(wait_once(&own, waiting->wait, STRAIT_FOREVER) == -ECANCELED);
+    EXPECT(wait_once(&own, waiting->wait, 0) == -ECANCELED);
+    EXPECT(waiting->wait >= SEND || wait_once(&own, SEND_WAIT, STRAIT_FOREVER) == 0);
+    EXPECT(errno_kept());
+    if (waiting->adopts) {
+        strait_port_close(&own);
+    } else {
+        *port = own;
+    }
+    return (int)result;
+}
+
+/* Some rounds find the worker before its wait, spinning, or asleep. */
+static void stop_meets(struct waiting waiting, enum strait_wait mode, size_t round)
+{
+    struct event_log log = {.messages = 0};
+    struct strait_worker_options options = logged(&log, waiting_entry);
+    struct pair pair;
+    options.data = &waiting;
+    options.to_worker.message_size = sizeof(struct strait_port);
+    options.to_worker.receiver = options.to_parent.sender = mode;
+    options.to_parent.capacity = 4;
+    struct strait_worker *worker = spawn(&options);
+    pair_open(&pair, 4, mode);
+    if (waiting.adopts) {
+        strait_port_give(&pair.b);
+        assert_returns(strait_try_send(&strait_worker_port(worker)->sender, &pair.b, 1), 1);
+        pair.b.link = NULL; /* it is the worker's, who closes it */
+    }
+    gate_pass(&waiting.arrived, 2);
+    if (round % 10 == 0) {
+        sleep_ns(500000);
+    }
+    dawdle(round % 5 * 20000);
+    strait_worker_stop(worker);
+    strait_worker_stop(worker);
+    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
+    end_and_destroy(worker);
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_STOPPED);
+    assert_int_equal(log.exit.code, -ECANCELED);
+    assert_null(strchr(log.events, 'e'));
+    pair_close(&pair, false, 0, waiting.adopts && waiting.wait >= SEND ? 4 : 0);
+}
+
+static void stop_ends_every_wait(void)
+{
+    for (size_t i = 0; i < scaled(40); i++) {
+        for (int n = 0; n < WAITS * 2; n++) {
+            struct waiting waiting = {.wait = (enum wait)(n / 2), .adopts = n % 2};
+            for (int mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_FD; mode++) {
+                stop_meets(waiting, (enum strait_wait)mode, i);
+            }
+        }
+    }
+}
+
+/* The channel goes away with the wait, while the parent is about to wake its owner. */
+static int passing_entry(struct strait_port *port, void *arrived)
+{
+    ptrdiff_t result;
+    (void)port;
+    do {
+        struct strait_channel *channel;
+        struct strait_receiver receiver;
+        void *message;
+        EXPECT(strait_channel_create(&channel, NULL) == 0);
+        EXPECT(strait_receiver_open(&receiver, channel) == 0);
+        result = strait_receive(&receiver, &message, 1, strait_deadline(60000));
+        strait_channel_destroy(channel, NULL, NULL);
+        atomic_fetch_add((_Atomic unsigned *)arrived, 1);
+    } while (result == -ETIMEDOUT);
+    EXPECT(result == -ECANCELED);
+    return 0;
+}
+
+static void stop_ends_waits_on_channels_of_the_workers_own(void)
+{
+    for (size_t i = 0; i < scaled(200); i++) {
+        _Atomic unsigned arrived = 0;
+        struct strait_worker *worker = spawn_entry(passing_entry, &arrived);
+        await(&arrived, 1 + (unsigned)(i % 3));
+        dawdle(i * 37 % 20000);
+        strait_worker_stop(worker);
+        join_and_destroy(worker);
+    }
+}
+
+static int computing_entry(struct strait_port *port, void *data)
+{
+    (void)port, (void)data;
+    while (!strait_worker_stopping(strait_worker_current())) {
+        sched_yield();
+    }
+    return 0;
+}
+
+/* As an event loop does. */
+static int polling_entry(struct strait_port *port, void *data)
+{
+    (void)data;
+    while (!strait_worker_stopping(strait_worker_current())) {
+        if (strait_receiver_arm(&port->receiver) == 1) {
+            EXPECT(readable(strait_receiver_fd(&port->receiver), -1));
+        }
+    }
+    return 0;
+}
+
+static void what_does_not_wait_in_the_library_sees_the_stop(void)
+{
+    strait_entry_fn *const entries[] = {computing_entry, polling_entry};
+    for (size_t i = 0; i < COUNT(entries); i++) {
+        struct strait_worker_options options = {.entry = entries[i],
+                                                .to_worker = {.receiver = STRAIT_WAIT_FD}};
+        struct strait_worker *worker = spawn(&options);
+        assert_returns(strait_worker_join(worker, strait_deadline(1000000)), -ETIMEDOUT);
+        strait_worker_stop(worker);
+        join_and_destroy(worker);
+    }
+}
+
+/* ---- stop against close ---- */
+
+struct stopper {
+    struct strait_worker *worker;
+    _Atomic unsigned gate;
+};
+
+static void *stop_often(void *context)
+{
+    struct stopper *stopper = context;
+    gate_pass(&stopper->gate, 2);
+    for (int i = 0; i < 500; i++) {
+        strait_worker_stop(stopper->worker);
+        EXPECT(strait_worker_stopping(stopper->worker));
+    }
+    return NULL;
+}
+
+/* The worker has closed its end: what its parent closes then would be the last of the link. */
+static void any_thread_may_stop_while_the_parent_closes(void)
+{
+    for (size_t i = 0; i < scaled(100); i++) {
+        struct stopper stopper = {.worker = spawn_entry(nothing_entry, NULL)};
+        pthread_t thread;
+        assert_returns(strait_worker_join(stopper.worker, STRAIT_FOREVER), 0);
+        thread_start(&thread, stop_often, &stopper);
+        gate_pass(&stopper.gate, 2);
+        strait_port_close(strait_worker_port(stopper.worker));
+        thread_join(thread);
+        join_and_destroy(stopper.worker);
+    }
+}
+
+/* ---- workers of workers ---- */
+
+#define LEVELS 3
+
+struct relay {
+    struct strait_port *above;
+    uint64_t passed;
+};
+
+static void pass_up(struct strait_worker *worker, const struct strait_event *event, void *context)
+{
+    struct relay *relay = context;
+    uint64_t number;
+    EXPECT(strait_worker_current() && strait_worker_current() != worker);
+    EXPECT(event->type == STRAIT_ONLINE || event->type == STRAIT_MESSAGE);
+    if (event->type == STRAIT_MESSAGE) {
+        memcpy(&number, event->message, sizeof(number));
+        number++;
+        EXPECT(strait_send(&relay->above->sender, &number, 1, STRAIT_FOREVER) == 1);
+        relay->passed++;
+    }
+}
+
+/* Numbers go down through all the levels, and come back with one added at each. A level that is
+ * asked to stop still waits for the one below, and stops it. */
+static int level_entry(struct strait_port *port, void *depth)
+{
+    unsigned below = *(unsigned *)depth - 1;
+    struct relay relay = {.above = port};
+    struct strait_worker *worker = NULL;
+    uint64_t number;
+    struct strait_worker_options options = {
+        .entry = below ? level_entry : echo_entry,
+        .data = &below,
+        .event = pass_up,
+        .context = &relay,
+    };
+    EXPECT(strait_worker_spawn(&worker, &options) == 0);
+    for (uint64_t count = 1;
+         worker && strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1; count++) {
+        EXPECT(strait_send(&strait_worker_port(worker)->sender, &number, 1, STRAIT_FOREVER) == 1);
+        while (relay.passed < count) {
+            EXPECT(strait_worker_dispatch(worker, 0) > 0 || readable(strait_worker_fd(worker), -1));
+        }
+    }
+    EXPECT(strait_worker_join(worker, strait_deadline(1000000)) == -ETIMEDOUT);
+    strait_worker_stop(worker);
+    EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
+    EXPECT(strait_worker_destroy(worker) == 0);
+    return -ECANCELED;
+}
+
+static void workers_nest_and_stop_their_own(void)
+{
+    struct census before = census_take();
+    unsigned depth = LEVELS;
+    struct event_log log;
+    struct strait_worker *worker = spawn_logged(&log, level_entry, &depth);
+    log.next = LEVELS;
+    for (uint64_t i = 0; i < scaled(300); i++) {
+        send_number(worker, i);
+        while (log.messages <= i) {
+            assert_true(readable(strait_worker_fd(worker), -1));
+            strait_worker_dispatch(worker, 0);
+        }
+    }
+    assert_int_equal(census_take().threads, before.threads + LEVELS + 1);
+    strait_worker_stop(worker);
+    dispatch_to_exit(worker);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.exit.reason, STRAIT_EXIT_STOPPED);
+    join_and_destroy(worker);
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        ONCE(stop_ends_every_wait),
+        ONCE(stop_ends_waits_on_channels_of_the_workers_own),
+        ONCE(what_does_not_wait_in_the_library_sees_the_stop),
+        ONCE(any_thread_may_stop_while_the_parent_closes),
+        ONCE(workers_nest_and_stop_their_own),
+    };
+    return RUN_TABLE("stop", tests);
+}

@@ -94,14 +94,14 @@ void strait_port_adopt(struct strait_port *port)
     strait_receiver_adopt(&port->receiver);
 }
 
-struct strait_link *strait_p_link_hold(const struct strait_port *port)
+STRAIT_PRIVATE struct strait_link *strait_p_link_hold(const struct strait_port *port)
 {
     /* link.hold: pairs with link.drop; nothing but the number */
     strait_add_acq_rel(&port->link->holders, 1);
     return port->link;
 }
 
-void strait_p_link_drop(struct strait_link *link)
+STRAIT_PRIVATE void strait_p_link_drop(struct strait_link *link)
 {
     /* link.drop: pairs with link.drop, link.hold; all that the other holders did with the link; it
      * would be freed under their feet */
@@ -110,7 +110,7 @@ void strait_p_link_drop(struct strait_link *link)
     }
 }
 
-void strait_p_link_wake(struct strait_link *link)
+STRAIT_PRIVATE void strait_p_link_wake(struct strait_link *link)
 {
     strait_channel_wake(link->forth);
     strait_channel_wake(link->back);

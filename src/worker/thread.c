@@ -23,26 +23,16 @@ static void tell_life(struct strait_p_thread *thread, enum strait_p_life life)
     strait_p_futex_wake(&thread->life, INT_MAX, false);
 }
 
-/* A mask as large as the largest number needs: there may be more CPUs than a cpu_set_t has. */
 static int set_cpus(struct strait_p_thread *thread)
 {
     const struct strait_p_thread_options *options = &thread->options;
-    int largest = 0;
+    cpu_set_t set;
+    CPU_ZERO(&set);
     for (size_t i = 0; i < options->cpu_count; i++) {
-        largest = options->cpus[i] > largest ? options->cpus[i] : largest;
+        CPU_SET((size_t)options->cpus[i], &set);
     }
-    size_t bytes = CPU_ALLOC_SIZE((size_t)largest + 1);
-    cpu_set_t *set = CPU_ALLOC((size_t)largest + 1);
-    if (!set) {
-        return -ENOMEM;
-    }
-    CPU_ZERO_S(bytes, set);
-    for (size_t i = 0; i < options->cpu_count; i++) {
-        CPU_SET_S((size_t)options->cpus[i], bytes, set);
-    }
-    int error = sched_setaffinity(0, bytes, set) == 0 ? 0 : -errno;
-    thread->cpu = !error && CPU_COUNT_S(bytes, set) == 1 ? largest : -1;
-    CPU_FREE(set);
+    int error = sched_setaffinity(0, sizeof(set), &set) == 0 ? 0 : -errno;
+    thread->cpu = !error && CPU_COUNT(&set) == 1 ? options->cpus[0] : -1;
     return error;
 }
 

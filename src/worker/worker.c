@@ -31,10 +31,7 @@ struct strait_worker {
     STRAIT_LINE_ALIGNED struct strait_port parent;
     void *message; /* the one that is told */
     bool dispatching;
-    bool told_online;
-    bool told_warning;
-    bool told_error;
-    bool told_exit;
+    unsigned told; /* events of these types, a bit each */
     /* line 2: the worker writes; the parent reads `warning` once it is said, and the rest once the
      * worker has ended */
     STRAIT_LINE_ALIGNED struct strait_port port;
@@ -141,26 +138,36 @@ static void worker_ended(void *argument)
 
 /* ---- spawn ---- */
 
-static bool worker_cpus_valid(const struct strait_worker_options *options)
+/* Workers of one process take the CPUs in turn. */
+static int next_cpu(void)
 {
-    size_t allowed = 0;
-    if (options->pin == STRAIT_PIN_CPU) {
-        return strait_cpu_allowed(options->cpu);
-    }
-    if (options->pin != STRAIT_PIN_SET) {
-        return (unsigned)options->pin < STRAIT_PIN_SET;
-    }
-    while (options->cpus && allowed < options->cpu_count &&
-           strait_cpu_allowed(options->cpus[allowed])) {
-        allowed++;
-    }
-    return allowed > 0 && allowed == options->cpu_count;
+    static uint32_t turn;
+    /* turn.next: pairs with turn.next; nothing but the number */
+    return strait_cpu_choose(sched_getcpu(), strait_add_acq_rel(&turn, 1), false);
 }
 
-static bool worker_options_valid(const struct strait_worker_options *options)
+/* Where the thread is to run; false: a CPU that the process may not use, or none at all. */
+static bool find_cpus(struct strait_p_thread_options *thread, struct strait_worker_options *options)
 {
-    bool starts = options->data || options->data_size == 0;
-    return worker_cpus_valid(options) && options->entry && starts;
+    size_t valid = 0;
+    thread->cpus = &options->cpu;
+    thread->cpu_count = 1;
+    thread->pinned = options->pin == STRAIT_PIN_CPU || options->pin == STRAIT_PIN_SET;
+    if (options->pin == STRAIT_PIN_CHOOSE) {
+        options->cpu = next_cpu();
+    } else if (options->pin == STRAIT_PIN_NONE) {
+        thread->cpus = strait_p_cpu_numbers();
+        thread->cpu_count = strait_cpu_count();
+    } else if (options->pin == STRAIT_PIN_SET) {
+        thread->cpus = options->cpus;
+        thread->cpu_count = options->cpus ? options->cpu_count : 0;
+    } else if (options->pin != STRAIT_PIN_CPU) {
+        return false;
+    }
+    while (valid < thread->cpu_count && strait_cpu_allowed(thread->cpus[valid])) {
+        valid++;
+    }
+    return valid > 0 && valid == thread->cpu_count;
 }
 
 /* The worker, and behind it its copy of the start-up data. */
@@ -217,70 +224,32 @@ static void worker_free(struct strait_worker *worker)
     free(worker);
 }
 
-/* Workers of one process take the CPUs in turn. */
-static int next_cpu(void)
-{
-    static uint32_t turn;
-    /* turn.next: pairs with turn.next; nothing but the number */
-    return strait_cpu_choose(sched_getcpu(), strait_add_acq_rel(&turn, 1), false);
-}
-
-/* Into `cpus`, which is large enough; how many. */
-static size_t all_cpus(int *cpus)
-{
-    size_t count = 0;
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (strait_cpu_allowed(cpu)) {
-            cpus[count++] = cpu;
-        }
-    }
-    return count;
-}
-
-static int worker_start(struct strait_worker *worker)
-{
-    const struct strait_worker_options *options = &worker->options;
-    int cpus[CPU_SETSIZE] = {options->cpu};
-    struct strait_p_thread_options thread = {
-        .name = options->name ? options->name : "strait",
-        .cpus = options->pin == STRAIT_PIN_SET ? options->cpus : cpus,
-        .cpu_count = options->pin == STRAIT_PIN_SET ? options->cpu_count : 1,
-        .pinned = options->pin == STRAIT_PIN_CPU || options->pin == STRAIT_PIN_SET,
-        .schedule = options->schedule,
-        .nice = options->nice,
-        .scheduled = true,
-        .stack_size = options->stack_size,
-        .set_up = worker_set_up,
-        .run = worker_run,
-        .ended = worker_ended,
-        .argument = worker,
-    };
-    if (options->pin == STRAIT_PIN_CHOOSE) {
-        cpus[0] = next_cpu();
-    } else if (options->pin == STRAIT_PIN_NONE) {
-        thread.cpu_count = all_cpus(cpus);
-    }
-    return strait_p_thread_start(&worker->thread, &thread);
-}
-
 int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_options *given)
 {
     struct strait_worker_options options;
     struct strait_worker *worker;
     int error = strait_options_copy(&options, sizeof(options), given);
-    if (!error && !worker_options_valid(&options)) {
-        error = -EINVAL;
+    struct strait_p_thread_options thread = {
+        .name = options.name ? options.name : "strait",
+        .schedule = options.schedule,
+        .nice = options.nice,
+        .scheduled = true,
+        .stack_size = options.stack_size,
+        .set_up = worker_set_up,
+        .run = worker_run,
+        .ended = worker_ended,
+    };
+    if (error || !options.entry || (!options.data && options.data_size) ||
+        !find_cpus(&thread, &options)) {
+        return -EINVAL;
     }
-    if (!error) {
-        error = worker_alloc(&worker, &options);
-    }
+    error = worker_alloc(&worker, &options);
     if (error) {
         return error;
     }
+    thread.argument = worker;
     error = open_ports(worker);
-    if (!error) {
-        error = worker_start(worker);
-    }
+    error = error ? error : strait_p_thread_start(&worker->thread, &thread);
     if (error) {
         worker_free(worker);
         return error;
@@ -308,104 +277,97 @@ static bool has_said(const struct worker_word *word)
     return strait_load_acquire(&word->said) != 0;
 }
 
-static bool warning_untold(const struct strait_worker *worker)
-{
-    return !worker->told_warning && has_said(&worker->warning);
-}
-
 static bool has_ended(const struct strait_worker *worker)
 {
     /* worker.ended: pairs with worker.end; the exit record */
     return strait_load_acquire(&worker->ended) != 0;
 }
 
-static enum strait_exit_reason exit_reason(const struct strait_worker *worker)
+static bool was_told(const struct strait_worker *worker, enum strait_event_type type)
 {
-    if (has_said(&worker->failure) || !worker->returned) {
-        return STRAIT_EXIT_FAILED;
-    }
-    if (worker->code == 0) {
-        return STRAIT_EXIT_RETURNED;
-    }
-    return worker->code == -ECANCELED ? STRAIT_EXIT_STOPPED : STRAIT_EXIT_FAILED;
+    return worker->told & 1u << type;
 }
 
-static bool tell_event(struct strait_worker *worker, const struct strait_event *event)
+static bool tell(struct strait_worker *worker, const struct strait_event *event)
 {
+    worker->told |= 1u << event->type;
     worker->options.event(worker, event, worker->options.context);
     return true;
 }
 
+static bool has_warning(const struct strait_worker *worker)
+{
+    return !was_told(worker, STRAIT_WARNING) && has_said(&worker->warning);
+}
+
 static bool tell_warning(struct strait_worker *worker)
 {
-    struct strait_event event = {
-        .type = STRAIT_WARNING, .code = worker->warning.code, .text = worker->warning.text};
-    worker->told_warning = true;
-    return tell_event(worker, &event);
+    const struct worker_word *word = &worker->warning;
+    return tell(worker, &(struct strait_event){
+                            .type = STRAIT_WARNING, .code = word->code, .text = word->text});
 }
 
 /* The error, if there is one, and the next time the exit. */
 static bool tell_ended(struct strait_worker *worker)
 {
+    const struct worker_word *failure = &worker->failure;
     struct strait_event event = {
         .type = STRAIT_EXIT,
         .code = worker->code,
-        .reason = exit_reason(worker),
+        .reason = STRAIT_EXIT_FAILED,
         .warning = worker->warning.code,
     };
-    if (event.reason == STRAIT_EXIT_FAILED && !worker->told_error) {
+    if (worker->returned && !failure->said && (worker->code == 0 || worker->code == -ECANCELED)) {
+        event.reason = worker->code ? STRAIT_EXIT_STOPPED : STRAIT_EXIT_RETURNED;
+    } else if (!was_told(worker, STRAIT_ERROR)) {
         event.type = STRAIT_ERROR;
-        event.code = has_said(&worker->failure) ? worker->failure.code : worker->code;
-        event.text = worker->failure.text;
-        worker->told_error = true;
-        return tell_event(worker, &event);
+        event.code = failure->said ? failure->code : worker->code;
+        event.text = failure->text;
+        return tell(worker, &event);
     }
-    worker->told_exit = true;
     if (worker->fd >= 0) {
         strait_p_fd_clear(worker->fd);
     }
-    return tell_event(worker, &event);
+    return tell(worker, &event);
 }
 
 /* The link is closed, which either side may have done while the worker lives. The fd is cleared
  * before the last look at how the worker is: what comes later makes it readable again. */
 static bool tell_end(struct strait_worker *worker)
 {
-    bool ended_before = has_ended(worker);
-    if (!ended_before && worker->fd >= 0) {
-        strait_p_fd_clear(worker->fd);
+    bool ended = has_ended(worker);
+    if (!ended) {
+        if (worker->fd >= 0) {
+            strait_p_fd_clear(worker->fd);
+        }
+        ended = has_ended(worker);
+        if (ended) {
+            strait_p_wake(&worker->to_parent->receiver); /* more to tell than the next event */
+        }
     }
-    bool ended_now = has_ended(worker);
-    if (ended_now && !ended_before) {
-        strait_p_wake(&worker->to_parent->receiver); /* more to tell than the next event */
-    }
-    if (warning_untold(worker)) {
-        return tell_warning(worker);
-    }
-    return ended_now && tell_ended(worker);
+    return has_warning(worker) ? tell_warning(worker) : ended && tell_ended(worker);
 }
 
 /* The next event; false: there is none yet, and the fd waits for it. */
 static bool tell_next(struct strait_worker *worker)
 {
-    struct strait_event online = {.type = STRAIT_ONLINE};
-    struct strait_event message = {.type = STRAIT_MESSAGE, .message = worker->message};
-    if (!worker->told_online) {
-        worker->told_online = true;
-        return tell_event(worker, &online);
+    struct strait_receiver *receiver = &worker->parent.receiver;
+    if (!was_told(worker, STRAIT_ONLINE)) {
+        return tell(worker, &(struct strait_event){.type = STRAIT_ONLINE});
     }
     for (;;) {
-        if (warning_untold(worker)) {
+        if (has_warning(worker)) {
             return tell_warning(worker);
         }
-        ptrdiff_t received = strait_try_receive(&worker->parent.receiver, worker->message, 1);
+        ptrdiff_t received = strait_try_receive(receiver, worker->message, 1);
         if (received == 1) {
-            return tell_event(worker, &message);
+            return tell(worker,
+                        &(struct strait_event){.type = STRAIT_MESSAGE, .message = worker->message});
         }
         if (received == -EPIPE) {
             return tell_end(worker);
         }
-        if (strait_receiver_arm(&worker->parent.receiver) != 0 && !warning_untold(worker)) {
+        if (strait_receiver_arm(receiver) != 0 && !has_warning(worker)) {
             return false; /* armed, or not in fd mode; a warning is looked for behind the arming */
         }
     }
@@ -420,12 +382,12 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
     if (!worker->options.event) {
         return -EINVAL;
     }
-    if (worker->told_exit) {
+    if (was_told(worker, STRAIT_EXIT)) {
         return -EPIPE;
     }
     worker->dispatching = true;
     for (size_t most = budget ? budget : STRAIT_BUDGET; told < most; told++) {
-        if (worker->told_exit || !tell_next(worker)) {
+        if (was_told(worker, STRAIT_EXIT) || !tell_next(worker)) {
             break;
         }
     }

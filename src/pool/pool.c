@@ -31,7 +31,7 @@
 static bool cpus_valid(const struct strait_pool_options *options)
 {
     for (size_t i = 0; i < options->cpu_count; i++) {
-        if (!options->cpus || !strait_cpu_allowed(options->cpus[i])) {
+        if (!options->cpus || !strait_p_cpu_allowed(options->cpus[i])) {
             return false;
         }
     }
@@ -47,7 +47,7 @@ static int pool_options(struct strait_pool_options *options,
     if (error) {
         return error;
     }
-    options->workers = options->workers ? options->workers : strait_cpu_default_workers();
+    options->workers = options->workers ? options->workers : strait_p_cpu_default_workers();
     options->workers_max = options->workers_max ? options->workers_max : options->workers;
     options->queue_limit = options->queue_limit ? options->queue_limit : QUEUE_LIMIT;
     options->idle_timeout = options->idle_timeout ? options->idle_timeout : IDLE_TIMEOUT_NS;
@@ -68,9 +68,9 @@ static int place_workers(struct strait_pool *pool)
 {
     const struct strait_pool_options *options = &pool->options;
     size_t count = options->cpu_count;
-    bool each = options->workers_max >= strait_cpu_count() && options->pin == STRAIT_PIN_CHOOSE;
+    bool each = options->workers_max >= strait_p_cpu_count() && options->pin == STRAIT_PIN_CHOOSE;
     if (!count) {
-        count = strait_cpu_count();
+        count = strait_p_cpu_count();
     }
     pool->cpus = malloc(count * sizeof(*pool->cpus));
     if (!pool->cpus) {
@@ -82,12 +82,10 @@ static int place_workers(struct strait_pool *pool)
         memcpy(pool->cpus, options->cpus, count * sizeof(*pool->cpus));
         pool->pin = options->pin == STRAIT_PIN_SET ? STRAIT_PIN_SET : STRAIT_PIN_CPU;
     } else if (each) {
-        for (unsigned i = 0; i < count; i++) {
-            pool->cpus[i] = strait_cpu_choose(pool->home, i, true);
-        }
+        strait_p_cpu_order(pool->home, pool->cpus);
     } else {
         pool->cpu_count =
-            strait_cpu_near(options->pin == STRAIT_PIN_NONE ? -1 : pool->home, pool->cpus);
+            strait_p_cpu_near(options->pin == STRAIT_PIN_NONE ? -1 : pool->home, pool->cpus);
     }
     return 0;
 }
@@ -108,7 +106,7 @@ static const char *schedule_worker(const struct strait_pool *pool, enum strait_s
     if (options->nice) {
         return "the nice that the options say";
     }
-    if (pool->workers_max < strait_cpu_count()) {
+    if (pool->workers_max < strait_p_cpu_count()) {
         return "there are more CPUs than workers";
     }
     *nice = SHARING_NICE;

@@ -34,7 +34,7 @@ __attribute__((constructor)) static void read_allowed(void)
     errno = saved;
 }
 
-STRAIT_PRIVATE unsigned strait_cpu_count(void)
+STRAIT_PRIVATE unsigned strait_p_cpu_count(void)
 {
     return allowed_count;
 }
@@ -44,17 +44,29 @@ STRAIT_PRIVATE const int *strait_p_cpu_numbers(void)
     return allowed_cpus;
 }
 
-STRAIT_PRIVATE unsigned strait_cpu_default_workers(void)
+STRAIT_PRIVATE unsigned strait_p_cpu_default_workers(void)
 {
     return allowed_count < 4 ? allowed_count : allowed_count - 1;
 }
 
-STRAIT_PRIVATE bool strait_cpu_allowed(int cpu)
+STRAIT_PRIVATE bool strait_p_cpu_allowed(int cpu)
 {
     return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed_set);
 }
 
 /* ---- what they share ---- */
+
+/* What two CPUs share has the same number in both; -1: unknown. */
+struct known_cpu {
+    int number;
+    int core;
+    int cache; /* the last level */
+    int package;
+    int thread; /* how many before it share its core */
+};
+
+static struct known_cpu known[CPU_SETSIZE]; /* as many as are allowed: written once */
+static pthread_once_t known_once = PTHREAD_ONCE_INIT;
 
 /* The first number in a file of a CPU's folder, -1: there is none. That is all there is to read: in
  * a list of CPUs that share something, the first one is a name for it. */
@@ -71,10 +83,11 @@ static int read_number(const char *root, int cpu, const char *file)
     return number >= 0 && number <= INT_MAX ? (int)number : -1;
 }
 
-STRAIT_PRIVATE void strait_p_cpus_read(const char *root, struct strait_p_cpu *cpus, size_t count)
+/* About `count` CPUs, whose numbers are set, ascending. */
+static void read_cpus(const char *root, struct known_cpu *cpus, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct strait_p_cpu *cpu = &cpus[i];
+        struct known_cpu *cpu = &cpus[i];
         int core = read_number(root, cpu->number, "topology/thread_siblings_list");
         cpu->core = core < 0 ? cpu->number : core;
         cpu->package = read_number(root, cpu->number, "topology/physical_package_id");
@@ -91,10 +104,30 @@ STRAIT_PRIVATE void strait_p_cpus_read(const char *root, struct strait_p_cpu *cp
     }
 }
 
+static void know_cpus(void)
+{
+    int saved = errno;
+    for (unsigned i = 0; i < allowed_count; i++) {
+        known[i].number = allowed_cpus[i];
+    }
+    read_cpus(SYSFS, known, allowed_count);
+    errno = saved;
+}
+
 /* ---- the order ---- */
 
+/* One that is not in the table is near nothing. */
+static struct known_cpu find_cpu(const struct known_cpu *cpus, size_t count, int number)
+{
+    struct known_cpu found = {.number = number, .core = -1, .cache = -1, .package = -1};
+    for (size_t i = 0; i < count; i++) {
+        found = cpus[i].number == number ? cpus[i] : found;
+    }
+    return found;
+}
+
 /* What comes first has the smaller key. No two have the same. */
-static uint64_t key_of(const struct strait_p_cpu *cpu, const struct strait_p_cpu *home)
+static uint64_t key_of(const struct known_cpu *cpu, const struct known_cpu *home)
 {
     bool far = cpu->package != home->package;
     uint64_t distance = far ? 2 : cpu->cache != home->cache;
@@ -107,59 +140,53 @@ static uint64_t key_of(const struct strait_p_cpu *cpu, const struct strait_p_cpu
     return turn << 40 | distance << 32 | (uint16_t)(cpu->number - home->number);
 }
 
-STRAIT_PRIVATE int strait_p_cpu_at(const struct strait_p_cpu *cpus, size_t count, int home_number,
-                                   size_t place)
+/* How many come before cpus[i]. */
+static size_t place_of(const struct known_cpu *cpus, size_t count, const struct known_cpu *home,
+                       size_t i)
 {
-    /* one that is not in the table is near nothing */
-    struct strait_p_cpu home = {.number = home_number, .core = -1, .cache = -1, .package = -1};
-    for (size_t i = 0; i < count; i++) {
-        home = cpus[i].number == home_number ? cpus[i] : home;
+    size_t before = 0;
+    for (size_t other = 0; other < count; other++) {
+        before += key_of(&cpus[other], home) < key_of(&cpus[i], home);
     }
-    for (size_t i = 0; i < count; i++) {
-        size_t before = 0;
-        for (size_t other = 0; other < count; other++) {
-            before += key_of(&cpus[other], &home) < key_of(&cpus[i], &home);
-        }
-        if (before == place) {
-            return cpus[i].number;
-        }
-    }
-    return home_number; /* there is no such place */
+    return before;
 }
 
-static struct strait_p_cpu known[CPU_SETSIZE]; /* written once, by the first that chooses */
-
-static void know_cpus(void)
+static void order_cpus(const struct known_cpu *cpus, size_t count, int home_number, int *order)
 {
-    int saved = errno;
-    for (unsigned i = 0; i < allowed_count; i++) {
-        known[i].number = allowed_cpus[i];
+    struct known_cpu home = find_cpu(cpus, count, home_number);
+    for (size_t i = 0; i < count; i++) {
+        order[place_of(cpus, count, &home, i)] = cpus[i].number;
     }
-    strait_p_cpus_read(SYSFS, known, allowed_count);
-    errno = saved;
 }
 
-static pthread_once_t known_once = PTHREAD_ONCE_INIT;
+STRAIT_PRIVATE void strait_p_cpu_order(int home, int *order)
+{
+    pthread_once(&known_once, know_cpus);
+    order_cpus(known, allowed_count, home, order);
+}
 
-STRAIT_PRIVATE size_t strait_cpu_near(int home, int *cpus)
+STRAIT_PRIVATE int strait_p_cpu_choose(int home_number, unsigned turn)
+{
+    bool skips_home = allowed_count > 1 && strait_p_cpu_allowed(home_number);
+    size_t i = 0;
+    pthread_once(&known_once, know_cpus);
+    struct known_cpu home = find_cpu(known, allowed_count, home_number);
+    while (place_of(known, allowed_count, &home, i) != turn % (allowed_count - skips_home)) {
+        i++;
+    }
+    return known[i].number;
+}
+
+STRAIT_PRIVATE size_t strait_p_cpu_near(int home, int *cpus)
 {
     size_t near = 0;
-    const struct strait_p_cpu *at = NULL;
     pthread_once(&known_once, know_cpus);
+    struct known_cpu at = find_cpu(known, allowed_count, home);
     for (unsigned i = 0; i < allowed_count; i++) {
-        at = known[i].number == home ? &known[i] : at;
-    }
-    for (unsigned i = 0; i < allowed_count; i++) {
-        if (!at || (known[i].cache == at->cache && known[i].package == at->package)) {
+        bool shares = known[i].cache == at.cache && known[i].package == at.package;
+        if (shares || !strait_p_cpu_allowed(home)) {
             cpus[near++] = known[i].number;
         }
     }
     return near;
-}
-
-STRAIT_PRIVATE int strait_cpu_choose(int home, unsigned i, bool with_home)
-{
-    bool skips_home = !with_home && allowed_count > 1 && strait_cpu_allowed(home);
-    pthread_once(&known_once, know_cpus);
-    return strait_p_cpu_at(known, allowed_count, home, i % (allowed_count - skips_home));
 }

@@ -104,13 +104,13 @@ static void *thread_main(void *argument)
 
 /* ---- for others ---- */
 
-enum strait_p_life strait_p_thread_life(const struct strait_p_thread *thread)
+STRAIT_PRIVATE enum strait_p_life strait_p_thread_life(const struct strait_p_thread *thread)
 {
     /* thread.seen: pairs with thread.tell; all that the thread did before it came so far */
     return (enum strait_p_life)strait_load_acquire(&thread->life);
 }
 
-bool strait_p_thread_inherited(const struct strait_p_thread *thread)
+STRAIT_PRIVATE bool strait_p_thread_inherited(const struct strait_p_thread *thread)
 {
     return thread->process != getpid();
 }
@@ -147,8 +147,8 @@ static int thread_create(struct strait_p_thread *thread)
     return error;
 }
 
-int strait_p_thread_launch(struct strait_p_thread *thread,
-                           const struct strait_p_thread_options *options)
+STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
+                                          const struct strait_p_thread_options *options)
 {
     int saved = errno;
     if (strlen(options->name) >= STRAIT_P_NAME_BYTES || options->nice < 0 || options->nice > 19 ||
@@ -165,7 +165,7 @@ int strait_p_thread_launch(struct strait_p_thread *thread,
     return error;
 }
 
-int strait_p_thread_online(struct strait_p_thread *thread)
+STRAIT_PRIVATE int strait_p_thread_online(struct strait_p_thread *thread)
 {
     while (strait_p_thread_life(thread) == STRAIT_P_STARTING) {
         strait_p_futex_wait(&thread->life, STRAIT_P_STARTING, STRAIT_FOREVER, false);
@@ -177,8 +177,8 @@ int strait_p_thread_online(struct strait_p_thread *thread)
     return thread->error;
 }
 
-int strait_p_thread_start(struct strait_p_thread *thread,
-                          const struct strait_p_thread_options *options)
+STRAIT_PRIVATE int strait_p_thread_start(struct strait_p_thread *thread,
+                                         const struct strait_p_thread_options *options)
 {
     int error = strait_p_thread_launch(thread, options);
     return error ? error : strait_p_thread_online(thread);
@@ -218,7 +218,7 @@ static int join_until(pthread_t handle, int64_t deadline)
 #endif
 }
 
-int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline)
+STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline)
 {
     if (strait_p_thread_inherited(thread)) {
         return -EOWNERDEAD;

@@ -15,6 +15,8 @@
 #include "strait/base.h"
 #include "strait/placement.h"
 
+#include "../channel/private.h"
+
 #define STRAIT_P_NAME_BYTES 16 /* the final zero included */
 
 /* How far a thread has come: a futex word. */
@@ -61,27 +63,27 @@ struct strait_p_thread {
  * -EINVAL (name, class, niceness; a stack that is too small), -EPERM and others where CPUs or
  * scheduling were refused, or what set_up returned; -EINTR if that ended the thread. Asynchronous
  * signals are blocked in it. Any thread; blocks for the start and set_up. */
-int strait_p_thread_start(struct strait_p_thread *thread,
-                          const struct strait_p_thread_options *options);
+STRAIT_PRIVATE int strait_p_thread_start(struct strait_p_thread *thread,
+                                         const struct strait_p_thread_options *options);
 
 /* The same in two: launch does not wait until the thread is online. 0, or -errno and there is none.
  * Any thread; blocks for the creation, some 20 us. */
-int strait_p_thread_launch(struct strait_p_thread *thread,
-                           const struct strait_p_thread_options *options);
+STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
+                                          const struct strait_p_thread_options *options);
 
 /* Waits until it is online. 0, or -errno: it could not set itself up, and is joined. Whoever may
  * join it; blocks for the start and set_up. */
-int strait_p_thread_online(struct strait_p_thread *thread);
+STRAIT_PRIVATE int strait_p_thread_online(struct strait_p_thread *thread);
 
 /* Waits until the thread is gone, its thread-exit destructors included. 0; -ETIMEDOUT, and then it
  * can be joined again; -EDEADLK: the thread itself; -EOWNERDEAD: a fork's child. One thread at a
  * time; blocks until the deadline at most. */
-int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline);
+STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline);
 
 /* Is this a fork's child, which has no such thread? Any thread; costs a system call. */
-bool strait_p_thread_inherited(const struct strait_p_thread *thread);
+STRAIT_PRIVATE bool strait_p_thread_inherited(const struct strait_p_thread *thread);
 
 /* How far it has come. Any thread. */
-enum strait_p_life strait_p_thread_life(const struct strait_p_thread *thread);
+STRAIT_PRIVATE enum strait_p_life strait_p_thread_life(const struct strait_p_thread *thread);
 
 #endif /* STRAIT_THREAD_H */

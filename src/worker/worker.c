@@ -143,7 +143,7 @@ static int next_cpu(void)
 {
     static uint32_t turn;
     /* turn.next: pairs with turn.next; nothing but the number */
-    return strait_cpu_choose(sched_getcpu(), strait_add_acq_rel(&turn, 1), false);
+    return strait_p_cpu_choose(sched_getcpu(), strait_add_acq_rel(&turn, 1));
 }
 
 /* Where the thread is to run; false: a CPU that the process may not use, or none at all. */
@@ -157,14 +157,14 @@ static bool find_cpus(struct strait_p_thread_options *thread, struct strait_work
         options->cpu = next_cpu();
     } else if (options->pin == STRAIT_PIN_NONE) {
         thread->cpus = strait_p_cpu_numbers();
-        thread->cpu_count = strait_cpu_count();
+        thread->cpu_count = strait_p_cpu_count();
     } else if (options->pin == STRAIT_PIN_SET) {
         thread->cpus = options->cpus;
         thread->cpu_count = options->cpus ? options->cpu_count : 0;
     } else if (options->pin != STRAIT_PIN_CPU) {
         return false;
     }
-    while (valid < thread->cpu_count && strait_cpu_allowed(thread->cpus[valid])) {
+    while (valid < thread->cpu_count && strait_p_cpu_allowed(thread->cpus[valid])) {
         valid++;
     }
     return valid > 0 && valid == thread->cpu_count;

@@ -11,7 +11,7 @@
 
 /* ---- machines: what a CPU's folder says of it ---- */
 
-struct cpu {
+struct folder {
     int number;
     const char *core; /* NULL: there is no such file */
     const char *package;
@@ -56,7 +56,7 @@ static void put(int cpu, const char *file, const char *text)
     fclose(out);
 }
 
-static void put_cpu(const struct cpu *cpu)
+static void put_cpu(const struct folder *cpu)
 {
     put(cpu->number, "topology/thread_siblings_list", cpu->core);
     put(cpu->number, "topology/physical_package_id", cpu->package);
@@ -74,26 +74,27 @@ static void put_usual(int number, int core, int cache, int package)
     snprintf(texts[0], sizeof(texts[0]), core == number ? "%d\n" : "%d-%d\n", core, number);
     snprintf(texts[1], sizeof(texts[1]), "%d,%d\n", cache, number);
     snprintf(texts[2], sizeof(texts[2]), "%d\n", package);
-    struct cpu cpu = {number, texts[0], texts[2], {texts[0], texts[0], texts[0], texts[1]}};
+    struct folder cpu = {number, texts[0], texts[2], {texts[0], texts[0], texts[0], texts[1]}};
     put_cpu(&cpu);
 }
 
 /* The order of the CPUs from first to last, of a parent on `home`. */
 static void expect_order(int first, int last, int home, const char *expected)
 {
-    struct strait_p_cpu cpus[MOST] = {{.number = 0}};
-    char order[256] = "";
+    struct known_cpu cpus[MOST] = {{.number = 0}};
+    int order[MOST];
+    char text[256] = "";
     size_t count = (size_t)(last - first + 1);
     for (size_t i = 0; i < count; i++) {
         cpus[i].number = first + (int)i;
     }
-    strait_p_cpus_read(root, cpus, count);
+    read_cpus(root, cpus, count);
+    order_cpus(cpus, count, home, order);
     for (size_t i = 0; i < count; i++) {
-        size_t length = strlen(order);
-        snprintf(order + length, sizeof(order) - length, i ? " %d" : "%d",
-                 strait_p_cpu_at(cpus, count, home, i));
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", order[i]);
     }
-    assert_string_equal(order, expected);
+    assert_string_equal(text, expected);
 }
 
 /* ---- orders ---- */
@@ -141,7 +142,7 @@ static void what_is_near_the_parent_comes_first(void)
 static void what_is_not_told_makes_the_order_a_worse_one(void)
 {
     machine_begin();
-    static const struct cpu cpus[] = {
+    static const struct folder cpus[] = {
         {0, "0", "0", {NULL}},
         {1, "1", "0", {NULL}},
         {2, "2", "1", {NULL}},
@@ -178,24 +179,26 @@ static void what_is_not_told_makes_the_order_a_worse_one(void)
 
 static void the_process_takes_its_cpus_in_turn(void)
 {
+    static int order[CPU_SETSIZE];
     cpu_set_t allowed = own_cpus();
-    unsigned count = strait_cpu_count();
+    unsigned count = strait_p_cpu_count();
     const int *numbers = strait_p_cpu_numbers();
     assert_int_equal(count, CPU_COUNT(&allowed));
-    assert_false(strait_cpu_allowed(-1));
-    assert_false(strait_cpu_allowed(CPU_SETSIZE));
-    for (unsigned home = 0; home < count; home++) {
-        unsigned seen = 0;
-        assert_true(CPU_ISSET((size_t)numbers[home], &allowed));
-        assert_true(strait_cpu_allowed(numbers[home]));
-        for (unsigned i = 0; i < 2 * count; i++) {
-            errno = ERRNO_MARK;
-            seen += strait_cpu_choose(numbers[home], i, true) == numbers[home];
-            assert_true(errno_kept());
-            assert_true(count == 1 || strait_cpu_choose(numbers[home], i, false) != numbers[home]);
+    assert_false(strait_p_cpu_allowed(-1));
+    assert_false(strait_p_cpu_allowed(CPU_SETSIZE));
+    assert_int_equal(strait_p_cpu_near(-1, order), count);
+    assert_memory_equal(order, numbers, count * sizeof(*order));
+    for (unsigned i = 0; i < count; i++) {
+        assert_true(CPU_ISSET((size_t)numbers[i], &allowed));
+        assert_true(strait_p_cpu_allowed(numbers[i]));
+        assert_in_range(strait_p_cpu_near(numbers[i], order), 1, count);
+        errno = ERRNO_MARK;
+        strait_p_cpu_order(numbers[i], order);
+        assert_true(errno_kept());
+        assert_int_equal(order[count - 1], numbers[i]);
+        for (unsigned turn = 0; count > 1 && turn < 2 * count; turn++) {
+            assert_int_equal(strait_p_cpu_choose(numbers[i], turn), order[turn % (count - 1)]);
         }
-        assert_int_equal(seen, 2);
-        assert_int_equal(strait_cpu_choose(numbers[home], count - 1, true), numbers[home]);
     }
 }
 

@@ -302,7 +302,9 @@ STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *mess
     size_t bytes = size ? size : own->message_size;
     char *slot = (char *)(ring + 1) + (index & own->mask) * bytes;
     if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
-        STRAIT_P_HIDE(messages);
+        if (!size) {
+            STRAIT_P_HIDE(messages);
+        }
         memcpy(slot, messages, sizeof(uint64_t));
     } else {
         strait_p_copy_in(slot, messages, bytes, size);
@@ -326,7 +328,9 @@ STRAIT_INLINE size_t strait_spsc_receive(struct strait_spsc *ring, void *message
     size_t bytes = size ? size : own->message_size;
     const char *slot = (const char *)(ring + 1) + (index & own->mask) * bytes;
     if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
-        STRAIT_P_HIDE(messages);
+        if (!size) {
+            STRAIT_P_HIDE(messages);
+        }
         memcpy(messages, slot, sizeof(uint64_t));
     } else {
         strait_p_copy_out(messages, slot, bytes, size);

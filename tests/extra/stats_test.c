@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stats: buckets without gaps, and percentiles within 2 % of the exact ones. */
+/* stats: buckets without gaps, percentiles within 2 % of the exact ones, and a pool as JSON. */
 #include "extra/fixture.h"
 
 #include <math.h>
@@ -152,6 +152,74 @@ static void the_ends_of_the_scale(void)
     assert_int_equal(strait_histogram_percentile(&histogram, 50), 1u << 20); /* never above max */
 }
 
+/* ---- a pool's times and counters ---- */
+
+static struct strait_pool_times times;
+static struct gate gate;
+
+static int hold(UNUSED struct strait_task *task)
+{
+    gate_wait(&gate);
+    return 0;
+}
+
+static void note_times(struct strait_task *task)
+{
+    strait_pool_times_add(&times, task);
+}
+
+/* All that a buffer holds, or nothing; three tasks, of which one has run, one runs, one waits. */
+static void assert_json(struct strait_pool *pool, const struct strait_pool_times *with)
+{
+    static const char *const parts[] = {
+        "{\"submitted\": 3, \"done\": 1, ",
+        "\"queued\": 1, \"running\": 1, ",
+        "\"per_worker\": [{\"number\": 0, \"online\": true, ",
+        "\"utilisation\": 0.",
+        "\"name\": \"a \\u0022name\\u0022\", \"running_ns\": ",
+        "}]}",
+    };
+    char text[4096] = "";
+    char little[16] = "";
+    size_t length = strait_pool_json(pool, with, text, sizeof(text));
+    assert_int_equal(length, strlen(text));
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        assert_non_null(strstr(text, parts[i]));
+    }
+    assert_int_equal(strstr(text, "\"run_ns\": {\"count\": 1, \"p50\": ") != NULL, with != NULL);
+    assert_true(strait_pool_json(pool, with, little, sizeof(little)) >= sizeof(little));
+    assert_string_equal(little, "");
+    assert_true(strait_pool_json(pool, with, NULL, 0) > 0);
+}
+
+static void a_pool_is_told_as_json(void)
+{
+    const struct strait_pool_options options = {.workers = 1, .timed = true};
+    const struct strait_task task = {.run = hold, .done = note_times, .name = "a \"name\""};
+    struct strait_pool *pool;
+    struct strait_parent *parent;
+    memset(&times, 0, sizeof(times));
+    assert_returns(strait_pool_create(&pool, &options), 0);
+    assert_returns(strait_pool_attach(pool, &parent, NULL), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        memset(&gate, 0, sizeof(gate));
+        for (unsigned k = 0; k <= i; k++) {
+            assert_returns(strait_task_submit(parent, &task, NULL, NULL), 0);
+        }
+        gate_await(&gate, 1);
+        if (i == 0) {
+            gate_open(&gate);
+            assert_returns(strait_parent_wait_all(parent, STRAIT_FOREVER), 0);
+        }
+    }
+    assert_int_equal(strait_histogram_count(&times.ran), 1);
+    assert_json(pool, &times);
+    assert_json(pool, NULL);
+    gate_open(&gate);
+    assert_returns(strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+    assert_int_equal(strait_histogram_count(&times.waited), 3);
+}
+
 int main(void)
 {
     static const struct test tests[] = {
@@ -160,6 +228,7 @@ int main(void)
         ONCE(the_rank_is_exact),
         ONCE(huge_counts_have_their_percentiles),
         ONCE(the_ends_of_the_scale),
+        ONCE(a_pool_is_told_as_json),
     };
     return RUN_TABLE("extra_stats", tests);
 }

@@ -414,13 +414,10 @@ static void fifty_thousand_messages_at_once(void)
     tenant_free(&worker);
 }
 
-static void inherit(void *context)
+static void inherit(UNUSED void *context)
 {
-    (void)context;
-    _exit(strait_worker_join(worker.worker, STRAIT_FOREVER) == -EOWNERDEAD &&
-                  strait_worker_destroy(worker.worker) == -EOWNERDEAD
-              ? 0
-              : 1);
+    int join = strait_worker_join(worker.worker, STRAIT_FOREVER);
+    _exit(join == -EOWNERDEAD && strait_worker_destroy(worker.worker) == -EOWNERDEAD ? 0 : 1);
 }
 
 static void fork_with_workers_alive(void)
@@ -437,13 +434,13 @@ static void fork_with_workers_alive(void)
 static struct strait_port a;
 static struct strait_port b;
 
-static void ports_open(size_t capacity, strait_drop_fn *drop, void *context)
+static void ports_open(size_t capacity, strait_drop_fn *drop)
 {
     const struct strait_port_options options = {
         .forth = {.capacity = capacity, .message_size = 4 * sizeof(uint64_t)},
         .back = {.receiver = STRAIT_WAIT_FD},
         .drop_forth = drop,
-        .context = context,
+        .context = &worker,
     };
     assert_returns(strait_port_pair(&a, &b, &options), 0);
 }
@@ -460,7 +457,7 @@ static void postMessage_start_receiveMessageOnPort(void)
 {
     uint64_t mine[4] = {7};
     uint64_t theirs[4] = {0};
-    ports_open(1, NULL, NULL);
+    ports_open(1, NULL);
     assert_returns(strait_try_receive(&b.receiver, theirs, 1), -EAGAIN);
     assert_returns(strait_try_send(&a.sender, mine, 1), 1);
     assert_returns(strait_try_send(&a.sender, mine, 1), -EAGAIN);
@@ -516,7 +513,7 @@ static void transferList_MessagePort(void)
     uint64_t message[4] = {0};
     worker_spawn();
     tenant_spawn(&talker);
-    ports_open(4, NULL, NULL);
+    ports_open(4, NULL);
     assert_returns(strait_try_send(&a.sender, message, 1), 1);
     hand_over(&worker, takes_a_port, &b);
     hand_over(&talker, speaks_at_a_port, &a);
@@ -548,7 +545,7 @@ static void SharedArrayBuffer(void)
 static void close_event_and_postMessage_after_it(void)
 {
     uint64_t message[4] = {0};
-    ports_open(1, NULL, NULL);
+    ports_open(1, NULL);
     int fd = strait_receiver_fd(&a.receiver);
     assert_int_equal(strait_receiver_arm(&a.receiver), 1);
     assert_false(readable(fd, 0));
@@ -564,7 +561,7 @@ static void port_close(void)
 {
     const uint64_t messages[2][4] = {{0}, {1}};
     uint64_t number = 0;
-    ports_open(2, tenant_drop, &worker);
+    ports_open(2, tenant_drop);
     worker.dropped = 0;
     assert_returns(strait_try_send(&a.sender, messages, 2), 2);
     strait_receiver_close(&b.receiver);

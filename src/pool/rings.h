@@ -307,7 +307,8 @@ static inline struct strait_p_slot *strait_p_ring_claim(struct strait_p_submissi
         }
         if (published) {
             /* submission.claimed: pairs with submission.withdraw, submission.take, parent.starved;
-             * that the task is claimed, or else that it is withdrawn, or that room is wanted */
+             * that the task is claimed, or else that it is withdrawn, or that room is wanted;
+             * without it a task runs that its parent was told would not */
             strait_fence_after_cas();
             return slot;
         }

@@ -96,15 +96,16 @@ void strait_port_adopt(struct strait_port *port)
 
 STRAIT_PRIVATE struct strait_link *strait_p_link_hold(const struct strait_port *port)
 {
-    /* link.hold: pairs with link.drop; nothing but the number */
+    /* link.hold: pairs with link.drop; nothing but the number; without one step for both a holder
+     * is lost and the link freed too early */
     strait_add_acq_rel(&port->link->holders, 1);
     return port->link;
 }
 
 STRAIT_PRIVATE void strait_p_link_drop(struct strait_link *link)
 {
-    /* link.drop: pairs with link.drop, link.hold; all that the other holders did with the link; it
-     * would be freed under their feet */
+    /* link.drop: pairs with link.drop, link.hold; all that the other holders did with the link;
+     * without it the link is freed under their feet */
     if (strait_add_acq_rel(&link->holders, (uint32_t)-1) == 1) {
         link_free(link);
     }

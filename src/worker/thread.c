@@ -17,8 +17,8 @@
 
 static void tell_life(struct strait_p_thread *thread, enum strait_p_life life)
 {
-    /* thread.tell: pairs with thread.seen; all that the thread did; its starter would read an error
-     * that is not written yet */
+    /* thread.tell: pairs with thread.seen; all that the thread did; without it its starter reads an
+     * error that is not written yet */
     strait_store_release(&thread->life, life);
     strait_p_futex_wake(&thread->life, INT_MAX, false);
 }
@@ -106,7 +106,8 @@ static void *thread_main(void *argument)
 
 STRAIT_PRIVATE enum strait_p_life strait_p_thread_life(const struct strait_p_thread *thread)
 {
-    /* thread.seen: pairs with thread.tell; all that the thread did before it came so far */
+    /* thread.seen: pairs with thread.tell; all that the thread did before it came so far; without
+     * it its starter reads an error from before it was written */
     return (enum strait_p_life)strait_load_acquire(&thread->life);
 }
 

@@ -70,7 +70,8 @@ static void say_word(struct worker_word *word, int code, const char *text)
 {
     word->code = code;
     word->text = text;
-    /* worker.say: pairs with worker.said; code and text, and all that the worker did before */
+    /* worker.say: pairs with worker.said; code and text, and all that the worker did before;
+     * without it the parent tells of a failure whose text is not there yet */
     strait_store_release(&word->said, 1);
 }
 
@@ -129,7 +130,8 @@ static void worker_ended(void *argument)
     }
     own_worker = NULL;
     strait_p_berth_leave();
-    /* worker.end: pairs with worker.ended; the exit record, and all that the worker did */
+    /* worker.end: pairs with worker.ended; the exit record, and all that the worker did; without it
+     * the parent tells of an exit with the code of nobody */
     strait_store_release(&worker->ended, 1);
     strait_port_close(&worker->port);
     /* the entry may have closed its port long before */
@@ -142,7 +144,8 @@ static void worker_ended(void *argument)
 static int next_cpu(void)
 {
     static uint32_t turn;
-    /* turn.next: pairs with turn.next; nothing but the number */
+    /* turn.next: pairs with turn.next; nothing but the number; without one step for both two
+     * workers get the same turn */
     return strait_p_cpu_choose(sched_getcpu(), strait_add_acq_rel(&turn, 1));
 }
 
@@ -273,13 +276,15 @@ int strait_worker_fd(const struct strait_worker *worker)
 
 static bool has_said(const struct worker_word *word)
 {
-    /* worker.said: pairs with worker.say; code and text */
+    /* worker.said: pairs with worker.say; code and text; without it the parent reads them from
+     * before they were written */
     return strait_load_acquire(&word->said) != 0;
 }
 
 static bool has_ended(const struct strait_worker *worker)
 {
-    /* worker.ended: pairs with worker.end; the exit record */
+    /* worker.ended: pairs with worker.end; the exit record; without it the parent reads it from
+     * before it was complete */
     return strait_load_acquire(&worker->ended) != 0;
 }
 
@@ -399,7 +404,8 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 
 void strait_worker_stop(struct strait_worker *worker)
 {
-    /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before */
+    /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before; without
+     * it the worker ends its wait and does not see why */
     strait_store_release(&worker->stop, 1);
     strait_p_berth_wake(&worker->berth);
     strait_p_link_wake(worker->link);

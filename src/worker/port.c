@@ -96,8 +96,8 @@ void strait_port_adopt(struct strait_port *port)
 
 STRAIT_PRIVATE struct strait_link *strait_p_link_hold(const struct strait_port *port)
 {
-    /* link.hold: pairs with link.drop; nothing but the number; without one step for both a holder
-     * is lost and the link freed too early */
+    /* link.hold: pairs with link.drop; nothing but the number; without it a holder is lost
+     * and the link freed too early */
     strait_add_acq_rel(&port->link->holders, 1);
     return port->link;
 }

@@ -144,8 +144,8 @@ static void worker_ended(void *argument)
 static int next_cpu(void)
 {
     static uint32_t turn;
-    /* turn.next: pairs with turn.next; nothing but the number; without one step for both two
-     * workers get the same turn */
+    /* turn.next: pairs with turn.next; nothing but the number; without it two workers get the
+     * same turn */
     return strait_p_cpu_choose(sched_getcpu(), strait_add_acq_rel(&turn, 1));
 }
 

@@ -37,8 +37,8 @@
  *   close, resize              free          free             -EBUSY           excluded
  *   stats, strait_parent_fd    free          free             free             excluded
  *
- *   (1) A parent is one thread at a time: the one that attached, or one to which that has handed
- *       the handle in an orderly way.
+ *   (1) A parent is one thread: the one that attached. A STRAIT_CHECKED build ends the program where
+ *       another uses it, and says which.
  *   (2) They say -EPIPE once the pool is closing.
  *
  * Promises

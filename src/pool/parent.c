@@ -235,9 +235,9 @@ static int resolve_options(const struct strait_pool *pool, struct strait_parent_
     return 0;
 }
 
-int strait_p_parent_create(struct strait_pool *pool, struct strait_parent **out,
-                           const struct strait_parent_options *options,
-                           struct strait_p_pool_worker *worker)
+STRAIT_PRIVATE int strait_p_parent_create(struct strait_pool *pool, struct strait_parent **out,
+                                          const struct strait_parent_options *options,
+                                          struct strait_p_pool_worker *worker)
 {
     struct strait_parent *parent;
     int error = parent_alloc(pool, &parent, options, worker);
@@ -277,7 +277,7 @@ static int link_more(struct strait_parent *parent, unsigned workers)
     return parent->links[workers - 1] ? 0 : links_create(parent, links, workers - links);
 }
 
-int strait_p_parents_link(struct strait_pool *pool, unsigned workers)
+STRAIT_PRIVATE int strait_p_parents_link(struct strait_pool *pool, unsigned workers)
 {
     int error = 0;
     if (workers <= pool->links) {
@@ -298,7 +298,7 @@ int strait_p_parents_link(struct strait_pool *pool, unsigned workers)
     return error;
 }
 
-void strait_p_parents_wake(struct strait_pool *pool)
+STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
 {
     for (uint32_t place = 0; place < pool->places; place++) {
         struct strait_parent *parent = (struct strait_parent *)pool->parents[place];
@@ -415,8 +415,8 @@ static size_t take_report(struct strait_parent *parent, struct strait_p_slot *sl
     return 1;
 }
 
-void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot,
-                           enum strait_p_verdict verdict)
+STRAIT_PRIVATE void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot,
+                                          enum strait_p_verdict verdict)
 {
     if (!(slot->turn & STRAIT_P_TAKEN_BACK)) {
         strait_p_ring_passed(strait_p_ring_of(parent, slot->priority), slot->turn);
@@ -801,7 +801,7 @@ static void tell_of_room(struct strait_parent *parent)
     }
 }
 
-size_t strait_p_collect(struct strait_parent *parent, size_t budget)
+STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budget)
 {
     size_t completed = 0;
     size_t received = 1;
@@ -855,7 +855,7 @@ static bool room_made(struct strait_parent *parent)
             has_room(parent, strait_p_ring_of(parent, parent->room_at & 1), most));
 }
 
-bool strait_p_collectable(struct strait_parent *parent)
+STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent)
 {
     return parent->due || reports_wait(parent) || room_made(parent);
 }
@@ -1350,7 +1350,7 @@ static bool is_needed(struct strait_parent *parent)
     return needed;
 }
 
-void strait_p_parents_reap(struct strait_pool *pool, bool all)
+STRAIT_PRIVATE void strait_p_parents_reap(struct strait_pool *pool, bool all)
 {
     struct strait_parent **at = &pool->retired;
     if (pool->retired) {
@@ -1418,7 +1418,8 @@ static void leave(struct strait_parent *parent)
     }
 }
 
-int strait_p_parent_settle(struct strait_parent *parent, enum strait_close mode, int64_t deadline)
+STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum strait_close mode,
+                                          int64_t deadline)
 {
     check_parent(parent);
     if (parent->dispatching || parent->is_worker) {

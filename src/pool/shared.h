@@ -394,42 +394,43 @@ static inline void strait_p_probe_done(unsigned worker, const struct strait_p_sl
 /* ---- parent.c ---- */
 
 /* As strait_pool_attach; `worker`: whose own it is, or NULL. */
-int strait_p_parent_create(struct strait_pool *pool, struct strait_parent **parent,
-                           const struct strait_parent_options *options,
-                           struct strait_p_pool_worker *worker);
+STRAIT_PRIVATE int strait_p_parent_create(struct strait_pool *pool, struct strait_parent **parent,
+                                          const struct strait_parent_options *options,
+                                          struct strait_p_pool_worker *worker);
 
 /* Gives each parent links to workers up to that number. 0 or -ENOMEM. Under the pool's lock. */
-int strait_p_parents_link(struct strait_pool *pool, unsigned workers);
+STRAIT_PRIVATE int strait_p_parents_link(struct strait_pool *pool, unsigned workers);
 
 /* Frees what has left and is no longer needed; `all`: whatever has left, or is a worker's. Under
  * the pool's lock. */
-void strait_p_parents_reap(struct strait_pool *pool, bool all);
+STRAIT_PRIVATE void strait_p_parents_reap(struct strait_pool *pool, bool all);
 
 /* Makes all parents look. Under the pool's lock. */
-void strait_p_parents_wake(struct strait_pool *pool);
+STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool);
 
 /* Runs up to `budget` completions that are there. Parent only, not inside a completion. */
-size_t strait_p_collect(struct strait_parent *parent, size_t budget);
+STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budget);
 
 /* Is there something for strait_p_collect to do? Parent only. */
-bool strait_p_collectable(struct strait_parent *parent);
+STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent);
 
 /* A worker is done with a task that it has submitted itself. Parent only. */
-void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot,
-                           enum strait_p_verdict verdict);
+STRAIT_PRIVATE void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot,
+                                          enum strait_p_verdict verdict);
 
 /* Has all that the parent is owed complete, or cancels it, as `mode` says; as strait_parent_detach,
  * but the parent stays. */
-int strait_p_parent_settle(struct strait_parent *parent, enum strait_close mode, int64_t deadline);
+STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum strait_close mode,
+                                          int64_t deadline);
 
 /* ---- worker.c ---- */
 
 /* What a worker's thread does: first, once, to its end. */
-int strait_p_worker_begin(void *worker);
-void strait_p_worker_run(void *worker);
-void strait_p_worker_end(void *worker);
+STRAIT_PRIVATE int strait_p_worker_begin(void *worker);
+STRAIT_PRIVATE void strait_p_worker_run(void *worker);
+STRAIT_PRIVATE void strait_p_worker_end(void *worker);
 
 /* Is the calling thread a worker of the pool's? */
-bool strait_p_worker_is_current(const struct strait_pool *pool);
+STRAIT_PRIVATE bool strait_p_worker_is_current(const struct strait_pool *pool);
 
 #endif /* STRAIT_POOL_SHARED_H */

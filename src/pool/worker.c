@@ -577,7 +577,7 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
     return ends;
 }
 
-void strait_p_worker_run(void *argument)
+STRAIT_PRIVATE void strait_p_worker_run(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     bool idle = false; /* for so long that it may end */
@@ -623,7 +623,7 @@ void strait_p_worker_run(void *argument)
     set_visiting(self, NULL);
 }
 
-bool strait_p_worker_is_current(const struct strait_pool *pool)
+STRAIT_PRIVATE bool strait_p_worker_is_current(const struct strait_pool *pool)
 {
     return current_worker && current_worker->pool == pool;
 }
@@ -655,7 +655,7 @@ static void look_at_oneself(struct strait_p_pool_worker *self)
     }
 }
 
-int strait_p_worker_begin(void *argument)
+STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;
@@ -682,7 +682,7 @@ int strait_p_worker_begin(void *argument)
 }
 
 /* The last one of a pool that closes tells the parents, whose loops may wait for it. */
-void strait_p_worker_end(void *argument)
+STRAIT_PRIVATE void strait_p_worker_end(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;

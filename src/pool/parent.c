@@ -326,11 +326,8 @@ static enum strait_task_status status_of(const struct strait_p_slot *slot,
     case STRAIT_P_RAN:
         return STRAIT_TASK_DONE;
     case STRAIT_P_RAN_TO_CODE:
-        if (slot->planned && strait_p_plan_of(slot)->finish_by != STRAIT_FOREVER &&
-            strait_now() >= strait_p_plan_of(slot)->finish_by) {
-            return STRAIT_TASK_EXPIRED;
-        }
         return slot->task.code == -ECANCELED ? STRAIT_TASK_CANCELLED : STRAIT_TASK_FAILED;
+    case STRAIT_P_RAN_LATE:
     case STRAIT_P_TOO_LATE:
         return STRAIT_TASK_EXPIRED;
     case STRAIT_P_POOL_CLOSED:
@@ -355,7 +352,7 @@ static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
 {
     struct strait_task *task = &slot->task;
     task->status = status_of(slot, verdict);
-    if (verdict <= STRAIT_P_RAN_TO_CODE) {
+    if (verdict <= STRAIT_P_RAN_LATE) {
         count(&parent->counters.finished);
         task->code = verdict == STRAIT_P_RAN ? 0 : task->code;
     } else {
@@ -768,11 +765,7 @@ size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *gr
 bool strait_task_cancelled(const struct strait_task *task)
 {
     const struct strait_p_slot *slot = strait_p_slot_of(task);
-    if (strait_load_relaxed(&slot->cancel) & ~STRAIT_P_AWAITED) {
-        return true;
-    }
-    int64_t by = slot->planned ? strait_p_plan_of(slot)->finish_by : STRAIT_FOREVER;
-    return by != STRAIT_FOREVER && strait_now() >= by;
+    return strait_load_relaxed(&slot->cancel) & ~STRAIT_P_AWAITED || strait_p_late(slot, true);
 }
 
 int64_t strait_task_waited_ns(const struct strait_task *task)
@@ -999,14 +992,12 @@ static int run_in_place(struct strait_parent *parent, const struct strait_task *
     uintptr_t floor = parent->floor;
     parent->floor = ring->tail;
     struct strait_task *own = &place.slot.task;
-    int64_t by =
-        place.plan.start_by < place.plan.finish_by ? place.plan.start_by : place.plan.finish_by;
-    bool late = submission->planned && by != STRAIT_FOREVER && strait_now() >= by;
-    own->code = late ? -ETIMEDOUT : own->run(own);
+    bool late = strait_p_late(&place.slot, false);
+    int code = late ? -ETIMEDOUT : own->run(own);
+    own->code = code;
+    own->status =
+        status_of(&place.slot, late ? STRAIT_P_TOO_LATE : strait_p_ran(&place.slot, code));
     parent->floor = floor;
-    own->status = status_of(&place.slot, late        ? STRAIT_P_TOO_LATE
-                                         : own->code ? STRAIT_P_RAN_TO_CODE
-                                                     : STRAIT_P_RAN);
     count(&parent->counters.in_place);
     if (own->done) {
         parent->dispatching = true;
@@ -1035,12 +1026,20 @@ static void announce(struct strait_parent *parent, struct strait_p_submission_ri
     uintptr_t *bits = &pool->bits[ring->priority][parent->place / STRAIT_P_BITS];
     if (STRAIT_UNLIKELY(!(strait_word_load_relaxed(bits) & bit))) {
         strait_p_bits_change(bits, bit, 0);
+        if (pool->fenced) {
+            /* pool.fence: the same, of the bit that is up again */
+            strait_full_fence();
+        }
     }
     if (strait_p_next_idle(pool, 0)) {
         strait_p_wake_idle(pool);
-    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool)) && strait_p_ring_ready(ring) &&
-               strait_p_all_busy(pool)) {
-        pool->grow(pool);
+    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool))) {
+        /* pool.busy: pairs with worker.busy; what was pushed, or else that the worker is inside a
+         * task; without it neither side starts the worker that a task waits for */
+        strait_full_fence();
+        if (strait_p_ring_ready(ring) && strait_p_all_busy(pool)) {
+            pool->grow(pool);
+        }
     }
     if (parent->lender) {
         strait_p_notify(parent->lender, false); /* behind the fence above */

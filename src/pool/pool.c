@@ -320,7 +320,8 @@ static int staff(struct strait_pool *pool, unsigned workers)
     do {
         pthread_mutex_lock(&pool->lock);
         error = strait_p_parents_link(pool, numbers_for(pool->workers_min, pool->workers_max));
-        while (!error && pool->staying < workers) {
+        /* one whose init fails meanwhile is not tried again */
+        for (unsigned here = pool->staying; !error && here < workers; here++) {
             error = launch(pool, false);
         }
         pthread_mutex_unlock(&pool->lock);

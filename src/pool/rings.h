@@ -354,10 +354,32 @@ static inline struct strait_p_slot *strait_p_ring_leap(struct strait_p_submissio
 enum strait_p_verdict {
     STRAIT_P_RAN,         /* and returned 0 */
     STRAIT_P_RAN_TO_CODE, /* and returned task.code */
+    STRAIT_P_RAN_LATE,    /* likewise, after its finish_by; up to here it has run */
     STRAIT_P_NOT_WANTED,  /* slot.cancel says why */
     STRAIT_P_TOO_LATE,    /* past start_by or finish_by */
     STRAIT_P_POOL_CLOSED, /* by cancelling */
 };
+
+/* Is the task's time over, to start it or to go on with it? */
+static inline bool strait_p_late(const struct strait_p_slot *slot, bool started)
+{
+    if (!slot->planned) {
+        return false;
+    }
+    const struct strait_p_plan *plan = strait_p_plan_of(slot);
+    int64_t by = started || plan->finish_by < plan->start_by ? plan->finish_by : plan->start_by;
+    return by != STRAIT_FOREVER && strait_now() >= by;
+}
+
+/* It has run, and `run` has returned the code. */
+static inline enum strait_p_verdict strait_p_ran(struct strait_p_slot *slot, int code)
+{
+    if (STRAIT_LIKELY(!code)) {
+        return STRAIT_P_RAN;
+    }
+    slot->task.code = code;
+    return strait_p_late(slot, true) ? STRAIT_P_RAN_LATE : STRAIT_P_RAN_TO_CODE;
+}
 
 /* A word: bit 0 the lap's; 1 to 3 the verdict; 4 the priority; from 5 on the slot's index. */
 #define STRAIT_P_WORD_VERDICT 1

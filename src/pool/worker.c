@@ -107,6 +107,10 @@ static void lower_bits(struct strait_p_pool_worker *self)
             }
         }
     }
+    if (STRAIT_UNLIKELY(pool->fenced)) {
+        /* pool.fence: the same, of the bits that are up again */
+        strait_full_fence();
+    }
     self->misses = 0;
 }
 
@@ -208,14 +212,22 @@ static enum strait_p_verdict judge(const struct strait_pool *pool, const struct 
     if (strait_p_closing(pool) == 1 + STRAIT_CLOSE_CANCEL) {
         return STRAIT_P_POOL_CLOSED;
     }
-    if (slot->planned) {
-        const struct strait_p_plan *plan = strait_p_plan_of(slot);
-        int64_t by = plan->start_by < plan->finish_by ? plan->start_by : plan->finish_by;
-        if (by != STRAIT_FOREVER && strait_now() >= by) {
-            return STRAIT_P_TOO_LATE;
+    return strait_p_late(slot, false) ? STRAIT_P_TOO_LATE : STRAIT_P_RAN;
+}
+
+/* This worker will be busy: whatever waits still is for the next one. Who has pushed it may have
+ * taken this one for idle. */
+static void pass_on(struct strait_p_pool_worker *self)
+{
+    struct strait_pool *pool = self->pool;
+    if (strait_p_next_idle(pool, 0)) {
+        if (work_waits(self)) {
+            strait_p_wake_idle(pool);
         }
+    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool)) && !strait_load_relaxed(&pool->starting) &&
+               work_waits(self)) {
+        pool->grow(pool);
     }
-    return STRAIT_P_RAN;
 }
 
 /* Calls the task's `run`, and counts, shows and times it. */
@@ -233,6 +245,12 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
     strait_word_store_release(&link->started, link->started + 1);
     strait_word_store_relaxed(&self->tasks, self->tasks + 1);
     show(self, &sight);
+    if (STRAIT_UNLIKELY(strait_p_may_grow(self->pool))) {
+        /* worker.busy: pairs with pool.busy; that the worker is inside a task, or else what was
+         * pushed; without it neither side starts the worker that a task waits for */
+        strait_full_fence();
+        pass_on(self);
+    }
     strait_p_probe_start(self->number, slot);
     int code = slot->task.run(&slot->task);
     strait_p_probe_done(self->number, slot, code);
@@ -249,10 +267,7 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
     }
     self->began = outer.since;
     show(self, &outer);
-    if (code) {
-        slot->task.code = code;
-    }
-    return code ? STRAIT_P_RAN_TO_CODE : STRAIT_P_RAN;
+    return strait_p_ran(slot, code);
 }
 
 /* Is this the task that its parent sleeps for, or the last one of a group that it sleeps for? The
@@ -344,21 +359,6 @@ static void handle(struct strait_p_pool_worker *self, const struct claim *claim)
         strait_p_complete_own(parent, slot, verdict);
     } else {
         report(self, claim, verdict);
-    }
-}
-
-/* This worker will be busy: whatever waits still is for the next one. Who has pushed it may have
- * taken this one for idle. */
-static void pass_on(struct strait_p_pool_worker *self)
-{
-    struct strait_pool *pool = self->pool;
-    if (strait_p_next_idle(pool, 0)) {
-        if (work_waits(self)) {
-            strait_p_wake_idle(pool);
-        }
-    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool)) && !strait_load_relaxed(&pool->starting) &&
-               work_waits(self)) {
-        pool->grow(pool);
     }
 }
 
@@ -481,11 +481,18 @@ static bool has_work(struct strait_p_pool_worker *self)
     return collectable(self) || (is_asked_to_end(self) && owed_nothing(self));
 }
 
-/* Something to do, or called: a waker has lowered the bit. */
+/* There are more workers than there must be. */
+static bool too_many(const struct strait_pool *pool)
+{
+    return strait_load_relaxed(&pool->staying) > strait_load_relaxed(&pool->workers_min);
+}
+
+/* Something to do; or called: a waker has lowered the bit, or idle workers may end now. */
 static bool worker_ready(void *side)
 {
     struct strait_p_pool_worker *self = side;
-    bool called = self->raised && !strait_p_is_idle(self->pool, self->number);
+    bool called = (self->raised && !strait_p_is_idle(self->pool, self->number)) ||
+                  (self->idle_until == STRAIT_FOREVER && too_many(self->pool));
     bool ready = called || has_work(self);
     set_visiting(self, NULL);
     return ready;
@@ -494,7 +501,7 @@ static bool worker_ready(void *side)
 /* Nobody needs to know of it: it finds by itself whatever comes. */
 static void spin_for_work(struct strait_p_pool_worker *self, int64_t until)
 {
-    for (unsigned looks = 1; !has_work(self); looks++) {
+    for (unsigned looks = 1; !worker_ready(self); looks++) {
         strait_pause();
         if (looks % LOOKS_PER_YIELD == 0) {
             sched_yield();
@@ -503,12 +510,6 @@ static void spin_for_work(struct strait_p_pool_worker *self, int64_t until)
             }
         }
     }
-}
-
-/* There are more workers than there must be. */
-static bool too_many(const struct strait_pool *pool)
-{
-    return strait_load_relaxed(&pool->staying) > strait_load_relaxed(&pool->workers_min);
 }
 
 /* True: nothing came for so long that the worker may go, if there are too many. */

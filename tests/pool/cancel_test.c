@@ -2,7 +2,7 @@
 /* Tasks that are no longer wanted: cancelled, or too late. */
 #include "fixture.h"
 
-#define LONG (1000 * 1000 * (int64_t)MS)
+#define LONG (1000 * 200 * (int64_t)MS)
 
 /* ---- one task ---- */
 
@@ -246,6 +246,32 @@ static int past_its_time(struct strait_task *task)
     return number_of(task) == 0 ? 0 : 7;
 }
 
+static int in_its_time(struct strait_task *task)
+{
+    runs(task);
+    gate_wait(task->context);
+    return 7;
+}
+
+/* What counts is when `run` has returned, not when the parent comes to know. */
+static void a_failure_in_time_is_no_expiry(void)
+{
+    struct strait_submit_options how = {.finish_by = strait_deadline(200 * (int64_t)MS)};
+    OPEN(.workers = 1);
+    submit(in_its_time, 0, &how);
+    await_arrivals(1);
+    release();
+    while (!readable(strait_parent_fd(here.parent), -1)) {
+    }
+    bool in_time = strait_now() < how.finish_by;
+    while (strait_now() < how.finish_by) {
+        sleep_ns(10 * MS);
+    }
+    settle();
+    assert_ended(0, 1, in_time ? STRAIT_TASK_FAILED : seen.status[0], 1);
+    close_pool();
+}
+
 /* By itself: nobody cancels it. A late result counts, a late failure is an expiry. */
 static void a_running_task_is_told_that_its_time_is_over(void)
 {
@@ -273,6 +299,7 @@ static const struct test tests[] = {
     ONCE(cancelling_a_group_harms_no_other),
     ONCE(a_task_that_starts_too_late_expires),
     ONCE(a_running_task_is_told_that_its_time_is_over),
+    ONCE(a_failure_in_time_is_no_expiry),
 };
 
 int main(void)

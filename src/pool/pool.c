@@ -534,6 +534,17 @@ static int set_number(struct strait_pool *pool, unsigned n)
     return error;
 }
 
+/* Not all could be started: demand alone starts none of them in a pool of a fixed number. */
+static void settle_for_fewer(struct strait_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (pool->workers_max == pool->workers_min && pool->staying > 0) {
+        strait_store_relaxed(&pool->workers_max, pool->staying);
+        strait_store_relaxed(&pool->workers_min, pool->staying);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
 int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
 {
     if (n < 1 || n > STRAIT_POOL_WORKERS_MAX) {
@@ -546,6 +557,9 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
     error = set_number(pool, n);
     if (!error) {
         error = staff(pool, n);
+        if (error) {
+            settle_for_fewer(pool);
+        }
     }
     if (!error) {
         error = join_workers(pool, JOIN_LEAVING, deadline);

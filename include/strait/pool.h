@@ -37,8 +37,8 @@
  *   close, resize              free          free             -EBUSY           excluded
  *   stats, strait_parent_fd    free          free             free             excluded
  *
- *   (1) A parent is one thread: the one that attached. A STRAIT_CHECKED build ends the program where
- *       another uses it, and says which.
+ *   (1) A parent is one thread: the one that attached. A STRAIT_CHECKED build ends the program
+ *       where another uses it, and says which.
  *   (2) They say -EPIPE once the pool is closing.
  *
  * Promises
@@ -191,7 +191,8 @@ struct strait_pool_options {
 
 enum strait_close {
     STRAIT_CLOSE_DRAIN,  /* finish every task */
-    STRAIT_CLOSE_CANCEL, /* abandon what waits, finish what runs */
+    STRAIT_CLOSE_CANCEL, /* abandon what waits, finish what runs; a parent that leaves so tells it
+                            by strait_task_cancelled, a pool that closes does not */
 };
 
 struct strait_pool_worker_stats;
@@ -272,10 +273,11 @@ STRAIT_API ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t bud
 STRAIT_API size_t strait_parent_owed(const struct strait_parent *parent);
 
 /* Ends a parent. Drains, by running completions until none is owed; or cancels: what waits is
- * abandoned, what runs is told so by strait_task_cancelled, and the completions run. 0: the handle,
- * its memory and its fd are gone. -ETIMEDOUT: the handle stays valid, the tasks go on; detach
- * again. -EDEADLK from inside a completion, or for strait_parent_current; -EINVAL. NULL is ignored.
- * Parent only; blocks until the deadline at most. */
+ * abandoned, what runs is told so by strait_task_cancelled, and the completions run. 0: the handle
+ * is gone; so are its memory and its fd, or with the next attach or detach if a worker that has
+ * just run one of its tasks has not moved on yet. -ETIMEDOUT: the handle stays valid, the tasks go
+ * on; detach again. -EDEADLK from inside a completion, or for strait_parent_current; -EINVAL. NULL
+ * is ignored. Parent only; blocks until the deadline at most. */
 STRAIT_API int strait_parent_detach(struct strait_parent *parent, enum strait_close mode,
                                     int64_t deadline);
 
@@ -289,7 +291,8 @@ STRAIT_API int strait_parent_detach(struct strait_parent *parent, enum strait_cl
  * tasks: first those that are still on this worker, the newest first, then those of the worker that
  * has taken one of them. So the stack is no deeper than the tree of tasks, and a task that waits
  * for its children keeps no worker from them; the deadline is looked at between two of them. A task
- * waits for its own children only: for those of another it may wait for ever.
+ * waits for its own children only: for those of another it may wait for ever. Tasks that this
+ * worker is inside of do not count for strait_parent_wait_any and _wait_all.
  *
  * Parent only; block until the deadline at most. */
 STRAIT_API int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t deadline);
@@ -309,9 +312,9 @@ STRAIT_API ptrdiff_t strait_task_submit_many(struct strait_parent *parent,
                                              const struct strait_submit_options *how,
                                              strait_task_id *ids);
 
-/* Submits a task, waiting for room; runs completions meanwhile. -ETIMEDOUT; -EDEADLK from inside a
- * completion, where it would have to wait; otherwise as strait_task_submit. Parent only; blocks
- * until the deadline at most. */
+/* Submits a task, waiting for room; runs completions meanwhile, and in a task whatever waits in its
+ * worker's queue. -ETIMEDOUT; -EDEADLK from inside a completion, where it would have to wait;
+ * otherwise as strait_task_submit. Parent only; blocks until the deadline at most. */
 STRAIT_API int strait_task_submit_wait(struct strait_parent *parent, const struct strait_task *task,
                                        const struct strait_submit_options *how, strait_task_id *id,
                                        int64_t deadline);

@@ -25,6 +25,7 @@
 #define GATHER_IN_WAIT_NS 500000
 
 #define LEAVE_TRIES 100
+#define SECOND_NS 1000000000
 
 #define ID_INDEX_BITS 24
 
@@ -608,38 +609,40 @@ static struct strait_p_waiter waiter_on(struct strait_parent *parent,
     return waiter;
 }
 
-static void timer_set(struct strait_parent *parent, int64_t ns)
+/* Sets the timer to a time; 0: to none. */
+static void timer_set(struct strait_parent *parent, int64_t at)
 {
-    int saved = errno;
-    struct itimerspec when = {.it_value = {.tv_nsec = (long)ns}};
-    timerfd_settime(parent->timer, 0, &when, NULL);
-    strait_errno_restore(saved);
+    if (at || parent->timed) {
+        int saved = errno;
+        struct itimerspec when = {
+            .it_value = {.tv_sec = at / SECOND_NS, .tv_nsec = (long)(at % SECOND_NS)}};
+        timerfd_settime(parent->timer, TFD_TIMER_ABSTIME, &when, NULL);
+        strait_errno_restore(saved);
+    }
+    parent->timed = at != 0;
 }
 
 static void fd_raise(struct strait_parent *parent)
 {
-    if (parent->watch == STRAIT_P_GATHERING) {
-        timer_set(parent, 0);
-    }
-    if (parent->watch != STRAIT_P_READABLE) {
+    timer_set(parent, 0);
+    if (!parent->readable) {
         strait_p_fd_raise(parent->own.fd);
-        parent->watch = STRAIT_P_READABLE;
+        parent->readable = true;
     }
 }
 
-/* True: the fd becomes readable with the next report, or when the timer has run off. False: there
+/* True: the fd becomes readable with the next report; or, gathering, when the timer has run off or
+ * the queue is short; or when a worker is to be started. False: there
  * is something to do at once, and it is readable. */
 static bool fd_arm(struct strait_parent *parent, bool gather)
 {
     struct strait_p_waiter waiter =
         waiter_on(parent, gather ? &parent->goal : &parent->own, gather ? short_ready : any_ready);
     strait_p_cancel(gather ? &parent->own : &parent->goal, true);
-    if (gather || parent->watch == STRAIT_P_GATHERING) {
-        timer_set(parent, gather ? GATHER_NS : 0);
-    }
-    bool armed = strait_p_arm(&waiter) == 1;
-    parent->watch = gather ? STRAIT_P_GATHERING : !armed ? STRAIT_P_READABLE : STRAIT_P_LISTENING;
-    return armed;
+    timer_set(parent, gather ? strait_deadline(GATHER_NS)
+                             : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at));
+    parent->readable = strait_p_arm(&waiter) != 1;
+    return !parent->readable;
 }
 
 /* Waits for more, at once or by and by: completions come fast, and tasks enough wait to keep the
@@ -783,11 +786,14 @@ int64_t strait_task_ran_ns(const struct strait_task *task)
 /* There is room, or there will never be again. */
 static void tell_of_room(struct strait_parent *parent)
 {
-    bool closing = strait_p_closing(parent->pool) != 0;
-    struct strait_p_submission_ring *ring = strait_p_ring_of(parent, parent->room_at & 1);
-    if (closing || has_room(parent, ring, parent->options.low_water)) {
-        strait_word_store_relaxed(&parent->room_at, 0);
-        parent->refusing = false;
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        bool closing = strait_p_closing(parent->pool) != 0;
+        if (!parent->refusing[i] || !(closing || has_room(parent, strait_p_ring_of(parent, i),
+                                                          parent->options.low_water))) {
+            continue;
+        }
+        strait_word_store_relaxed(&parent->room_at[i], 0);
+        parent->refusing[i] = false;
         if (parent->options.room && !closing) {
             parent->options.room(parent, parent->options.context);
         }
@@ -817,7 +823,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
         received =
             parent->in_use && completed < budget ? receive_some(parent, budget, &completed) : 0;
     }
-    if (STRAIT_UNLIKELY(parent->refusing)) {
+    if (STRAIT_UNLIKELY(parent->refusing[0] || parent->refusing[1])) {
         tell_of_room(parent);
     }
     parent->dispatching = false;
@@ -842,10 +848,15 @@ static bool reports_wait(const struct strait_parent *parent)
 /* Does whoever waits for room have it, or need not wait any longer? */
 static bool room_made(struct strait_parent *parent)
 {
-    size_t most = parent->refusing ? parent->options.low_water : parent->pool->queue_limit - 1;
-    return parent->room_at &&
-           (strait_p_closing(parent->pool) ||
-            has_room(parent, strait_p_ring_of(parent, parent->room_at & 1), most));
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        size_t most =
+            parent->refusing[i] ? parent->options.low_water : parent->pool->queue_limit - 1;
+        if (parent->room_at[i] && (strait_p_closing(parent->pool) ||
+                                   has_room(parent, strait_p_ring_of(parent, i), most))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent)
@@ -1104,7 +1115,7 @@ static void want_room(struct strait_parent *parent, unsigned priority, size_t mo
 {
     struct strait_p_submission_ring *ring = strait_p_ring_of(parent, priority);
     uintptr_t turn = ring->tail > most ? ring->tail - most : 1;
-    strait_word_store_relaxed(&parent->room_at, turn << 1 | priority);
+    strait_word_store_relaxed(&parent->room_at[priority], turn);
     /* parent.starved: pairs with submission.claimed; that room is wanted, or else what was claimed;
      * without it nobody tells the parent of room */
     strait_full_fence();
@@ -1122,8 +1133,8 @@ ptrdiff_t strait_task_submit_many(struct strait_parent *parent, const struct str
     if (STRAIT_UNLIKELY(result == -EAGAIN ||
                         (result >= 0 && (size_t)result < n && tasks[result].run))) {
         count(&parent->counters.refused);
-        parent->refusing = true;
         unsigned priority = how && !parent->is_worker ? how->priority : STRAIT_PRIORITY_NORMAL;
+        parent->refusing[priority] = true;
         want_room(parent, priority, parent->options.low_water);
     }
     return result;
@@ -1169,7 +1180,7 @@ static bool group_come(const struct wait *wait)
 
 static bool all_over(const struct wait *wait)
 {
-    return wait->parent->owed == 0;
+    return wait->parent->owed == wait->parent->inside;
 }
 
 static bool all_come(const struct wait *wait)
@@ -1284,7 +1295,7 @@ static uintptr_t completed_by(const struct strait_parent *parent)
 /* `id` is what had completed before. */
 static bool some_over(const struct wait *wait)
 {
-    return completed_by(wait->parent) != wait->id || wait->parent->owed == 0;
+    return completed_by(wait->parent) != wait->id || all_over(wait);
 }
 
 ptrdiff_t strait_parent_wait_any(struct strait_parent *parent, int64_t deadline)
@@ -1311,25 +1322,27 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
     unsigned priority = how && !parent->is_worker ? how->priority : STRAIT_PRIORITY_NORMAL;
     struct wait wait = {.parent = parent, .over = room_over, .id = priority};
     ptrdiff_t result = submit_some(parent, task, 1, how, id);
-    bool refusing = parent->refusing;
-    while (STRAIT_UNLIKELY(result == -EAGAIN)) {
-        parent->refusing = false;
+    if (STRAIT_LIKELY(result != -EAGAIN)) {
+        return result < 0 ? (int)result : 0;
+    }
+    bool refusing = parent->refusing[priority];
+    parent->refusing[priority] = false;
+    int error = 0;
+    while (result == -EAGAIN && !error) {
         want_room(parent, priority, parent->pool->queue_limit - 1);
-        int error = wait_until(&wait, deadline);
+        uintptr_t floor = parent->floor;
+        /* on a worker there may be nobody else who takes what fills the queue */
+        parent->floor = strait_p_ring_head(strait_p_ring_of(parent, priority));
+        error = wait_until(&wait, deadline);
+        parent->floor = floor;
         result = submit_some(parent, task, 1, how, id);
-        if (error) {
-            result = result == -EAGAIN ? error : result;
-            break;
-        }
     }
-    if (refusing && !parent->refusing) {
-        /* `room` is still to follow, for what was refused before */
-        parent->refusing = true;
+    parent->refusing[priority] |= refusing;
+    strait_word_store_relaxed(&parent->room_at[priority], 0);
+    if (parent->refusing[priority]) { /* `room` is still to follow, for what was refused before */
         want_room(parent, priority, parent->options.low_water);
-    } else if (!refusing) {
-        strait_word_store_relaxed(&parent->room_at, 0);
     }
-    return result < 0 ? (int)result : 0;
+    return result == -EAGAIN ? error : result < 0 ? (int)result : 0;
 }
 
 /* ---- leaving ---- */

@@ -189,6 +189,9 @@ static void grow(struct strait_pool *pool)
     pool->back_off = pool->back_off < BACK_OFF_MAX_NS ? pool->back_off : BACK_OFF_MAX_NS;
     uint64_t again = error ? (uint64_t)strait_deadline(pool->back_off) : 0;
     strait_wide_store_relaxed(&pool->grow_at, again);
+    if (error) {
+        strait_p_parents_wake(pool); /* one of them comes again at that time */
+    }
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -383,7 +386,9 @@ static void depart(struct strait_pool *pool, bool closed)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* Parents first, then the workers. Between the two, all that was pushed by those who could not see
+/* What runs is finished, by cancelling, too: only its own parent tells a task to stop.
+ *
+ * Parents first, then the workers. Between the two, all that was pushed by those who could not see
  * that the pool is closing becomes visible, so that no worker has looked for its last task before:
  * see announce() in parent.c. */
 static void shut(struct strait_pool *pool, enum strait_close mode)

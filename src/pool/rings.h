@@ -131,7 +131,8 @@ static inline struct strait_p_slot *strait_p_slot_of(const struct strait_task *t
     return (struct strait_p_slot *)((uintptr_t)task - offsetof(struct strait_p_slot, task));
 }
 
-/* Set in a turn: its parent has taken the task back. */
+/* Set in a turn: its parent has taken the task back. Where words have 32 bits, it is a turn's own
+ * bit once a worker's tasks have submitted 2^31: a limit there. */
 #define STRAIT_P_TAKEN_BACK (~(UINTPTR_MAX >> 1))
 
 /* How far tasks have been claimed, and it may be further. Any thread. */

@@ -69,14 +69,6 @@ struct strait_p_counters {
     uintptr_t in_place;
 };
 
-/* How the fd of a parent stands. */
-enum strait_p_watch {
-    STRAIT_P_UNKNOWN, /* perhaps unreadable, though there is something to do */
-    STRAIT_P_READABLE,
-    STRAIT_P_LISTENING, /* becomes readable with the next report */
-    STRAIT_P_GATHERING, /* becomes readable when the timer has run off, or the queue is short */
-};
-
 struct strait_parent {
     /* line 0: set by attach, unless something else is said; workers read it at each task */
     STRAIT_LINE_ALIGNED struct strait_pool *pool;
@@ -85,8 +77,8 @@ struct strait_parent {
     struct strait_p_event_count *any;     /* its own below, or its worker's */
     struct strait_p_event_count own;
     struct strait_p_event_count goal;
-    uintptr_t room_at; /* twice the turn whose claim makes room, plus the priority; 0: the parent
-                          does not wait for room; it writes */
+    uintptr_t room_at[STRAIT_P_PRIORITIES]; /* the turn whose claim makes room; 0: the parent does
+                                               not wait for room; it writes */
     uint32_t place;
     bool fenced;    /* workers fence after a report: for one that arms an fd each time round
                        its loop, so that it need not pay for membarrier */
@@ -100,6 +92,7 @@ struct strait_parent {
     bool (*can_help)(struct strait_parent *parent);
     struct strait_p_event_count *lender; /* is_worker: of the one whose task it runs, who may wait
                                             for something to do; NULL: nobody */
+    unsigned inside;           /* is_worker: tasks of its own that it is inside of, nested */
     uintptr_t floor;           /* is_worker: tasks below are not of the running task's making */
     struct strait_p_slot *due; /* the first whose completion needs no report */
     struct strait_p_slot **due_end;
@@ -110,10 +103,11 @@ struct strait_parent {
     uint32_t spin_ns;
     int32_t owner; /* STRAIT_CHECKED: the thread that uses it; 0: the first that does */
     bool dispatching;
-    bool refusing;  /* it has said -EAGAIN, and `room` has not been called since */
-    bool leaving;   /* by cancelling: it submits no more */
-    bool abandoned; /* what waited when the pool was closed by cancelling */
-    enum strait_p_watch watch;
+    bool refusing[STRAIT_P_PRIORITIES]; /* -EAGAIN was said, and `room` not called since */
+    bool leaving;                       /* by cancelling: it submits no more */
+    bool abandoned;                     /* what waited when the pool was closed by cancelling */
+    bool readable;                      /* the fd is, for sure */
+    bool timed;                         /* the timer is set */
     int epoll; /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
     int64_t busy_at;                    /* when it last ran completions */

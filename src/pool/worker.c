@@ -310,10 +310,9 @@ static void report(struct strait_p_pool_worker *self, const struct claim *claim,
 static void note_room(const struct claim *claim)
 {
     struct strait_parent *parent = claim->parent;
-    uintptr_t at = strait_word_load_relaxed(&parent->room_at);
     const struct strait_p_slot *slot = claim->slot;
-    if (STRAIT_UNLIKELY(at) && (at & 1) == slot->priority &&
-        (intptr_t)((strait_word_load_relaxed(&slot->turn) << 1) - (at & ~(uintptr_t)1)) >= 0) {
+    uintptr_t at = strait_word_load_relaxed(&parent->room_at[slot->priority]);
+    if (STRAIT_UNLIKELY(at) && (intptr_t)(strait_word_load_relaxed(&slot->turn) - at) >= 0) {
         strait_p_notify(parent->any, parent->fenced);
     }
 }
@@ -344,7 +343,13 @@ static void handle(struct strait_p_pool_worker *self, const struct claim *claim)
              * waiting task runs what is none of its children */
             strait_store_release(&stolen->runner, 1 + self->number);
         }
+        if (parent == own) {
+            own->inside++;
+        }
         verdict = run(self, parent->links[self->number], slot);
+        if (parent == own) {
+            own->inside--;
+        }
         if (stolen) {
             strait_store_relaxed(&stolen->runner, 0);
         }

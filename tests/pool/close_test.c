@@ -61,6 +61,24 @@ static void a_close_drains_or_cancels(void)
     }
 }
 
+static int is_never_told(struct strait_task *task)
+{
+    runs_at_gate(task);
+    EXPECT(!strait_task_cancelled(task));
+    return 0;
+}
+
+/* That is its parent's affair: what has begun when the pool closes is finished. */
+static void a_close_that_cancels_tells_no_running_task(void)
+{
+    OPEN(.workers = 1);
+    submit(is_never_told, 0, NULL);
+    await_arrivals(1);
+    assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_CANCEL, 0, NULL), -ETIMEDOUT);
+    close_pool();
+    assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+}
+
 static int takes_a_while(struct strait_task *task)
 {
     sleep_ns(2 * MS);
@@ -352,6 +370,7 @@ static void a_process_may_exit_while_its_pool_works(void)
 static const struct test tests[] = {
     ONCE(a_pool_that_did_nothing_closes),
     ONCE(a_close_drains_or_cancels),
+    ONCE(a_close_that_cancels_tells_no_running_task),
     ONCE(a_close_names_what_holds_it_up),
     ONCE(a_second_closer_is_told_so),
     ONCE(a_pool_is_destroyed_when_its_closer_has_left),

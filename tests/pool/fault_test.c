@@ -149,6 +149,20 @@ static void a_pool_goes_on_where_it_cannot_grow(void)
     close_pool();
 }
 
+/* Its parent sits in an event loop, where nothing else happens. */
+static void a_pool_grows_by_and_by(void)
+{
+    OPEN(.workers = 1, .workers_max = 2);
+    hold(1);
+    arm_fault(PTHREAD_CREATE, EVERY);
+    submit(runs, 0, NULL);
+    assert_true(counts.hits > 0);
+    arm_fault(FUNCTIONS, 0);
+    settle_to(1);
+    assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+    close_pool();
+}
+
 static void tasks_wake_without_membarrier(void)
 {
     if (!alone(__func__, NULL)) {
@@ -222,6 +236,7 @@ static const struct test tests[] = {
     ONCE(submits_allocate_nothing),
     ONCE(a_parent_that_leaves_gives_its_memory_back),
     ONCE(a_pool_goes_on_where_it_cannot_grow),
+    ONCE(a_pool_grows_by_and_by),
     ONCE(tasks_wake_without_membarrier),
     ONCE(tasks_wake_where_membarrier_fails_later),
     ONCE(tasks_wake_where_futexes_answer_early),

@@ -245,6 +245,59 @@ static void a_task_that_waits_for_room_makes_it(void)
     close_pool();
 }
 
+static int fills_the_queue(struct strait_task *task)
+{
+    struct strait_task child = {.run = nothing};
+    for (unsigned i = 0; i < 4; i++) {
+        child_of(&child);
+    }
+    return nothing(task);
+}
+
+static int wants_room(struct strait_task *task)
+{
+    struct strait_task child = {.run = nothing};
+    for (unsigned i = 0; i < 10; i++) {
+        EXPECT(strait_task_submit_wait(strait_parent_current(), &child, NULL, NULL,
+                                       STRAIT_FOREVER) == 0);
+    }
+    return nothing(task);
+}
+
+/* What fills the queue is another task's, and there is nobody else to take it. */
+static void a_task_makes_room_in_the_queue_of_another(void)
+{
+    struct strait_parent *other;
+    struct strait_task task = {.run = fills_the_queue};
+    OPEN(.workers = 1, .queue_limit = 4);
+    assert_returns(strait_pool_attach(here.pool, &other, NULL), 0);
+    hold(1);
+    assert_returns(strait_task_submit(other, &task, NULL, NULL), 0);
+    submit(wants_room, 0, NULL);
+    release();
+    settle();
+    leave(other);
+    close_pool();
+}
+
+static int waits_for_all(struct strait_task *task)
+{
+    struct strait_task child = {.run = number_of(task) < 3 ? waits_for_all : nothing};
+    unsigned next = number_of(task) + 1;
+    memcpy(child.data, &next, sizeof(next));
+    child_of(&child);
+    EXPECT(strait_parent_wait_all(strait_parent_current(), STRAIT_FOREVER) == 0);
+    EXPECT(strait_parent_wait_any(strait_parent_current(), STRAIT_FOREVER) == 0);
+    return 0;
+}
+
+static void a_task_does_not_wait_for_itself(void)
+{
+    OPEN(.workers = 1);
+    submit(waits_for_all, 0, NULL);
+    close_pool();
+}
+
 /* ---- children that nobody waits for ---- */
 
 static void completes_at_home(struct strait_task *task)
@@ -384,6 +437,8 @@ static const struct test tests[] = {
     ONCE(a_waiting_task_helps_who_took_its_child),
     ONCE(chains_are_longer_than_there_are_workers),
     ONCE(a_task_that_waits_for_room_makes_it),
+    ONCE(a_task_makes_room_in_the_queue_of_another),
+    ONCE(a_task_does_not_wait_for_itself),
     ONCE(children_are_as_tasks_of_a_parent),
     ONCE(children_are_cancelled_and_expire_as_others),
     ONCE(a_full_queue_runs_the_task_in_place),

@@ -159,6 +159,38 @@ static void room_is_told_when_there_is_some(void)
     close_pool();
 }
 
+static void counts_room(struct strait_parent *parent, void *context)
+{
+    (void)parent;
+    ++*(unsigned *)context;
+}
+
+/* Of one priority while the queue of the other is full still. */
+static void room_is_told_for_each_priority(void)
+{
+    struct strait_pool_options options = {.workers = 1, .queue_limit = 1};
+    struct strait_parent_options parent = {.room = counts_room, .context = &rooms};
+    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
+    struct gate second = {0};
+    struct strait_task task = numbered(runs_at_gate, 0, &second);
+    open_pool(&options, &parent);
+    rooms = 0;
+    hold(1);
+    submit_task(&task, &high);
+    assert_int_equal(try_submit(runs, 1, &high), -EAGAIN);
+    submit(runs, 2, NULL);
+    assert_int_equal(try_submit(runs, 3, NULL), -EAGAIN);
+    release();
+    while (rooms == 0) {
+        collect(); /* it is in the task of high priority */
+    }
+    assert_int_equal(seen.runs[2], 0);
+    gate_open(&second);
+    settle();
+    assert_int_equal(rooms, 2);
+    close_pool();
+}
+
 /* ---- leaving ---- */
 
 static void leaving_drains_or_cancels(void)
@@ -322,6 +354,7 @@ static const struct test tests[] = {
     ONCE(no_completion_waits_for_a_long_task),
     ONCE(room_is_told_after_a_refusal_only),
     ONCE(room_is_told_when_there_is_some),
+    ONCE(room_is_told_for_each_priority),
     ONCE(leaving_drains_or_cancels),
     ONCE(there_may_be_so_many_parents_at_one_time),
     ONCE(parents_that_left_leave_their_places),

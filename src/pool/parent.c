@@ -1149,49 +1149,64 @@ int strait_task_submit(struct strait_parent *parent, const struct strait_task *t
 
 /* ---- waiting ---- */
 
+enum subject { FOR_TASK, FOR_GROUP, FOR_ALL, FOR_ANY, FOR_ROOM };
+
 /* A wait, and what it is for. */
 struct wait {
     struct strait_parent *parent;
-    bool (*over)(const struct wait *wait); /* everything has completed */
-    bool (*come)(const struct wait *wait); /* the last report is there; NULL: any report matters */
-    strait_task_id id;
-    struct strait_group *group;
+    enum subject subject;
+    unsigned priority;          /* FOR_ROOM */
+    strait_task_id id;          /* FOR_TASK */
+    struct strait_group *group; /* FOR_GROUP */
+    uintptr_t before;           /* FOR_ANY: what had completed */
 };
 
-static bool task_over(const struct wait *wait)
+static uintptr_t completed_by(const struct strait_parent *parent)
 {
-    return find(wait->parent, wait->id) == NULL;
+    uintptr_t sum = 0;
+    for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
+        sum += parent->counters.completed[i];
+    }
+    return sum;
 }
 
-static bool task_come(const struct wait *wait)
+/* Has what it waits for happened, or can it never? */
+static bool is_over(const struct wait *wait)
 {
-    return unread(wait->parent, find(wait->parent, wait->id)) > 0;
+    struct strait_parent *parent = wait->parent;
+    switch (wait->subject) {
+    case FOR_TASK:
+        return !find(parent, wait->id);
+    case FOR_GROUP:
+        return wait->group->pending == 0;
+    case FOR_ROOM:
+        return strait_p_closing(parent->pool) ||
+               has_room(parent, strait_p_ring_of(parent, wait->priority),
+                        parent->pool->queue_limit - 1);
+    case FOR_ANY:
+        return completed_by(parent) != wait->before || parent->owed == parent->inside;
+    default:
+        return parent->owed == parent->inside;
+    }
 }
 
-static bool group_over(const struct wait *wait)
-{
-    return wait->group->pending == 0;
-}
-
-static bool group_come(const struct wait *wait)
-{
-    return (intptr_t)(strait_word_load_relaxed(&wait->group->finished) - wait->group->goal) >= 0;
-}
-
-static bool all_over(const struct wait *wait)
-{
-    return wait->parent->owed == wait->parent->inside;
-}
-
-static bool all_come(const struct wait *wait)
-{
-    return unread(wait->parent, NULL) >= wait->parent->owed;
-}
-
+/* Is the last report there? While others are gathered, nothing else matters. */
 static bool goal_ready(void *side)
 {
     const struct wait *wait = side;
-    return wait->parent->due || wait->come(wait);
+    const struct strait_parent *parent = wait->parent;
+    if (parent->due) {
+        return true;
+    }
+    switch (wait->subject) {
+    case FOR_TASK:
+        return unread(parent, find(parent, wait->id)) > 0;
+    case FOR_GROUP:
+        return (intptr_t)(strait_word_load_relaxed(&wait->group->finished) - wait->group->goal) >=
+               0;
+    default: /* for any and for room it does not gather */
+        return unread(parent, NULL) >= parent->owed;
+    }
 }
 
 /* Says to the workers which report is to wake the parent. */
@@ -1239,7 +1254,7 @@ static int wait_until(struct wait *wait, int64_t deadline)
     for (;;) {
         /* not for ever more that completions submit */
         size_t completed = strait_p_collect(parent, parent->owed + 1);
-        if (wait->over(wait)) {
+        if (is_over(wait)) {
             error = 0;
             break;
         }
@@ -1251,8 +1266,8 @@ static int wait_until(struct wait *wait, int64_t deadline)
             continue;
         }
         /* woken by what it does not wait for: the next ones are gathered */
-        bool gather = slept && completed > 0 && wait->come && parent->any == &parent->own &&
-                      parent->options.wait != STRAIT_WAIT_SPIN;
+        bool gather = slept && completed > 0 && wait->subject <= FOR_ALL &&
+                      parent->any == &parent->own && parent->options.wait != STRAIT_WAIT_SPIN;
         slept = true;
         error = wait_sleep(wait, gather, deadline);
         error = error == -ETIMEDOUT ? 0 : error;
@@ -1265,54 +1280,30 @@ static int wait_until(struct wait *wait, int64_t deadline)
 
 int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t deadline)
 {
-    struct wait wait = {.parent = parent, .over = task_over, .come = task_come, .id = id};
+    struct wait wait = {.parent = parent, .subject = FOR_TASK, .id = id};
     return wait_until(&wait, deadline);
 }
 
 int strait_group_wait(struct strait_parent *parent, const struct strait_group *group,
                       int64_t deadline)
 {
-    struct wait wait = {.parent = parent, .over = group_over, .come = group_come};
+    struct wait wait = {.parent = parent, .subject = FOR_GROUP};
     wait.group = (struct strait_group *)(uintptr_t)group; /* the private half is written */
     return wait_until(&wait, deadline);
 }
 
 int strait_parent_wait_all(struct strait_parent *parent, int64_t deadline)
 {
-    struct wait wait = {.parent = parent, .over = all_over, .come = all_come};
+    struct wait wait = {.parent = parent, .subject = FOR_ALL};
     return wait_until(&wait, deadline);
-}
-
-static uintptr_t completed_by(const struct strait_parent *parent)
-{
-    uintptr_t sum = 0;
-    for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
-        sum += parent->counters.completed[i];
-    }
-    return sum;
-}
-
-/* `id` is what had completed before. */
-static bool some_over(const struct wait *wait)
-{
-    return completed_by(wait->parent) != wait->id || all_over(wait);
 }
 
 ptrdiff_t strait_parent_wait_any(struct strait_parent *parent, int64_t deadline)
 {
     uintptr_t before = completed_by(parent);
-    struct wait wait = {.parent = parent, .over = some_over, .id = before};
+    struct wait wait = {.parent = parent, .subject = FOR_ANY, .before = before};
     int error = wait_until(&wait, deadline);
     return error ? error : (ptrdiff_t)(completed_by(parent) - before);
-}
-
-/* Until there may be room; `id` is the priority of the ring. */
-static bool room_over(const struct wait *wait)
-{
-    struct strait_parent *parent = wait->parent;
-    return strait_p_closing(parent->pool) ||
-           has_room(parent, strait_p_ring_of(parent, (unsigned)wait->id),
-                    parent->pool->queue_limit - 1);
 }
 
 int strait_task_submit_wait(struct strait_parent *parent, const struct strait_task *task,
@@ -1320,7 +1311,7 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
                             int64_t deadline)
 {
     unsigned priority = how && !parent->is_worker ? how->priority : STRAIT_PRIORITY_NORMAL;
-    struct wait wait = {.parent = parent, .over = room_over, .id = priority};
+    struct wait wait = {.parent = parent, .subject = FOR_ROOM, .priority = priority};
     ptrdiff_t result = submit_some(parent, task, 1, how, id);
     if (STRAIT_LIKELY(result != -EAGAIN)) {
         return result < 0 ? (int)result : 0;

@@ -195,54 +195,45 @@ static void grow(struct strait_pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* Until all that were launched are online. 0, or the error of one that could not set itself up. */
-static int await_starts(struct strait_pool *pool)
+/* Whom to wait for: until those that start are online; or for the end of those that have left their
+ * work, of those that are asked to as well, or of all. */
+enum awaited { AWAIT_STARTS, AWAIT_GONE, AWAIT_LEAVING, AWAIT_ALL };
+
+/* Under the lock. */
+static bool is_awaited(const struct strait_p_pool_worker *worker, enum awaited whom)
 {
-    int error = 0;
-    for (unsigned number = 0; number < pool->links; number++) {
-        struct strait_p_pool_worker *worker = &pool->workers[number];
-        pthread_mutex_lock(&pool->lock);
-        bool starting = worker->state != STRAIT_P_ABSENT && !worker->joining &&
-                        !worker->thread.joined &&
-                        strait_p_thread_life(&worker->thread) != STRAIT_P_ENDED &&
-                        worker->online_at <= worker->ended_at;
-        worker->joining = worker->joining || starting;
-        pthread_mutex_unlock(&pool->lock);
-        int failed = starting ? strait_p_thread_online(&worker->thread) : 0;
-        pthread_mutex_lock(&pool->lock);
-        if (failed && worker->state == STRAIT_P_AT_WORK) { /* before init was called */
-            strait_store_relaxed(&pool->starting, pool->starting - 1);
-            strait_p_gone(worker);
-        }
-        if (failed) {
-            strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
-        }
-        worker->joining = worker->joining && !starting;
-        pthread_mutex_unlock(&pool->lock);
-        error = error ? error : failed;
+    if (whom == AWAIT_STARTS) {
+        return worker->state != STRAIT_P_ABSENT && !worker->thread.joined &&
+               strait_p_thread_life(&worker->thread) != STRAIT_P_ENDED &&
+               worker->online_at <= worker->ended_at;
     }
-    return error;
+    return worker->state == STRAIT_P_GONE_HOME ||
+           (whom >= AWAIT_LEAVING && worker->state == STRAIT_P_LEAVING) ||
+           (whom == AWAIT_ALL && worker->state == STRAIT_P_AT_WORK);
 }
 
-/* Whom to wait for: those that have left their work, those that are asked to as well, or all. */
-enum join { JOIN_GONE, JOIN_LEAVING, JOIN_ALL };
-
-/* 0 or -ETIMEDOUT. */
-static int join_workers(struct strait_pool *pool, enum join whom, int64_t deadline)
+/* 0; -ETIMEDOUT; or the error of one that could not set itself up. */
+static int await_workers(struct strait_pool *pool, enum awaited whom, int64_t deadline)
 {
     int error = 0;
     for (unsigned number = 0; number < pool->links; number++) {
         struct strait_p_pool_worker *worker = &pool->workers[number];
         pthread_mutex_lock(&pool->lock);
-        bool goes = worker->state == STRAIT_P_GONE_HOME ||
-                    (whom >= JOIN_LEAVING && worker->state == STRAIT_P_LEAVING) ||
-                    (whom == JOIN_ALL && worker->state == STRAIT_P_AT_WORK);
-        worker->joining = goes;
+        bool awaited = is_awaited(worker, whom);
+        worker->joining = awaited;
         pthread_mutex_unlock(&pool->lock);
-        int failed = goes ? strait_p_thread_join(&worker->thread, deadline) : 0;
+        if (!awaited) {
+            continue;
+        }
+        int failed = whom == AWAIT_STARTS ? strait_p_thread_online(&worker->thread)
+                                          : strait_p_thread_join(&worker->thread, deadline);
         pthread_mutex_lock(&pool->lock);
         worker->joining = false;
-        if (goes && !failed) {
+        if ((whom == AWAIT_STARTS) == (failed != 0)) { /* its thread has ended, and is joined */
+            if (worker->state == STRAIT_P_AT_WORK) {   /* before init was called */
+                strait_store_relaxed(&pool->starting, pool->starting - 1);
+                strait_p_gone(worker);
+            }
             strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
         }
         pthread_mutex_unlock(&pool->lock);
@@ -329,8 +320,8 @@ static int staff(struct strait_pool *pool, unsigned workers)
         }
         pthread_mutex_unlock(&pool->lock);
         /* those whose numbers are needed have ended, but for a little */
-    } while (error == -EBUSY && join_workers(pool, JOIN_GONE, STRAIT_FOREVER) == 0);
-    int failed = await_starts(pool);
+    } while (error == -EBUSY && await_workers(pool, AWAIT_GONE, STRAIT_FOREVER) == 0);
+    int failed = await_workers(pool, AWAIT_STARTS, STRAIT_FOREVER);
     return error ? error : failed;
 }
 
@@ -349,7 +340,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
         error = staff(pool, options.workers);
         if (error) {
             shut(pool, STRAIT_CLOSE_CANCEL);
-            join_workers(pool, JOIN_ALL, STRAIT_FOREVER);
+            await_workers(pool, AWAIT_ALL, STRAIT_FOREVER);
             pool_free(pool);
         } else {
             *out = pool;
@@ -443,7 +434,7 @@ int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t 
         return error;
     }
     shut(pool, mode); /* again, too: parents whose loops wait for its end look once more */
-    error = join_workers(pool, JOIN_ALL, deadline);
+    error = await_workers(pool, AWAIT_ALL, deadline);
     if (error && stuck) {
         find_stuck(pool, stuck);
     }
@@ -567,7 +558,7 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
         }
     }
     if (!error) {
-        error = join_workers(pool, JOIN_LEAVING, deadline);
+        error = await_workers(pool, AWAIT_LEAVING, deadline);
     }
     depart(pool, false);
     return error;

@@ -312,7 +312,7 @@ STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
 
 /* ---- completing ---- */
 
-/* See pool.c for the order in which they are read. */
+/* See strait_p_parent_count for the order in which they are read. */
 static void count(uintptr_t *counter)
 {
     /* stats.count: pairs with stats.read; what was counted before; without it the counters do not
@@ -1375,21 +1375,42 @@ STRAIT_PRIVATE void strait_p_parents_reap(struct strait_pool *pool, bool all)
     }
 }
 
-/* What its counters say goes on in the pool's. Under the lock. */
-static void fold(struct strait_pool *pool, const struct strait_parent *parent)
+static uint64_t read_count(const uintptr_t *counter)
 {
-    const struct strait_p_counters *from = &parent->counters;
+    /* stats.read: pairs with stats.count; what was counted before; without it the counters do not
+     * add up */
+    return strait_word_load_acquire(counter);
+}
+
+STRAIT_PRIVATE void strait_p_parent_count(const struct strait_parent *parent,
+                                          struct strait_pool_stats *stats)
+{
+    const struct strait_p_counters *counters = &parent->counters;
+    uint64_t completed[STRAIT_TASK_ABANDONED + 1];
+    uint64_t all = 0;
     for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
-        pool->left.completed[i] += from->completed[i];
+        completed[i] = read_count(&counters->completed[i]);
+        all += completed[i];
     }
-    pool->left.submitted += from->submitted;
-    pool->left.finished += from->finished;
-    pool->left.refused += from->refused;
-    pool->left.in_place += from->in_place;
+    uint64_t running = 0 - read_count(&counters->finished);
+    for (unsigned i = 0; i < parent->pool->links; i++) {
+        running += read_count(&parent->links[i]->started);
+    }
+    uint64_t submitted = read_count(&counters->submitted);
+    stats->submitted += submitted;
+    stats->done += completed[STRAIT_TASK_DONE];
+    stats->failed += completed[STRAIT_TASK_FAILED];
+    stats->cancelled += completed[STRAIT_TASK_CANCELLED];
+    stats->expired += completed[STRAIT_TASK_EXPIRED];
+    stats->abandoned += completed[STRAIT_TASK_ABANDONED];
+    stats->running += running;
+    stats->queued += submitted - all - running;
+    stats->refused += read_count(&counters->refused);
+    stats->in_place += read_count(&counters->in_place);
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
         const struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-        uintptr_t most = ring ? ring->waiting_max : 0;
-        pool->left_waiting_max = most > pool->left_waiting_max ? most : pool->left_waiting_max;
+        uint64_t most = ring ? strait_word_load_relaxed(&ring->waiting_max) : 0;
+        stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
     }
 }
 
@@ -1405,7 +1426,7 @@ static void leave(struct strait_parent *parent)
     }
     pthread_mutex_lock(&pool->lock);
     strait_word_store_relaxed(&pool->parents[parent->place], 0);
-    fold(pool, parent);
+    strait_p_parent_count(parent, &pool->left);
     pool->attached--;
     parent->next_retired = pool->retired;
     pool->retired = parent;

@@ -564,64 +564,17 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
     return error;
 }
 
-/* ---- counters ----
- *
- * Nobody is stopped, so the counters are read while they move. They only grow, and each is read
- * after those that it bounds: what is completed, then what has started, then what was submitted. So
- * no difference between them is negative, and they add up because queued and running are such
- * differences. */
-
-static uint64_t read_count(const uintptr_t *counter)
-{
-    /* stats.read: pairs with stats.count; what was counted before; without it the counters do not
-     * add up */
-    return strait_word_load_acquire(counter);
-}
-
-static void add_counters(struct strait_pool_stats *stats, const struct strait_p_counters *counters,
-                         const struct strait_parent *parent)
-{
-    uint64_t completed[STRAIT_TASK_ABANDONED + 1];
-    uint64_t all = 0;
-    for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
-        completed[i] = read_count(&counters->completed[i]);
-        all += completed[i];
-    }
-    uint64_t finished = read_count(&counters->finished);
-    uint64_t started = parent ? 0 : finished;
-    for (unsigned i = 0; parent && i < parent->pool->links; i++) {
-        started += read_count(&parent->links[i]->started);
-    }
-    uint64_t submitted = read_count(&counters->submitted);
-    stats->submitted += submitted;
-    stats->done += completed[STRAIT_TASK_DONE];
-    stats->failed += completed[STRAIT_TASK_FAILED];
-    stats->cancelled += completed[STRAIT_TASK_CANCELLED];
-    stats->expired += completed[STRAIT_TASK_EXPIRED];
-    stats->abandoned += completed[STRAIT_TASK_ABANDONED];
-    stats->running += started - finished;
-    stats->queued += submitted - all - (started - finished);
-    stats->refused += read_count(&counters->refused);
-    stats->in_place += read_count(&counters->in_place);
-}
+/* ---- counters ---- */
 
 void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats)
 {
-    memset(stats, 0, sizeof(*stats));
     pthread_mutex_lock(&pool->lock);
-    add_counters(stats, &pool->left, NULL);
-    stats->queued_max = pool->left_waiting_max;
+    *stats = pool->left;
     for (uint32_t place = 0; place < pool->places; place++) {
         const struct strait_parent *parent = (const struct strait_parent *)pool->parents[place];
-        if (!parent) {
-            continue;
-        }
-        add_counters(stats, &parent->counters, parent);
-        stats->parents++;
-        for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-            const struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-            uint64_t most = ring ? strait_word_load_relaxed(&ring->waiting_max) : 0;
-            stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
+        if (parent) {
+            strait_p_parent_count(parent, stats);
+            stats->parents++;
         }
     }
     stats->queue_limit = pool->queue_limit;

@@ -198,11 +198,9 @@ struct strait_pool {
     int nice;                           /* the creator's */
     struct strait_p_event_count origin; /* says where the creator can run */
     int64_t back_off;                   /* until the next try to start a worker */
-    struct strait_p_counters left;      /* of parents that have left */
-    uintptr_t left_started;             /* likewise */
-    uintptr_t left_waiting_max;
-    struct strait_parent *retired; /* left, but still visited, or owed reports */
-    uint32_t attached;             /* parents, workers' not among them */
+    struct strait_pool_stats left;      /* of parents that have left */
+    struct strait_parent *retired;      /* left, but still visited, or owed reports */
+    uint32_t attached;                  /* parents, workers' not among them */
     pid_t process;
     bool busy; /* somebody closes it, or changes its number of workers */
     bool closed;
@@ -398,6 +396,13 @@ STRAIT_PRIVATE int strait_p_parents_link(struct strait_pool *pool, unsigned work
 /* Frees what has left and is no longer needed; `all`: whatever has left, or is a worker's. Under
  * the pool's lock. */
 STRAIT_PRIVATE void strait_p_parents_reap(struct strait_pool *pool, bool all);
+
+/* Adds what its counters say. Nobody is stopped, so they are read while they move. They only grow,
+ * and each is read after those that it bounds: what is completed, then what has started, then what
+ * was submitted. So no difference between them is negative, and they add up because queued and
+ * running are such differences. Any thread, under the pool's lock. */
+STRAIT_PRIVATE void strait_p_parent_count(const struct strait_parent *parent,
+                                          struct strait_pool_stats *stats);
 
 /* Makes all parents look. Under the pool's lock. */
 STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool);

@@ -695,9 +695,7 @@ static struct strait_p_slot *find(const struct strait_parent *parent, strait_tas
     bool same = ring->two_ended
                     ? slot->named && strait_p_plan_of(slot)->serial == id >> ID_INDEX_BITS
                     : slot->turn == position + 1;
-    bool owed = slot->state == STRAIT_P_QUEUED || slot->state == STRAIT_P_DUE ||
-                slot->state == STRAIT_P_DUE_BACK;
-    return same && owed ? slot : NULL;
+    return same && slot->state != STRAIT_P_FREE && slot->state != STRAIT_P_GONE ? slot : NULL;
 }
 
 /* As strait_task_cancel. */

@@ -247,13 +247,14 @@ static inline void strait_p_bits_change(uintptr_t *word, uintptr_t set, uintptr_
     }
 }
 
-/* May one more worker be started, and would it have something to do? Not while one that is there is
- * outside a task: it looks by itself whether another is needed, once it is inside one. */
+/* May one more worker be started? */
 static inline bool strait_p_may_grow(const struct strait_pool *pool)
 {
     return strait_load_relaxed(&pool->staying) < strait_load_relaxed(&pool->workers_max);
 }
 
+/* Would it have something to do? Not while one that is there is outside a task: it looks by itself
+ * whether another is needed, once it is inside one. */
 static inline bool strait_p_all_busy(const struct strait_pool *pool)
 {
     uint32_t links = strait_load_relaxed(&pool->links);

@@ -14,8 +14,10 @@
 #define STREAK 64
 #define AHEAD 8
 
-/* After so many empty rings, the bits of those that are empty are lowered. */
+/* After so many empty rings, the bits of those that are empty are lowered. A look that comes by few
+ * of them does not count: to lower a bit takes a barrier that costs more than such looks do. */
 #define MISSES 256
+#define FEW_MISSES 2
 
 /* Children of a waiting task that are looked at for what their runners have. */
 #define CHILDREN_LOOKED_AT 16
@@ -128,22 +130,21 @@ static bool claim_priority(struct strait_p_pool_worker *self, unsigned priority,
     struct strait_pool *pool = self->pool;
     uint32_t places = strait_load_relaxed(&pool->places);
     uint32_t turn = self->turn[priority] < places ? self->turn[priority] : 0;
-    for (int half = 0; half < 2; half++) {
+    unsigned empty = 0;
+    claim->slot = NULL;
+    for (int half = 0; half < 2 && !claim->slot; half++) {
         uint32_t end = half == 0 ? places : turn;
-        for (uint32_t place = next_place(pool, priority, half == 0 ? turn : 0, end); place < end;
-             place = next_place(pool, priority, place + 1, end)) {
+        for (uint32_t place = next_place(pool, priority, half == 0 ? turn : 0, end);
+             place < end && !claim->slot; place = next_place(pool, priority, place + 1, end)) {
             struct strait_p_submission_ring *ring = ring_at(self, priority, place);
-            struct strait_p_slot *slot = ring ? strait_p_ring_claim(ring) : NULL;
-            if (slot) {
-                claim->parent = (struct strait_parent *)self->visiting;
-                claim->slot = slot;
-                self->turn[priority] = place + 1;
-                return true;
-            }
-            self->misses++;
+            claim->parent = (struct strait_parent *)self->visiting;
+            claim->slot = ring ? strait_p_ring_claim(ring) : NULL;
+            empty += claim->slot == NULL;
+            self->turn[priority] = claim->slot ? place + 1 : self->turn[priority];
         }
     }
-    return false;
+    self->misses += empty > FEW_MISSES ? empty : 0;
+    return claim->slot != NULL;
 }
 
 /* `own`: of what the worker's own tasks have submitted alone. */

@@ -211,9 +211,8 @@ STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
     }
 }
 
-STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to)
+static void ring_bell(struct strait_p_event_count *to)
 {
-    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
     if (to->fd >= 0) {
         strait_p_fd_raise(to->fd);
     } else {
@@ -221,15 +220,17 @@ STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to)
     }
 }
 
+STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to)
+{
+    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
+    ring_bell(to);
+}
+
 /* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
 void strait_p_wake_sleeper(struct strait_p_event_count *to)
 {
     if (update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP) & STRAIT_P_WAITING) {
-        if (to->fd >= 0) {
-            strait_p_fd_raise(to->fd);
-        } else {
-            strait_p_futex_wake(&to->word, INT_MAX, to->shared);
-        }
+        ring_bell(to);
     }
 }
 

@@ -263,8 +263,7 @@ void strait_sender_close(struct strait_sender *sender)
          * without it the last one closes before a message of another can be seen */
     } while (!strait_cas_acq_rel(&channel->open_senders, &open, left));
     if (left == SENDERS_CLOSED) {
-        strait_p_event_close(&channel->sender);
-        strait_p_notify(&channel->receiver, sender->handle.fenced);
+        strait_p_event_close(&channel->sender, &channel->receiver);
     }
 }
 
@@ -273,8 +272,7 @@ void strait_receiver_close(struct strait_receiver *receiver)
     struct strait_channel *channel = handle_close(&receiver->handle);
     if (channel) {
         receiver->direct = NULL;
-        strait_p_event_close(&channel->receiver);
-        strait_p_notify(&channel->sender, receiver->handle.fenced);
+        strait_p_event_close(&channel->receiver, &channel->sender);
     }
 }
 
@@ -350,7 +348,11 @@ int strait_p_receiver_park(struct strait_receiver *receiver, int64_t deadline)
 {
     struct strait_p_waiter waiter = receiver_waiter(receiver);
     bool sole = receiver->handle.variant->senders == STRAIT_SENDERS_ONE;
-    return park(&waiter, sole ? thread_at(&receiver->handle, true) : NULL, deadline);
+    int error = park(&waiter, sole ? thread_at(&receiver->handle, true) : NULL, deadline);
+    if (!error && strait_load_relaxed(&waiter.peer->word) & STRAIT_P_CLOSED) { /* a hint */
+        error = strait_p_receive_nothing(receiver) == -EPIPE ? -EPIPE : 0;
+    }
+    return error;
 }
 
 ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver)
@@ -375,10 +377,7 @@ int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline)
     int error = 0;
     STRAIT_P_CHECK_RECEIVER(receiver);
     while (!error && !receiver->handle.variant->has_message(receiver->ring)) {
-        error = (int)strait_p_receive_nothing(receiver);
-        if (error == -EAGAIN) {
-            error = strait_p_receiver_park(receiver, deadline);
-        }
+        error = strait_p_receiver_park(receiver, deadline);
     }
     return error;
 }

@@ -234,7 +234,16 @@ void strait_p_wake_sleeper(struct strait_p_event_count *to)
     }
 }
 
-STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own)
+STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,
+                                         struct strait_p_event_count *other)
 {
     update(own, 0, STRAIT_P_CLOSED, 0);
+    strait_p_wake_sleeper(other);
+}
+
+STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *event)
+{
+    /* event.closed: pairs with event.update; every message of the side that closed; without it the
+     * last message is missed between "closed" and "empty" */
+    return (strait_load_acquire(&event->word) & STRAIT_P_CLOSED) != 0;
 }

@@ -35,7 +35,9 @@
  *      they saw WAITING, and the owner looks again after it wakes.
  *   4. The owner looks again by itself. commit may return early, for a wake-up of an earlier time
  *      or for none, and promises nothing but that a notify or a wake after prepare ends it.
- *   5. Several threads may sleep on one event count, as senders do for room. WAITING then stands
+ *   5. A close passes no barrier. It changes the other side's word in one step, as prepare does:
+ *      the second of the two sees what the first has done, WAITING or CLOSED.
+ *   6. Several threads may sleep on one event count, as senders do for room. WAITING then stands
  *      for all of them: a wake-up wakes all, and cancel leaves the mark to the others.
  */
 #ifndef STRAIT_EVENT_COUNT_H
@@ -61,16 +63,13 @@ STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
 /* Wakes the owner, whether it sleeps or not, to look again. Any thread. */
 STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to);
 
-/* Sets CLOSED in the word: the owner has closed its side. The caller notifies the other side. */
-STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own);
+/* Sets CLOSED in the word, as the owner has closed its side, and wakes whoever sleeps on the other
+ * side. */
+STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,
+                                         struct strait_p_event_count *other);
 
 /* Everything that whoever closed the side did before is visible to the caller. */
-static inline bool strait_p_event_closed(const struct strait_p_event_count *event)
-{
-    /* event.closed: pairs with event.update; every message of the side that closed; without it the
-     * last message is missed between "closed" and "empty" */
-    return (strait_load_acquire(&event->word) & STRAIT_P_CLOSED) != 0;
-}
+STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *event);
 
 /* ---- what it stands on; none of it touches errno ---- */
 

@@ -72,21 +72,6 @@ STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint
     berth->cancel = cancel;
 }
 
-STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth)
-{
-    struct strait_p_berth *before = own_berth;
-    own_berth = berth;
-    return before;
-}
-
-STRAIT_PRIVATE void strait_p_berth_leave(void)
-{
-    pthread_mutex_lock(&own_berth->lock);
-    own_berth->event = NULL;
-    pthread_mutex_unlock(&own_berth->lock);
-    own_berth = NULL;
-}
-
 /* Before a sleep on the event count; NULL: after it. */
 static void berth_note(struct strait_p_event_count *event)
 {
@@ -95,6 +80,14 @@ static void berth_note(struct strait_p_event_count *event)
         own_berth->event = event;
         pthread_mutex_unlock(&own_berth->lock);
     }
+}
+
+STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth)
+{
+    struct strait_p_berth *before = own_berth;
+    berth_note(NULL);
+    own_berth = berth;
+    return before;
 }
 
 STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth)

@@ -54,12 +54,9 @@ struct strait_p_berth {
 
 STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel);
 
-/* Makes it the calling thread's; NULL: it has none any more. Returns what was before. */
+/* Makes it the calling thread's; NULL: it has none any more. Returns what was before: there the
+ * thread sleeps nowhere, though it was cancelled in its sleep. */
 STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth);
-
-/* The calling thread has none any more, and sleeps nowhere, though it was cancelled in its sleep.
- */
-STRAIT_PRIVATE void strait_p_berth_leave(void);
 
 /* Wakes the thread if it sleeps, to look at its flag. Any thread. */
 STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth);

@@ -129,7 +129,7 @@ static void worker_ended(void *argument)
         worker->code = -EINTR;
     }
     own_worker = NULL;
-    strait_p_berth_leave();
+    strait_p_berth_enter(NULL);
     /* worker.end: pairs with worker.ended; the exit record, and all that the worker did; without it
      * the parent tells of an exit with the code of nobody */
     strait_store_release(&worker->ended, 1);

@@ -28,18 +28,6 @@
 
 /* ---- options ---- */
 
-static bool cpus_valid(const struct strait_pool_options *options)
-{
-    for (size_t i = 0; i < options->cpu_count; i++) {
-        if (!options->cpus || !strait_p_cpu_allowed(options->cpus[i])) {
-            return false;
-        }
-    }
-    bool needed = options->pin == STRAIT_PIN_CPU || options->pin == STRAIT_PIN_SET;
-    return (unsigned)options->pin <= STRAIT_PIN_SET && (options->cpu_count > 0 || !options->cpus) &&
-           (options->cpu_count > 0 || !needed);
-}
-
 static int pool_options(struct strait_pool_options *options,
                         const struct strait_pool_options *given)
 {
@@ -58,36 +46,8 @@ static int pool_options(struct strait_pool_options *options,
                  options->queue_limit <= STRAIT_QUEUE_LIMIT_MAX &&
                  strlen(options->name) <= NAME_LENGTH && options->nice >= 0 &&
                  options->nice <= 19 && (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE &&
-                 (unsigned)options->wait < STRAIT_WAIT_FD && options->idle_timeout > 0 &&
-                 cpus_valid(options);
+                 (unsigned)options->wait < STRAIT_WAIT_FD && options->idle_timeout > 0;
     return valid ? 0 : -EINVAL;
-}
-
-/* Which CPUs the workers get: one each, or all the same ones. */
-static int place_workers(struct strait_pool *pool)
-{
-    const struct strait_pool_options *options = &pool->options;
-    size_t count = options->cpu_count;
-    bool each = options->workers_max >= strait_p_cpu_count() && options->pin == STRAIT_PIN_CHOOSE;
-    if (!count) {
-        count = strait_p_cpu_count();
-    }
-    pool->cpus = malloc(count * sizeof(*pool->cpus));
-    if (!pool->cpus) {
-        return -ENOMEM;
-    }
-    pool->pin = each ? STRAIT_PIN_CPU : STRAIT_PIN_SET;
-    pool->cpu_count = count;
-    if (options->cpus) {
-        memcpy(pool->cpus, options->cpus, count * sizeof(*pool->cpus));
-        pool->pin = options->pin == STRAIT_PIN_SET ? STRAIT_PIN_SET : STRAIT_PIN_CPU;
-    } else if (each) {
-        strait_p_cpu_order(pool->home, pool->cpus);
-    } else {
-        pool->cpu_count =
-            strait_p_cpu_near(options->pin == STRAIT_PIN_NONE ? -1 : pool->home, pool->cpus);
-    }
-    return 0;
 }
 
 /* ---- starting workers ---- */
@@ -140,12 +100,10 @@ static int launch(struct strait_pool *pool, bool best_effort)
     struct strait_p_pool_worker *worker = &pool->workers[number];
     char name[32];
     snprintf(name, sizeof(name), "%s-%u", pool->options.name, number);
-    bool each = pool->pin == STRAIT_PIN_CPU;
     bool asked = pool->options.pin == STRAIT_PIN_CPU || pool->options.pin == STRAIT_PIN_SET;
     struct strait_p_thread_options thread = {
         .name = name,
-        .cpus = each ? &pool->cpus[number % pool->cpu_count] : pool->cpus,
-        .cpu_count = each ? 1 : pool->cpu_count,
+        .placement = pool->placement,
         .pinned = asked && !best_effort,
         .scheduled = !best_effort &&
                      (pool->options.schedule != STRAIT_SCHEDULE_DEFAULT || pool->options.nice),
@@ -155,12 +113,10 @@ static int launch(struct strait_pool *pool, bool best_effort)
         .ended = strait_p_worker_end,
         .argument = worker,
     };
-    int nice;
-    worker->reason = schedule_worker(pool, &thread.schedule, &nice);
-    nice += pool->nice;
-    worker->wanted_nice = nice < NICE_MOST ? nice : NICE_MOST;
-    int more = worker->wanted_nice - getpriority(PRIO_PROCESS, 0); /* than who starts it */
-    thread.nice = more < 0 ? 0 : more < NICE_MOST ? more : NICE_MOST;
+    thread.placement.number = number;
+    worker->reason = schedule_worker(pool, &thread.schedule, &thread.nice);
+    thread.nice += pool->nice;
+    thread.nice = thread.nice < NICE_MOST ? thread.nice : NICE_MOST;
     worker->spin_ns = STRAIT_P_SPIN_NS;
     strait_p_at_work(worker);
     int error = strait_p_thread_launch(&worker->thread, &thread);
@@ -204,7 +160,6 @@ static bool is_awaited(const struct strait_p_pool_worker *worker, enum awaited w
 {
     if (whom == AWAIT_STARTS) {
         return worker->state != STRAIT_P_ABSENT && !worker->thread.joined &&
-               strait_p_thread_life(&worker->thread) != STRAIT_P_ENDED &&
                worker->online_at <= worker->ended_at;
     }
     return worker->state == STRAIT_P_GONE_HOME ||
@@ -271,7 +226,6 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     pthread_mutex_init(&pool->lock, NULL);
     pool->options = *options;
     strcpy(pool->name, options->name);
-    pool->home = sched_getcpu();
     pool->nice = getpriority(PRIO_PROCESS, 0);
     pool->process = getpid();
     pool->fenced = !strait_p_heavy_barrier_available();
@@ -282,13 +236,24 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     pool->grow = grow;
     pool->workers = zeroed_array(STRAIT_POOL_WORKERS_MAX, sizeof(*pool->workers));
     pool->parents = calloc(STRAIT_PARENTS_MAX, sizeof(*pool->parents));
-    int error = pool->workers && pool->parents ? place_workers(pool) : -ENOMEM;
-    if (error) {
+    pool->cpus = malloc((options->cpu_count + 1) * sizeof(*pool->cpus));
+    if (!pool->workers || !pool->parents || !pool->cpus) {
         pool_free(pool);
-        return error;
+        return -ENOMEM;
     }
-    pool->options.cpus = NULL; /* these two are the caller's */
+    pool->options.cpus = options->cpus ? pool->cpus : NULL; /* these two are the caller's */
     pool->options.name = pool->name;
+    if (options->cpus) {
+        memcpy(pool->cpus, options->cpus, options->cpu_count * sizeof(*pool->cpus));
+    }
+    bool by_number = options->pin == STRAIT_PIN_CHOOSE && options->cpus;
+    pool->placement = (struct strait_p_placement){
+        .pin = by_number ? STRAIT_PIN_CPU : options->pin,
+        .cpus = pool->options.cpus,
+        .cpu_count = options->cpu_count,
+        .home = sched_getcpu(),
+        .threads = options->workers_max,
+    };
     for (unsigned number = 0; number < STRAIT_POOL_WORKERS_MAX; number++) {
         pool->workers[number].number = number;
         pool->workers[number].pool = pool;

@@ -150,7 +150,6 @@ struct strait_p_pool_worker {
     struct strait_pool *pool;
     struct strait_p_thread thread;
     const char *reason;
-    int wanted_nice;
     bool joining;             /* somebody waits for its end; he writes */
     uintptr_t tasks_at_close; /* the closer's */
     /* the worker writes when it comes and when it goes, under the pool's lock */
@@ -191,16 +190,14 @@ struct strait_pool {
     STRAIT_LINE_ALIGNED pthread_mutex_t lock; /* of what says so, and of what follows */
     struct strait_pool_options options;       /* `workers` and all that a start needs */
     char name[STRAIT_P_NAME_BYTES];           /* of the workers, without their numbers */
-    int *cpus;                                /* the caller's, or those chosen */
-    size_t cpu_count;
-    enum strait_pin pin;                /* CPU or SET */
-    int home;                           /* the creator's CPU */
-    int nice;                           /* the creator's */
-    struct strait_p_event_count origin; /* says where the creator can run */
-    int64_t back_off;                   /* until the next try to start a worker */
-    struct strait_pool_stats left;      /* of parents that have left */
-    struct strait_parent *retired;      /* left, but still visited, or owed reports */
-    uint32_t attached;                  /* parents, workers' not among them */
+    int *cpus;                                /* likewise */
+    struct strait_p_placement placement;      /* of all workers, but for their numbers */
+    int nice;                                 /* the creator's */
+    struct strait_p_event_count origin;       /* says where the creator can run */
+    int64_t back_off;                         /* until the next try to start a worker */
+    struct strait_pool_stats left;            /* of parents that have left */
+    struct strait_parent *retired;            /* left, but still visited, or owed reports */
+    uint32_t attached;                        /* parents, workers' not among them */
     pid_t process;
     bool busy; /* somebody closes it, or changes its number of workers */
     bool closed;

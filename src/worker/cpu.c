@@ -1,60 +1,18 @@
 /* SPDX-License-Identifier: MIT */
+/* See cpu.h. */
 #include "cpu.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
-#include <stdint.h>
 #include <stdio.h>
+
+#include "strait/sync.h"
 
 #define SYSFS "/sys/devices/system/cpu"
 #define CACHES_MOST 8 /* more levels than any machine has */
 
 /* ---- what the process may use ---- */
-
-/* The constructor writes, before anybody reads. */
-static cpu_set_t allowed_set;
-static int allowed_cpus[CPU_SETSIZE]; /* the same, ascending */
-static unsigned allowed_count;
-
-/* At the start, since a parent that pins itself later must not narrow its workers' choice. */
-__attribute__((constructor)) static void read_allowed(void)
-{
-    int saved = errno;
-    if (sched_getaffinity(0, sizeof(allowed_set), &allowed_set) != 0) {
-        CPU_ZERO(&allowed_set); /* over CPU_SETSIZE CPUs: stay where every machine has one */
-        CPU_SET(0, &allowed_set);
-    }
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (CPU_ISSET((size_t)cpu, &allowed_set)) {
-            allowed_cpus[allowed_count++] = cpu;
-        }
-    }
-    errno = saved;
-}
-
-STRAIT_PRIVATE unsigned strait_p_cpu_count(void)
-{
-    return allowed_count;
-}
-
-STRAIT_PRIVATE const int *strait_p_cpu_numbers(void)
-{
-    return allowed_cpus;
-}
-
-STRAIT_PRIVATE unsigned strait_p_cpu_default_workers(void)
-{
-    return allowed_count < 4 ? allowed_count : allowed_count - 1;
-}
-
-STRAIT_PRIVATE bool strait_p_cpu_allowed(int cpu)
-{
-    return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed_set);
-}
-
-/* ---- what they share ---- */
 
 /* What two CPUs share has the same number in both; -1: unknown. */
 struct known_cpu {
@@ -65,8 +23,43 @@ struct known_cpu {
     int thread; /* how many before it share its core */
 };
 
-static struct known_cpu known[CPU_SETSIZE]; /* as many as are allowed: written once */
-static pthread_once_t known_once = PTHREAD_ONCE_INIT;
+/* The constructor writes, before anybody reads; know_cpus adds what the CPUs share. */
+static cpu_set_t allowed;
+static struct known_cpu known[CPU_SETSIZE]; /* the same, ascending */
+static unsigned known_count;
+
+/* At the start, since a parent that pins itself later must not narrow its workers' choice. */
+__attribute__((constructor)) static void read_allowed(void)
+{
+    int saved = errno;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
+        CPU_ZERO(&allowed); /* over CPU_SETSIZE CPUs: stay where every machine has one */
+        CPU_SET(0, &allowed);
+    }
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET((size_t)cpu, &allowed)) {
+            known[known_count++].number = cpu;
+        }
+    }
+    errno = saved;
+}
+
+STRAIT_PRIVATE unsigned strait_p_cpu_count(void)
+{
+    return known_count;
+}
+
+STRAIT_PRIVATE unsigned strait_p_cpu_default_workers(void)
+{
+    return known_count < 4 ? known_count : known_count - 1;
+}
+
+static bool is_allowed(int cpu)
+{
+    return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed);
+}
+
+/* ---- what they share ---- */
 
 /* The first number in a file of a CPU's folder, -1: there is none. That is all there is to read: in
  * a list of CPUs that share something, the first one is a name for it. */
@@ -106,15 +99,10 @@ static void read_cpus(const char *root, struct known_cpu *cpus, size_t count)
 
 static void know_cpus(void)
 {
-    int saved = errno;
-    for (unsigned i = 0; i < allowed_count; i++) {
-        known[i].number = allowed_cpus[i];
-    }
-    read_cpus(SYSFS, known, allowed_count);
-    errno = saved;
+    read_cpus(SYSFS, known, known_count);
 }
 
-/* ---- the order ---- */
+/* ---- which of them a thread gets ---- */
 
 /* One that is not in the table is near nothing. */
 static struct known_cpu find_cpu(const struct known_cpu *cpus, size_t count, int number)
@@ -140,53 +128,68 @@ static uint64_t key_of(const struct known_cpu *cpu, const struct known_cpu *home
     return turn << 40 | distance << 32 | (uint16_t)(cpu->number - home->number);
 }
 
-/* How many come before cpus[i]. */
-static size_t place_of(const struct known_cpu *cpus, size_t count, const struct known_cpu *home,
-                       size_t i)
-{
-    size_t before = 0;
-    for (size_t other = 0; other < count; other++) {
-        before += key_of(&cpus[other], home) < key_of(&cpus[i], home);
-    }
-    return before;
-}
-
-static void order_cpus(const struct known_cpu *cpus, size_t count, int home_number, int *order)
+/* The CPU that comes behind `before` others in the order from home. */
+static int cpu_in_order(const struct known_cpu *cpus, size_t count, int home_number, size_t before)
 {
     struct known_cpu home = find_cpu(cpus, count, home_number);
-    for (size_t i = 0; i < count; i++) {
-        order[place_of(cpus, count, &home, i)] = cpus[i].number;
-    }
-}
-
-STRAIT_PRIVATE void strait_p_cpu_order(int home, int *order)
-{
-    pthread_once(&known_once, know_cpus);
-    order_cpus(known, allowed_count, home, order);
-}
-
-STRAIT_PRIVATE int strait_p_cpu_choose(int home_number, unsigned turn)
-{
-    bool skips_home = allowed_count > 1 && strait_p_cpu_allowed(home_number);
     size_t i = 0;
-    pthread_once(&known_once, know_cpus);
-    struct known_cpu home = find_cpu(known, allowed_count, home_number);
-    while (place_of(known, allowed_count, &home, i) != turn % (allowed_count - skips_home)) {
-        i++;
-    }
-    return known[i].number;
-}
-
-STRAIT_PRIVATE size_t strait_p_cpu_near(int home, int *cpus)
-{
-    size_t near = 0;
-    pthread_once(&known_once, know_cpus);
-    struct known_cpu at = find_cpu(known, allowed_count, home);
-    for (unsigned i = 0; i < allowed_count; i++) {
-        bool shares = known[i].cache == at.cache && known[i].package == at.package;
-        if (shares || !strait_p_cpu_allowed(home)) {
-            cpus[near++] = known[i].number;
+    for (size_t smaller = count; smaller != before; i++) {
+        smaller = 0;
+        for (size_t other = 0; other < count; other++) {
+            smaller += key_of(&cpus[other], &home) < key_of(&cpus[i], &home);
         }
     }
-    return near;
+    return cpus[i - 1].number;
+}
+
+static void choose(const struct strait_p_placement *placement, cpu_set_t *set)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static uint32_t turn;
+    int home_number = placement->home;
+    bool home_allowed = is_allowed(home_number);
+    pthread_once(&once, know_cpus);
+    if (placement->threads && placement->threads < known_count) {
+        struct known_cpu home = find_cpu(known, known_count, home_number);
+        for (size_t i = 0; i < known_count; i++) {
+            bool near = known[i].cache == home.cache && known[i].package == home.package;
+            if (near || !home_allowed) {
+                CPU_SET((size_t)known[i].number, set);
+            }
+        }
+        return;
+    }
+    size_t before = placement->number % known_count;
+    if (!placement->threads) {
+        /* turn.next: pairs with turn.next; nothing but the number; without it two workers get the
+         * same turn */
+        uint32_t next = strait_add_acq_rel(&turn, 1);
+        before = next % (known_count - (known_count > 1 && home_allowed));
+    }
+    CPU_SET((size_t)cpu_in_order(known, known_count, home_number, before), set);
+}
+
+STRAIT_PRIVATE bool strait_p_cpu_place(const struct strait_p_placement *placement, cpu_set_t *set)
+{
+    enum strait_pin pin = placement->pin;
+    size_t count = placement->cpu_count;
+    bool named = pin == STRAIT_PIN_CPU || pin == STRAIT_PIN_SET;
+    if ((unsigned)pin > STRAIT_PIN_SET || !placement->cpus != !count || (named && !count)) {
+        return false;
+    }
+    CPU_ZERO(set);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_allowed(placement->cpus[i])) {
+            return false;
+        }
+        if (pin == STRAIT_PIN_SET || (pin == STRAIT_PIN_CPU && i == placement->number % count)) {
+            CPU_SET((size_t)placement->cpus[i], set);
+        }
+    }
+    if (pin == STRAIT_PIN_NONE) {
+        *set = allowed;
+    } else if (pin == STRAIT_PIN_CHOOSE) {
+        choose(placement, set);
+    }
+    return true;
 }

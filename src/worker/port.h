@@ -7,13 +7,7 @@
 
 #include "../channel/private.h"
 
-/* One more holder of the port's link, besides its ends. */
-STRAIT_PRIVATE struct strait_link *strait_p_link_hold(const struct strait_port *port);
-
-/* A holder less; the last one hands what is left to the drop callbacks and frees the link. */
-STRAIT_PRIVATE void strait_p_link_drop(struct strait_link *link);
-
-/* Wakes whoever waits at either end. */
-STRAIT_PRIVATE void strait_p_link_wake(struct strait_link *link);
+/* Makes `holder` a port that only holds the link of another: to be woken and closed as any. */
+STRAIT_PRIVATE void strait_p_port_hold(struct strait_port *holder, const struct strait_port *port);
 
 #endif /* STRAIT_PORT_PRIVATE_H */

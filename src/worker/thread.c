@@ -3,7 +3,6 @@
 #include "thread.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -13,31 +12,18 @@
 #include "../channel/memory.h"
 #include "../channel/wait.h"
 
+/* glibc has had it since 2.31. The thread sanitizers of gcc 12 and clang 14 do not know it. */
+#if defined(__GLIBC__) && !defined(STRAIT_SYNC_C11)
+#if __GLIBC_PREREQ(2, 31)
+#define HAS_CLOCKJOIN 1
+#endif
+#endif
+
+#define NAP_NS 1000000
+
 /* ---- on the thread ---- */
 
-static void tell_life(struct strait_p_thread *thread, enum strait_p_life life)
-{
-    /* thread.tell: pairs with thread.seen; all that the thread did; without it its starter reads an
-     * error that is not written yet */
-    strait_store_release(&thread->life, life);
-    strait_p_futex_wake(&thread->life, INT_MAX, false);
-}
-
-static int set_cpus(struct strait_p_thread *thread)
-{
-    const struct strait_p_thread_options *options = &thread->options;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    for (size_t i = 0; i < options->cpu_count; i++) {
-        CPU_SET((size_t)options->cpus[i], &set);
-    }
-    int error = sched_setaffinity(0, sizeof(set), &set) == 0 ? 0 : -errno;
-    thread->cpu = !error && CPU_COUNT(&set) == 1 ? options->cpus[0] : -1;
-    return error;
-}
-
-/* By the system call: musl's function of that name says -ENOSYS. */
-static int set_schedule(const struct strait_p_thread *thread)
+static int set_up_oneself(struct strait_p_thread *thread)
 {
     static const int classes[] = {
         [STRAIT_SCHEDULE_NORMAL] = SCHED_OTHER,
@@ -46,75 +32,50 @@ static int set_schedule(const struct strait_p_thread *thread)
     };
     const struct strait_p_thread_options *options = &thread->options;
     struct sched_param none = {.sched_priority = 0};
-    if (options->schedule != STRAIT_SCHEDULE_DEFAULT &&
-        syscall(SYS_sched_setscheduler, 0, classes[options->schedule], &none) != 0) {
-        return -errno;
-    }
-    if (options->nice) {
-        id_t self = (id_t)thread->number;
-        int nice = getpriority(PRIO_PROCESS, self) + options->nice;
-        if (setpriority(PRIO_PROCESS, self, nice) != 0) {
-            return -errno;
-        }
-    }
-    return 0;
-}
-
-static int thread_set_up(struct strait_p_thread *thread)
-{
-    const struct strait_p_thread_options *options = &thread->options;
     thread->number = (int32_t)syscall(SYS_gettid);
     pthread_setname_np(pthread_self(), thread->name);
-    int error = options->cpus ? set_cpus(thread) : 0;
-    if (!error || !options->pinned) {
-        error = set_schedule(thread);
-        error = options->scheduled ? error : 0;
+    bool done = sched_setaffinity(0, sizeof(thread->cpus), &thread->cpus) == 0;
+    if (!done && options->pinned) {
+        return -errno;
     }
-    return !error && options->set_up ? options->set_up(options->argument) : error;
+    thread->cpu = done && CPU_COUNT(&thread->cpus) == 1 ? sched_getcpu() : -1;
+    done = options->schedule == STRAIT_SCHEDULE_DEFAULT ||
+           /* musl's function of that name says -ENOSYS */
+           syscall(SYS_sched_setscheduler, 0, classes[options->schedule], &none) == 0;
+    done = done && (getpriority(PRIO_PROCESS, 0) >= options->nice ||
+                    setpriority(PRIO_PROCESS, 0, options->nice) == 0);
+    if (!done && options->scheduled) {
+        return -errno;
+    }
+    return options->set_up(options->argument);
 }
 
-/* Whatever the thread ended in: its set-up, which said nothing then, or `run`. */
-static void thread_end(void *argument)
+static void tell_starter(void *argument)
 {
     struct strait_p_thread *thread = argument;
-    const struct strait_p_thread_options *options = &thread->options;
-    if (thread->error) {
-        tell_life(thread, STRAIT_P_REFUSED);
-        return;
-    }
-    if (options->ended) {
-        options->ended(options->argument);
-    }
-    tell_life(thread, STRAIT_P_ENDED);
+    /* thread.tell: pairs with thread.told; all that the thread did; without it its starter reads an
+     * error that is not written yet */
+    strait_store_release(&thread->told, 1);
+    strait_p_futex_wake(&thread->told, INT_MAX, false);
 }
 
 static void *thread_main(void *argument)
 {
     struct strait_p_thread *thread = argument;
+    const struct strait_p_thread_options *options = &thread->options;
     thread->error = -EINTR; /* for as long as set_up may end the thread */
-    pthread_cleanup_push(thread_end, thread);
-    thread->error = thread_set_up(thread);
-    if (!thread->error) {
-        tell_life(thread, STRAIT_P_ONLINE);
-        thread->options.run(thread->options.argument);
-    }
+    pthread_cleanup_push(tell_starter, thread);
+    thread->error = set_up_oneself(thread);
     pthread_cleanup_pop(1);
+    if (!thread->error) {
+        pthread_cleanup_push(options->ended, options->argument);
+        options->run(options->argument);
+        pthread_cleanup_pop(1);
+    }
     return NULL;
 }
 
 /* ---- for others ---- */
-
-STRAIT_PRIVATE enum strait_p_life strait_p_thread_life(const struct strait_p_thread *thread)
-{
-    /* thread.seen: pairs with thread.tell; all that the thread did before it came so far; without
-     * it its starter reads an error from before it was written */
-    return (enum strait_p_life)strait_load_acquire(&thread->life);
-}
-
-STRAIT_PRIVATE bool strait_p_thread_inherited(const struct strait_p_thread *thread)
-{
-    return thread->process != getpid();
-}
 
 /* All signals that are not about what the thread itself does. */
 static void block_signals(sigset_t *before)
@@ -128,100 +89,53 @@ static void block_signals(sigset_t *before)
     pthread_sigmask(SIG_SETMASK, &others, before);
 }
 
-static int thread_create(struct strait_p_thread *thread)
-{
-    pthread_attr_t attributes;
-    int error = -pthread_attr_init(&attributes);
-    if (error) {
-        return error;
-    }
-    if (thread->options.stack_size) {
-        error = -pthread_attr_setstacksize(&attributes, thread->options.stack_size);
-    }
-    if (!error) {
-        sigset_t before;
-        block_signals(&before);
-        error = -pthread_create(&thread->handle, &attributes, thread_main, thread);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
-    pthread_attr_destroy(&attributes);
-    return error;
-}
-
 STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
                                           const struct strait_p_thread_options *options)
 {
     int saved = errno;
-    if (strlen(options->name) >= STRAIT_P_NAME_BYTES || options->nice < 0 || options->nice > 19 ||
-        (unsigned)options->schedule > STRAIT_SCHEDULE_IDLE) {
+    pthread_attr_t attributes;
+    memset(thread, 0, sizeof(*thread));
+    if (strlen(options->name) >= STRAIT_P_NAME_BYTES ||
+        (unsigned)options->schedule > STRAIT_SCHEDULE_IDLE ||
+        !strait_p_cpu_place(&options->placement, &thread->cpus)) {
         return -EINVAL;
     }
-    memset(thread, 0, sizeof(*thread));
     thread->options = *options;
     strcpy(thread->name, options->name);
     thread->process = getpid();
-    thread->cpu = -1;
-    int error = thread_create(thread);
+    int error = -pthread_attr_init(&attributes);
+    if (!error) {
+        if (options->stack_size) {
+            error = -pthread_attr_setstacksize(&attributes, options->stack_size);
+        }
+        if (!error) {
+            sigset_t before;
+            block_signals(&before);
+            error = -pthread_create(&thread->handle, &attributes, thread_main, thread);
+            pthread_sigmask(SIG_SETMASK, &before, NULL);
+        }
+        pthread_attr_destroy(&attributes);
+    }
     strait_errno_restore(saved);
     return error;
 }
 
 STRAIT_PRIVATE int strait_p_thread_online(struct strait_p_thread *thread)
 {
-    while (strait_p_thread_life(thread) == STRAIT_P_STARTING) {
-        strait_p_futex_wait(&thread->life, STRAIT_P_STARTING, STRAIT_FOREVER, false);
+    /* thread.told: pairs with thread.tell; all that the thread did before it was online; without it
+     * its starter reads an error from before it was written */
+    while (!strait_load_acquire(&thread->told)) {
+        strait_p_futex_wait(&thread->told, 0, STRAIT_FOREVER, false);
     }
-    if (strait_p_thread_life(thread) != STRAIT_P_REFUSED) {
-        return 0;
+    if (thread->error) {
+        strait_p_thread_join(thread, STRAIT_FOREVER);
     }
-    strait_p_thread_join(thread, STRAIT_FOREVER);
     return thread->error;
-}
-
-STRAIT_PRIVATE int strait_p_thread_start(struct strait_p_thread *thread,
-                                         const struct strait_p_thread_options *options)
-{
-    int error = strait_p_thread_launch(thread, options);
-    return error ? error : strait_p_thread_online(thread);
-}
-
-/* ---- joining ---- */
-
-/* glibc has had it since 2.31. The thread sanitizers of gcc 12 and clang 14 do not know it. */
-#if defined(__GLIBC__) && !defined(STRAIT_SYNC_C11)
-#if __GLIBC_PREREQ(2, 31)
-#define HAS_CLOCKJOIN 1
-#endif
-#endif
-
-static struct timespec join_time(int64_t ns)
-{
-    struct timespec t = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
-    return t;
-}
-
-/* -ETIMEDOUT at the deadline, or before. */
-static int join_until(pthread_t handle, int64_t deadline)
-{
-    deadline = deadline > 0 ? deadline : 0;
-#ifdef HAS_CLOCKJOIN
-    struct timespec until = join_time(deadline);
-    return -pthread_clockjoin_np(handle, NULL, CLOCK_MONOTONIC, &until);
-#else
-    /* On the clock that people set: whoever sets it forward makes it end before, and join again;
-     * backward, later. */
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t real = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    int64_t left = deadline - strait_now();
-    struct timespec until = join_time(left < STRAIT_FOREVER - real ? real + left : STRAIT_FOREVER);
-    return -pthread_timedjoin_np(handle, NULL, &until);
-#endif
 }
 
 STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline)
 {
-    if (strait_p_thread_inherited(thread)) {
+    if (thread->process != getpid()) {
         return -EOWNERDEAD;
     }
     if (thread->joined) {
@@ -232,10 +146,24 @@ STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t 
     }
     int saved = errno;
     int error;
-    do {
-        error = deadline == STRAIT_FOREVER ? -pthread_join(thread->handle, NULL)
-                                           : join_until(thread->handle, deadline);
-    } while (error == -ETIMEDOUT && strait_now() < deadline);
+    if (deadline == STRAIT_FOREVER) {
+        error = -pthread_join(thread->handle, NULL);
+    } else {
+#ifdef HAS_CLOCKJOIN
+        int64_t ns = deadline > 0 ? deadline : 0;
+        struct timespec until = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = ns % 1000000000};
+        error = -pthread_clockjoin_np(thread->handle, NULL, CLOCK_MONOTONIC, &until);
+#else
+        /* The other call with a deadline goes by the clock that people set. */
+        uint32_t nobody = 0;
+        while ((error = -pthread_tryjoin_np(thread->handle, NULL)) == -EBUSY &&
+               strait_now() < deadline) {
+            int64_t nap = strait_deadline(NAP_NS);
+            strait_p_futex_wait(&nobody, 0, nap < deadline ? nap : deadline, false);
+        }
+        error = error == -EBUSY ? -ETIMEDOUT : error;
+#endif
+    }
     thread->joined = !error;
     strait_errno_restore(saved);
     return error;

@@ -2,15 +2,17 @@
 /* worker: a thread with a port, from spawn to join, and what its parent sees of it. */
 #include "strait/worker.h"
 
-#include <sched.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "../channel/memory.h"
 #include "../channel/options.h"
 #include "../channel/wait.h"
-#include "cpu.h"
 #include "port.h"
 #include "thread.h"
+
+#define NICE_MOST 19
 
 /* What the worker says of itself; `said` is written last. */
 struct worker_word {
@@ -22,8 +24,7 @@ struct worker_word {
 struct strait_worker {
     /* line 0: spawn writes, both read */
     STRAIT_LINE_ALIGNED struct strait_worker_options options;
-    void *data;
-    struct strait_link *link; /* held until the destroy */
+    struct strait_port holder; /* keeps the link, whatever the two ends do, until the destroy */
     struct strait_channel *to_parent;
     int fd; /* of to_parent's receiver, which the parent may close before the exit; or -EINVAL */
     struct strait_p_thread thread;
@@ -37,8 +38,7 @@ struct strait_worker {
     STRAIT_LINE_ALIGNED struct strait_port port;
     struct worker_word failure;
     struct worker_word warning;
-    int code; /* of the entry */
-    bool returned;
+    int code;       /* of the entry */
     bool finished;  /* fini was called */
     uint32_t ended; /* all of this is complete */
     /* line 3: whoever stops the worker writes, the worker polls */
@@ -96,10 +96,8 @@ static int worker_set_up(void *argument)
     own_worker = worker;
     strait_port_adopt(&worker->port);
     strait_p_berth_enter(&worker->berth);
-    if (!worker->options.init) {
-        return 0;
-    }
-    int result = worker->options.init(&worker->port, worker->data);
+    int result =
+        worker->options.init ? worker->options.init(&worker->port, worker->options.data) : 0;
     return result > 0 ? -ECANCELED : result;
 }
 
@@ -109,25 +107,22 @@ static void run_fini(void *argument)
     struct strait_worker *worker = argument;
     if (worker->options.fini && !worker->finished) {
         worker->finished = true;
-        worker->options.fini(&worker->port, worker->data);
+        worker->options.fini(&worker->port, worker->options.data);
     }
 }
 
 static void worker_run(void *argument)
 {
     struct strait_worker *worker = argument;
+    worker->code = -EINTR; /* unless the entry returns */
     pthread_cleanup_push(run_fini, worker);
-    worker->code = worker->options.entry(&worker->port, worker->data);
-    worker->returned = true;
+    worker->code = worker->options.entry(&worker->port, worker->options.data);
     pthread_cleanup_pop(1);
 }
 
 static void worker_ended(void *argument)
 {
     struct strait_worker *worker = argument;
-    if (!worker->returned) {
-        worker->code = -EINTR;
-    }
     own_worker = NULL;
     strait_p_berth_enter(NULL);
     /* worker.end: pairs with worker.ended; the exit record, and all that the worker did; without it
@@ -140,59 +135,16 @@ static void worker_ended(void *argument)
 
 /* ---- spawn ---- */
 
-/* Workers of one process take the CPUs in turn. */
-static int next_cpu(void)
+/* All but its thread. Behind the worker lies its copy of the start-up data. */
+static int worker_init(struct strait_worker *worker, const struct strait_worker_options *options)
 {
-    static uint32_t turn;
-    /* turn.next: pairs with turn.next; nothing but the number; without it two workers get the
-     * same turn */
-    return strait_p_cpu_choose(sched_getcpu(), strait_add_acq_rel(&turn, 1));
-}
-
-/* Where the thread is to run; false: a CPU that the process may not use, or none at all. */
-static bool find_cpus(struct strait_p_thread_options *thread, struct strait_worker_options *options)
-{
-    size_t valid = 0;
-    thread->cpus = &options->cpu;
-    thread->cpu_count = 1;
-    thread->pinned = options->pin == STRAIT_PIN_CPU || options->pin == STRAIT_PIN_SET;
-    if (options->pin == STRAIT_PIN_CHOOSE) {
-        options->cpu = next_cpu();
-    } else if (options->pin == STRAIT_PIN_NONE) {
-        thread->cpus = strait_p_cpu_numbers();
-        thread->cpu_count = strait_p_cpu_count();
-    } else if (options->pin == STRAIT_PIN_SET) {
-        thread->cpus = options->cpus;
-        thread->cpu_count = options->cpus ? options->cpu_count : 0;
-    } else if (options->pin != STRAIT_PIN_CPU) {
-        return false;
-    }
-    while (valid < thread->cpu_count && strait_p_cpu_allowed(thread->cpus[valid])) {
-        valid++;
-    }
-    return valid > 0 && valid == thread->cpu_count;
-}
-
-/* The worker, and behind it its copy of the start-up data. */
-static int worker_alloc(struct strait_worker **out, const struct strait_worker_options *options)
-{
-    size_t bytes = options->data_size;
-    struct strait_worker *worker =
-        bytes < SIZE_MAX / 2 ? strait_line_alloc(sizeof(*worker) + bytes) : NULL;
-    if (!worker) {
-        return -ENOMEM;
-    }
     memset(worker, 0, sizeof(*worker));
     worker->options = *options;
-    worker->data = bytes ? memcpy(worker + 1, options->data, bytes) : options->data;
+    if (options->data_size) {
+        worker->options.data = worker + 1;
+        memcpy(worker->options.data, options->data, options->data_size);
+    }
     strait_p_berth_init(&worker->berth, &worker->stop);
-    *out = worker;
-    return 0;
-}
-
-static int open_ports(struct strait_worker *worker)
-{
-    const struct strait_worker_options *options = &worker->options;
     struct strait_port_options port = {
         .forth = options->to_worker,
         .back = options->to_parent,
@@ -207,22 +159,19 @@ static int open_ports(struct strait_worker *worker)
     if (error) {
         return error;
     }
-    worker->link = strait_p_link_hold(&worker->parent);
+    strait_p_port_hold(&worker->holder, &worker->parent);
+    strait_port_give(&worker->port);
     worker->to_parent = worker->parent.receiver.handle.channel;
     worker->fd = strait_receiver_fd(&worker->parent.receiver);
-    strait_port_give(&worker->port);
     worker->message = strait_line_alloc(worker->to_parent->message_size);
     return worker->message ? 0 : -ENOMEM;
 }
 
-/* Nobody uses it any more. */
 static void worker_free(struct strait_worker *worker)
 {
     strait_port_close(&worker->port);
     strait_port_close(&worker->parent);
-    if (worker->link) {
-        strait_p_link_drop(worker->link);
-    }
+    strait_port_close(&worker->holder);
     free(worker->message);
     free(worker);
 }
@@ -230,29 +179,42 @@ static void worker_free(struct strait_worker *worker)
 int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_options *given)
 {
     struct strait_worker_options options;
-    struct strait_worker *worker;
     int error = strait_options_copy(&options, sizeof(options), given);
+    if (error || !options.entry || (!options.data && options.data_size) || options.nice < 0 ||
+        options.nice > NICE_MOST) {
+        return -EINVAL;
+    }
+    bool one = options.pin == STRAIT_PIN_CPU;
+    bool set = options.pin == STRAIT_PIN_SET;
     struct strait_p_thread_options thread = {
         .name = options.name ? options.name : "strait",
+        .placement = {.pin = options.pin,
+                      .cpus = one   ? &options.cpu
+                              : set ? options.cpus
+                                    : NULL,
+                      .cpu_count = one   ? 1
+                                   : set ? options.cpu_count
+                                         : 0,
+                      .home = sched_getcpu()},
+        .pinned = one || set,
         .schedule = options.schedule,
-        .nice = options.nice,
+        .nice = getpriority(PRIO_PROCESS, 0) + options.nice,
         .scheduled = true,
         .stack_size = options.stack_size,
         .set_up = worker_set_up,
         .run = worker_run,
         .ended = worker_ended,
     };
-    if (error || !options.entry || (!options.data && options.data_size) ||
-        !find_cpus(&thread, &options)) {
-        return -EINVAL;
-    }
-    error = worker_alloc(&worker, &options);
-    if (error) {
-        return error;
+    struct strait_worker *worker = options.data_size < SIZE_MAX / 2
+                                       ? strait_line_alloc(sizeof(*worker) + options.data_size)
+                                       : NULL;
+    if (!worker) {
+        return -ENOMEM;
     }
     thread.argument = worker;
-    error = open_ports(worker);
-    error = error ? error : strait_p_thread_start(&worker->thread, &thread);
+    error = worker_init(worker, &options);
+    error = error ? error : strait_p_thread_launch(&worker->thread, &thread);
+    error = error ? error : strait_p_thread_online(&worker->thread);
     if (error) {
         worker_free(worker);
         return error;
@@ -274,13 +236,6 @@ int strait_worker_fd(const struct strait_worker *worker)
     return worker->fd;
 }
 
-static bool has_said(const struct worker_word *word)
-{
-    /* worker.said: pairs with worker.say; code and text; without it the parent reads them from
-     * before they were written */
-    return strait_load_acquire(&word->said) != 0;
-}
-
 static bool has_ended(const struct strait_worker *worker)
 {
     /* worker.ended: pairs with worker.end; the exit record; without it the parent reads it from
@@ -288,116 +243,98 @@ static bool has_ended(const struct strait_worker *worker)
     return strait_load_acquire(&worker->ended) != 0;
 }
 
-static bool was_told(const struct strait_worker *worker, enum strait_event_type type)
-{
-    return worker->told & 1u << type;
-}
-
-static bool tell(struct strait_worker *worker, const struct strait_event *event)
-{
-    worker->told |= 1u << event->type;
-    worker->options.event(worker, event, worker->options.context);
-    return true;
-}
-
 static bool has_warning(const struct strait_worker *worker)
 {
-    return !was_told(worker, STRAIT_WARNING) && has_said(&worker->warning);
-}
-
-static bool tell_warning(struct strait_worker *worker)
-{
-    const struct worker_word *word = &worker->warning;
-    return tell(worker, &(struct strait_event){
-                            .type = STRAIT_WARNING, .code = word->code, .text = word->text});
+    /* worker.said: pairs with worker.say; code and text; without it the parent reads them from
+     * before they were written */
+    return !(worker->told & 1u << STRAIT_WARNING) && strait_load_acquire(&worker->warning.said);
 }
 
 /* The error, if there is one, and the next time the exit. */
-static bool tell_ended(struct strait_worker *worker)
+static void find_end(struct strait_worker *worker, struct strait_event *event)
 {
     const struct worker_word *failure = &worker->failure;
-    struct strait_event event = {
-        .type = STRAIT_EXIT,
-        .code = worker->code,
-        .reason = STRAIT_EXIT_FAILED,
-        .warning = worker->warning.code,
-    };
-    if (worker->returned && !failure->said && (worker->code == 0 || worker->code == -ECANCELED)) {
-        event.reason = worker->code ? STRAIT_EXIT_STOPPED : STRAIT_EXIT_RETURNED;
-    } else if (!was_told(worker, STRAIT_ERROR)) {
-        event.type = STRAIT_ERROR;
-        event.code = failure->said ? failure->code : worker->code;
-        event.text = failure->text;
-        return tell(worker, &event);
-    }
-    if (worker->fd >= 0) {
+    bool failed = failure->said || (worker->code && worker->code != -ECANCELED);
+    event->type = STRAIT_EXIT;
+    event->code = worker->code;
+    event->reason = failed         ? STRAIT_EXIT_FAILED
+                    : worker->code ? STRAIT_EXIT_STOPPED
+                                   : STRAIT_EXIT_RETURNED;
+    event->warning = worker->warning.code;
+    if (failed && !(worker->told & 1u << STRAIT_ERROR)) {
+        event->type = STRAIT_ERROR;
+        event->code = failure->said ? failure->code : worker->code;
+        event->text = failure->text;
+    } else if (worker->fd >= 0) {
         strait_p_fd_clear(worker->fd);
     }
-    return tell(worker, &event);
-}
-
-/* The link is closed, which either side may have done while the worker lives. The fd is cleared
- * before the last look at how the worker is: what comes later makes it readable again. */
-static bool tell_end(struct strait_worker *worker)
-{
-    bool ended = has_ended(worker);
-    if (!ended) {
-        if (worker->fd >= 0) {
-            strait_p_fd_clear(worker->fd);
-        }
-        ended = has_ended(worker);
-        if (ended) {
-            strait_p_wake(&worker->to_parent->receiver); /* more to tell than the next event */
-        }
-    }
-    return has_warning(worker) ? tell_warning(worker) : ended && tell_ended(worker);
 }
 
 /* The next event; false: there is none yet, and the fd waits for it. */
-static bool tell_next(struct strait_worker *worker)
+static bool find_event(struct strait_worker *worker, struct strait_event *event)
 {
     struct strait_receiver *receiver = &worker->parent.receiver;
-    if (!was_told(worker, STRAIT_ONLINE)) {
-        return tell(worker, &(struct strait_event){.type = STRAIT_ONLINE});
+    memset(event, 0, sizeof(*event));
+    event->type = STRAIT_ONLINE;
+    if (!worker->told) {
+        return true;
     }
     for (;;) {
+        bool ended = has_ended(worker); /* before the looks for what it said until then */
         if (has_warning(worker)) {
-            return tell_warning(worker);
+            event->type = STRAIT_WARNING;
+            event->code = worker->warning.code;
+            event->text = worker->warning.text;
+            return true;
         }
         ptrdiff_t received = strait_try_receive(receiver, worker->message, 1);
         if (received == 1) {
-            return tell(worker,
-                        &(struct strait_event){.type = STRAIT_MESSAGE, .message = worker->message});
+            event->type = STRAIT_MESSAGE;
+            event->message = worker->message;
+            return true;
         }
-        if (received == -EPIPE) {
-            return tell_end(worker);
+        if (received == -EPIPE && ended) {
+            find_end(worker, event);
+            return true;
         }
-        if (strait_receiver_arm(receiver) != 0 && !has_warning(worker)) {
-            return false; /* armed, or not in fd mode; a warning is looked for behind the arming */
+        /* First the fd becomes unreadable, then comes a last look: whatever is later makes it
+         * readable. Either side may have closed the link while the worker lives. */
+        bool quiet = true;
+        if (received == -EAGAIN) {
+            quiet = strait_receiver_arm(receiver) != 0; /* or it is not in fd mode */
+        } else if (worker->fd >= 0) {
+            strait_p_fd_clear(worker->fd);
         }
+        if (quiet && !has_warning(worker) && has_ended(worker) == ended) {
+            return false;
+        }
+        strait_p_wake(&worker->to_parent->receiver); /* more to tell than the next event */
     }
 }
 
 ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 {
-    size_t told = 0;
+    const unsigned exited = 1u << STRAIT_EXIT;
+    struct strait_event event;
+    ptrdiff_t told = 0;
     if (worker->dispatching) {
         return -EDEADLK;
     }
     if (!worker->options.event) {
         return -EINVAL;
     }
-    if (was_told(worker, STRAIT_EXIT)) {
+    if (worker->told & exited) {
         return -EPIPE;
     }
     worker->dispatching = true;
-    for (size_t most = budget ? budget : STRAIT_BUDGET; told < most; told++) {
-        if (was_told(worker, STRAIT_EXIT) || !tell_next(worker)) {
-            break;
-        }
+    for (size_t left = budget ? budget : STRAIT_BUDGET;
+         left > 0 && !(worker->told & exited) && find_event(worker, &event); left--) {
+        worker->told |= 1u << event.type;
+        worker->options.event(worker, &event, worker->options.context);
+        told++;
     }
     worker->dispatching = false;
-    return (ptrdiff_t)told;
+    return told;
 }
 
 /* ---- stop, join, destroy, status ---- */
@@ -408,7 +345,7 @@ void strait_worker_stop(struct strait_worker *worker)
      * it the worker ends its wait and does not see why */
     strait_store_release(&worker->stop, 1);
     strait_p_berth_wake(&worker->berth);
-    strait_p_link_wake(worker->link);
+    strait_port_wake(&worker->holder);
 }
 
 int strait_worker_join(struct strait_worker *worker, int64_t deadline)
@@ -439,7 +376,7 @@ int strait_worker_destroy(struct strait_worker *worker)
     if (!worker) {
         return 0;
     }
-    if (strait_p_thread_inherited(&worker->thread)) {
+    if (worker->thread.process != getpid()) {
         return -EOWNERDEAD;
     }
     if (worker->dispatching) {
@@ -457,7 +394,6 @@ void strait_worker_status(const struct strait_worker *worker, struct strait_stat
     memcpy(status->name, worker->thread.name, sizeof(status->name));
     status->thread = worker->thread.number;
     status->cpu = worker->thread.cpu;
-    status->state = strait_p_thread_life(&worker->thread) == STRAIT_P_ONLINE ? STRAIT_WORKER_ONLINE
-                                                                             : STRAIT_WORKER_ENDED;
+    status->state = has_ended(worker) ? STRAIT_WORKER_ENDED : STRAIT_WORKER_ONLINE;
     status->stopping = strait_worker_stopping(worker);
 }

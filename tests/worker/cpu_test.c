@@ -82,17 +82,16 @@ static void put_usual(int number, int core, int cache, int package)
 static void expect_order(int first, int last, int home, const char *expected)
 {
     struct known_cpu cpus[MOST] = {{.number = 0}};
-    int order[MOST];
     char text[256] = "";
     size_t count = (size_t)(last - first + 1);
     for (size_t i = 0; i < count; i++) {
         cpus[i].number = first + (int)i;
     }
     read_cpus(root, cpus, count);
-    order_cpus(cpus, count, home, order);
     for (size_t i = 0; i < count; i++) {
         size_t length = strlen(text);
-        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", order[i]);
+        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d",
+                 cpu_in_order(cpus, count, home, i));
     }
     assert_string_equal(text, expected);
 }
@@ -177,28 +176,103 @@ static void what_is_not_told_makes_the_order_a_worse_one(void)
 
 /* ---- the process's own ---- */
 
-static void the_process_takes_its_cpus_in_turn(void)
+/* The only CPU of a set that must not have more. */
+static int only_cpu(const cpu_set_t *set)
 {
-    static int order[CPU_SETSIZE];
+    int cpu = 0;
+    assert_int_equal(CPU_COUNT(set), 1);
+    while (!CPU_ISSET((size_t)cpu, set)) {
+        cpu++;
+    }
+    return cpu;
+}
+
+static cpu_set_t place(const struct strait_p_placement *placement)
+{
+    cpu_set_t set;
+    assert_true(strait_p_cpu_place(placement, &set));
+    return set;
+}
+
+/* A pool's threads, as many as CPUs, have them all, home last; workers the same without home. */
+static void threads_take_the_cpus_in_turn(void)
+{
     cpu_set_t allowed = own_cpus();
     unsigned count = strait_p_cpu_count();
-    const int *numbers = strait_p_cpu_numbers();
     assert_int_equal(count, CPU_COUNT(&allowed));
-    assert_false(strait_p_cpu_allowed(-1));
-    assert_false(strait_p_cpu_allowed(CPU_SETSIZE));
-    assert_int_equal(strait_p_cpu_near(-1, order), count);
-    assert_memory_equal(order, numbers, count * sizeof(*order));
-    for (unsigned i = 0; i < count; i++) {
-        assert_true(CPU_ISSET((size_t)numbers[i], &allowed));
-        assert_true(strait_p_cpu_allowed(numbers[i]));
-        assert_in_range(strait_p_cpu_near(numbers[i], order), 1, count);
-        errno = ERRNO_MARK;
-        strait_p_cpu_order(numbers[i], order);
-        assert_true(errno_kept());
-        assert_int_equal(order[count - 1], numbers[i]);
-        for (unsigned turn = 0; count > 1 && turn < 2 * count; turn++) {
-            assert_int_equal(strait_p_cpu_choose(numbers[i], turn), order[turn % (count - 1)]);
+    for (int home = 0; home < CPU_SETSIZE; home++) {
+        struct strait_p_placement of_pool = {.home = home, .threads = count};
+        struct strait_p_placement worker = {.home = home};
+        cpu_set_t seen;
+        if (!CPU_ISSET((size_t)home, &allowed)) {
+            continue;
         }
+        CPU_ZERO(&seen);
+        for (of_pool.number = 0; of_pool.number < count; of_pool.number++) {
+            cpu_set_t set = place(&of_pool);
+            CPU_OR(&seen, &seen, &set);
+            assert_int_equal(only_cpu(&set) == home, of_pool.number == count - 1);
+        }
+        assert_true(CPU_EQUAL(&seen, &allowed));
+        CPU_ZERO(&seen);
+        for (unsigned turn = 0; turn < count; turn++) {
+            cpu_set_t set = place(&worker);
+            CPU_OR(&seen, &seen, &set);
+        }
+        assert_int_equal(CPU_COUNT(&seen), count > 1 ? count - 1 : 1);
+        assert_int_equal(CPU_ISSET((size_t)home, &seen) != 0, count == 1);
+    }
+}
+
+/* A pool with fewer threads than CPUs has those near home, or all if home is elsewhere. */
+static void few_threads_share_what_is_near(void)
+{
+    cpu_set_t allowed = own_cpus();
+    struct strait_p_placement few = {.home = -1, .threads = 1};
+    struct strait_p_placement none = {.pin = STRAIT_PIN_NONE};
+    cpu_set_t set = place(&none);
+    assert_true(CPU_EQUAL(&set, &allowed));
+    if (CPU_COUNT(&allowed) < 2) {
+        skip();
+    }
+    set = place(&few);
+    assert_true(CPU_EQUAL(&set, &allowed));
+    few.home = sched_getcpu();
+    set = place(&few);
+    assert_true(CPU_ISSET((size_t)few.home, &set));
+    CPU_OR(&set, &set, &allowed);
+    assert_true(CPU_EQUAL(&set, &allowed));
+}
+
+static void named_cpus_are_taken_as_they_are(void)
+{
+    int cpus[2] = {sched_getcpu(), sched_getcpu()};
+    struct strait_p_placement placement = {.cpus = cpus, .cpu_count = 2};
+    static const enum strait_pin named[] = {STRAIT_PIN_CPU, STRAIT_PIN_SET};
+    for (size_t i = 0; i < COUNT(named); i++) {
+        placement.pin = named[i];
+        cpu_set_t set = place(&placement);
+        assert_int_equal(only_cpu(&set), cpus[0]);
+    }
+}
+
+static void what_cannot_be_is_refused(void)
+{
+    static const int bad[] = {-1, CPU_SETSIZE, INT_MAX};
+    static const struct strait_p_placement wrong[] = {
+        {.pin = STRAIT_PIN_CPU},
+        {.pin = STRAIT_PIN_SET},
+        {.pin = STRAIT_PIN_SET, .cpus = bad},
+        {.pin = STRAIT_PIN_SET, .cpu_count = 1},
+        {.pin = STRAIT_PIN_SET, .cpus = bad, .cpu_count = 1},
+        {.pin = STRAIT_PIN_CPU, .cpus = bad + 1, .cpu_count = 1},
+        {.pin = STRAIT_PIN_CHOOSE, .cpus = bad + 2, .cpu_count = 1},
+        {.pin = (enum strait_pin)(STRAIT_PIN_SET + 1)},
+        {.pin = (enum strait_pin) - 1},
+    };
+    cpu_set_t set;
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        assert_false(strait_p_cpu_place(&wrong[i], &set));
     }
 }
 
@@ -208,7 +282,10 @@ int main(void)
         ONCE(siblings_come_after_cores),
         ONCE(what_is_near_the_parent_comes_first),
         ONCE(what_is_not_told_makes_the_order_a_worse_one),
-        ONCE(the_process_takes_its_cpus_in_turn),
+        ONCE(threads_take_the_cpus_in_turn),
+        ONCE(few_threads_share_what_is_near),
+        ONCE(named_cpus_are_taken_as_they_are),
+        ONCE(what_cannot_be_is_refused),
     };
     return RUN_TABLE("cpu", tests);
 }

@@ -13,7 +13,6 @@
 
 #include "strait_channel.c"
 
-#include "worker/port.c"
 #include "worker/cpu.c"
 #include "worker/thread.c"
 #include "worker/worker.c"

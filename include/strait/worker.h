@@ -4,8 +4,8 @@
  *
  * How to use it
  *   1. Write an entry: what the worker runs. It has its end of the port, and the start-up data.
- *   2. Fill in strait_worker_options: the entry, the message sizes both ways, and `event`, which
- *      the parent is told by what becomes of the worker.
+ *   2. Fill in strait_worker_options: the entry, the message sizes both ways, and `event`, by which
+ *      the parent is told what becomes of the worker.
  *   3. strait_worker_spawn. The worker is online once it returns 0.
  *   4. Send through strait_worker_port(worker)->sender.
  *   5. Watch strait_worker_fd in an event loop, and call strait_worker_dispatch when it is
@@ -22,6 +22,35 @@
  *   join, workers_join            x        | x    | x       | -           | -
  *   destroy                       x        | x    | x       | x           | x: join comes first
  *   stop, stopping, status, fd    -        | -    | x       | -           | -
+ *
+ * A port is one end of a two-way link, whose other end the parent has: a sender and a receiver,
+ * which are plain handles. Close one to half-close the port, or both with strait_port_close:
+ *
+ *   strait_sender_close(&port->sender)      the peer receives all that was sent, then -EPIPE; the
+ *                                           other direction goes on
+ *   strait_receiver_close(&port->receiver)  the peer's next send says -EPIPE, also one that waits;
+ *                                           what is queued goes to the drop callback, once each,
+ *                                           when both ends are closed
+ *
+ * Threads that are to talk directly get a link of their own, from strait_port_pair. An end is a
+ * value, and belongs to one thread at a time. It may be moved, in memory or in a message, while no
+ * call uses it. To hand end `b` to whoever has the other end of `port`:
+ *
+ *   strait_port_give(&b);                             its owner gives it away, in a message of
+ *   if (strait_try_send(&port->sender, &b, 1) != 1)   sizeof(struct strait_port), or keeps it;
+ *       strait_port_adopt(&b);
+ *   strait_receive(&port->receiver, &b, 1, deadline)  the receiver of the message takes it over,
+ *   strait_port_adopt(&b);                            and talks to its other end
+ *
+ * With strait_port_drop as the drop callback, an end that nobody received is closed. Do not send an
+ * end through its own link: what is queued there is dropped only when both ends are closed.
+ *
+ * Who may call what at the same time, of one link
+ *
+ *                                 this end's calls | wake of it | the other end's calls
+ *   give, adopt, send, receive    x: one thread    | -          | -
+ *   close                         x                | x          | -
+ *   wake                          -                | -          | -
  *
  * Signals. In a worker all asynchronous ones are blocked, so that the program's own threads handle
  * them. SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS and SIGABRT are not: a crash handler or a
@@ -40,14 +69,21 @@
 #ifndef STRAIT_WORKER_H
 #define STRAIT_WORKER_H
 
+#include "strait/channel.h"
 #include "strait/placement.h"
-#include "strait/port.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 struct strait_worker;
+struct strait_link; /* what the two ends share; private */
+
+struct strait_port {
+    struct strait_sender sender;
+    struct strait_receiver receiver;
+    struct strait_link *link;
+};
 
 /* ---- what a worker runs, and what its parent is told ---- */
 
@@ -187,11 +223,9 @@ STRAIT_API void strait_worker_warn(int code, const char *text);
 
 /* ---- seen from outside ---- */
 
-/* There is no state before it is online: spawn has not returned then. */
 enum strait_worker_state {
-    STRAIT_WORKER_ONLINE,
-    STRAIT_WORKER_ENDED, /* entry and fini are over; nothing of the library runs on the thread, and
-                            join waits for its thread-exit destructors alone */
+    STRAIT_WORKER_ONLINE, /* from the first: spawn has not returned before */
+    STRAIT_WORKER_ENDED, /* entry and fini are over: join waits for thread-exit destructors alone */
 };
 
 struct strait_status {
@@ -202,10 +236,47 @@ struct strait_status {
     bool stopping; /* it was asked to stop */
 };
 
-/* How the worker is, whether it is stuck or not; it does not notice. Any thread, until the worker
- * is destroyed; does not block. */
+/* How the worker is, also if it is stuck. Any thread, until it is destroyed; does not block. */
 STRAIT_API void strait_worker_status(const struct strait_worker *worker,
                                      struct strait_status *status);
+
+/* ---- links between any two threads ---- */
+
+struct strait_port_options {
+    size_t size;                         /* sizeof this struct, or 0 */
+    struct strait_channel_options forth; /* what `a` sends and `b` receives */
+    struct strait_channel_options back;  /* what `b` sends and `a` receives */
+    strait_drop_fn *drop_forth;          /* for messages that nobody received; NULL: plain values */
+    strait_drop_fn *drop_back;
+    void *context; /* passed to both */
+};
+
+/* Makes two ends of a link, both the calling thread's. NULL options: spsc channels of 1024
+ * pointers, both ends park. The errors are those of strait_channel_create; on error nothing is
+ * left. Any thread; does not block. */
+STRAIT_API int strait_port_pair(struct strait_port *a, struct strait_port *b,
+                                const struct strait_port_options *options);
+
+/* Gives both halves away, as strait_sender_give and strait_receiver_give do. The owner; does not
+ * block. */
+STRAIT_API void strait_port_give(struct strait_port *port);
+
+/* Makes the calling thread the owner of both halves, as strait_sender_adopt and
+ * strait_receiver_adopt do. A worker needs no cancel flag then: all its waits end with -ECANCELED
+ * when it is asked to stop. Does not block. */
+STRAIT_API void strait_port_adopt(struct strait_port *port);
+
+/* A strait_drop_fn for channels whose messages are ports: closes the port. */
+STRAIT_API void strait_port_drop(void *message, void *context);
+
+/* Closes both halves. The peer still reads what was sent, then gets -EPIPE. When both ends are
+ * closed, the second call hands what is left to the drop callbacks and frees the link: it does so
+ * on its own thread. Closing a port again does nothing. Does not block. */
+STRAIT_API void strait_port_close(struct strait_port *port);
+
+/* Wakes whoever waits at either end, to look at its cancel flag. Any thread; does not block. The
+ * port must not be closed at the same time. */
+STRAIT_API void strait_port_wake(struct strait_port *port);
 
 #ifdef __cplusplus
 }

@@ -128,45 +128,37 @@ static uint64_t key_of(const struct known_cpu *cpu, const struct known_cpu *home
     return turn << 40 | distance << 32 | (uint16_t)(cpu->number - home->number);
 }
 
-/* The CPU that comes behind `before` others in the order from home. */
-static int cpu_in_order(const struct known_cpu *cpus, size_t count, int home_number, size_t before)
+/* How many of them come before cpus[i]. */
+static size_t rank_of(const struct known_cpu *cpus, size_t count, const struct known_cpu *home,
+                      size_t i)
 {
-    struct known_cpu home = find_cpu(cpus, count, home_number);
-    size_t i = 0;
-    for (size_t smaller = count; smaller != before; i++) {
-        smaller = 0;
-        for (size_t other = 0; other < count; other++) {
-            smaller += key_of(&cpus[other], &home) < key_of(&cpus[i], &home);
-        }
+    size_t before = 0;
+    for (size_t other = 0; other < count; other++) {
+        before += key_of(&cpus[other], home) < key_of(&cpus[i], home);
     }
-    return cpus[i - 1].number;
+    return before;
 }
 
 static void choose(const struct strait_p_placement *placement, cpu_set_t *set)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     static uint32_t turn;
-    int home_number = placement->home;
-    bool home_allowed = is_allowed(home_number);
     pthread_once(&once, know_cpus);
-    if (placement->threads && placement->threads < known_count) {
-        struct known_cpu home = find_cpu(known, known_count, home_number);
-        for (size_t i = 0; i < known_count; i++) {
-            bool near = known[i].cache == home.cache && known[i].package == home.package;
-            if (near || !home_allowed) {
-                CPU_SET((size_t)known[i].number, set);
-            }
-        }
-        return;
-    }
-    size_t before = placement->number % known_count;
+    struct known_cpu home = find_cpu(known, known_count, placement->home);
+    bool elsewhere = !is_allowed(placement->home);
+    bool one_each = !placement->threads || placement->threads >= known_count;
+    size_t rank = placement->number % known_count;
     if (!placement->threads) {
         /* turn.next: pairs with turn.next; nothing but the number; without it two workers get the
          * same turn */
-        uint32_t next = strait_add_acq_rel(&turn, 1);
-        before = next % (known_count - (known_count > 1 && home_allowed));
+        rank = strait_add_acq_rel(&turn, 1) % (known_count - (known_count > 1 && !elsewhere));
     }
-    CPU_SET((size_t)cpu_in_order(known, known_count, home_number, before), set);
+    for (size_t i = 0; i < known_count; i++) {
+        bool near = known[i].cache == home.cache && known[i].package == home.package;
+        if (one_each ? rank_of(known, known_count, &home, i) == rank : near || elsewhere) {
+            CPU_SET((size_t)known[i].number, set);
+        }
+    }
 }
 
 STRAIT_PRIVATE bool strait_p_cpu_place(const struct strait_p_placement *placement, cpu_set_t *set)

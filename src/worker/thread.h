@@ -23,7 +23,7 @@ struct strait_p_thread_options {
     struct strait_p_placement placement;
     bool pinned;                   /* no such CPUs, no thread; else it runs where it can */
     enum strait_schedule schedule; /* STRAIT_SCHEDULE_DEFAULT: the starter's */
-    int nice;          /* of the thread at last; one that its starter makes nicer stays so */
+    int nice;                      /* the thread's; its starter's where that is higher */
     bool scheduled;    /* no such class and niceness, no thread; else it runs in the starter's */
     size_t stack_size; /* bytes; 0: the system's default */
     int (*set_up)(void *argument); /* on the thread, named, pinned and scheduled: 0, or -errno and

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* worker: a thread with a port, from spawn to join, and what its parent sees of it. */
+/* worker: a thread with a port: ports, and a worker from its spawn to its join. */
 #include "strait/worker.h"
 
 #include <stdlib.h>
@@ -9,10 +9,124 @@
 #include "../channel/memory.h"
 #include "../channel/options.h"
 #include "../channel/wait.h"
-#include "port.h"
 #include "thread.h"
 
 #define NICE_MOST 19
+
+/* ---- ports: two channels back to back, owned by both ends ---- */
+
+/* What `a` sends goes forth, what `b` sends goes back. */
+enum way { FORTH, BACK };
+
+struct strait_link {
+    /* line 0: set once, by the pair's maker */
+    STRAIT_LINE_ALIGNED struct strait_channel *channels[2];
+    strait_drop_fn *drops[2];
+    void *context;
+    /* line 1: whoever has an end writes, when it closes it, gives it away or adopts it; each reads
+     * it before it waits */
+    STRAIT_LINE_ALIGNED uint32_t holders; /* ends still open, and a worker */
+    struct strait_p_threads threads[2];
+};
+
+STRAIT_STATIC_ASSERT(sizeof(struct strait_link) == 2 * STRAIT_LINE, "these two lines");
+
+static void link_free(struct strait_link *link)
+{
+    for (int way = FORTH; way <= BACK; way++) {
+        strait_channel_destroy(link->channels[way], link->drops[way], link->context);
+    }
+    free(link);
+}
+
+/* Cannot fail: both channels are new, and nobody else has them. The link knows who uses the ends,
+ * so that nobody waits for himself: the calling thread, until it gives them away. */
+static void port_open(struct strait_port *port, struct strait_link *link, enum way out)
+{
+    enum way in = out == FORTH ? BACK : FORTH;
+    port->link = link;
+    strait_sender_open(&port->sender, link->channels[out]);
+    strait_receiver_open(&port->receiver, link->channels[in]);
+    port->sender.handle.threads = &link->threads[out];
+    port->receiver.handle.threads = &link->threads[in];
+    strait_port_adopt(port);
+}
+
+int strait_port_pair(struct strait_port *a, struct strait_port *b,
+                     const struct strait_port_options *given)
+{
+    struct strait_port_options options;
+    int error = strait_options_copy(&options, sizeof(options), given);
+    if (error) {
+        return error;
+    }
+    struct strait_link *link = strait_line_alloc(sizeof(*link));
+    if (!link) {
+        return -ENOMEM;
+    }
+    *link = (struct strait_link){
+        .drops = {options.drop_forth, options.drop_back},
+        .context = options.context,
+        .holders = 2,
+    };
+    error = strait_channel_create(&link->channels[FORTH], &options.forth);
+    if (!error) {
+        error = strait_channel_create(&link->channels[BACK], &options.back);
+    }
+    if (error) {
+        link_free(link);
+        return error;
+    }
+    port_open(a, link, FORTH);
+    port_open(b, link, BACK);
+    return 0;
+}
+
+void strait_port_give(struct strait_port *port)
+{
+    strait_sender_give(&port->sender);
+    strait_receiver_give(&port->receiver);
+}
+
+void strait_port_adopt(struct strait_port *port)
+{
+    strait_sender_adopt(&port->sender);
+    strait_receiver_adopt(&port->receiver);
+}
+
+void strait_port_close(struct strait_port *port)
+{
+    struct strait_link *link = port->link;
+    if (!link) {
+        return;
+    }
+    port->link = NULL;
+    strait_sender_close(&port->sender);
+    strait_receiver_close(&port->receiver);
+    /* link.drop: pairs with link.drop; all that the other holders did with the link;
+     * without it the link is freed under their feet */
+    if (strait_add_acq_rel(&link->holders, (uint32_t)-1) == 1) {
+        link_free(link);
+    }
+}
+
+void strait_port_drop(void *message, void *context)
+{
+    struct strait_port port;
+    (void)context;
+    memcpy(&port, message, sizeof(port));
+    strait_port_close(&port);
+}
+
+void strait_port_wake(struct strait_port *port)
+{
+    if (port->link) {
+        strait_channel_wake(port->link->channels[FORTH]);
+        strait_channel_wake(port->link->channels[BACK]);
+    }
+}
+
+/* ---- on the worker ---- */
 
 /* What the worker says of itself; `said` is written last. */
 struct worker_word {
@@ -22,18 +136,18 @@ struct worker_word {
 };
 
 struct strait_worker {
-    /* line 0: spawn writes, both read */
+    /* spawn writes, both read */
     STRAIT_LINE_ALIGNED struct strait_worker_options options;
-    struct strait_port holder; /* keeps the link, whatever the two ends do, until the destroy */
+    struct strait_port holder; /* of the link, until the destroy; its halves are closed */
     struct strait_channel *to_parent;
     int fd; /* of to_parent's receiver, which the parent may close before the exit; or -EINVAL */
     struct strait_p_thread thread;
-    /* line 1: the parent writes */
+    /* the parent writes */
     STRAIT_LINE_ALIGNED struct strait_port parent;
     void *message; /* the one that is told */
     bool dispatching;
     unsigned told; /* events of these types, a bit each */
-    /* line 2: the worker writes; the parent reads `warning` once it is said, and the rest once the
+    /* the worker writes; the parent reads `warning` once it is said, and the rest once the
      * worker has ended */
     STRAIT_LINE_ALIGNED struct strait_port port;
     struct worker_word failure;
@@ -41,18 +155,11 @@ struct strait_worker {
     int code;       /* of the entry */
     bool finished;  /* fini was called */
     uint32_t ended; /* all of this is complete */
-    /* line 3: whoever stops the worker writes, the worker polls */
+    /* whoever stops the worker writes, the worker polls */
     STRAIT_LINE_ALIGNED uint32_t stop;
-    /* line 4: the worker writes when it goes to sleep, whoever stops it locks it */
+    /* the worker writes when it goes to sleep, whoever stops it locks it */
     STRAIT_LINE_ALIGNED struct strait_p_berth berth;
 };
-
-STRAIT_STATIC_ASSERT(offsetof(struct strait_worker, parent) % STRAIT_LINE == 0, "line 1");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_worker, port) % STRAIT_LINE == 0, "line 2");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_worker, stop) % STRAIT_LINE == 0, "line 3");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_worker, berth) % STRAIT_LINE == 0, "line 4");
-
-/* ---- on the worker ---- */
 
 static __thread struct strait_worker *own_worker;
 
@@ -159,7 +266,8 @@ static int worker_init(struct strait_worker *worker, const struct strait_worker_
     if (error) {
         return error;
     }
-    strait_p_port_hold(&worker->holder, &worker->parent);
+    worker->holder.link = worker->parent.link;
+    worker->holder.link->holders++; /* nobody else has it yet */
     strait_port_give(&worker->port);
     worker->to_parent = worker->parent.receiver.handle.channel;
     worker->fd = strait_receiver_fd(&worker->parent.receiver);
@@ -180,23 +288,18 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
 {
     struct strait_worker_options options;
     int error = strait_options_copy(&options, sizeof(options), given);
-    if (error || !options.entry || (!options.data && options.data_size) || options.nice < 0 ||
-        options.nice > NICE_MOST) {
+    if (error || !options.entry || (!options.data && options.data_size) ||
+        (unsigned)options.nice > NICE_MOST) {
         return -EINVAL;
     }
-    bool one = options.pin == STRAIT_PIN_CPU;
-    bool set = options.pin == STRAIT_PIN_SET;
+    if (options.pin == STRAIT_PIN_CPU) {
+        options.cpus = &options.cpu;
+        options.cpu_count = 1;
+    }
     struct strait_p_thread_options thread = {
         .name = options.name ? options.name : "strait",
-        .placement = {.pin = options.pin,
-                      .cpus = one   ? &options.cpu
-                              : set ? options.cpus
-                                    : NULL,
-                      .cpu_count = one   ? 1
-                                   : set ? options.cpu_count
-                                         : 0,
-                      .home = sched_getcpu()},
-        .pinned = one || set,
+        .placement = {options.pin, options.cpus, options.cpu_count, .home = sched_getcpu()},
+        .pinned = options.pin == STRAIT_PIN_CPU || options.pin == STRAIT_PIN_SET,
         .schedule = options.schedule,
         .nice = getpriority(PRIO_PROCESS, 0) + options.nice,
         .scheduled = true,
@@ -357,18 +460,16 @@ int strait_workers_join(struct strait_worker *const *workers, size_t count, int6
                         struct strait_worker **stuck)
 {
     struct strait_worker *first = NULL;
-    int first_error = 0;
+    int error = 0;
     for (size_t i = 0; i < count; i++) {
-        int error = strait_worker_join(workers[i], deadline);
-        if (error && !first) {
-            first = workers[i];
-            first_error = error;
-        }
+        int failed = strait_worker_join(workers[i], deadline);
+        first = failed && !error ? workers[i] : first;
+        error = error ? error : failed;
     }
     if (stuck) {
         *stuck = first;
     }
-    return first_error;
+    return error;
 }
 
 int strait_worker_destroy(struct strait_worker *worker)

@@ -82,16 +82,20 @@ static void put_usual(int number, int core, int cache, int package)
 static void expect_order(int first, int last, int home, const char *expected)
 {
     struct known_cpu cpus[MOST] = {{.number = 0}};
+    int order[MOST];
     char text[256] = "";
     size_t count = (size_t)(last - first + 1);
     for (size_t i = 0; i < count; i++) {
         cpus[i].number = first + (int)i;
     }
     read_cpus(root, cpus, count);
+    struct known_cpu from = find_cpu(cpus, count, home);
+    for (size_t i = 0; i < count; i++) {
+        order[rank_of(cpus, count, &from, i)] = cpus[i].number;
+    }
     for (size_t i = 0; i < count; i++) {
         size_t length = strlen(text);
-        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d",
-                 cpu_in_order(cpus, count, home, i));
+        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", order[i]);
     }
     assert_string_equal(text, expected);
 }

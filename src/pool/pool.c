@@ -31,11 +31,14 @@
 static int pool_options(struct strait_pool_options *options,
                         const struct strait_pool_options *given)
 {
+    unsigned cpus = strait_p_cpu_count();
     int error = strait_options_copy(options, sizeof(*options), given);
     if (error) {
         return error;
     }
-    options->workers = options->workers ? options->workers : strait_p_cpu_default_workers();
+    if (!options->workers) {
+        options->workers = cpus < 4 ? cpus : cpus - 1;
+    }
     options->workers_max = options->workers_max ? options->workers_max : options->workers;
     options->queue_limit = options->queue_limit ? options->queue_limit : QUEUE_LIMIT;
     options->idle_timeout = options->idle_timeout ? options->idle_timeout : IDLE_TIMEOUT_NS;

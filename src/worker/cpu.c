@@ -49,11 +49,6 @@ STRAIT_PRIVATE unsigned strait_p_cpu_count(void)
     return known_count;
 }
 
-STRAIT_PRIVATE unsigned strait_p_cpu_default_workers(void)
-{
-    return known_count < 4 ? known_count : known_count - 1;
-}
-
 static bool is_allowed(int cpu)
 {
     return cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET((size_t)cpu, &allowed);

@@ -30,9 +30,6 @@ struct strait_p_placement {
 /* How many CPUs the process could use when it started, at least 1. */
 STRAIT_PRIVATE unsigned strait_p_cpu_count(void);
 
-/* How many workers a pool has unless told otherwise. */
-STRAIT_PRIVATE unsigned strait_p_cpu_default_workers(void);
-
 /* Where the thread runs, into `set`. False: a CPU that the process may not use, none where some
  * must be named, or no such pin. Where it is free to choose, a pool with fewer threads than there
  * are CPUs gets all CPUs that share home's last cache. Else each thread gets one CPU, and the order

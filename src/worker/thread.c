@@ -77,23 +77,15 @@ static void *thread_main(void *argument)
 
 /* ---- for others ---- */
 
-/* All signals that are not about what the thread itself does. */
-static void block_signals(sigset_t *before)
-{
-    static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
-    sigset_t others;
-    sigfillset(&others);
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        sigdelset(&others, own[i]);
-    }
-    pthread_sigmask(SIG_SETMASK, &others, before);
-}
-
 STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
                                           const struct strait_p_thread_options *options)
 {
-    int saved = errno;
+    /* The signals that are about what the thread itself does. */
+    static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
+    sigset_t others;
+    sigset_t before;
     pthread_attr_t attributes;
+    int saved = errno;
     memset(thread, 0, sizeof(*thread));
     if (strlen(options->name) >= STRAIT_P_NAME_BYTES ||
         (unsigned)options->schedule > STRAIT_SCHEDULE_IDLE ||
@@ -103,14 +95,17 @@ STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
     thread->options = *options;
     strcpy(thread->name, options->name);
     thread->process = getpid();
+    sigfillset(&others);
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        sigdelset(&others, own[i]);
+    }
     int error = -pthread_attr_init(&attributes);
     if (!error) {
         if (options->stack_size) {
             error = -pthread_attr_setstacksize(&attributes, options->stack_size);
         }
         if (!error) {
-            sigset_t before;
-            block_signals(&before);
+            pthread_sigmask(SIG_SETMASK, &others, &before);
             error = -pthread_create(&thread->handle, &attributes, thread_main, thread);
             pthread_sigmask(SIG_SETMASK, &before, NULL);
         }

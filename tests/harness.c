@@ -84,11 +84,11 @@ void watchdog_start(void)
 
 /* ---- tests ---- */
 
-struct suite {
-    struct CMUnitTest *entries;
-    struct test_case *cases;
-    size_t count;
-};
+#define CASES_MOST 1000
+
+static struct test_case cases[CASES_MOST];
+static struct CMUnitTest entries[CASES_MOST];
+static size_t case_count;
 
 static void run_case(void **state)
 {
@@ -105,64 +105,52 @@ static void run_case(void **state)
     assert_census(before);
 }
 
-static void add_case(struct suite *suite, struct test_case test)
+static void add_case(struct test_case test)
 {
     static const char *const modes[] = {"default", "park", "spin", "fd"};
+    if (case_count == CASES_MOST) {
+        abort();
+    }
+    snprintf(test.name, sizeof(test.name), "%s", test.test->name);
     if (test.variant) {
         snprintf(test.name, sizeof(test.name), "%s %s %s-%s", test.test->name, test.variant->name,
                  modes[test.sender], modes[test.receiver]);
-    } else {
-        snprintf(test.name, sizeof(test.name), "%s", test.test->name);
     }
-    struct test_case *at = &suite->cases[suite->count];
+    struct test_case *at = &cases[case_count];
     *at = test;
-    suite->entries[suite->count++] =
+    entries[case_count++] =
         (struct CMUnitTest){.name = at->name, .test_func = run_case, .initial_state = at};
 }
 
-static void add_modes(struct suite *suite, const struct test *test,
-                      const struct strait_variant *variant)
+static void add_modes(const struct test *test, const struct strait_variant *variant)
 {
     if (test->per == PER_VARIANT) {
-        add_case(suite, (struct test_case){.test = test, .variant = variant});
+        add_case((struct test_case){.test = test, .variant = variant});
         return;
     }
     for (int pair = 0; pair < 9; pair++) {
         enum strait_wait sender = (enum strait_wait)(STRAIT_WAIT_PARK + pair / 3);
         enum strait_wait receiver = (enum strait_wait)(STRAIT_WAIT_PARK + pair % 3);
         if (test->per == PER_PAIR || sender == receiver) {
-            add_case(suite, (struct test_case){test, variant, sender, receiver, ""});
+            add_case((struct test_case){test, variant, sender, receiver, ""});
         }
     }
 }
 
 int run_table(const char *group, const struct test *tests, size_t count)
 {
-    struct suite suite = {.count = 0};
-    size_t variants = 1;
-    while (strait_variant_at(variants)) {
-        variants++;
-    }
-    suite.entries = calloc(count * variants * 9, sizeof(suite.entries[0]));
-    suite.cases = calloc(count * variants * 9, sizeof(suite.cases[0]));
-    if (!suite.entries || !suite.cases) {
-        abort();
-    }
     for (size_t i = 0; i < count; i++) {
         if (tests[i].per == PER_PROGRAM) {
-            add_case(&suite, (struct test_case){.test = &tests[i]});
+            add_case((struct test_case){.test = &tests[i]});
             continue;
         }
-        for (size_t v = 0; v < variants; v++) {
-            add_modes(&suite, &tests[i], strait_variant_at(v));
+        for (size_t v = 0; strait_variant_at(v); v++) {
+            add_modes(&tests[i], strait_variant_at(v));
         }
     }
     watchdog_start();
     cmocka_set_test_filter(getenv("STRAIT_TEST"));
-    int failed = _cmocka_run_group_tests(group, suite.entries, suite.count, NULL, NULL);
-    free(suite.entries);
-    free(suite.cases);
-    return failed;
+    return _cmocka_run_group_tests(group, entries, case_count, NULL, NULL);
 }
 
 /* ---- how much, and at random ---- */

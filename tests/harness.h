@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * harness: what all tests share. A test's name is its function's, no two tests have one name.
+ * harness: what all tests share. A test's name is its function's, no two tests have one name. The
+ * last lines of a program name its tests:
  *
- *   static const struct test tests[] = {ONCE(defaults), EACH_MODE(full_and_empty)};
- *   int main(void) { return RUN_TABLE("channel_basic", tests); }
+ *   TESTS(ONCE(defaults), EACH_MODE(full_and_empty))
  *
  *   STRAIT_TEST="walk *"   runs the tests of these names alone: "name", or "name ring modes"
  *   STRAIT_SEED=n          where random numbers start
@@ -85,9 +85,16 @@ struct test {
 #define EACH_PAIR(body) {#body, NULL, body, PER_PAIR}
 /* clang-format on */
 
+/* A main() that runs these tests. */
+#define TESTS(...)                                                                                 \
+    int main(void)                                                                                 \
+    {                                                                                              \
+        static const struct test tests[] = {__VA_ARGS__};                                          \
+        return RUN_TABLE(program_invocation_short_name, tests);                                    \
+    }
 #define RUN_TABLE(group, tests) run_table(group, tests, COUNT(tests))
 
-/* For main: starts the watchdog, runs the tests, returns how many failed. */
+/* For a main() of its own: starts the watchdog, runs the tests, returns how many failed. */
 int run_table(const char *group, const struct test *tests, size_t count);
 
 /* Tells the watchdog that something has moved: any thread. */

@@ -346,24 +346,9 @@ static void fair_to_each_sender(const struct test_case *test)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(defaults),
-        ONCE(wrong_options),
-        ONCE(options_of_another_size),
-        ONCE(no_memory),
-        EACH_VARIANT(number_of_senders),
-        EACH_VARIANT(sizes_do_not_overflow),
-        EACH_VARIANT(capacity_is_exact),
-        EACH_VARIANT(large_capacity),
-        EACH_VARIANT(message_sizes),
-        EACH_MODE(closed_handles),
-        EACH_MODE(receiver_closes_before_commit),
-        EACH_VARIANT(channels_close_alone),
-        EACH_VARIANT(peek_takes_nothing),
-        EACH_VARIANT(senders_open),
-        EACH_VARIANT(fair_to_each_sender),
-    };
-    return RUN_TABLE("channel_basic", tests);
-}
+TESTS(ONCE(defaults), ONCE(wrong_options), ONCE(options_of_another_size), ONCE(no_memory),
+      EACH_VARIANT(number_of_senders), EACH_VARIANT(sizes_do_not_overflow),
+      EACH_VARIANT(capacity_is_exact), EACH_VARIANT(large_capacity), EACH_VARIANT(message_sizes),
+      EACH_MODE(closed_handles), EACH_MODE(receiver_closes_before_commit),
+      EACH_VARIANT(channels_close_alone), EACH_VARIANT(peek_takes_nothing),
+      EACH_VARIANT(senders_open), EACH_VARIANT(fair_to_each_sender))

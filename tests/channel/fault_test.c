@@ -90,13 +90,5 @@ static void a_futex_may_answer_early(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_channel_fails_cleanly),
-        ONCE(fences_do_where_there_is_no_membarrier),
-        ONCE(a_membarrier_that_fails_later_is_made_up_for),
-        ONCE(a_futex_may_answer_early),
-    };
-    return RUN_TABLE("channel_fault", tests);
-}
+TESTS(ONCE(a_channel_fails_cleanly), ONCE(fences_do_where_there_is_no_membarrier),
+      ONCE(a_membarrier_that_fails_later_is_made_up_for), ONCE(a_futex_may_answer_early))

@@ -409,14 +409,7 @@ static void loops(const struct test_case *test)
     run_loops(test, 2, scaled(12000), false, true);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        EACH_PAIR(other_modes_have_no_fd),  EACH_VARIANT(fd_serves_one_sender),
-        EACH_VARIANT(armed_from_the_start), EACH_VARIANT(protocol),
-        EACH_VARIANT(late_wake_up),         EACH_VARIANT(wake_ups_coalesce),
-        EACH_VARIANT(close_is_seen),        EACH_VARIANT(blocking_between),
-        EACH_VARIANT(in_place_wakes),       EACH_VARIANT(loops),
-    };
-    return RUN_TABLE("channel_fd", tests);
-}
+TESTS(EACH_PAIR(other_modes_have_no_fd), EACH_VARIANT(fd_serves_one_sender),
+      EACH_VARIANT(armed_from_the_start), EACH_VARIANT(protocol), EACH_VARIANT(late_wake_up),
+      EACH_VARIANT(wake_ups_coalesce), EACH_VARIANT(close_is_seen), EACH_VARIANT(blocking_between),
+      EACH_VARIANT(in_place_wakes), EACH_VARIANT(loops))

@@ -323,11 +323,5 @@ static void child_receives(const struct test_case *test)
     shared_end(&shared);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        EACH_MODE(init_refuses),    EACH_MODE(exact_size),  EACH_VARIANT(block_can_move),
-        EACH_VARIANT(open_refuses), EACH_MODE(child_sends), EACH_MODE(child_receives),
-    };
-    return RUN_TABLE("channel_memory", tests);
-}
+TESTS(EACH_MODE(init_refuses), EACH_MODE(exact_size), EACH_VARIANT(block_can_move),
+      EACH_VARIANT(open_refuses), EACH_MODE(child_sends), EACH_MODE(child_receives))

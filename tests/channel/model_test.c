@@ -274,8 +274,4 @@ static void walk(const struct test_case *test)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {EACH_MODE(walk)};
-    return RUN_TABLE("channel_model", tests);
-}
+TESTS(EACH_MODE(walk))

@@ -194,13 +194,5 @@ static void stopped_receiver(const struct test_case *test)
     strait_channel_destroy(others.channel, NULL, NULL);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        EACH_VARIANT(stopped_sender_and_others),
-        EACH_MODE(stopped_sender_and_receiver),
-        EACH_VARIANT(two_stopped_senders),
-        EACH_MODE(stopped_receiver),
-    };
-    return RUN_TABLE("channel_progress", tests);
-}
+TESTS(EACH_VARIANT(stopped_sender_and_others), EACH_MODE(stopped_sender_and_receiver),
+      EACH_VARIANT(two_stopped_senders), EACH_MODE(stopped_receiver))

@@ -213,19 +213,8 @@ static void a_line_is_asked_for_once_and_only_among_own_slots(void)
     assert_false(strait_prefetch_known(&prefetch, &most, 512));
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(waits_less_and_less_while_it_brings_nothing),
-        ONCE(waits_again_once_it_was_worth_it),
-        ONCE(waits_as_long_as_it_takes_to_have_enough),
-        ONCE(never_waits_in_a_small_ring),
-        ONCE(a_full_lane_keeps_nobody_waiting),
-        ONCE(nothing_is_overlooked),
-        ONCE(turns_are_fair),
-        ONCE(lines_are_told_apart),
-        ONCE(a_side_looks_ahead_within_its_ring),
-        ONCE(a_line_is_asked_for_once_and_only_among_own_slots),
-    };
-    return RUN_TABLE("channel_ring", tests);
-}
+TESTS(ONCE(waits_less_and_less_while_it_brings_nothing), ONCE(waits_again_once_it_was_worth_it),
+      ONCE(waits_as_long_as_it_takes_to_have_enough), ONCE(never_waits_in_a_small_ring),
+      ONCE(a_full_lane_keeps_nobody_waiting), ONCE(nothing_is_overlooked), ONCE(turns_are_fair),
+      ONCE(lines_are_told_apart), ONCE(a_side_looks_ahead_within_its_ring),
+      ONCE(a_line_is_asked_for_once_and_only_among_own_slots))

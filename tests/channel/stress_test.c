@@ -351,13 +351,6 @@ static void receiver_closes(const struct test_case *test)
     run(test, (struct flow){0, 0, 12, PATH_MIXED, -8, -8, scaled(400), false, true});
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        EACH_PAIR(every_pair),         EACH_MODE(batches),
-        EACH_VARIANT(paths),           EACH_VARIANT(message_sizes_and_capacities),
-        EACH_MODE(one_handle_for_all), EACH_MODE(senders_close),
-        EACH_MODE(receiver_closes),
-    };
-    return RUN_TABLE("channel_stress", tests);
-}
+TESTS(EACH_PAIR(every_pair), EACH_MODE(batches), EACH_VARIANT(paths),
+      EACH_VARIANT(message_sizes_and_capacities), EACH_MODE(one_handle_for_all),
+      EACH_MODE(senders_close), EACH_MODE(receiver_closes))

@@ -133,11 +133,4 @@ static void ends_change_hands(const struct test_case *test)
     free(relay.ring);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        EACH_MODE(senders_come_and_go),
-        EACH_VARIANT(ends_change_hands),
-    };
-    return RUN_TABLE("channel_visit", tests);
-}
+TESTS(EACH_MODE(senders_come_and_go), EACH_VARIANT(ends_change_hands))

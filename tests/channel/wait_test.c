@@ -341,22 +341,8 @@ static void hand_over(const struct test_case *test)
     echo_run(&options, scaled(test->receiver == STRAIT_WAIT_PARK ? 30000 : 8000));
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(deadline_arithmetic),
-        EACH_MODE(deadlines),
-        EACH_MODE(cancel_ends_waits_only),
-        EACH_MODE(idle_wake_ups),
-        EACH_MODE(waiting_costs_nothing),
-        EACH_MODE(message_wakes_receiver),
-        EACH_MODE(close_wakes_receiver),
-        EACH_MODE(cancel_wakes_receiver),
-        EACH_MODE(hand_over),
-        EACH_MODE(room_wakes_senders),
-        EACH_MODE(room_for_one_wakes_one),
-        EACH_MODE(close_wakes_senders),
-        EACH_MODE(cancel_wakes_senders),
-    };
-    return RUN_TABLE("channel_wait", tests);
-}
+TESTS(ONCE(deadline_arithmetic), EACH_MODE(deadlines), EACH_MODE(cancel_ends_waits_only),
+      EACH_MODE(idle_wake_ups), EACH_MODE(waiting_costs_nothing), EACH_MODE(message_wakes_receiver),
+      EACH_MODE(close_wakes_receiver), EACH_MODE(cancel_wakes_receiver), EACH_MODE(hand_over),
+      EACH_MODE(room_wakes_senders), EACH_MODE(room_for_one_wakes_one),
+      EACH_MODE(close_wakes_senders), EACH_MODE(cancel_wakes_senders))

@@ -29,7 +29,7 @@ enum kind {
     STEP_FREE, /* touches nothing that is shared */
     STEP_LOAD,
     STEP_WRITE,
-    STEP_FENCE,
+    STEP_FENCE, /* and in the order of enum model_fence: */
     STEP_LIGHT,
     STEP_HEAVY,
     STEP_RESUME,
@@ -98,10 +98,10 @@ struct message {
 void memory_reset(void);
 int locate(const void *p, size_t size);
 void join_positions(struct view *to, const struct view *from);
-/* The messages that the current thread may read, the latest first. `only`: not NULL: where the
- * value is (or, as `is` says, is not) this one. */
-int readable(int location, int *list, const uintptr_t *only, bool is);
-const struct message *message_at(int location, int m);
+/* One of the messages that the current thread may read. */
+const struct message *choose_readable(int location);
+/* The thread has seen this message, and so none before it. */
+void learn_position(struct thread *self, int location, uint32_t stamp);
 bool something_new(const struct thread *thread);
 void refresh(struct thread *self);
 

@@ -28,27 +28,18 @@ int model_futex_wait(uint32_t *word, uint32_t value, bool timed)
     struct thread *self = &engine.threads[engine.current];
     struct view own = self->cur;
     join_positions(&self->cur, &futex_view);
-    int list[MESSAGES];
-    int m = list[choose(readable(location, list, NULL, true))];
-    const struct message *read = message_at(location, m);
+    const struct message *read = choose_readable(location);
     bool sleeps = read->value == value;
-    uint32_t stamp = read->stamp;
     self->cur = own;
-    self->cur.at[location] = stamp;
-    if (self->acq.at[location] < stamp) {
-        self->acq.at[location] = stamp;
-    }
+    learn_position(self, location, read->stamp);
     trace(sleeps ? "futex sleeps" : "futex goes on", MODEL_HERE, location, value);
-    if (sleeps && timed && choose(2)) {
-        step_end();
-        return -1;
-    }
-    if (sleeps) {
+    bool times_out = sleeps && timed && choose(2);
+    if (sleeps && !times_out) {
         step_aside(word);
     } else {
         step_end();
     }
-    return 0;
+    return times_out ? -1 : 0;
 }
 
 void model_futex_wake(struct model_site at, uint32_t *word)

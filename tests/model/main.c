@@ -25,14 +25,10 @@ struct survivor {
 };
 
 static const struct survivor equivalent[] = {
-    {"senders.open", MODEL_RELAXED},
-    {"senders.open", MODEL_ONLY_ACQUIRE},
-    {"senders.open", MODEL_ONLY_RELEASE},
-    {"spsc.attach", MODEL_ONLY_ACQUIRE},
-    {"cells.claim", MODEL_ONLY_RELEASE},
-    {"submission.claim", MODEL_RELAXED},
-    {"event.update", MODEL_ONLY_RELEASE},
-    {NULL, MODEL_RELAXED},
+    {"senders.open", MODEL_RELAXED},      {"senders.open", MODEL_ONLY_ACQUIRE},
+    {"senders.open", MODEL_ONLY_RELEASE}, {"spsc.attach", MODEL_ONLY_ACQUIRE},
+    {"cells.claim", MODEL_ONLY_RELEASE},  {"submission.claim", MODEL_RELAXED},
+    {"event.update", MODEL_ONLY_RELEASE}, {NULL, MODEL_RELAXED},
 };
 
 static const struct model_test *tests[TESTS_MAX];

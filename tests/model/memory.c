@@ -28,7 +28,7 @@ static struct location locations[LOCATIONS];
 static int location_count;
 static struct plain plains[PLAIN_WORDS];
 static int plain_count;
-static struct view fence_view; /* of all full fences so far */
+static struct view fence_view; /* of all full fences and heavy barriers so far */
 static struct view heavy_view; /* of all heavy barriers */
 static struct view light_view; /* of all light barriers */
 
@@ -57,23 +57,15 @@ static void join(struct view *to, const struct view *from)
 
 static uintptr_t memory_get(const void *p, size_t size)
 {
-    uintptr_t value = 0;
-    uint32_t narrow;
-    if (size == sizeof(narrow)) {
-        memcpy(&narrow, p, sizeof(narrow));
-        return narrow;
-    }
-    memcpy(&value, p, sizeof(value));
-    return value;
+    return size == sizeof(uint32_t) ? *(const uint32_t *)p : *(const uintptr_t *)p;
 }
 
 static void memory_set(void *p, size_t size, uintptr_t value)
 {
-    uint32_t narrow = (uint32_t)value;
-    if (size == sizeof(narrow)) {
-        memcpy(p, &narrow, sizeof(narrow));
+    if (size == sizeof(uint32_t)) {
+        *(uint32_t *)p = (uint32_t)value;
     } else {
-        memcpy(p, &value, sizeof(value));
+        *(uintptr_t *)p = value;
     }
 }
 
@@ -92,8 +84,7 @@ int locate(const void *p, size_t size)
     l->p = p;
     l->size = size;
     l->messages = 1;
-    memset(&l->history[0], 0, sizeof(l->history[0]));
-    l->history[0].value = memory_get(p, size);
+    l->history[0] = (struct message){.value = memory_get(p, size)};
     return location_count++;
 }
 
@@ -105,9 +96,9 @@ void memory_reset(void)
     heavy_view = light_view = fence_view;
 }
 
-const struct message *message_at(int location, int m)
+static bool glued_after(const struct location *l, int m)
 {
-    return &locations[location].history[m];
+    return m + 1 < l->messages && l->history[m + 1].glued;
 }
 
 /* May a load of the thread's read message m, given that it could have been made earlier? What
@@ -126,21 +117,44 @@ static bool worth_reading(const struct thread *self, const struct location *l, i
     return true;
 }
 
-int readable(int location, int *list, const uintptr_t *only, bool is)
+/* What the helpers of sync.h do to a word. */
+enum operation { LOAD, STORE, SWAP, ADD };
+
+static bool writes(enum operation operation, uintptr_t found, uintptr_t wanted)
+{
+    return operation == STORE || operation == ADD || (operation == SWAP && found == wanted);
+}
+
+/* The messages that the current thread may read, or store behind; the latest first. */
+static int candidates(enum operation operation, int location, uintptr_t wanted, int *list)
 {
     const struct thread *self = &engine.threads[engine.current];
     const struct location *l = &locations[location];
     int n = 0;
     for (int m = l->messages - 1; m >= 0 && l->history[m].stamp >= self->cur.at[location]; m--) {
-        bool latest = m == l->messages - 1;
-        if (!latest && (!worth_reading(self, l, m) || engine.stale_left == 0)) {
+        bool old = operation != STORE && m < l->messages - 1;
+        if (old && (!worth_reading(self, l, m) || engine.stale_left == 0)) {
             break;
         }
-        if (!only || (l->history[m].value == *only) == is) {
+        if (!writes(operation, l->history[m].value, wanted) || !glued_after(l, m)) {
             list[n++] = m;
         }
     }
     return n;
+}
+
+const struct message *choose_readable(int location)
+{
+    int list[MESSAGES];
+    return &locations[location].history[list[choose(candidates(LOAD, location, 0, list))]];
+}
+
+void learn_position(struct thread *self, int location, uint32_t stamp)
+{
+    self->cur.at[location] = stamp;
+    if (self->acq.at[location] < stamp) {
+        self->acq.at[location] = stamp;
+    }
 }
 
 static void see(int location, const struct message *m, bool acquire)
@@ -155,10 +169,7 @@ static void see(int location, const struct message *m, bool acquire)
     if (acquire) {
         join(&self->cur, &m->view);
     }
-    self->cur.at[location] = m->stamp;
-    if (self->acq.at[location] < m->stamp) {
-        self->acq.at[location] = m->stamp;
-    }
+    learn_position(self, location, m->stamp);
     self->polled |= 1u << location;
 }
 
@@ -200,11 +211,6 @@ static void publish(int location, struct message *new, bool release, const struc
     }
 }
 
-static bool glued_after(const struct location *l, int m)
-{
-    return m + 1 < l->messages && l->history[m + 1].glued;
-}
-
 /* Has it seen, or could it see, what it had not seen before its last pause? */
 bool something_new(const struct thread *thread)
 {
@@ -236,168 +242,97 @@ void refresh(struct thread *self)
 
 /* ---- the helpers ---- */
 
-uintptr_t model_load(struct model_site at, const void *p, size_t size, bool acquire)
+static uintptr_t result(enum operation operation, size_t size, uintptr_t found, uintptr_t v)
 {
-    if (engine.current < 0) {
-        return memory_get(p, size);
+    uintptr_t after = operation == ADD ? found + v : v;
+    return size == sizeof(uint32_t) ? (uint32_t)after : after;
+}
+
+/* Outside of all threads: at once. */
+static uintptr_t access_alone(enum operation operation, void *p, size_t size, uintptr_t wanted,
+                              uintptr_t v)
+{
+    uintptr_t found = memory_get(p, size);
+    if (writes(operation, found, wanted)) {
+        memory_set(p, size, result(operation, size, found, v));
     }
-    bool release = false;
+    return found;
+}
+
+/* One step: what the thread finds in the word, and what it leaves there. Returns what it found. */
+static uintptr_t access(enum operation operation, struct model_site at, void *p, size_t size,
+                        uintptr_t wanted, uintptr_t v, bool acquire, bool release)
+{
+    static const char *const names[] = {"loads", "stores over", "swaps", "adds to"};
+    if (engine.current < 0) {
+        return access_alone(operation, p, size, wanted, v);
+    }
     weaken(at, &acquire, &release);
     int location = locate(p, size);
-    step_begin(STEP_LOAD, location);
+    step_begin(operation == LOAD ? STEP_LOAD : STEP_WRITE, location);
+    const struct location *l = &locations[location];
     int list[MESSAGES];
-    int m = list[choose(readable(location, list, NULL, true))];
-    const struct message *read = &locations[location].history[m];
-    trace(m < locations[location].messages - 1 ? "loads old" : "loads", at, location, read->value);
-    see(location, read, acquire);
-    uintptr_t value = read->value;
+    int m = list[choose(candidates(operation, location, wanted, list))];
+    uintptr_t found = l->history[m].value;
+    trace(names[operation], at, location, found);
+    if (operation != STORE) {
+        see(location, &l->history[m], acquire);
+    }
+    if (writes(operation, found, wanted)) {
+        struct view read = l->history[m].view;
+        struct message *new = insert(location, m, result(operation, size, found, v));
+        new->glued = operation != STORE;
+        publish(location, new, release, new->glued ? &read : NULL);
+    }
     step_end();
-    return value;
+    return found;
+}
+
+uintptr_t model_load(struct model_site at, const void *p, size_t size, bool acquire)
+{
+    return access(LOAD, at, (void *)(uintptr_t)p, size, 0, 0, acquire, false);
 }
 
 void model_store(struct model_site at, void *p, size_t size, uintptr_t v, bool release)
 {
-    if (engine.current < 0) {
-        memory_set(p, size, v);
-        return;
-    }
-    bool acquire = false;
-    weaken(at, &acquire, &release);
-    int location = locate(p, size);
-    step_begin(STEP_WRITE, location);
-    const struct location *l = &locations[location];
-    int list[MESSAGES];
-    int n = 0;
-    for (int m = l->messages - 1;
-         m >= 0 && l->history[m].stamp >= engine.threads[engine.current].cur.at[location]; m--) {
-        if (!glued_after(l, m)) {
-            list[n++] = m;
-        }
-    }
-    trace("stores", at, location, v);
-    publish(location, insert(location, list[choose(n)], v), release, NULL);
-    step_end();
-}
-
-/* Replaces message m by v in one step. */
-static void replace(int location, int m, uintptr_t v, bool acquire, bool release)
-{
-    see(location, &locations[location].history[m], acquire);
-    struct view read = locations[location].history[m].view;
-    struct message *new = insert(location, m, v);
-    new->glued = true;
-    publish(location, new, release, &read);
-}
-
-/* The messages that a read-modify-write may replace. */
-static int replaceable(int location, int *list, const uintptr_t *expected)
-{
-    int seen[MESSAGES];
-    int n = 0;
-    int of = readable(location, seen, expected, true);
-    for (int i = 0; i < of; i++) {
-        if (!glued_after(&locations[location], seen[i])) {
-            list[n++] = seen[i];
-        }
-    }
-    return n;
+    access(STORE, at, p, size, 0, v, false, release);
 }
 
 bool model_cas(struct model_site at, void *p, size_t size, void *expected, uintptr_t v,
                bool acq_rel)
 {
     uintptr_t wanted = memory_get(expected, size);
-    if (engine.current < 0) {
-        uintptr_t is = memory_get(p, size);
-        memory_set(is == wanted ? p : expected, size, is == wanted ? v : is);
-        return is == wanted;
-    }
-    bool acquire = acq_rel;
-    bool release = acq_rel;
-    weaken(at, &acquire, &release);
-    int location = locate(p, size);
-    step_begin(STEP_WRITE, location);
-    int list[2 * MESSAGES];
-    int hits = replaceable(location, list, &wanted);
-    int misses = readable(location, list + hits, &wanted, false);
-    int chosen = choose(hits + misses);
-    bool swapped = chosen < hits;
-    const struct message *m = &locations[location].history[list[chosen]];
-    trace(swapped ? "swaps in" : "finds", at, location, swapped ? v : m->value);
-    if (swapped) {
-        replace(location, list[chosen], v, acquire, release);
-    } else {
-        memory_set(expected, size, m->value);
-        see(location, m, acquire);
-    }
-    step_end();
-    return swapped;
+    uintptr_t found = access(SWAP, at, p, size, wanted, v, acq_rel, acq_rel);
+    memory_set(expected, size, found);
+    return found == wanted;
 }
 
 uintptr_t model_add(struct model_site at, void *p, size_t size, uintptr_t v, bool acq_rel)
 {
-    uintptr_t before;
-    if (engine.current < 0) {
-        before = memory_get(p, size);
-        memory_set(p, size, before + v);
-        return before;
-    }
-    bool acquire = acq_rel;
-    bool release = acq_rel;
-    weaken(at, &acquire, &release);
-    int location = locate(p, size);
-    step_begin(STEP_WRITE, location);
-    int list[MESSAGES];
-    int m = list[choose(replaceable(location, list, NULL))];
-    before = locations[location].history[m].value;
-    uintptr_t after = size == sizeof(uint32_t) ? (uint32_t)(before + v) : before + v;
-    trace("adds up to", at, location, after);
-    replace(location, m, after, acquire, release);
-    step_end();
-    return before;
+    return access(ADD, at, p, size, 0, v, acq_rel, acq_rel);
 }
 
-void model_full_fence(struct model_site at)
+void model_fence(struct model_site at, enum model_fence fence)
 {
+    static const char *const names[] = {"full fence", "light barrier", "heavy barrier"};
     if (engine.current < 0 || model_omitted(at)) {
         return;
     }
-    step_begin(STEP_FENCE, -1);
-    trace("full fence", at, -1, 0);
+    step_begin((enum kind)(STEP_FENCE + (int)fence), -1);
+    trace(names[fence], at, -1, 0);
     struct thread *self = &engine.threads[engine.current];
-    join_positions(&self->acq, &fence_view);
-    fence_view = self->acq;
-    self->cur = self->rel = self->acq;
-    step_end();
-}
-
-void model_light_barrier(struct model_site at)
-{
-    if (engine.current < 0 || model_omitted(at)) {
-        return;
+    if (fence == MODEL_LIGHT) {
+        join_positions(&light_view, &self->cur);
+        join_positions(&self->cur, &heavy_view);
+        join_positions(&self->acq, &heavy_view);
+    } else {
+        join_positions(&self->acq, &fence_view);
+        if (fence == MODEL_HEAVY) {
+            join_positions(&self->acq, &light_view);
+            heavy_view = self->acq;
+        }
+        fence_view = self->cur = self->rel = self->acq;
     }
-    step_begin(STEP_LIGHT, -1);
-    trace("light barrier", at, -1, 0);
-    struct thread *self = &engine.threads[engine.current];
-    join_positions(&light_view, &self->cur);
-    join_positions(&self->cur, &heavy_view);
-    join_positions(&self->acq, &heavy_view);
-    step_end();
-}
-
-void model_heavy_barrier(struct model_site at)
-{
-    if (engine.current < 0 || model_omitted(at)) {
-        return;
-    }
-    step_begin(STEP_HEAVY, -1);
-    trace("heavy barrier", at, -1, 0);
-    struct thread *self = &engine.threads[engine.current];
-    join_positions(&self->acq, &fence_view);
-    join_positions(&self->acq, &light_view);
-    join_positions(&self->acq, &heavy_view);
-    fence_view = heavy_view = self->acq;
-    self->cur = self->rel = self->acq;
     step_end();
 }
 
@@ -419,20 +354,20 @@ static struct plain *plain_at(const char *p)
     return plain;
 }
 
-static void plain_access(const char *p, bool writes)
+static void plain_access(const char *p, bool write)
 {
     struct plain *plain = plain_at(p);
     const struct view *cur = &engine.threads[engine.current].cur;
     if (plain->written > cur->clock[plain->writer]) {
         model_fail("data race: thread %d %s what thread %d writes", engine.current,
-                   writes ? "writes" : "reads", plain->writer);
+                   write ? "writes" : "reads", plain->writer);
     }
-    for (int i = 0; writes && i < engine.thread_count; i++) {
+    for (int i = 0; write && i < engine.thread_count; i++) {
         if (plain->read[i] > cur->clock[i]) {
             model_fail("data race: thread %d writes what thread %d reads", engine.current, i);
         }
     }
-    if (writes) {
+    if (write) {
         plain->writer = engine.current;
         plain->written = cur->clock[engine.current];
     } else {
@@ -440,18 +375,21 @@ static void plain_access(const char *p, bool writes)
     }
 }
 
-void model_plain_read(const void *p, size_t bytes)
+static void plain_accesses(const char *p, size_t bytes, bool write)
 {
     for (size_t i = 0; engine.current >= 0 && i < bytes; i += sizeof(uint64_t)) {
-        plain_access((const char *)p + i, false);
+        plain_access(p + i, write);
     }
+}
+
+void model_plain_read(const void *p, size_t bytes)
+{
+    plain_accesses(p, bytes, false);
 }
 
 void model_plain_write(const void *p, size_t bytes)
 {
-    for (size_t i = 0; engine.current >= 0 && i < bytes; i += sizeof(uint64_t)) {
-        plain_access((const char *)p + i, true);
-    }
+    plain_accesses(p, bytes, true);
 }
 
 void *model_copy(void *to, const void *from, size_t bytes)

@@ -75,9 +75,9 @@ void model_store(struct model_site at, void *p, size_t size, uintptr_t v, bool r
 bool model_cas(struct model_site at, void *p, size_t size, void *expected, uintptr_t v,
                bool acq_rel);
 uintptr_t model_add(struct model_site at, void *p, size_t size, uintptr_t v, bool acq_rel);
-void model_full_fence(struct model_site at);
-void model_light_barrier(struct model_site at);
-void model_heavy_barrier(struct model_site at);
+enum model_fence { MODEL_FULL, MODEL_LIGHT, MODEL_HEAVY };
+void model_fence(struct model_site at, enum model_fence fence);
+#define model_heavy_barrier(at) model_fence(at, MODEL_HEAVY)
 /* Nothing to do until one of the words loaded since the last pause is written. */
 void model_pause(void);
 /* The same for a loop that may have loaded a word twice and acted on the older value: if one has

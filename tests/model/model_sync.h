@@ -28,9 +28,9 @@
 #define strait_wide_load_relaxed(p) model_load(MODEL_HERE, p, sizeof(uint64_t), false)
 #define strait_wide_store_relaxed(p, v) model_store(MODEL_HERE, p, sizeof(uint64_t), v, false)
 
-#define strait_full_fence() model_full_fence(MODEL_HERE)
-#define strait_fence_after_cas() model_full_fence(MODEL_HERE)
-#define strait_light_barrier() model_light_barrier(MODEL_HERE)
+#define strait_full_fence() model_fence(MODEL_HERE, MODEL_FULL)
+#define strait_fence_after_cas() model_fence(MODEL_HERE, MODEL_FULL)
+#define strait_light_barrier() model_fence(MODEL_HERE, MODEL_LIGHT)
 #define strait_pause() model_pause()
 #define strait_prefetch_read(line) ((void)(line))
 #define strait_prefetch_write(line) ((void)(line))

@@ -135,18 +135,22 @@ static int fake_clock(struct timespec *t)
 /* ---- the tests' own ---- */
 
 #define SENDERS 2
-#define MESSAGES_MAX 8
 #define IDLE_MAX 3
+
+/* What a channel is beyond its plan; its sides park but for FD. */
+enum how {
+    FD = 1,
+    FENCED = 2, /* as if it had been opened where there is no membarrier */
+    FULL = 4,   /* so that no sender finds room */
+    CANCEL = 8, /* all wait with a cancel flag */
+};
 
 static STRAIT_LINE_ALIGNED char block[32 * STRAIT_LINE];
 static struct strait_channel *channel;
 static struct strait_sender sender[SENDERS];
 static struct strait_receiver receiver;
 static struct strait_variant spied; /* the channel's variant, with blind spots */
-static uint32_t messages;           /* for each sender to send */
 static uint32_t sent[SENDERS];      /* what was accepted */
-static uint64_t received[MESSAGES_MAX];
-static uint32_t received_count;
 static int last_error;
 static uint32_t cancel;
 static uint64_t note; /* plain memory, written before the flag is set */
@@ -185,37 +189,6 @@ static void open_sender(int i)
     spy(&sender[i].handle);
 }
 
-/* A channel with `senders` open and the receiver. */
-static void open_channel(const char *variant, size_t capacity, int senders, uint32_t each,
-                         enum strait_wait mode)
-{
-    struct strait_channel_options options = {
-        .variant = variant,
-        .capacity = capacity,
-        .senders = strcmp(variant, "lanes") == 0 ? SENDERS : 1,
-        .sender = mode,
-        .receiver = mode,
-    };
-    memset(block, 0, sizeof(block));
-    memset(fds, 0, sizeof(fds));
-    memset(blind, 0, sizeof(blind));
-    memset(sent, 0, sizeof(sent));
-    memset(received, 0, sizeof(received));
-    fd_count = 0;
-    received_count = 0;
-    last_error = 0;
-    cancel = 0;
-    note = 0;
-    messages = each;
-    model_assert(strait_channel_init(&channel, block, sizeof(block), &options) == 0);
-    for (int i = 0; i < senders; i++) {
-        open_sender(i);
-    }
-    model_assert(strait_receiver_open(&receiver, channel) == 0);
-    spy(&receiver.handle);
-}
-
-/* As if the channel had been opened where there is no membarrier. */
 static void use_fences(void)
 {
     channel->fenced = 1;
@@ -227,18 +200,54 @@ static void use_fences(void)
     receiver.direct = NULL;
 }
 
-static uint64_t message(int from, uint32_t i)
+/* The channel of the plan, with its senders open and the receiver. */
+static void init(void)
 {
-    return (uint64_t)(from + 1) << 32 | i;
+    const struct model_plan *plan = model_plan();
+    enum strait_wait wait = plan->how & FD ? STRAIT_WAIT_FD : STRAIT_WAIT_PARK;
+    struct strait_channel_options options = {
+        .variant = plan->variant,
+        .capacity = plan->capacity,
+        .senders = strcmp(plan->variant, "lanes") == 0 ? SENDERS : 1,
+        .sender = wait,
+        .receiver = wait,
+    };
+    memset(block, 0, sizeof(block));
+    memset(fds, 0, sizeof(fds));
+    memset(blind, 0, sizeof(blind));
+    memset(sent, 0, sizeof(sent));
+    forget_received();
+    fd_count = 0;
+    last_error = 0;
+    cancel = 0;
+    note = 0;
+    model_assert(strait_channel_init(&channel, block, sizeof(block), &options) == 0);
+    for (int i = 0; i < (int)plan->senders; i++) {
+        open_sender(i);
+    }
+    model_assert(strait_receiver_open(&receiver, channel) == 0);
+    spy(&receiver.handle);
+    if (plan->how & FENCED) {
+        use_fences();
+    }
+    if (plan->how & CANCEL) {
+        strait_receiver_cancel_on(&receiver, &cancel);
+        strait_sender_cancel_on(&sender[0], &cancel);
+        strait_sender_cancel_on(&sender[1], &cancel);
+    }
+    if (plan->how & FULL) {
+        uint64_t m = message(0, sent[0]++);
+        model_assert(strait_try_send(&sender[0], &m, 1) == 1);
+    }
 }
 
 /* ---- threads ---- */
 
 /* Thread i is sender i: sends all, until closed. */
-static void send_all(void)
+static void send(void)
 {
     int self = model_self();
-    while (sent[self] < messages) {
+    while (sent[self] < model_plan()->messages) {
         uint64_t m = message(self, sent[self]);
         ptrdiff_t n = strait_send(&sender[self], &m, 1, STRAIT_FOREVER);
         if (n < 0) {
@@ -249,35 +258,29 @@ static void send_all(void)
     }
 }
 
-static void send_and_close(void)
+static void send_close(void)
 {
-    send_all();
+    send();
     strait_sender_close(&sender[model_self()]);
-}
-
-static void keep(uint64_t m)
-{
-    model_assert(received_count < MESSAGES_MAX);
-    received[received_count++] = m;
 }
 
 /* Receives at most `most`, until closed or an error. */
 static void receive(uint32_t most, int64_t deadline)
 {
-    while (received_count < most) {
+    while (messages_received() < most) {
         uint64_t m;
         ptrdiff_t n = strait_receive(&receiver, &m, 1, deadline);
         if (n < 0) {
             last_error = (int)n;
             return;
         }
-        keep(m);
+        receive_message(m);
     }
 }
 
 static void receive_all(void)
 {
-    receive(MESSAGES_MAX, STRAIT_FOREVER);
+    receive(MESSAGES_MOST, STRAIT_FOREVER);
     model_assert(last_error == -EPIPE);
 }
 
@@ -291,39 +294,39 @@ static void poll_all(void)
             return;
         }
         if (n > 0) {
-            keep(m);
+            receive_message(m);
         } else {
             model_pause_unless_news();
         }
     }
 }
 
-static void receive_one_and_close(void)
+static void receive_one(void)
 {
     receive(1, STRAIT_FOREVER);
     strait_receiver_close(&receiver);
 }
 
-static void close_at_once(void)
+static void close_now(void)
 {
     strait_receiver_close(&receiver);
 }
 
-static void receive_until_deadline(void)
+static void until_deadline(void)
 {
-    receive(MESSAGES_MAX, 1000000000000);
+    receive(MESSAGES_MOST, 1000000000000);
     model_assert(last_error == -EPIPE || last_error == -ETIMEDOUT);
     strait_receiver_close(&receiver);
 }
 
-static void receive_until_cancelled(void)
+static void until_cancelled(void)
 {
-    receive(MESSAGES_MAX, STRAIT_FOREVER);
+    receive(MESSAGES_MOST, STRAIT_FOREVER);
     model_assert(last_error == -ECANCELED);
     model_plain_read(&note, sizeof(note));
 }
 
-static void set_cancel(void)
+static void cancel_all(void)
 {
     model_plain_write(&note, sizeof(note));
     strait_store_release(&cancel, 1);
@@ -339,13 +342,13 @@ static void loop(void)
         uint64_t m;
         ptrdiff_t n;
         while ((n = strait_try_receive(&receiver, &m, 1)) > 0) {
-            keep(m);
+            receive_message(m);
         }
         if (n == -EPIPE) {
             return;
         }
-        idle = received_count > before ? 0 : idle;
-        before = received_count;
+        idle = messages_received() > before ? 0 : idle;
+        before = messages_received();
         model_assert(idle <= IDLE_MAX);
         if (strait_receiver_arm(&receiver) == 1) {
             model_fd_poll(&fds[strait_receiver_fd(&receiver) - FIRST_FD], false);
@@ -356,7 +359,7 @@ static void loop(void)
 /* The same for a sender. */
 static void send_loop(void)
 {
-    while (sent[0] < messages) {
+    while (sent[0] < model_plan()->messages) {
         uint64_t m = message(0, sent[0]);
         if (strait_try_send(&sender[0], &m, 1) > 0) {
             sent[0]++;
@@ -377,7 +380,7 @@ static void open_late(void)
         return;
     }
     spy(&sender[self].handle);
-    send_and_close();
+    send_close();
 }
 
 /* ---- what must hold at the end ---- */
@@ -387,150 +390,62 @@ static void drop(void *m, void *context)
     (void)context;
     uint64_t value;
     memmove(&value, m, sizeof(value));
-    keep(value);
+    receive_message(value);
 }
 
-/* Each message accepted was received or dropped, once, in the order of its sender. */
+/* Each message accepted was received or dropped. */
 static void check(void)
 {
     strait_channel_destroy(channel, drop, NULL);
-    uint32_t found = 0;
-    for (int i = 0; i < SENDERS; i++) {
-        uint32_t next = 0;
-        for (uint32_t k = 0; k < received_count; k++) {
-            if (received[k] >> 32 == (uint64_t)(i + 1)) {
-                model_assert(received[k] == message(i, next));
-                next++;
-            }
-        }
-        model_assert(next == sent[i]);
-        found += next;
-    }
-    model_assert(found == received_count);
+    check_received(sent, SENDERS);
 }
 
 /* The receiver was told that nothing is left: so nothing is. */
-static void check_drained(void)
+static void drained(void)
 {
-    uint32_t before = received_count;
+    uint32_t before = messages_received();
     check();
-    model_assert(received_count == before);
+    model_assert(messages_received() == before);
 }
 
-/* ---- channels ---- */
-
-static void open_park(void)
-{
-    open_channel("spsc", 1, 1, 2, STRAIT_WAIT_PARK);
-}
-
-static void open_park_3(void)
-{
-    open_channel("spsc", 2, 1, 3, STRAIT_WAIT_PARK);
-}
-
-static void open_park_fenced(void)
-{
-    open_park();
-    use_fences();
-}
-
-static void open_park_one(void)
-{
-    open_channel("spsc", 1, 1, 1, STRAIT_WAIT_PARK);
-}
-
-static void open_park_cancel(void)
-{
-    open_park_one();
-    strait_receiver_cancel_on(&receiver, &cancel);
-}
-
-static void open_fd_mode(void)
-{
-    open_channel("spsc", 1, 1, 2, STRAIT_WAIT_FD);
-}
-
-static void open_fd_one(void)
-{
-    open_channel("spsc", 1, 1, 1, STRAIT_WAIT_FD);
-}
-
-static void open_fd_fenced(void)
-{
-    open_fd_mode();
-    use_fences();
-}
-
-static void open_lanes(void)
-{
-    open_channel("lanes", 1, 2, 1, STRAIT_WAIT_PARK);
-}
-
-static void open_lanes_late(void)
-{
-    open_channel("lanes", 1, 1, 1, STRAIT_WAIT_PARK);
-}
-
-static void open_cells(void)
-{
-    open_channel("cells", 1, 2, 1, STRAIT_WAIT_PARK);
-}
-
-/* Full, so that both senders find no room. */
-static void open_full(void)
-{
-    open_channel("cells", 1, 2, 2, STRAIT_WAIT_PARK);
-    uint64_t m = message(0, sent[0]++);
-    model_assert(strait_try_send(&sender[0], &m, 1) == 1);
-}
-
-static void open_full_cancel(void)
-{
-    open_full();
-    strait_sender_cancel_on(&sender[0], &cancel);
-    strait_sender_cancel_on(&sender[1], &cancel);
-}
-
+/* The plans: variant, capacity, senders, messages of each, how. */
 const struct model_test channel_tests[] = {
-    {"park", open_park, {send_and_close, receive_all}, check_drained, 2, 2},
-    {"park, fenced", open_park_fenced, {send_and_close, receive_all}, check_drained, 2, 2},
-    {"park, capacity 2", open_park_3, {send_and_close, receive_all}, check_drained, 2, 1},
-    {"park, receiver closes at once", open_park, {send_and_close, close_at_once}, check, 0, 0},
-    {"park, receiver closes", open_park, {send_and_close, receive_one_and_close}, check, 2, 2},
+    {"park", init, {send_close, receive_all}, drained, 2, 2, {"spsc", 1, 1, 2}},
+    {"park, fenced", init, {send_close, receive_all}, drained, 2, 2, {"spsc", 1, 1, 2, FENCED}},
+    {"park, capacity 2", init, {send_close, receive_all}, drained, 2, 1, {"spsc", 2, 1, 3}},
+    {"park, closed at once", init, {send_close, close_now}, check, 0, 0, {"spsc", 1, 1, 2}},
+    {"park, closed", init, {send_close, receive_one}, check, 2, 2, {"spsc", 1, 1, 2}},
     {"park, cancel",
-     open_park_cancel,
-     {send_all, receive_until_cancelled, set_cancel},
+     init,
+     {send, until_cancelled, cancel_all},
      check,
      2,
-     1},
-    {"cells, full, closed", open_full, {send_all, send_all, close_at_once}, check, 2, 1},
-    {"cells, full, cancelled", open_full_cancel, {send_all, send_all, set_cancel}, check, 2, 1},
-    {"lanes, two senders close",
-     open_lanes,
-     {send_and_close, send_and_close, poll_all},
-     check_drained,
-     2,
-     1},
-    {"fd", open_fd_mode, {send_and_close, receive_all}, check_drained, 2, 2},
-    {"fd, event loop", open_fd_one, {send_and_close, loop}, check_drained, 3, 2},
-    {"fd, event loops", open_fd_mode, {send_loop, loop}, check_drained, 2, 2},
-    {"fd, event loops, fenced", open_fd_fenced, {send_loop, loop}, check_drained, 2, 2},
-    {"park, polling receiver", open_park, {send_and_close, poll_all}, check_drained, 2, 1},
-    {"park, deadline", open_park, {send_and_close, receive_until_deadline}, check, 2, 1},
-    {"cells, receiver closes",
-     open_cells,
-     {send_and_close, send_and_close, receive_one_and_close},
+     1,
+     {"spsc", 1, 1, 1, CANCEL}},
+    {"cells, full, closed", init, {send, send, close_now}, check, 2, 1, {"cells", 1, 2, 2, FULL}},
+    {"cells, full, cancelled",
+     init,
+     {send, send, cancel_all},
      check,
      2,
-     1},
-    {"lanes, park", open_lanes, {send_and_close, send_and_close, receive_all}, check_drained, 2, 1},
-    {"lanes, a late sender",
-     open_lanes_late,
-     {send_and_close, open_late, poll_all},
-     check_drained,
+     1,
+     {"cells", 1, 2, 2, FULL | CANCEL}},
+    {"lanes, two close",
+     init,
+     {send_close, send_close, poll_all},
+     drained,
      2,
-     1},
-    {"cells, park", open_cells, {send_and_close, send_and_close, receive_all}, check_drained, 2, 1},
+     1,
+     {"lanes", 1, 2, 1}},
+    {"fd", init, {send_close, receive_all}, drained, 2, 2, {"spsc", 1, 1, 2, FD}},
+    {"fd, loop", init, {send_close, loop}, drained, 3, 2, {"spsc", 1, 1, 1, FD}},
+    {"fd, loops", init, {send_loop, loop}, drained, 2, 2, {"spsc", 1, 1, 2, FD}},
+    {"fd, loops, fenced", init, {send_loop, loop}, drained, 2, 2, {"spsc", 1, 1, 2, FD | FENCED}},
+    {"park, polled", init, {send_close, poll_all}, drained, 2, 1, {"spsc", 1, 1, 2}},
+    {"park, deadline", init, {send_close, until_deadline}, check, 2, 1, {"spsc", 1, 1, 2}},
+    {"cells, closed", init, {send_close, send_close, receive_one}, check, 2, 1, {"cells", 1, 2, 1}},
+    {"lanes, park", init, {send_close, send_close, receive_all}, drained, 2, 1, {"lanes", 1, 2, 1}},
+    {"lanes, late", init, {send_close, open_late, poll_all}, drained, 2, 1, {"lanes", 1, 1, 1}},
+    {"cells, park", init, {send_close, send_close, receive_all}, drained, 2, 1, {"cells", 1, 2, 1}},
     {0},
 };

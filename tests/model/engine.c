@@ -127,16 +127,20 @@ static bool dependent(const struct thread *a, const struct thread *b)
            (a->kind == STEP_WRITE || b->kind == STEP_WRITE);
 }
 
-static void nobody_can_go_on(void)
+static int count(enum status status)
 {
-    int asleep = 0;
-    int paused = 0;
+    int n = 0;
     for (int i = 0; i < engine.thread_count; i++) {
-        asleep += engine.threads[i].status == ASLEEP;
-        paused += engine.threads[i].status == PAUSED;
+        n += engine.threads[i].status == status;
     }
-    if (asleep + paused > 0) {
-        model_fail("stuck: %d threads asleep and never woken, %d polling for ever", asleep, paused);
+    return n;
+}
+
+static _Noreturn void nobody_can_go_on(void)
+{
+    if (count(FINISHED) < engine.thread_count) {
+        model_fail("stuck: %d threads asleep and never woken, %d polling for ever", count(ASLEEP),
+                   count(PAUSED));
     }
     leave();
 }
@@ -200,6 +204,16 @@ static _Noreturn void enter(int next)
     abort();
 }
 
+/* Out of the sleep set comes whoever's next step does not commute with the one that is made now. */
+static void wake_dependent(void)
+{
+    for (int i = 0; i < engine.thread_count; i++) {
+        if (dependent(&engine.threads[i], &engine.threads[engine.current])) {
+            sleep_set &= ~(1u << i);
+        }
+    }
+}
+
 static void schedule(void)
 {
     int self = engine.current;
@@ -207,19 +221,12 @@ static void schedule(void)
     if (next != self && !_setjmp(engine.threads[self].env)) {
         enter(next);
     }
-    for (int i = 0; i < engine.thread_count; i++) {
-        if (sleep_set >> i & 1 && dependent(&engine.threads[i], &engine.threads[engine.current])) {
-            sleep_set &= ~(1u << i);
-        }
-    }
+    wake_dependent();
 }
 
 static void thread_body(void)
 {
-    for (int i = 0; i < engine.thread_count; i++) {
-        sleep_set &=
-            ~(dependent(&engine.threads[i], &engine.threads[engine.current]) ? 1u << i : 0u);
-    }
+    wake_dependent();
     engine.test->thread[engine.current]();
     engine.threads[engine.current].status = FINISHED;
     engine.threads[engine.current].kind = STEP_FREE;
@@ -249,6 +256,11 @@ void step_end(void)
 int model_self(void)
 {
     return engine.current;
+}
+
+const struct model_plan *model_plan(void)
+{
+    return &engine.test->plan;
 }
 
 void model_pause(void)
@@ -294,19 +306,11 @@ static void reset(void)
     engine.stale_left = engine.test->stale ? engine.test->stale + model_depth : -1;
     for (int i = 0; i < engine.thread_count; i++) {
         struct thread *thread = &engine.threads[i];
-        thread->started = false;
-        thread->status = READY;
-        thread->kind = STEP_FREE;
+        memset(&thread->started, 0, sizeof(*thread) - offsetof(struct thread, started));
         thread->location = -1;
-        thread->last_step = 0;
-        thread->polled = 0;
         thread->news = true;
-        memset(thread->last_read, 0, sizeof(thread->last_read));
-        thread->now = 0;
-        memset(&thread->cur, 0, sizeof(thread->cur));
         thread->cur.clock[i] = 1;
-        thread->acq = thread->rel = thread->cur;
-        memset(&thread->rel.clock, 0, sizeof(thread->rel.clock));
+        thread->acq = thread->cur;
         thread->context.uc_stack.ss_sp = thread->stack;
         thread->context.uc_stack.ss_size = STACK_BYTES;
         makecontext(&thread->context, thread_body, 0);
@@ -321,22 +325,13 @@ static void run_threads(void)
     engine.current = -1;
 }
 
-static bool all_finished(void)
-{
-    for (int i = 0; i < engine.thread_count; i++) {
-        if (engine.threads[i].status != FINISHED) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void run_once(void)
 {
     reset();
     engine.test->init();
     run_threads();
-    if (!failed && all_finished() && engine.test->check && !_setjmp(main_env)) {
+    if (!failed && count(FINISHED) == engine.thread_count && engine.test->check &&
+        !_setjmp(main_env)) {
         engine.test->check();
     }
     model_result.executions++;
@@ -359,7 +354,6 @@ static void prepare(const struct model_test *test)
             abort();
         }
     }
-    sites_reset();
 }
 
 bool model_run(const struct model_test *test)

@@ -5,7 +5,7 @@
  *   engine.c   chooses who goes on, switches stacks, and searches
  *   memory.c   what a load may read: the words' histories, views, plain memory
  *   kernel.c   futexes, eventfds, the clock
- *   sites.c    where orders stand, and the one that is weakened
+ *   sites.c    where orders stand, and the mutants
  */
 #ifndef MODEL_ENGINE_H
 #define MODEL_ENGINE_H
@@ -46,7 +46,7 @@ struct thread {
     ucontext_t context;
     jmp_buf env;
     char *stack;
-    bool started;
+    bool started; /* from here on: zeros at the start of each execution */
     enum status status;
     enum kind kind;                /* of the step it is about to make */
     int location;                  /* of that step */
@@ -111,7 +111,6 @@ void kernel_reset(void);
 
 /* ---- sites.c ---- */
 
-void sites_reset(void);
 /* What is left of an order that was to be `acquire` and `release`. */
 void weaken(struct model_site at, bool *acquire, bool *release);
 

@@ -15,6 +15,15 @@
 
 #define MODEL_THREADS 4
 
+/* What a test's init makes: for the tests, the checker does not look at it. */
+struct model_plan {
+    const char *variant;
+    uint32_t capacity;
+    uint32_t senders;  /* threads */
+    uint32_t messages; /* of each */
+    unsigned how;      /* rings: at most so many by one call; channels: enum how */
+};
+
 struct model_test {
     const char *name;
     void (*init)(void);
@@ -22,6 +31,7 @@ struct model_test {
     void (*check)(void);                 /* after the last thread's end; may be NULL */
     int preemptions;                     /* bound; 0: none, the search is complete */
     int stale;                           /* bound on stale reads; 0: none */
+    struct model_plan plan;
 };
 
 /* Runs all executions, or until one fails. True: none failed. */
@@ -61,6 +71,8 @@ void *model_copy(void *to, const void *from, size_t bytes);
 
 /* The thread that runs, -1 outside of all. */
 int model_self(void);
+/* Of the test that runs. */
+const struct model_plan *model_plan(void);
 
 /* ---- the helpers of sync.h ---- */
 
@@ -97,24 +109,6 @@ void model_fd_poll(uint32_t *fd, bool timed);
 int64_t model_now(void);
 void model_timed_out(int64_t deadline);
 
-/* ---- mutation: one order weakened ---- */
-
-enum model_weakening {
-    MODEL_RELAXED,      /* load, store or read-modify-write */
-    MODEL_ONLY_ACQUIRE, /* read-modify-write */
-    MODEL_ONLY_RELEASE,
-    MODEL_OMITTED, /* fence, barrier, wake-up */
-    MODEL_WEAKENINGS
-};
-
-/* Sites are numbered in the order in which they are first reached. */
-int model_sites(void);
-struct model_site model_site_at(int site);
-/* Does this weakening make sense there, and did the test that ran last reach the site? */
-bool model_site_has(int site, enum model_weakening weakening);
-bool model_site_reached(int site);
-/* Weakens one site from now on; -1: none. */
-void model_mutate(int site, enum model_weakening weakening);
 /* A mutation that a test's own code asks for. */
 bool model_omitted(struct model_site at);
 

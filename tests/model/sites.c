@@ -1,100 +1,229 @@
 /* SPDX-License-Identifier: MIT */
-/* Where orders stand, and the one that is weakened. */
+/* Where orders stand, and the mutants: one of them weakened at a time. */
 #include "engine.h"
+#include "tests.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SITES 128
+#define TESTS_MAX 64
+/* Executions that show which sites a test reaches, and that a mutant must survive in each test. */
+#define SCOUT_LIMIT 3000
+#define MUTANT_LIMIT 150000
+#define EQUIVALENT_LIMIT 20000 /* of those that are proved to survive */
 
+enum weakening {
+    RELAXED,      /* load, store or read-modify-write */
+    ONLY_ACQUIRE, /* read-modify-write */
+    ONLY_RELEASE,
+    OMITTED, /* fence, barrier, wake-up */
+    WEAKENINGS
+};
+
+static const char *const weakenings[] = {"relaxed", "acquire only", "release only", "omitted"};
+
+/* Numbered in the order in which they are first reached. */
 struct site {
     struct model_site at;
     uint32_t weakenings; /* bit per weakening that makes sense */
-    bool reached;
+    uint64_t tests;      /* bit per test that reaches it */
 };
 
 static struct site sites[SITES];
 static int site_count;
+static const struct model_test *tests[TESTS_MAX];
+static int test_count;
+
 static int mutated_site = -1;
-static enum model_weakening mutation;
+static enum weakening mutation;
 
-void sites_reset(void)
-{
-    for (int i = 0; i < site_count; i++) {
-        sites[i].reached = false;
-    }
-}
+/* ---- for the helpers ---- */
 
-static int find_site(struct model_site at, uint32_t weakenings)
+static struct site *find_site(struct model_site at, uint32_t can)
 {
     for (int i = 0; i < site_count; i++) {
         if (sites[i].at.line == at.line && sites[i].at.file == at.file &&
-            sites[i].weakenings == weakenings) {
-            return i;
+            sites[i].weakenings == can) {
+            return &sites[i];
         }
     }
     if (site_count == SITES) {
         fprintf(stderr, "model: too many sites\n");
         abort();
     }
-    sites[site_count] = (struct site){at, weakenings, false};
-    return site_count++;
+    sites[site_count] = (struct site){at, can, 0};
+    return &sites[site_count++];
 }
 
-static int reach(struct model_site at, uint32_t weakenings)
+/* Is it the one that is weakened? */
+static bool reach(struct model_site at, uint32_t can)
 {
-    int site = find_site(at, weakenings);
-    sites[site].reached = true;
-    return site;
-}
-
-static bool weakened(struct model_site at, uint32_t weakenings, enum model_weakening *to)
-{
-    *to = mutation;
-    return reach(at, weakenings) == mutated_site;
+    struct site *site = find_site(at, can);
+    site->tests |= (uint64_t)1 << test_count; /* of the scouts, the one that runs */
+    return site - sites == mutated_site;
 }
 
 void weaken(struct model_site at, bool *acquire, bool *release)
 {
-    enum model_weakening to;
-    uint32_t can = 1u << MODEL_RELAXED;
+    uint32_t can = 1u << RELAXED;
     if (*acquire && *release) {
-        can |= 1u << MODEL_ONLY_ACQUIRE | 1u << MODEL_ONLY_RELEASE;
+        can |= 1u << ONLY_ACQUIRE | 1u << ONLY_RELEASE;
     }
-    if ((*acquire || *release) && weakened(at, can, &to)) {
-        *acquire = to == MODEL_ONLY_ACQUIRE;
-        *release = to == MODEL_ONLY_RELEASE;
+    if ((*acquire || *release) && reach(at, can)) {
+        *acquire = mutation == ONLY_ACQUIRE;
+        *release = mutation == ONLY_RELEASE;
     }
 }
 
 bool model_omitted(struct model_site at)
 {
-    enum model_weakening to;
-    return weakened(at, 1u << MODEL_OMITTED, &to);
+    return reach(at, 1u << OMITTED);
 }
 
-int model_sites(void)
+/* ---- mutants ---- */
+
+/* Mutants that no test can catch, and why not: see README.md. */
+static const struct {
+    const char *site;
+    enum weakening weakening;
+} equivalent[] = {
+    {"senders.open", RELAXED},      {"senders.open", ONLY_ACQUIRE}, {"senders.open", ONLY_RELEASE},
+    {"spsc.attach", ONLY_ACQUIRE},  {"cells.claim", ONLY_RELEASE},  {"submission.claim", RELAXED},
+    {"event.update", ONLY_RELEASE},
+};
+
+static bool is_equivalent(const char *name, enum weakening weakening)
 {
-    return site_count;
+    for (size_t i = 0; i < sizeof(equivalent) / sizeof(equivalent[0]); i++) {
+        if (strcmp(equivalent[i].site, name) == 0 && equivalent[i].weakening == weakening) {
+            return true;
+        }
+    }
+    return false;
 }
 
-struct model_site model_site_at(int site)
+static const char *base_name(const char *path)
 {
-    return sites[site].at;
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
 }
 
-bool model_site_has(int site, enum model_weakening weakening)
+/* The label above a site, or the function that it is in. */
+static void name_site(struct model_site at, char *name, size_t size)
 {
-    return sites[site].weakenings >> weakening & 1;
+    snprintf(name, size, "%s:%d", base_name(at.file), at.line);
+    FILE *source = fopen(at.file, "r");
+    char line[256];
+    bool label = false;
+    for (int i = 1; source && i <= at.line && fgets(line, sizeof(line), source); i++) {
+        char word[64];
+        char colon;
+        if (sscanf(line, " /* %63[a-z_.]%c", word, &colon) == 2 && colon == ':' &&
+            strchr(word, '.')) {
+            snprintf(name, size, "%s", word);
+            label = true;
+        } else if (i < at.line && strchr(line, ';') && !strstr(line, "*/")) {
+            label = false; /* the label was another statement's */
+        }
+        const char *open = strchr(line, '(');
+        if (!label && open && strchr("abcdefghijklmnopqrstuvwxyz", line[0]) && !strchr(line, ';')) {
+            const char *start = open;
+            while (start > line && start[-1] != ' ' && start[-1] != '*') {
+                start--;
+            }
+            snprintf(name, size, "%.*s", (int)(open - start), start);
+        }
+    }
+    if (source) {
+        fclose(source);
+    }
 }
 
-bool model_site_reached(int site)
+static void scout(const struct model_test *test)
 {
-    return sites[site].reached;
+    model_limit = SCOUT_LIMIT;
+    for (; test->name; test++) {
+        if (test_count == TESTS_MAX - 1) {
+            fprintf(stderr, "model: too many tests\n");
+            abort();
+        }
+        tests[test_count] = test;
+        model_run(test);
+        test_count++;
+    }
 }
 
-void model_mutate(int site, enum model_weakening weakening)
+/* The test that catches the mutant, NULL if none does. */
+static const struct model_test *catch (const struct site *site)
 {
-    mutated_site = site;
+    for (int i = 0; i < test_count; i++) {
+        if ((site->tests >> i & 1) && !model_run(tests[i])) {
+            return tests[i];
+        }
+    }
+    return NULL;
+}
+
+/* False: it survives. `wrong`: and it should not, or the other way round. */
+static bool try_mutant(const struct site *site, enum weakening weakening, bool *wrong)
+{
+    char name[64];
+    name_site(site->at, name, sizeof(name));
+    bool survives = is_equivalent(name, weakening);
+    mutated_site = (int)(site - sites);
     mutation = weakening;
+    model_limit = survives ? EQUIVALENT_LIMIT : MUTANT_LIMIT;
+    const struct model_test *by = catch (site);
+    mutated_site = -1;
+    printf("%-26s %-13s ", name, weakenings[weakening]);
+    if (by) {
+        printf("caught by \"%s\" after %lu: %.50s", by->name, model_result.executions,
+               model_result.failure);
+    } else {
+        printf("survives%s", survives ? ", as proved in README.md" : "");
+    }
+    *wrong = survives == (by != NULL);
+    printf("%s\n", *wrong ? "  WRONG" : "");
+    fflush(stdout);
+    return by != NULL;
+}
+
+/* Orders of the tests themselves are not on trial, but for the mutations that they ask for. */
+static bool on_trial(const struct site *site)
+{
+    static const char *const own[] = {"rings.c", "channels.c", "tasks.c"};
+    const char *file = base_name(site->at.file);
+    char name[64];
+    name_site(site->at, name, sizeof(name));
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        if (strcmp(file, own[i]) == 0) {
+            return strcmp(name, "recheck_before_sleep") == 0;
+        }
+    }
+    return true;
+}
+
+int mutants_run(bool partly)
+{
+    int wrong = 0;
+    int tried = 0;
+    int caught = 0;
+    scout(ring_tests);
+    scout(channel_tests);
+    scout(task_tests);
+    for (struct site *site = sites; site < sites + site_count; site++) {
+        for (int weakening = 0; on_trial(site) && weakening < WEAKENINGS; weakening++) {
+            bool half = weakening == ONLY_ACQUIRE || weakening == ONLY_RELEASE;
+            if ((site->weakenings >> weakening & 1) && (partly || !half)) {
+                bool is_wrong;
+                tried++;
+                caught += try_mutant(site, (enum weakening)weakening, &is_wrong);
+                wrong += is_wrong;
+            }
+        }
+    }
+    printf("mutants: %d, %d caught, %d wrong\n", tried, caught, wrong);
+    return wrong;
 }

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Event loops: an fd that is readable as long as there is something to do, that becomes unreadable
- * by arming, and that loses no wake-up. */
+/* The protocol of an fd: it is readable as long as there is something to do, and becomes unreadable
+ * by arming. That it loses no wake-up between two threads is stress_test's. */
 #include "channel/fixture.h"
-
-#include <sys/epoll.h>
-
-/* ---- the protocol, in one thread, and the same on either side ---- */
 
 #define CAPACITY 8
 
@@ -51,16 +47,17 @@ static void make_ready(struct side *side, size_t n)
     }
 }
 
+/* One call on this side, and what it must answer. */
+static void expect(struct side *side, ptrdiff_t answer)
+{
+    (side->sends ? ends_send : ends_receive)(&side->ends, 1, answer);
+}
+
 static void use_up(struct side *side, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        (side->sends ? ends_send : ends_receive)(&side->ends, 1, 1);
+        expect(side, 1);
     }
-}
-
-static void expect_nothing(struct side *side)
-{
-    (side->sends ? ends_send : ends_receive)(&side->ends, 1, -EAGAIN);
 }
 
 /* Arms: 1, and the fd is unreadable; or 0, and it is readable. */
@@ -126,7 +123,7 @@ static void check_protocol(struct side *side)
         arm(side, 0);
         use_up(side, 3);
         assert_true(readable(side->fd, 0));
-        expect_nothing(side);
+        expect(side, -EAGAIN);
     }
 }
 
@@ -189,7 +186,7 @@ static void check_close(struct side *side)
     arm(side, 1);
     close_other(side);
     assert_true(readable(side->fd, 0));
-    (side->sends ? ends_send : ends_receive)(&side->ends, 1, -EPIPE);
+    expect(side, -EPIPE);
     arm(side, 0);
 }
 
@@ -198,20 +195,20 @@ static void close_is_seen(const struct test_case *test)
     both_sides(test, check_close);
 }
 
+static void wait_until(struct side *side, int64_t deadline, int expected)
+{
+    assert_returns(side->sends ? strait_send_wait(&side->ends.sender, deadline)
+                               : strait_receive_wait(&side->ends.receiver, deadline),
+                   expected);
+}
+
 /* A side that waits by a blocking call, then goes back to its loop. */
 static void check_blocking(struct side *side)
 {
-    struct strait_sender *sender = &side->ends.sender;
-    struct strait_receiver *receiver = &side->ends.receiver;
-    int64_t soon = strait_deadline(100000);
     arm(side, 1);
-    assert_returns(side->sends ? strait_send_wait(sender, soon)
-                               : strait_receive_wait(receiver, soon),
-                   -ETIMEDOUT);
+    wait_until(side, strait_deadline(100000), -ETIMEDOUT);
     make_ready(side, 1);
-    assert_returns(side->sends ? strait_send_wait(sender, STRAIT_FOREVER)
-                               : strait_receive_wait(receiver, STRAIT_FOREVER),
-                   0);
+    wait_until(side, STRAIT_FOREVER, 0);
     use_up(side, 1);
     arm(side, 1);
     make_ready(side, 1);
@@ -226,28 +223,13 @@ static void blocking_between(const struct test_case *test)
 static void other_modes_have_no_fd(const struct test_case *test)
 {
     struct ends ends;
-    bool sender = test->sender == STRAIT_WAIT_FD && case_has(test, STRAIT_SENDERS_ONE);
+    bool sender = test->sender == STRAIT_WAIT_FD;
     bool receiver = test->receiver == STRAIT_WAIT_FD;
     ends_open(&ends, test, 2, 8);
     assert_int_equal(strait_sender_fd(&ends.sender) >= 0, sender);
     assert_int_equal(strait_receiver_fd(&ends.receiver) >= 0, receiver);
     assert_returns(strait_sender_arm(&ends.sender), sender ? 0 : -EINVAL);
     assert_returns(strait_receiver_arm(&ends.receiver), receiver ? 1 : -EINVAL);
-    ends_close(&ends, 0);
-}
-
-/* One fd cannot tell two senders apart: it serves one at a time. */
-static void fd_serves_one_sender(const struct test_case *test)
-{
-    struct ends ends;
-    struct strait_sender second;
-    uint64_t message = 1;
-    fds_open(&ends, test, 4);
-    assert_returns(strait_sender_open(&second, ends.channel), -EBUSY);
-    assert_returns(strait_try_send(&second, &message, 1), -EPIPE);
-    strait_sender_close(&second);
-    ends_send(&ends, 4, 4);
-    ends_receive(&ends, 5, 4);
     ends_close(&ends, 0);
 }
 
@@ -299,117 +281,6 @@ static void in_place_wakes(const struct test_case *test)
     ends_close(&ends, 2);
 }
 
-/* ---- loops, in two threads ---- */
-
-struct loop {
-    struct ends ends;
-    uint64_t messages;
-    bool sender_has_loop;
-    bool pauses;
-};
-
-static int loop_watch(int fd)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
-    EXPECT(epoll >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
-    return epoll;
-}
-
-/* No timeout: a wake-up that is lost stops the test. */
-static void loop_wait(int epoll)
-{
-    struct epoll_event event;
-    while (epoll_wait(epoll, &event, 1, -1) != 1) {
-    }
-}
-
-static void pause_now_and_then(const struct loop *loop, uint64_t *seed)
-{
-    if (loop->pauses && draw_below(seed, 64) == 0) {
-        dawdle(draw_below(seed, 20000));
-    }
-}
-
-/* Sends until full, arms, and goes back to the loop. */
-static void *sender_loop(void *context)
-{
-    struct loop *loop = context;
-    struct strait_sender *sender = &loop->ends.sender;
-    uint64_t seed = 7;
-    int epoll = loop_watch(strait_sender_fd(sender));
-    strait_sender_adopt(sender);
-    errno = ERRNO_MARK;
-    for (uint64_t sent = 0; sent < loop->messages;) {
-        if (strait_try_send(sender, &sent, 1) == 1) {
-            sent++;
-            pause_now_and_then(loop, &seed);
-        } else if (!loop->sender_has_loop) {
-            EXPECT(strait_send_wait(sender, STRAIT_FOREVER) == 0);
-        } else if (strait_sender_arm(sender) == 1) {
-            EXPECT(errno_kept());
-            loop_wait(epoll);
-            errno = ERRNO_MARK;
-        }
-    }
-    EXPECT(errno_kept());
-    close(epoll);
-    strait_sender_close(sender);
-    return NULL;
-}
-
-/* One turn of the receiver's loop: up to a budget, then arms if it was empty. */
-static bool receiver_turn(struct loop *loop, uint64_t *next, uint64_t *seed)
-{
-    uint64_t messages[3];
-    for (size_t budget = 1 + draw_below(seed, 40); budget; budget--) {
-        ptrdiff_t count = strait_try_receive(&loop->ends.receiver, messages, 3);
-        if (count < 0) {
-            if (count == -EAGAIN) {
-                strait_receiver_arm(&loop->ends.receiver);
-            }
-            return count != -EPIPE;
-        }
-        for (ptrdiff_t i = 0; i < count; i++) {
-            EXPECT(messages[i] == (*next)++);
-        }
-        pause_now_and_then(loop, seed);
-    }
-    return true;
-}
-
-static void run_loops(const struct test_case *test, size_t capacity, size_t messages, bool pauses,
-                      bool sender_has_loop)
-{
-    struct loop loop = {.messages = messages, .pauses = pauses, .sender_has_loop = sender_has_loop};
-    pthread_t thread;
-    uint64_t next = 0;
-    uint64_t seed = 3;
-    fds_open(&loop.ends, test, capacity);
-    int epoll = loop_watch(strait_receiver_fd(&loop.ends.receiver));
-    assert_returns(strait_receiver_arm(&loop.ends.receiver), 1);
-    thread_start(&thread, sender_loop, &loop);
-    do {
-        loop_wait(epoll);
-        progress_made();
-    } while (receiver_turn(&loop, &next, &seed));
-    thread_join(thread);
-    close(epoll);
-    assert_int_equal(next, messages);
-    strait_channel_destroy(loop.ends.channel, NULL, NULL);
-}
-
-/* Few waits, and at the smallest capacities one for each message in both directions. */
-static void loops(const struct test_case *test)
-{
-    run_loops(test, 1000, scaled(1000000), true, true);
-    run_loops(test, 64, scaled(200000), false, true);
-    run_loops(test, 64, scaled(200000), true, false);
-    run_loops(test, 1, scaled(12000), true, true);
-    run_loops(test, 2, scaled(12000), false, true);
-}
-
-TESTS(EACH_PAIR(other_modes_have_no_fd), EACH_VARIANT(fd_serves_one_sender),
-      EACH_VARIANT(armed_from_the_start), EACH_VARIANT(protocol), EACH_VARIANT(late_wake_up),
-      EACH_VARIANT(wake_ups_coalesce), EACH_VARIANT(close_is_seen), EACH_VARIANT(blocking_between),
-      EACH_VARIANT(in_place_wakes), EACH_VARIANT(loops))
+TESTS(EACH_PAIR(other_modes_have_no_fd), EACH_VARIANT(armed_from_the_start), EACH_VARIANT(protocol),
+      EACH_VARIANT(late_wake_up), EACH_VARIANT(wake_ups_coalesce), EACH_VARIANT(close_is_seen),
+      EACH_VARIANT(blocking_between), EACH_VARIANT(in_place_wakes))

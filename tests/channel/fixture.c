@@ -61,15 +61,13 @@ unsigned case_senders(const struct test_case *test)
 struct strait_channel_options case_options(const struct test_case *test, size_t capacity,
                                            size_t message_size)
 {
-    /* an fd serves one sending thread: where there may be more, senders park */
-    bool parks = test->sender == STRAIT_WAIT_FD && !case_has(test, STRAIT_SENDERS_ONE);
     struct strait_channel_options options = {
         .size = sizeof(options),
         .variant = test->variant->name,
         .capacity = capacity,
         .message_size = message_size,
         .senders = case_has(test, STRAIT_SENDERS_REGISTERED) ? SENDERS_MOST : 1,
-        .sender = parks ? STRAIT_WAIT_PARK : test->sender,
+        .sender = test->sender,
         .receiver = test->receiver,
     };
     return options;

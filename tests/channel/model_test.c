@@ -149,6 +149,14 @@ static void step_peek(struct model *model, size_t n)
     }
     require(model, count > 0 && count <= most && span.count == (size_t)count);
     require(model, count == most || span.more);
+    if (draw_below(&model->seed, 2)) { /* looks twice: sees the same, and takes nothing */
+        struct strait_span again;
+        require(model, strait_receive_wait(&model->receiver, 0) == 0);
+        require(model, strait_peek(&model->receiver, n, &again) == count);
+        require(model, again.messages == span.messages);
+        again.count = 0;
+        strait_release(&model->receiver, &again);
+    }
     span.count = draw_below(&model->seed, span.count + 1);
     tally_messages(&model->tally, span.messages, span.count, model->size);
     strait_release(&model->receiver, &span);

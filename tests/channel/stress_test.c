@@ -6,6 +6,7 @@
 /* How messages go in and come out. */
 enum path {
     PATH_TRY,   /* copy, and yield when it cannot go on */
+    PATH_LOOP,  /* copy, and arm and poll the fd when it cannot go on; without an fd yield */
     PATH_BLOCK, /* copy, and wait for ever */
     PATH_TIMED, /* copy, and wait for a few microseconds */
     PATH_SPAN,  /* in place, and wait for ever */
@@ -63,6 +64,15 @@ static size_t batch_now(int batch, uint64_t *seed)
     return batch < 0 ? 1 + draw_below(seed, (size_t)-batch) : (size_t)batch;
 }
 
+/* Back to the event loop: `armed` is what arming has answered. No timeout: a wake-up that is lost
+ * stops the test. */
+static void poll_armed(int fd, int armed)
+{
+    if (armed == 1) {
+        EXPECT(readable(fd, -1));
+    }
+}
+
 /* ---- senders ---- */
 
 static ptrdiff_t send_span(struct run_sender *self, bool wait, size_t n, uint64_t sequence)
@@ -102,6 +112,9 @@ static ptrdiff_t send_some(struct run_sender *self, size_t n, uint64_t sequence)
         sent = strait_send(self->handle, messages, n, deadline);
     } else {
         sent = strait_try_send(self->handle, messages, n);
+        if (sent == -EAGAIN && path == PATH_LOOP) {
+            poll_armed(strait_sender_fd(self->handle), strait_sender_arm(self->handle));
+        }
     }
     return sent;
 }
@@ -186,6 +199,9 @@ static ptrdiff_t receive_some(struct run *run, enum path path, size_t n)
         count = strait_receive(&run->receiver, messages, n, deadline);
     } else {
         count = strait_try_receive(&run->receiver, messages, n);
+        if (count == -EAGAIN && path == PATH_LOOP) {
+            poll_armed(strait_receiver_fd(&run->receiver), strait_receiver_arm(&run->receiver));
+        }
     }
     EXPECT(count <= (ptrdiff_t)n);
     tally_messages(&run->tally, messages, count > 0 ? (size_t)count : 0, run->flow.message_size);
@@ -199,6 +215,9 @@ static void receive_all(struct run *run, uint64_t least)
     for (uint64_t received = 0; received < least;) {
         enum path path = path_now(&run->flow, &run->seed);
         size_t n = batch_now(run->flow.receive_batch, &run->seed);
+        if (run->flow.path == PATH_LOOP && run->test->receiver == STRAIT_WAIT_FD) {
+            EXPECT(readable(strait_receiver_fd(&run->receiver), -1)); /* until it is armed */
+        }
         ptrdiff_t count = receive_some(run, path, n);
         EXPECT(errno_kept());
         progress_made();
@@ -315,6 +334,21 @@ static void paths(const struct test_case *test)
     }
 }
 
+/* Few waits, and at the smallest capacities one for each message in both directions. */
+static void event_loops(const struct test_case *test)
+{
+    static const struct flow flows[] = {
+        {1000000, 1000, 8, PATH_LOOP, -3, 3, 1, false, false},
+        {200000, 64, 8, PATH_LOOP, 1, -40, 1, false, false},
+        {12000, 1, 8, PATH_LOOP, 1, 1, 1, false, false},
+        {12000, 2, 8, PATH_LOOP, 1, 3, 1, false, false},
+    };
+    struct test_case watched = *test;
+    watched.sender = STRAIT_WAIT_FD;
+    watched.receiver = STRAIT_WAIT_FD;
+    run_rows(&watched, flows, COUNT(flows));
+}
+
 static void message_sizes_and_capacities(const struct test_case *test)
 {
     static const struct flow flows[] = {
@@ -351,6 +385,6 @@ static void receiver_closes(const struct test_case *test)
     run(test, (struct flow){0, 0, 12, PATH_MIXED, -8, -8, scaled(400), false, true});
 }
 
-TESTS(EACH_PAIR(every_pair), EACH_MODE(batches), EACH_VARIANT(paths),
+TESTS(EACH_PAIR(every_pair), EACH_MODE(batches), EACH_VARIANT(paths), EACH_VARIANT(event_loops),
       EACH_VARIANT(message_sizes_and_capacities), EACH_MODE(one_handle_for_all),
       EACH_MODE(senders_close), EACH_MODE(receiver_closes))

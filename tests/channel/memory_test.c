@@ -56,23 +56,36 @@ static void init_refuses(const struct test_case *test)
     free(block.memory);
 }
 
+/* A channel in this block, with a handle on each side. */
+static void ends_in_block(struct ends *ends, const struct block *block)
+{
+    memset(ends, 0, sizeof(*ends));
+    ends->size = block->options.message_size;
+    assert_returns(strait_channel_init(&ends->channel, block->memory, block->size, &block->options),
+                   0);
+    assert_ptr_equal(ends->channel, block->memory);
+    assert_returns(strait_sender_open(&ends->sender, ends->channel), 0);
+    assert_returns(strait_receiver_open(&ends->receiver, ends->channel), 0);
+}
+
+static void send_and_receive(struct ends *ends, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ends_send(ends, 1, 1);
+        ends_receive(ends, 1, 1);
+    }
+}
+
 /* Exactly the size that was asked for is enough, and nothing beyond it is touched. */
 static void exact_size(const struct test_case *test)
 {
     static const size_t capacities[] = {1, 2, 3, 7, 64, 100};
     for (size_t i = 0; i < COUNT(capacities); i++) {
         struct block block;
-        struct ends ends = {.size = 13};
-        block_open(&block, test, capacities[i], ends.size, 0);
-        assert_returns(strait_channel_init(&ends.channel, block.memory, block.size, &block.options),
-                       0);
-        assert_ptr_equal(ends.channel, block.memory);
-        assert_returns(strait_sender_open(&ends.sender, ends.channel), 0);
-        assert_returns(strait_receiver_open(&ends.receiver, ends.channel), 0);
-        for (size_t n = 0; n < 300; n++) {
-            ends_send(&ends, 1, 1);
-            ends_receive(&ends, 1, 1);
-        }
+        struct ends ends;
+        block_open(&block, test, capacities[i], 13, 0);
+        ends_in_block(&ends, &block);
+        send_and_receive(&ends, 300);
         ends_close(&ends, 0);
         expect_guard(&block, block.size);
         free(block.memory);
@@ -84,16 +97,11 @@ static void block_can_move(const struct test_case *test)
 {
     struct block here;
     struct block there;
-    struct ends ends = {.size = 24};
-    block_open(&here, test, 9, ends.size, 1);
-    block_open(&there, test, 9, ends.size, 1);
-    assert_returns(strait_channel_init(&ends.channel, here.memory, here.size, &here.options), 0);
-    assert_returns(strait_sender_open(&ends.sender, ends.channel), 0);
-    assert_returns(strait_receiver_open(&ends.receiver, ends.channel), 0);
-    for (size_t n = 0; n < 70; n++) {
-        ends_send(&ends, 1, 1);
-        ends_receive(&ends, 1, 1);
-    }
+    struct ends ends;
+    block_open(&here, test, 9, 24, 1);
+    block_open(&there, test, 9, 24, 1);
+    ends_in_block(&ends, &here);
+    send_and_receive(&ends, 70);
     ends_send(&ends, 9, 9);
     strait_sender_close(&ends.sender);
     memcpy(there.memory, here.memory, here.size);

@@ -22,45 +22,45 @@ struct crime {
     struct ends ends;
 };
 
-static void *send_one(void *context)
+static void send_one(struct strait_sender *sender, enum use use)
 {
-    struct crime *crime = context;
-    struct strait_sender *sender = &crime->ends.sender;
     const uint64_t message = 1;
     struct strait_span span;
-    if (crime->use == USE_ADOPT_FIRST) {
+    if (use == USE_ADOPT_FIRST) {
         strait_sender_adopt(sender);
     }
-    if (crime->use == USE_BLOCK) {
+    if (use == USE_BLOCK) {
         strait_send(sender, &message, 1, STRAIT_FOREVER);
-    } else if (crime->use == USE_PLACE) {
-        if (strait_reserve(sender, 1, &span) == 1) {
-            memcpy(span.messages, &message, sizeof(message));
-            strait_commit(sender, &span);
-        }
-    } else {
+    } else if (use != USE_PLACE) {
         (void)strait_try_send(sender, &message, 1);
+    } else if (strait_reserve(sender, 1, &span) == 1) {
+        strait_commit(sender, &span);
     }
-    return NULL;
 }
 
-static void *receive_one(void *context)
+static void receive_one(struct strait_receiver *receiver, enum use use)
 {
-    struct crime *crime = context;
-    struct strait_receiver *receiver = &crime->ends.receiver;
     uint64_t message;
     struct strait_span span;
-    if (crime->use == USE_ADOPT_FIRST) {
+    if (use == USE_ADOPT_FIRST) {
         strait_receiver_adopt(receiver);
     }
-    if (crime->use == USE_BLOCK) {
+    if (use == USE_BLOCK) {
         strait_receive(receiver, &message, 1, STRAIT_FOREVER);
-    } else if (crime->use == USE_PLACE) {
-        if (strait_peek(receiver, 1, &span) == 1) {
-            strait_release(receiver, &span);
-        }
-    } else {
+    } else if (use != USE_PLACE) {
         (void)strait_try_receive(receiver, &message, 1);
+    } else if (strait_peek(receiver, 1, &span) == 1) {
+        strait_release(receiver, &span);
+    }
+}
+
+static void *second_thread(void *context)
+{
+    struct crime *crime = context;
+    if (crime->receiver) {
+        receive_one(&crime->ends.receiver, crime->use);
+    } else {
+        send_one(&crime->ends.sender, crime->use);
     }
     return NULL;
 }
@@ -77,7 +77,7 @@ static void commit_crime(void *context)
         strait_sender_give(&crime->ends.sender);
         strait_receiver_give(&crime->ends.receiver);
     }
-    thread_start(&thread, crime->receiver ? receive_one : send_one, crime);
+    thread_start(&thread, second_thread, crime);
     thread_join(thread);
 }
 

@@ -8,9 +8,9 @@
 
 /* A thread that stops between reserve and commit, or between peek and release. */
 struct stopped {
-    struct strait_sender sender;
+    struct strait_sender *sender;
     struct strait_receiver *receiver; /* NULL: it sends */
-    unsigned number;
+    unsigned number;                  /* of the sender: the one of `ends` is 0 */
     size_t wanted;
     struct strait_span span;
     _Atomic unsigned stopped;
@@ -26,8 +26,8 @@ static void *stopped_body(void *context)
         strait_receiver_adopt(self->receiver);
         EXPECT(strait_peek(self->receiver, self->wanted, span) == (ptrdiff_t)self->wanted);
     } else {
-        strait_sender_adopt(&self->sender);
-        EXPECT(strait_reserve(&self->sender, self->wanted, span) == (ptrdiff_t)self->wanted);
+        strait_sender_adopt(self->sender);
+        EXPECT(strait_reserve(self->sender, self->wanted, span) == (ptrdiff_t)self->wanted);
         messages_write(span->messages, span->count, SIZE, self->number, 0);
     }
     atomic_store(&self->stopped, 1);
@@ -35,7 +35,7 @@ static void *stopped_body(void *context)
     if (self->receiver) {
         strait_release(self->receiver, span);
     } else {
-        strait_commit(&self->sender, span);
+        strait_commit(self->sender, span);
     }
     return NULL;
 }
@@ -47,65 +47,29 @@ static void stop(struct stopped *stopped)
     assert_no_faults();
 }
 
-static void stop_sender(struct stopped *stopped, struct strait_channel *channel, unsigned number,
-                        size_t n)
-{
-    memset(stopped, 0, sizeof(*stopped));
-    stopped->number = number;
-    stopped->wanted = n;
-    assert_returns(strait_sender_open(&stopped->sender, channel), 0);
-    stop(stopped);
-}
-
 static void go_on(struct stopped *stopped)
 {
     atomic_store(&stopped->go_on, 1);
     thread_join(stopped->thread);
 }
 
-/* A channel, its receiver, and the sender that does not stop: number 1. */
-struct others {
-    struct strait_channel *channel;
-    struct strait_sender sender;
-    struct strait_receiver receiver;
-    uint64_t sent;
-    struct tally tally;
-};
-
-static void others_open(struct others *others, const struct test_case *test, bool sends)
-{
-    memset(others, 0, sizeof(*others));
-    others->channel = case_channel(test, CAPACITY, SIZE);
-    assert_returns(strait_receiver_open(&others->receiver, others->channel), 0);
-    if (sends) {
-        assert_returns(strait_sender_open(&others->sender, others->channel), 0);
-    }
-}
-
-/* Sends one by one until there are n, or no more room: `expected` of them. */
-static void others_send(struct others *others, size_t n, size_t expected)
-{
-    unsigned char message[SIZE];
-    size_t sent = 0;
-    for (; sent < n; sent++, others->sent++) {
-        messages_write(message, 1, SIZE, 1, others->sent);
-        if (strait_try_send(&others->sender, message, 1) != 1) {
-            break;
-        }
-    }
-    assert_int_equal(sent, expected);
-}
-
-static void others_receive(struct others *others, size_t expected)
+/* All there is, which takes several calls where it lies in several places. */
+static void receive_all(struct ends *ends, size_t expected)
 {
     unsigned char message[SIZE];
     size_t received = 0;
-    while (strait_try_receive(&others->receiver, message, 1) == 1) {
-        tally_messages(&others->tally, message, 1, SIZE);
+    while (strait_try_receive(&ends->receiver, message, 1) == 1) {
+        tally_messages(&ends->tally, message, 1, SIZE);
         received++;
     }
     assert_int_equal(received, expected);
-    assert_int_equal(others->tally.wrong, 0);
+    assert_int_equal(ends->tally.wrong, 0);
+}
+
+/* Sends as many as there is room for. */
+static void fill(struct ends *ends, size_t room)
+{
+    ends_send(ends, CAPACITY + 1, room ? (ptrdiff_t)room : -EAGAIN);
 }
 
 /* A sender stopped in the middle holds up its own messages, and of the others': nothing where each
@@ -118,80 +82,84 @@ static void stopped_sender_and_others(const struct test_case *test)
         skip();
     }
     for (size_t before = 0; before <= CAPACITY - 2; before++) {
-        struct others others;
-        struct stopped stopped;
-        others_open(&others, test, true);
-        others_send(&others, before, before);
-        stop_sender(&stopped, others.channel, 0, 2);
+        struct ends ends;
+        struct strait_sender sender;
+        struct stopped stopped = {.sender = &sender, .number = 1, .wanted = 2};
+        ends_open(&ends, test, CAPACITY, SIZE);
+        assert_returns(strait_sender_open(&sender, ends.channel), 0);
+        ends_send(&ends, before, (ptrdiff_t)before);
+        stop(&stopped);
         size_t room = CAPACITY - before - (own ? 0 : 2);
-        others_send(&others, CAPACITY, room);
-        others_receive(&others, own ? before + room : before);
-        assert_int_equal(others.tally.next[0], 0);
-        others_send(&others, CAPACITY, own ? CAPACITY : before);
+        fill(&ends, room);
+        receive_all(&ends, own ? before + room : before);
+        assert_int_equal(ends.tally.next[1], 0);
+        fill(&ends, own ? CAPACITY : before);
         go_on(&stopped);
-        others_receive(&others, 2 + (own ? CAPACITY : room + before));
-        assert_int_equal(others.tally.next[0], 2);
-        strait_channel_destroy(others.channel, NULL, NULL);
+        receive_all(&ends, 2 + (own ? CAPACITY : room + before));
+        assert_int_equal(ends.tally.next[1], 2);
+        ends_close(&ends, 0);
     }
 }
 
 /* The receiver is told -EAGAIN, and its waits time out. */
 static void stopped_sender_and_receiver(const struct test_case *test)
 {
-    struct others others;
-    struct stopped stopped;
+    struct ends ends;
+    struct stopped stopped = {.sender = &ends.sender, .wanted = 3};
     unsigned char message[SIZE];
-    others_open(&others, test, false);
-    stop_sender(&stopped, others.channel, 0, 3);
-    assert_returns(strait_try_receive(&others.receiver, message, 1), -EAGAIN);
-    assert_returns(strait_receive(&others.receiver, message, 1, strait_deadline(100000)),
-                   -ETIMEDOUT);
+    ends_open(&ends, test, CAPACITY, SIZE);
+    stop(&stopped);
+    ends_receive(&ends, 1, -EAGAIN);
+    assert_returns(strait_receive(&ends.receiver, message, 1, strait_deadline(100000)), -ETIMEDOUT);
     go_on(&stopped);
-    others_receive(&others, 3);
-    strait_channel_destroy(others.channel, NULL, NULL);
+    ends.sent = 3;
+    receive_all(&ends, 3);
+    ends_close(&ends, 0);
 }
 
 /* Two stopped at once go on in the other order: what comes after is there when both have. */
 static void two_stopped_senders(const struct test_case *test)
 {
     bool own = case_has(test, STRAIT_SENDERS_REGISTERED);
-    struct others others;
-    struct stopped first;
-    struct stopped second;
+    struct ends ends;
+    struct strait_sender senders[2];
+    struct stopped first = {.sender = &senders[0], .number = 1, .wanted = 2};
+    struct stopped second = {.sender = &senders[1], .number = 2, .wanted = 3};
     if (case_has(test, STRAIT_SENDERS_ONE)) {
         skip();
     }
-    others_open(&others, test, true);
-    stop_sender(&first, others.channel, 0, 2);
-    stop_sender(&second, others.channel, 2, 3);
-    others_send(&others, 3, 3);
-    others_receive(&others, own ? 3 : 0);
+    ends_open(&ends, test, CAPACITY, SIZE);
+    assert_returns(strait_sender_open(&senders[0], ends.channel), 0);
+    assert_returns(strait_sender_open(&senders[1], ends.channel), 0);
+    stop(&first);
+    stop(&second);
+    ends_send(&ends, 3, 3);
+    receive_all(&ends, own ? 3 : 0);
     go_on(&second);
-    others_receive(&others, own ? 3 : 0);
+    receive_all(&ends, own ? 3 : 0);
     go_on(&first);
-    others_receive(&others, own ? 2 : 8);
-    assert_int_equal(others.tally.next[0], 2);
-    assert_int_equal(others.tally.next[1], 3);
-    assert_int_equal(others.tally.next[2], 3);
-    strait_channel_destroy(others.channel, NULL, NULL);
+    receive_all(&ends, own ? 2 : 8);
+    assert_int_equal(ends.tally.next[1], 2);
+    assert_int_equal(ends.tally.next[2], 3);
+    ends_close(&ends, 0);
 }
 
 /* It holds up nothing until the ring is full; then exactly what it released fits. */
 static void stopped_receiver(const struct test_case *test)
 {
-    struct others others;
-    others_open(&others, test, true);
-    struct stopped stopped = {.receiver = &others.receiver, .wanted = 2};
-    others_send(&others, 3, 3);
+    struct ends ends;
+    struct stopped stopped = {.receiver = &ends.receiver, .wanted = 2};
+    ends_open(&ends, test, CAPACITY, SIZE);
+    ends_send(&ends, 3, 3);
     stop(&stopped);
-    others_send(&others, CAPACITY, CAPACITY - 3);
-    assert_returns(strait_send_wait(&others.sender, strait_deadline(100000)), -ETIMEDOUT);
+    fill(&ends, CAPACITY - 3);
+    assert_returns(strait_send_wait(&ends.sender, strait_deadline(100000)), -ETIMEDOUT);
     go_on(&stopped);
-    others_send(&others, CAPACITY, 2);
-    strait_receiver_adopt(&others.receiver);
-    others.tally.next[1] = 2;
-    others_receive(&others, CAPACITY);
-    strait_channel_destroy(others.channel, NULL, NULL);
+    fill(&ends, 2);
+    strait_receiver_adopt(&ends.receiver);
+    ends.tally.next[0] = 2;
+    receive_all(&ends, CAPACITY);
+    ends_close(&ends, 0);
 }
 
 TESTS(EACH_VARIANT(stopped_sender_and_others), EACH_MODE(stopped_sender_and_receiver),

@@ -172,33 +172,17 @@ static void rounds(const struct test_case *test, bool receive, wake_fn *wake, lo
     }
 }
 
-static void message_wakes_receiver(const struct test_case *test)
+static void receiver_is_woken(const struct test_case *test)
 {
     rounds(test, true, send_one, 1);
-}
-
-static void close_wakes_receiver(const struct test_case *test)
-{
     rounds(test, true, close_senders, -EPIPE);
-}
-
-static void cancel_wakes_receiver(const struct test_case *test)
-{
     rounds(test, true, cancel, -ECANCELED);
 }
 
-static void room_wakes_senders(const struct test_case *test)
+static void senders_are_woken(const struct test_case *test)
 {
     rounds(test, false, make_room, 1);
-}
-
-static void close_wakes_senders(const struct test_case *test)
-{
     rounds(test, false, close_receiver, -EPIPE);
-}
-
-static void cancel_wakes_senders(const struct test_case *test)
-{
     rounds(test, false, cancel, -ECANCELED);
 }
 
@@ -342,7 +326,5 @@ static void hand_over(const struct test_case *test)
 }
 
 TESTS(ONCE(deadline_arithmetic), EACH_MODE(deadlines), EACH_MODE(cancel_ends_waits_only),
-      EACH_MODE(idle_wake_ups), EACH_MODE(waiting_costs_nothing), EACH_MODE(message_wakes_receiver),
-      EACH_MODE(close_wakes_receiver), EACH_MODE(cancel_wakes_receiver), EACH_MODE(hand_over),
-      EACH_MODE(room_wakes_senders), EACH_MODE(room_for_one_wakes_one),
-      EACH_MODE(close_wakes_senders), EACH_MODE(cancel_wakes_senders))
+      EACH_MODE(idle_wake_ups), EACH_MODE(waiting_costs_nothing), EACH_MODE(receiver_is_woken),
+      EACH_MODE(hand_over), EACH_MODE(senders_are_woken), EACH_MODE(room_for_one_wakes_one))

@@ -138,27 +138,21 @@ WRAPPER(void, free, void *memory)
     __real_free(memory);
 }
 
-WRAPPER(int, eventfd, unsigned count, int flags)
-{
-    return fails(EVENTFD) ? fail_with_errno(EVENTFD) : __real_eventfd(count, flags);
-}
+/* Calls that say why they fail in errno. */
+#define FAILING(function, name, arguments, ...)                                                    \
+    WRAPPER(int, name, __VA_ARGS__)                                                                \
+    {                                                                                              \
+        return fails(function) ? fail_with_errno(function) : __real_##name arguments;              \
+    }
 
-WRAPPER(int, timerfd_create, int clock, int flags)
-{
-    return fails(TIMERFD_CREATE) ? fail_with_errno(TIMERFD_CREATE)
-                                 : __real_timerfd_create(clock, flags);
-}
-
-WRAPPER(int, epoll_create1, int flags)
-{
-    return fails(EPOLL_CREATE) ? fail_with_errno(EPOLL_CREATE) : __real_epoll_create1(flags);
-}
-
-WRAPPER(int, epoll_ctl, int epoll, int operation, int fd, struct epoll_event *event)
-{
-    return fails(EPOLL_CTL) ? fail_with_errno(EPOLL_CTL)
-                            : __real_epoll_ctl(epoll, operation, fd, event);
-}
+FAILING(EVENTFD, eventfd, (count, flags), unsigned count, int flags)
+FAILING(TIMERFD_CREATE, timerfd_create, (clock, flags), int clock, int flags)
+FAILING(EPOLL_CREATE, epoll_create1, (flags), int flags)
+FAILING(EPOLL_CTL, epoll_ctl, (epoll, operation, fd, event), int epoll, int operation, int fd,
+        struct epoll_event *event)
+FAILING(SCHED_SETAFFINITY, sched_setaffinity, (pid, size, cpus), pid_t pid, size_t size,
+        const cpu_set_t *cpus)
+FAILING(SETPRIORITY, setpriority, (which, who, nice), int which, id_t who, int nice)
 
 WRAPPER(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes,
         void *(*body)(void *), void *argument)
@@ -201,12 +195,6 @@ WRAPPER(int, pthread_attr_destroy, pthread_attr_t *attributes)
     return __real_pthread_attr_destroy(attributes);
 }
 
-WRAPPER(int, sched_setaffinity, pid_t pid, size_t size, const cpu_set_t *cpus)
-{
-    return fails(SCHED_SETAFFINITY) ? fail_with_errno(SCHED_SETAFFINITY)
-                                    : __real_sched_setaffinity(pid, size, cpus);
-}
-
 WRAPPER(int, pthread_attr_setstacksize, pthread_attr_t *attributes, size_t size)
 {
     if (fails(PTHREAD_ATTR_SETSTACKSIZE)) {
@@ -218,11 +206,6 @@ WRAPPER(int, pthread_attr_setstacksize, pthread_attr_t *attributes, size_t size)
 WRAPPER(int, pthread_setname_np, pthread_t thread, const char *name)
 {
     return fails(PTHREAD_SETNAME) ? EIO : __real_pthread_setname_np(thread, name);
-}
-
-WRAPPER(int, setpriority, int which, id_t who, int nice)
-{
-    return fails(SETPRIORITY) ? fail_with_errno(SETPRIORITY) : __real_setpriority(which, who, nice);
 }
 
 /* The library reads the affinity before main: the environment says whether it can. */
@@ -321,30 +304,27 @@ static void assert_belongings(struct belongings before)
     assert_true(RUNTIME_INTERFERES || atomic_load(&counts.live_attributes) == 0);
 }
 
-static int create_with_fault(enum function function, unsigned n, create_fn *create)
-{
-    arm_fault(function, n);
-    errno = ERRNO_MARK;
-    int error = create();
-    EXPECT(errno_kept());
-    atomic_store(&countdown, 0);
-    return error;
-}
-
-/* How many calls there were to fail. */
-static unsigned fail_each_call(enum function function, create_fn *create, bool optional)
+/* One call after the other fails with `error`, or answers `or_error` for it; `survivable`: strait
+ * may do without. How many calls there were to fail. */
+static unsigned fail_each_call(enum function function, create_fn *create, int error, int or_error,
+                               bool survivable)
 {
     struct belongings before = belongings_take();
+    unsigned failures = 0;
     for (unsigned n = 1;; n++) {
-        int error = create_with_fault(function, n, create);
+        arm_fault(function, n);
+        errno = ERRNO_MARK;
+        int result = create();
+        EXPECT(errno_kept());
+        atomic_store(&countdown, 0);
         assert_belongings(before);
         if (atomic_load(&counts.hits) == 0) {
-            assert_int_equal(error, 0);
+            assert_int_equal(result, 0);
+            assert_true(n == 1 || failures > 0 || survivable);
             return n - 1;
         }
-        if (error || !optional) {
-            assert_int_equal(error, -errors[function]);
-        }
+        failures += result != 0;
+        assert_true(result == 0 ? survivable : result == -error || result == -or_error);
         assert_int_equal(create(), 0);
         progress_made();
     }
@@ -358,7 +338,9 @@ void fail_everything(create_fn *create, const unsigned at_least[FUNCTIONS], enum
             (function == PTHREAD_ATTR_INIT || function == PTHREAD_ATTR_SETSTACKSIZE)) {
             continue;
         }
-        unsigned calls = fail_each_call((enum function)function, create, function == (int)optional);
+        int error = errors[function];
+        unsigned calls = fail_each_call((enum function)function, create, error, error,
+                                        function == (int)optional);
         assert_true(calls >= at_least[function]);
     }
 }
@@ -449,29 +431,6 @@ static int ask_about_refusals(void)
                         &program);
 }
 
-/* How many calls there were to refuse. */
-static unsigned refuse_each_call(const struct refusal *refusal, create_fn *create)
-{
-    struct belongings before = belongings_take();
-    unsigned failures = 0;
-    atomic_store(&refused_error, refusal->error);
-    atomic_store(&refused_number, refusal->number);
-    for (unsigned n = 1;; n++) {
-        int error = create_with_fault(FUNCTIONS, n, create);
-        assert_belongings(before);
-        if (atomic_load(&counts.hits) == 0) {
-            assert_int_equal(error, 0);
-            assert_true(n == 1 || failures > 0 || refusal->survivable);
-            return n - 1;
-        }
-        failures += error != 0;
-        assert_true(error == 0 ? refusal->survivable
-                               : error == -refusal->error || error == -EAGAIN);
-        assert_int_equal(create(), 0);
-        progress_made();
-    }
-}
-
 #define NO_LISTENER 77
 
 _Noreturn void refuse_everything(create_fn *create, void (*meanwhile)(void), unsigned clones)
@@ -487,9 +446,13 @@ _Noreturn void refuse_everything(create_fn *create, void (*meanwhile)(void), uns
     }
     atomic_store(&listener, fd);
     for (size_t i = 0; i < COUNT(refusals); i++) {
-        unsigned calls = refuse_each_call(&refusals[i], create);
-        assert_true(calls >= refusals[i].at_least);
-        found += strncmp(refusals[i].name, "clone", 5) == 0 ? calls : 0;
+        const struct refusal *refusal = &refusals[i];
+        atomic_store(&refused_error, refusal->error);
+        atomic_store(&refused_number, refusal->number);
+        unsigned calls =
+            fail_each_call(FUNCTIONS, create, refusal->error, EAGAIN, refusal->survivable);
+        assert_true(calls >= refusal->at_least);
+        found += strncmp(refusal->name, "clone", 5) == 0 ? calls : 0;
         meanwhile();
     }
     assert_true(found >= clones);

@@ -7,7 +7,6 @@
  * between the library and its system calls. Nothing is recorded before the action that is counted,
  * and it starts only once whoever is to be woken sleeps.
  */
-#include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,8 +20,6 @@
 
 #include "strait.h"
 #include "strait/extra/isolate.h"
-
-#define UNSEEN __attribute__((no_instrument_function))
 
 enum { EVENTS = 10000, THREADS = 8, NS_A_MS = 1000000 };
 
@@ -39,7 +36,7 @@ static atomic_uint walk = 1; /* counts the walks */
 static atomic_bool recording;
 static atomic_int sleepers; /* threads in a futex */
 
-UNSEEN static void record(const void *entered, const char *mark)
+static void record(const void *entered, const char *mark)
 {
     static _Thread_local struct trace *own;
     static _Thread_local unsigned own_walk;
@@ -56,26 +53,22 @@ UNSEEN static void record(const void *entered, const char *mark)
     }
 }
 
-UNSEEN void __cyg_profile_func_enter(void *function, void *site);
-UNSEEN void __cyg_profile_func_exit(void *function, void *site);
-UNSEEN long __wrap_syscall(long number, ...);
-UNSEEN ssize_t __wrap_write(int fd, const void *bytes, size_t size);
 long __real_syscall(long number, ...);
 ssize_t __real_write(int fd, const void *bytes, size_t size);
 
-UNSEEN void __cyg_profile_func_enter(void *function, void *site)
+void __cyg_profile_func_enter(void *function, void *site)
 {
     (void)site;
     record(function, NULL);
 }
 
-UNSEEN void __cyg_profile_func_exit(void *function, void *site)
+void __cyg_profile_func_exit(void *function, void *site)
 {
     (void)function;
     (void)site;
 }
 
-UNSEEN long __wrap_syscall(long number, ...)
+long __wrap_syscall(long number, ...)
 {
     long a[6];
     va_list list;
@@ -98,14 +91,14 @@ UNSEEN long __wrap_syscall(long number, ...)
     return result;
 }
 
-UNSEEN ssize_t __wrap_write(int fd, const void *bytes, size_t size)
+ssize_t __wrap_write(int fd, const void *bytes, size_t size)
 {
     record(NULL, "bell");
     return __real_write(fd, bytes, size);
 }
 
 /* Fails loudly: a walk that stops half-way counts nothing. */
-UNSEEN static void must(bool held, const char *what)
+static void must(bool held, const char *what)
 {
     if (!held) {
         fprintf(stderr, "walk: %s\n", what);
@@ -113,13 +106,13 @@ UNSEEN static void must(bool held, const char *what)
     }
 }
 
-UNSEEN static void nap(void)
+static void nap(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = 5 * NS_A_MS}, NULL);
 }
 
 /* Once others have slept for a while, and nobody has joined them or left. */
-UNSEEN static void begin(void)
+static void begin(void)
 {
     for (int quiet = 0, before = 0; quiet < 10;) {
         nap();
@@ -132,7 +125,7 @@ UNSEEN static void begin(void)
 }
 
 /* When all the threads of the walk have ended, or sleep. */
-UNSEEN static void end(const char *name)
+static void end(const char *name)
 {
     atomic_store(&recording, false);
     nap();
@@ -155,7 +148,7 @@ UNSEEN static void end(const char *name)
 
 /* ---- a message ---- */
 
-UNSEEN static void *receive(void *channel)
+static void *receive(void *channel)
 {
     struct strait_receiver receiver;
     uint64_t message;
@@ -166,7 +159,7 @@ UNSEEN static void *receive(void *channel)
     return NULL;
 }
 
-UNSEEN static void walk_send(void)
+static void walk_send(void)
 {
     struct strait_channel_options options = {
         .variant = "spsc", .capacity = 64, .message_size = sizeof(uint64_t)};
@@ -185,27 +178,11 @@ UNSEEN static void walk_send(void)
     strait_channel_destroy(channel, NULL, NULL);
 }
 
-UNSEEN static void walk_try_send(void)
-{
-    struct strait_shape shape = {.capacity = 64, .message_size = sizeof(uint64_t), .senders = 1};
-    struct strait_spsc *ring = aligned_alloc(STRAIT_LINE, strait_spsc_size(&shape));
-    uint64_t message = 1;
-    must(ring != NULL, "memory");
-    strait_spsc_init(ring, &shape);
-    must(strait_spsc_attach(ring) == ring, "attach");
-    atomic_store(&recording, true);
-    record(NULL, "begin");
-    must(strait_spsc_try_send(ring, &message, 1) == 1, "try_send");
-    record(NULL, "end");
-    end("try_send");
-    free(ring);
-}
-
 /* ---- a worker ---- */
 
 static atomic_int handled; /* messages */
 
-UNSEEN static int handle(struct strait_isolate *isolate, const void *message, void *context)
+static int handle(struct strait_isolate *isolate, const void *message, void *context)
 {
     (void)isolate;
     (void)message;
@@ -216,7 +193,7 @@ UNSEEN static int handle(struct strait_isolate *isolate, const void *message, vo
 }
 
 /* Sends one message to a worker that sleeps, and waits until it is handled. */
-UNSEEN static void ask(struct strait_port *port)
+static void ask(struct strait_port *port)
 {
     uint64_t message = 1;
     int before = atomic_load(&handled);
@@ -226,7 +203,7 @@ UNSEEN static void ask(struct strait_port *port)
     }
 }
 
-UNSEEN static struct strait_worker *spawn(strait_entry_fn *entry, void *data)
+static struct strait_worker *spawn(strait_entry_fn *entry, void *data)
 {
     struct strait_worker_options options = {
         .entry = entry,
@@ -239,7 +216,7 @@ UNSEEN static struct strait_worker *spawn(strait_entry_fn *entry, void *data)
 }
 
 /* The fifth time: by then the receiver has learnt that no more comes if it waits a little. */
-UNSEEN static void walk_handler(void)
+static void walk_handler(void)
 {
     struct strait_isolate_options options = {.message = handle};
     struct strait_isolate *isolate;
@@ -257,7 +234,7 @@ UNSEEN static void walk_handler(void)
     strait_isolate_destroy(isolate);
 }
 
-UNSEEN static int receive_all(struct strait_port *port, void *data)
+static int receive_all(struct strait_port *port, void *data)
 {
     uint64_t message;
     (void)data;
@@ -266,7 +243,7 @@ UNSEEN static int receive_all(struct strait_port *port, void *data)
     return 0;
 }
 
-UNSEEN static void walk_close(void)
+static void walk_close(void)
 {
     struct strait_worker *worker = spawn(receive_all, NULL);
     struct strait_port *port = strait_worker_port(worker);
@@ -280,19 +257,19 @@ UNSEEN static void walk_close(void)
 
 /* ---- a task ---- */
 
-UNSEEN static int run(struct strait_task *task)
+static int run(struct strait_task *task)
 {
     (void)task;
     return 0;
 }
 
-UNSEEN static void done(struct strait_task *task)
+static void done(struct strait_task *task)
 {
     (void)task;
     record(NULL, "done");
 }
 
-UNSEEN static void walk_task(void)
+static void walk_task(void)
 {
     struct strait_pool_options options = {.workers = 1};
     struct strait_pool *pool;
@@ -316,7 +293,6 @@ UNSEEN static void walk_task(void)
 int main(void)
 {
     walk_send();
-    walk_try_send();
     walk_handler();
     walk_close();
     walk_task();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One thread: options, capacity, closed handles, fairness. What each call answers in each state is
+/* One thread: options, capacity, fairness, wake-ups. What each call answers in each state is
  * model_test's. */
 #include "channel/fixture.h"
 
@@ -183,43 +183,6 @@ static void message_sizes(const struct test_case *test)
     }
 }
 
-/* ---- closing ---- */
-
-/* A closed handle has no fd, and closes twice without harm. */
-static void closed_handles(const struct test_case *test)
-{
-    struct ends ends;
-    ends_open(&ends, test, 8, 8);
-    ends_send(&ends, 2, 2);
-    for (int times = 0; times < 2; times++) {
-        strait_sender_close(&ends.sender);
-        ends_send(&ends, 1, -EPIPE);
-        assert_returns(strait_sender_fd(&ends.sender), -EINVAL);
-        assert_returns(strait_sender_arm(&ends.sender), -EINVAL);
-    }
-    for (int times = 0; times < 2; times++) {
-        strait_receiver_close(&ends.receiver);
-        ends_receive(&ends, 1, -EPIPE);
-        assert_returns(strait_receiver_fd(&ends.receiver), -EINVAL);
-        assert_returns(strait_receiver_arm(&ends.receiver), -EINVAL);
-    }
-    ends_close(&ends, 2);
-}
-
-/* What was reserved when the receiver closed is committed, and dropped. */
-static void receiver_closes_before_commit(const struct test_case *test)
-{
-    struct ends ends;
-    struct strait_span span;
-    ends_open(&ends, test, 8, 8);
-    assert_returns(strait_reserve(&ends.sender, 3, &span), 3);
-    messages_write(span.messages, 3, 8, 0, 0);
-    strait_receiver_close(&ends.receiver);
-    strait_commit(&ends.sender, &span);
-    ends.sent = 3;
-    ends_close(&ends, 3);
-}
-
 /* ---- several senders ---- */
 
 /* How many may be open at once, one with an fd, and what the next one is told. */
@@ -283,8 +246,72 @@ static void fair_to_each_sender(const struct test_case *test)
     }
 }
 
+/* ---- wake-ups ---- */
+
+/* How often the eventfd was written since it was last cleared, without clearing it. */
+static unsigned long written(int fd)
+{
+    char path[64];
+    char line[128];
+    unsigned long count = ~0ul;
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        sscanf(line, "eventfd-count: %lx", &count);
+    }
+    fclose(file);
+    return count;
+}
+
+static int arm(struct ends *ends, bool sends)
+{
+    return sends ? strait_sender_arm(&ends->sender) : strait_receiver_arm(&ends->receiver);
+}
+
+/* Many messages to one armed receiver, or places to one armed sender, are one write to its eventfd;
+ * none if it is not armed. */
+static void check_coalescing(const struct test_case *test, bool sends)
+{
+    struct ends ends;
+    void (*make)(struct ends *, size_t, ptrdiff_t) = sends ? ends_receive : ends_send;
+    void (*use)(struct ends *, size_t, ptrdiff_t) = sends ? ends_send : ends_receive;
+    ends_open(&ends, test, 8, 8);
+    int fd = sends ? strait_sender_fd(&ends.sender) : strait_receiver_fd(&ends.receiver);
+    if (sends) {
+        ends_send(&ends, 8, 8);
+    }
+    for (int lap = 0; lap < 3; lap++) {
+        assert_returns(arm(&ends, sends), 1);
+        assert_int_equal(written(fd), 0);
+        for (int i = 0; i < 8; i++) {
+            make(&ends, 1, 1);
+        }
+        assert_int_equal(written(fd), 1);
+        use(&ends, 8, 8);
+        assert_int_equal(written(fd), 1);
+    }
+    make(&ends, 1, 1);
+    assert_returns(arm(&ends, sends), 0);
+    unsigned long before = written(fd);
+    make(&ends, 4, 4);
+    assert_int_equal(written(fd), before);
+    use(&ends, 5, 5);
+    ends_close(&ends, sends ? 8 : 0);
+}
+
+static void wake_ups_coalesce(const struct test_case *test)
+{
+    if (test->sender != STRAIT_WAIT_FD) {
+        skip();
+    }
+    check_coalescing(test, false);
+    if (case_has(test, STRAIT_SENDERS_ONE)) { /* several senders are each told */
+        check_coalescing(test, true);
+    }
+}
+
 TESTS(ONCE(defaults), ONCE(wrong_options), ONCE(options_of_another_size), ONCE(no_memory),
       EACH_VARIANT(number_of_senders), EACH_VARIANT(sizes_do_not_overflow),
-      EACH_VARIANT(capacity_is_exact), EACH_VARIANT(message_sizes), EACH_MODE(closed_handles),
-      EACH_MODE(receiver_closes_before_commit), EACH_MODE(senders_open),
-      EACH_VARIANT(fair_to_each_sender))
+      EACH_VARIANT(capacity_is_exact), EACH_VARIANT(message_sizes), EACH_MODE(senders_open),
+      EACH_VARIANT(fair_to_each_sender), EACH_MODE(wake_ups_coalesce))

@@ -343,10 +343,10 @@ static void event_loops(const struct test_case *test)
         {12000, 1, 8, PATH_LOOP, 1, 1, 1, false, false},
         {12000, 2, 8, PATH_LOOP, 1, 3, 1, false, false},
     };
-    struct test_case watched = *test;
-    watched.sender = STRAIT_WAIT_FD;
-    watched.receiver = STRAIT_WAIT_FD;
-    run_rows(&watched, flows, COUNT(flows));
+    if (test->sender != STRAIT_WAIT_FD) {
+        skip();
+    }
+    run_rows(test, flows, COUNT(flows));
 }
 
 static void message_sizes_and_capacities(const struct test_case *test)
@@ -385,6 +385,6 @@ static void receiver_closes(const struct test_case *test)
     run(test, (struct flow){0, 0, 12, PATH_MIXED, -8, -8, scaled(400), false, true});
 }
 
-TESTS(EACH_PAIR(every_pair), EACH_MODE(batches), EACH_VARIANT(paths), EACH_VARIANT(event_loops),
+TESTS(EACH_PAIR(every_pair), EACH_MODE(batches), EACH_VARIANT(paths), EACH_MODE(event_loops),
       EACH_VARIANT(message_sizes_and_capacities), EACH_MODE(one_handle_for_all),
       EACH_MODE(senders_close), EACH_MODE(receiver_closes))

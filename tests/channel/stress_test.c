@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Order and exactly-once, with real threads: each ring, wait mode, way to send and receive, message
- * size and batch; to the end, or until a side closes in the middle. */
+ * size and batch; to the end, or until a side closes in the middle; with senders that come and go.
+ */
 #include "channel/fixture.h"
 
 /* How messages go in and come out. */
@@ -385,6 +386,79 @@ static void receiver_closes(const struct test_case *test)
     run(test, (struct flow){0, 0, 12, PATH_MIXED, -8, -8, scaled(400), false, true});
 }
 
+/* ---- senders that come and go ---- */
+
+#define VISITS_MOST 20000
+#define A_VISIT 3 /* messages */
+
+struct visitor {
+    struct strait_channel *channel;
+    uint32_t number;
+    uint32_t visits;
+};
+
+struct visit_message {
+    uint32_t visitor;
+    uint32_t visit;
+    uint64_t number; /* of the visit's messages */
+};
+
+/* Opens, sends a few, closes, again and again: a place that is handed on keeps what is in it. */
+static void *visitor_body(void *context)
+{
+    const struct visitor *self = context;
+    struct visit_message message = {.visitor = self->number};
+    for (; message.visit < self->visits; message.visit++) {
+        struct strait_sender sender;
+        int error;
+        while ((error = strait_sender_open(&sender, self->channel)) == -EBUSY) {
+            sched_yield();
+        }
+        EXPECT(error == 0);
+        for (message.number = 0; message.number < A_VISIT; message.number++) {
+            EXPECT(strait_send(&sender, &message, 1, STRAIT_FOREVER) == 1);
+        }
+        strait_sender_close(&sender);
+    }
+    return NULL;
+}
+
+/* Order is promised for each handle, that is for each visit: a later visit may go through another
+ * place. */
+static void senders_come_and_go(const struct test_case *test)
+{
+    static unsigned char seen[SENDERS_MOST][VISITS_MOST];
+    struct visitor visitors[SENDERS_MOST];
+    pthread_t threads[SENDERS_MOST];
+    struct strait_sender keeper;
+    struct strait_receiver receiver;
+    uint32_t visits = scaled(800) < VISITS_MOST ? (uint32_t)scaled(800) : VISITS_MOST;
+    if (case_senders(test) == 1) {
+        skip();
+    }
+    memset(seen, 0, sizeof(seen));
+    struct strait_channel *channel = case_channel(test, 5, sizeof(struct visit_message));
+    assert_returns(strait_sender_open(&keeper, channel), 0);
+    assert_returns(strait_receiver_open(&receiver, channel), 0);
+    for (unsigned i = 0; i < SENDERS_MOST; i++) {
+        visitors[i] = (struct visitor){channel, i, visits};
+        thread_start(&threads[i], visitor_body, &visitors[i]);
+    }
+    for (size_t received = 0; received < (size_t)A_VISIT * visits * SENDERS_MOST; received++) {
+        struct visit_message message;
+        assert_returns(strait_receive(&receiver, &message, 1, STRAIT_FOREVER), 1);
+        assert_true(message.visitor < SENDERS_MOST && message.visit < visits);
+        assert_int_equal(message.number, seen[message.visitor][message.visit]++);
+        progress_made();
+    }
+    for (unsigned i = 0; i < SENDERS_MOST; i++) {
+        thread_join(threads[i]);
+    }
+    strait_sender_close(&keeper);
+    assert_returns(strait_receive_wait(&receiver, STRAIT_FOREVER), -EPIPE);
+    strait_channel_destroy(channel, NULL, NULL);
+}
+
 TESTS(EACH_PAIR(every_pair), EACH_MODE(batches), EACH_VARIANT(paths), EACH_MODE(event_loops),
       EACH_VARIANT(message_sizes_and_capacities), EACH_MODE(one_handle_for_all),
-      EACH_MODE(senders_close), EACH_MODE(receiver_closes))
+      EACH_MODE(senders_close), EACH_MODE(receiver_closes), EACH_MODE(senders_come_and_go))

@@ -57,12 +57,11 @@ int choose(int n)
 /* The next sequence in depth-first order; false: there is none. */
 static bool next_choices(void)
 {
-    while (choice_count > 0) {
+    for (; choice_count > 0; choice_count--) {
         struct choice *last = &choices[choice_count - 1];
         if (++last->chosen < last->of) {
             return true;
         }
-        choice_count--;
     }
     return false;
 }
@@ -111,16 +110,15 @@ static bool enabled(const struct thread *thread)
     return thread->status == READY || (thread->status == PAUSED && something_new(thread));
 }
 
-/* Two engine.steps that are not: their order makes no difference. */
+/* Two steps that are not: their order makes no difference. */
 static bool dependent(const struct thread *a, const struct thread *b)
 {
     if (a->kind == STEP_RESUME || b->kind == STEP_RESUME) {
         return a->kind == STEP_WRITE || b->kind == STEP_WRITE;
     }
     if (a->kind >= STEP_FENCE && b->kind >= STEP_FENCE) {
-        return !(a->kind == STEP_LIGHT && b->kind == STEP_LIGHT) &&
-               !(a->kind == STEP_LIGHT && b->kind == STEP_FENCE) &&
-               !(a->kind == STEP_FENCE && b->kind == STEP_LIGHT);
+        return a->kind == b->kind ? a->kind != STEP_LIGHT
+                                  : a->kind == STEP_HEAVY || b->kind == STEP_HEAVY;
     }
     return (a->kind == STEP_LOAD || a->kind == STEP_WRITE) &&
            (b->kind == STEP_LOAD || b->kind == STEP_WRITE) && a->location == b->location &&
@@ -136,13 +134,18 @@ static int count(enum status status)
     return n;
 }
 
-static _Noreturn void nobody_can_go_on(void)
+/* Is nobody left who could go on, though not all are through? */
+static void fail_if_stuck(void)
 {
+    for (int i = 0; i < engine.thread_count; i++) {
+        if (enabled(&engine.threads[i])) {
+            return;
+        }
+    }
     if (count(FINISHED) < engine.thread_count) {
         model_fail("stuck: %d threads asleep and never woken, %d polling for ever", count(ASLEEP),
                    count(PAUSED));
     }
-    leave();
 }
 
 /* Who may go on: the current thread first. Returns how many. */
@@ -167,17 +170,10 @@ static int candidates(int *list)
 
 static int pick(void)
 {
-    bool anybody = false;
-    for (int i = 0; i < engine.thread_count; i++) {
-        anybody = anybody || enabled(&engine.threads[i]);
-    }
-    if (!anybody) {
-        nobody_can_go_on();
-    }
     int list[MODEL_THREADS];
     int n = candidates(list);
-    if (n == 0) { /* all that could follow was explored from an equivalent state */
-        model_result.redundant++;
+    if (n == 0) { /* or all that could follow was explored from an equivalent state */
+        fail_if_stuck();
         leave();
     }
     int chosen = choose(n);

@@ -40,7 +40,6 @@ bool model_run(const struct model_test *test);
 /* Of the last run. */
 struct model_result {
     unsigned long executions;
-    unsigned long redundant; /* given up as equivalent to another one */
     bool cut;                /* stopped by the limit on executions */
     char failure[256];
 };

@@ -51,12 +51,6 @@ void progress_made(void)
     atomic_fetch_add_explicit(&progress, 1, memory_order_relaxed);
 }
 
-void watchdog_names(const char *test)
-{
-    atomic_store(&running, test);
-    progress_made();
-}
-
 /* It measures progress, not the clock: a slow machine is not a failure. */
 static void *watchdog(void *context)
 {
@@ -73,7 +67,7 @@ static void *watchdog(void *context)
     _exit(3);
 }
 
-void watchdog_start(void)
+static void watchdog_start(void)
 {
     unsigned long limit = environment("STRAIT_WATCHDOG", 60);
     pthread_t thread;
@@ -95,7 +89,8 @@ static void run_case(void **state)
     const struct test_case *test = *state;
     struct census before = census_take();
     atomic_store(&faults, 0);
-    watchdog_names(test->name);
+    atomic_store(&running, test->name);
+    progress_made();
     if (test->test->once) {
         test->test->once();
     } else {

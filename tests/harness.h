@@ -100,10 +100,6 @@ int run_table(const char *group, const struct test *tests, size_t count);
 /* Tells the watchdog that something has moved: any thread. */
 void progress_made(void);
 
-/* For programs without run_table. */
-void watchdog_start(void);
-void watchdog_names(const char *test);
-
 /* ---- assertions ---- */
 
 /* Any thread: a condition that fails is printed, and fails the test when it ends. Where all is well

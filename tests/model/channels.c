@@ -151,7 +151,6 @@ static struct strait_sender sender[SENDERS];
 static struct strait_receiver receiver;
 static struct strait_variant spied; /* the channel's variant, with blind spots */
 static uint32_t sent[SENDERS];      /* what was accepted */
-static int last_error;
 static uint32_t cancel;
 static uint64_t note; /* plain memory, written before the flag is set */
 
@@ -218,7 +217,6 @@ static void init(void)
     memset(sent, 0, sizeof(sent));
     forget_received();
     fd_count = 0;
-    last_error = 0;
     cancel = 0;
     note = 0;
     model_assert(strait_channel_init(&channel, block, sizeof(block), &options) == 0);
@@ -264,24 +262,23 @@ static void send_close(void)
     strait_sender_close(&sender[model_self()]);
 }
 
-/* Receives at most `most`, until closed or an error. */
-static void receive(uint32_t most, int64_t deadline)
+/* Receives so many at most. What else ended it, or 0. */
+static int receive(uint32_t most, int64_t deadline)
 {
     while (messages_received() < most) {
         uint64_t m;
         ptrdiff_t n = strait_receive(&receiver, &m, 1, deadline);
         if (n < 0) {
-            last_error = (int)n;
-            return;
+            return (int)n;
         }
         receive_message(m);
     }
+    return 0;
 }
 
 static void receive_all(void)
 {
-    receive(MESSAGES_MOST, STRAIT_FOREVER);
-    model_assert(last_error == -EPIPE);
+    model_assert(receive(MESSAGES_MOST, STRAIT_FOREVER) == -EPIPE);
 }
 
 /* Never sleeps. */
@@ -314,15 +311,14 @@ static void close_now(void)
 
 static void until_deadline(void)
 {
-    receive(MESSAGES_MOST, 1000000000000);
-    model_assert(last_error == -EPIPE || last_error == -ETIMEDOUT);
+    int error = receive(MESSAGES_MOST, 1000000000000);
+    model_assert(error == -EPIPE || error == -ETIMEDOUT);
     strait_receiver_close(&receiver);
 }
 
 static void until_cancelled(void)
 {
-    receive(MESSAGES_MOST, STRAIT_FOREVER);
-    model_assert(last_error == -ECANCELED);
+    model_assert(receive(MESSAGES_MOST, STRAIT_FOREVER) == -ECANCELED);
     model_plain_read(&note, sizeof(note));
 }
 

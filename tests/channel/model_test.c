@@ -380,7 +380,7 @@ static void walk_end(struct model *model)
 
 static void walk(const struct test_case *test)
 {
-    const size_t walks = scaled(1000);
+    const size_t walks = scaled(400);
     for (size_t i = 0; i < walks; i++) {
         struct model model;
         walk_begin(&model, test, first_seed(i + 1));

@@ -91,9 +91,13 @@ static void wake(struct model *model, enum side side)
     }
 }
 
-/* A deadline: in the past, or never where there is nothing to wait for. */
-static int64_t deadline_for(struct model *model, ptrdiff_t answer)
+/* A deadline: in the past, or never where there is nothing to wait for. Who waits for its fd clears
+ * it. */
+static int64_t deadline_for(struct model *model, enum side side, ptrdiff_t answer)
 {
+    if (answer == -EAGAIN) {
+        model->fd_states[side] = UNKNOWN;
+    }
     const int64_t deadlines[] = {0, INT64_MIN, strait_now(), STRAIT_FOREVER};
     return deadlines[draw_below(&model->seed, answer == -EAGAIN ? 3 : 4)];
 }
@@ -124,10 +128,9 @@ static void step_send(struct model *model, unsigned sender, size_t n, bool wait)
     struct strait_sender *handle = &model->senders[sender];
     if (wait) {
         bool waits = answer == -EAGAIN || (answer >= 0 && (size_t)answer < n); /* for the rest */
-        int64_t deadline = deadline_for(model, waits ? -EAGAIN : answer);
+        int64_t deadline = deadline_for(model, SENDER, waits ? -EAGAIN : answer);
         answer = n ? timed(answer) : 0;
         require(model, strait_send(handle, messages, n, deadline) == answer);
-        model->fd_states[SENDER] = waits ? UNKNOWN : model->fd_states[SENDER];
     } else {
         require(model, strait_try_send(handle, messages, n) == answer);
     }
@@ -179,10 +182,7 @@ static void step_receive(struct model *model, size_t n, bool wait)
     unsigned char messages[BATCH_WALKED * SIZE_WALKED];
     ptrdiff_t answer = receive_answer(model, n);
     if (wait) {
-        int64_t deadline = deadline_for(model, answer);
-        if (answer == -EAGAIN) {
-            model->fd_states[RECEIVER] = UNKNOWN;
-        }
+        int64_t deadline = deadline_for(model, RECEIVER, answer);
         answer = timed(answer);
         require(model, strait_receive(&model->receiver, messages, n, deadline) == answer);
     } else {
@@ -234,10 +234,8 @@ static void step_wait(struct model *model, unsigned sender)
 {
     ptrdiff_t send = send_answer(model, sender, 1);
     ptrdiff_t receive = receive_answer(model, 1);
-    int64_t send_by = deadline_for(model, send);
-    int64_t receive_by = deadline_for(model, receive);
-    model->fd_states[SENDER] = send == -EAGAIN ? UNKNOWN : model->fd_states[SENDER];
-    model->fd_states[RECEIVER] = receive == -EAGAIN ? UNKNOWN : model->fd_states[RECEIVER];
+    int64_t send_by = deadline_for(model, SENDER, send);
+    int64_t receive_by = deadline_for(model, RECEIVER, receive);
     send = send > 0 ? 0 : timed(send);
     receive = receive > 0 ? 0 : timed(receive);
     require(model, strait_send_wait(&model->senders[sender], send_by) == send);

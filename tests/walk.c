@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * walk: goes the ways that tests/walk counts, and prints for each of them and each thread which
- * functions the thread entered, by address, in between what it marks ("!begin").
+ * walk NAME: goes one of the ways that tests/walk counts, and prints for each thread which
+ * functions it entered, by address, in between what it marks ("!begin"). Cleans up nothing.
  *
  * The compiler calls __cyg_profile_func_enter wherever a function begins; the linker puts itself
  * between the library and its system calls. Nothing is recorded before the action that is counted,
@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,20 +32,17 @@ struct trace {
 };
 
 static struct trace traces[THREADS];
-static atomic_uint threads;  /* of the current walk that have a trace */
-static atomic_uint walk = 1; /* counts the walks */
+static atomic_uint threads; /* that have a trace */
 static atomic_bool recording;
 static atomic_int sleepers; /* threads in a futex */
 
 static void record(const void *entered, const char *mark)
 {
     static _Thread_local struct trace *own;
-    static _Thread_local unsigned own_walk;
     if (!atomic_load(&recording)) {
         return;
     }
-    if (own_walk != atomic_load(&walk)) {
-        own_walk = atomic_load(&walk);
+    if (!own) {
         own = &traces[atomic_fetch_add(&threads, 1) % THREADS];
     }
     if (own->count < EVENTS) { /* what comes later is the search for more work, before a sleep */
@@ -124,14 +122,13 @@ static void begin(void)
     record(NULL, "begin");
 }
 
-/* When all the threads of the walk have ended, or sleep. */
-static void end(const char *name)
+/* When all the threads have ended, or sleep. */
+static void end(void)
 {
     atomic_store(&recording, false);
     nap();
-    printf("walk %s\n", name);
     for (unsigned i = 0; i < atomic_load(&threads); i++) {
-        struct trace *trace = &traces[i];
+        const struct trace *trace = &traces[i];
         printf("thread %u\n", i);
         for (size_t k = 0; k < trace->count; k++) {
             if (trace->marks[k]) {
@@ -140,10 +137,8 @@ static void end(const char *name)
                 printf("%p\n", trace->entered[k]);
             }
         }
-        trace->count = 0;
     }
-    atomic_store(&threads, 0);
-    atomic_fetch_add(&walk, 1);
+    exit(0);
 }
 
 /* ---- a message ---- */
@@ -155,7 +150,6 @@ static void *receive(void *channel)
     must(strait_receiver_open(&receiver, channel) == 0, "open");
     while (strait_receive(&receiver, &message, 1, STRAIT_FOREVER) == 1) {
     }
-    strait_receiver_close(&receiver);
     return NULL;
 }
 
@@ -172,10 +166,7 @@ static void walk_send(void)
     must(pthread_create(&thread, NULL, receive, channel) == 0, "thread");
     begin();
     must(strait_send(&sender, &message, 1, STRAIT_FOREVER) == 1, "send");
-    end("send");
-    strait_sender_close(&sender);
-    pthread_join(thread, NULL);
-    strait_channel_destroy(channel, NULL, NULL);
+    end();
 }
 
 /* ---- a worker ---- */
@@ -227,11 +218,7 @@ static void walk_handler(void)
     }
     begin();
     ask(strait_worker_port(worker));
-    end("handler");
-    strait_worker_stop(worker);
-    must(strait_worker_join(worker, STRAIT_FOREVER) == 0, "join");
-    strait_worker_destroy(worker);
-    strait_isolate_destroy(isolate);
+    end();
 }
 
 static int receive_all(struct strait_port *port, void *data)
@@ -251,8 +238,7 @@ static void walk_close(void)
     strait_port_close(port);
     record(NULL, "closed");
     must(strait_worker_join(worker, STRAIT_FOREVER) == 0, "join");
-    end("close");
-    strait_worker_destroy(worker);
+    end();
 }
 
 /* ---- a task ---- */
@@ -284,17 +270,20 @@ static void walk_task(void)
     must(poll(&ready, 1, -1) == 1, "poll");
     record(NULL, "readable");
     must(strait_parent_dispatch(parent, 0) == 1, "dispatch");
-    end("task");
-    must(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0, "detach");
-    must(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == 0, "close");
-    must(strait_pool_destroy(pool) == 0, "destroy");
+    end();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    walk_send();
-    walk_handler();
-    walk_close();
-    walk_task();
-    return 0;
+    static const struct {
+        const char *name;
+        void (*go)(void);
+    } walks[] = {
+        {"send", walk_send}, {"handler", walk_handler}, {"close", walk_close}, {"task", walk_task}};
+    for (size_t i = 0; i < sizeof(walks) / sizeof(walks[0]); i++) {
+        if (argc > 1 && strcmp(argv[1], walks[i].name) == 0) {
+            walks[i].go();
+        }
+    }
+    return 1;
 }

@@ -40,7 +40,7 @@ bool model_run(const struct model_test *test);
 /* Of the last run. */
 struct model_result {
     unsigned long executions;
-    bool cut;                /* stopped by the limit on executions */
+    bool cut; /* stopped by the limit on executions */
     char failure[256];
 };
 extern struct model_result model_result;

@@ -244,7 +244,7 @@ static void BroadcastChannel(void)
     assert_int_equal(results[1], -EPIPE);
     for (int i = 0; i < 3; i++) {
         tenant_end(&listeners[i]);
-        assert_int_equal(listeners[i].messages, i == 0);
+        assert_int_equal(listeners[i].log.messages, i == 0);
     }
 }
 

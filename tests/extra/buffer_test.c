@@ -319,7 +319,7 @@ static void workers_that_end_in_any_way_release_once(void)
         trade(tenant.port, &seed);
         strait_sender_close(&tenant.port->sender);
         if (draw_below(&seed, 2)) {
-            tenant_see_exit(&tenant);
+            dispatch_to_exit(tenant.worker);
         } else {
             strait_worker_stop(tenant.worker);
         }

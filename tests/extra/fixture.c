@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixture.h"
+#include "extra/fixture.h"
 
 void diary_note(struct diary *diary, const char *what, uint64_t number)
 {
@@ -56,54 +56,15 @@ int run_here(const struct strait_isolate_options *options, uint64_t messages)
 
 /* ---- tenants ---- */
 
-void tenant_event(struct strait_worker *worker, const struct strait_event *event, void *context)
-{
-    struct tenant *tenant = context;
-    size_t length = strlen(tenant->events);
-    char letter = "omwex"[event->type];
-    EXPECT(worker == tenant->worker);
-    EXPECT(length == 0 || tenant->events[length - 1] != 'x');
-    if (letter != 'm' || length == 0 || tenant->events[length - 1] != 'm') {
-        EXPECT(length < sizeof(tenant->events) - 1);
-        tenant->events[length] = letter;
-    }
-    tenant->thread = thread_number();
-    progress_made();
-    switch (event->type) {
-    case STRAIT_MESSAGE:
-        EXPECT(number_of(event->message) == tenant->messages);
-        tenant->messages++;
-        break;
-    case STRAIT_WARNING:
-        tenant->warning = *event;
-        break;
-    case STRAIT_ERROR:
-        tenant->error = *event;
-        break;
-    case STRAIT_EXIT:
-        tenant->exit = *event;
-        break;
-    default:
-        break;
-    }
-}
-
-void tenant_drop(void *message, void *context)
-{
-    struct tenant *tenant = context;
-    (void)message;
-    tenant->dropped++;
-}
-
 void tenant_spawn(struct tenant *tenant)
 {
     struct strait_worker_options *outer = &tenant->outer;
-    EXPECT(strait_isolate_create(&tenant->isolate, &tenant->inner) == 0);
+    assert_returns(strait_isolate_create(&tenant->isolate, &tenant->inner), 0);
     outer->entry = strait_isolate_main;
     outer->data = tenant->isolate;
-    outer->event = outer->event ? outer->event : tenant_event;
-    outer->context = outer->context ? outer->context : tenant;
-    EXPECT(strait_worker_spawn(&tenant->worker, outer) == 0);
+    outer->event = outer->event ? outer->event : log_event;
+    outer->context = outer->context ? outer->context : &tenant->log;
+    tenant->worker = spawn(outer);
     tenant->port = strait_worker_port(tenant->worker);
 }
 
@@ -119,53 +80,22 @@ void tenant_close(struct tenant *tenant)
     strait_sender_close(&tenant->port->sender);
 }
 
-/* As an event loop does. */
-static void dispatch(struct tenant *tenant)
-{
-    struct pollfd poll_fd = {.fd = strait_worker_fd(tenant->worker), .events = POLLIN};
-    ptrdiff_t told;
-    EXPECT(poll(&poll_fd, 1, -1) == 1);
-    do {
-        told = strait_worker_dispatch(tenant->worker, 0);
-    } while (told > 0);
-    EXPECT(told == 0 || told == -EPIPE);
-    tenant->over = told != 0;
-}
-
-void tenant_await(struct tenant *tenant, uint64_t messages)
-{
-    while (tenant->messages < messages && !tenant->over) {
-        dispatch(tenant);
-    }
-    EXPECT(tenant->messages >= messages);
-}
-
-void tenant_see_exit(struct tenant *tenant)
-{
-    while (!tenant->over) {
-        dispatch(tenant);
-    }
-}
-
 void tenant_free(struct tenant *tenant)
 {
-    EXPECT(strait_worker_join(tenant->worker, STRAIT_FOREVER) == 0);
-    EXPECT(strait_worker_destroy(tenant->worker) == 0);
+    join_and_destroy(tenant->worker);
     strait_isolate_destroy(tenant->isolate);
-    progress_made();
 }
 
 void tenant_end(struct tenant *tenant)
 {
-    tenant_close(tenant);
-    tenant_see_exit(tenant);
-    tenant_free(tenant);
+    end_and_destroy(tenant->worker);
+    strait_isolate_destroy(tenant->isolate);
 }
 
 void tenant_stop(struct tenant *tenant)
 {
     strait_worker_stop(tenant->worker);
-    tenant_see_exit(tenant);
+    dispatch_to_exit(tenant->worker);
     tenant_free(tenant);
 }
 

@@ -6,9 +6,7 @@
 #ifndef STRAIT_TESTS_EXTRA_FIXTURE_H
 #define STRAIT_TESTS_EXTRA_FIXTURE_H
 
-#include "harness.h"
-
-#include <poll.h>
+#include "worker/fixture.h"
 
 #include "strait.h"
 #include "strait/extra/isolate.h"
@@ -67,32 +65,19 @@ int ignore(struct strait_isolate *isolate, const void *message, void *context);
 
 struct tenant {
     struct strait_isolate_options inner;
-    struct strait_worker_options outer; /* what is not set: the entry, and the notes below */
+    struct strait_worker_options outer; /* what is not set: the entry, and the log of the events */
     struct strait_isolate *isolate;
     struct strait_worker *worker;
     struct strait_port *port; /* the parent's end */
-    /* what the parent saw: 'o'nline, 'm'essages in a row, 'w'arning, 'e'rror, e'x'it */
-    char events[32];
-    uint64_t messages; /* they bear the numbers 0, 1, 2 ... */
-    int32_t thread;    /* the parent's */
-    struct strait_event warning;
-    struct strait_event error;
-    struct strait_event exit;
-    uint64_t dropped; /* by tenant_drop */
-    bool over;        /* all events are told */
+    struct event_log log;
 };
 
-/* Any thread may be the parent; these use EXPECT alone. */
 void tenant_spawn(struct tenant *tenant);
-void tenant_event(struct strait_worker *worker, const struct strait_event *event, void *context);
-void tenant_drop(void *message, void *context); /* a strait_drop_fn */
 void tenant_post(struct tenant *tenant, uint64_t from, uint64_t to);
-void tenant_close(struct tenant *tenant);                    /* it has nothing more to say */
-void tenant_await(struct tenant *tenant, uint64_t messages); /* dispatches until they are here */
-void tenant_see_exit(struct tenant *tenant);                 /* dispatches to the end */
-void tenant_free(struct tenant *tenant);                     /* joins it, and frees all */
+void tenant_close(struct tenant *tenant); /* it has nothing more to say */
+void tenant_free(struct tenant *tenant);  /* joins it, and frees all */
 
-/* All three. */
+/* Closes it, sees it exit, and frees it. */
 void tenant_end(struct tenant *tenant);
 
 /* Asks it to stop, and then the last two. */

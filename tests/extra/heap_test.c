@@ -119,9 +119,9 @@ static void the_parent_is_warned_of_the_limit_once(void)
         int code = strchr(cases[i].events, 'w') ? -ENOMEM : 0;
         tenant_spawn(&tenant);
         tenant_end(&tenant);
-        assert_string_equal(tenant.events, cases[i].events);
-        assert_int_equal(tenant.warning.code, code);
-        assert_int_equal(tenant.exit.warning, code);
+        assert_string_equal(tenant.log.events, cases[i].events);
+        assert_int_equal(tenant.log.warning.code, code);
+        assert_int_equal(tenant.log.exit.warning, code);
     }
 }
 

@@ -93,9 +93,9 @@ static void an_isolate_goes_with_its_thread(void)
     for (size_t i = 0; i < COUNT(entries); i++) {
         struct tenant tenant = {.inner = {.entry = entries[i]}};
         tenant_spawn(&tenant);
-        tenant_see_exit(&tenant);
-        assert_string_equal(tenant.events, "oex");
-        assert_int_equal(tenant.exit.code, -EINTR);
+        dispatch_to_exit(tenant.worker);
+        assert_string_equal(tenant.log.events, "oex");
+        assert_int_equal(tenant.log.exit.code, -EINTR);
         struct strait_usage usage = usage_of(&tenant);
         struct strait_usage later = usage_of(&tenant);
         assert_memory_equal(&usage, &later, sizeof(usage)); /* its time has ended */

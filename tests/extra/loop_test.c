@@ -247,7 +247,7 @@ static void a_dispatch_is_called_again_for_microtasks_left(void)
     tenant.inner.microtask_limit = 2;
     tenant_spawn(&tenant);
     tenant_post(&tenant, 1, 3);
-    tenant_see_exit(&tenant);
+    dispatch_to_exit(tenant.worker);
     tenant_free(&tenant);
     assert_int_equal(ran, 15);
 }
@@ -288,7 +288,7 @@ static void a_stopped_loop_takes_no_further_message(void)
 {
     for (size_t i = 0; i < COUNT(loops); i++) {
         struct tenant tenant = {.inner = {.entry = stopped_loop_entry},
-                                .outer = {.drop_to_worker = tenant_drop}};
+                                .outer = {.drop_to_worker = log_drop}};
         memset(&stop_gate, 0, sizeof(stop_gate));
         loop = loops[i];
         tenant_spawn(&tenant);
@@ -297,7 +297,7 @@ static void a_stopped_loop_takes_no_further_message(void)
         strait_worker_stop(tenant.worker);
         gate_open(&stop_gate);
         tenant_end(&tenant);
-        assert_int_equal(tenant.dropped, 4); /* the others */
+        assert_int_equal(tenant.log.dropped, 4); /* the others */
     }
 }
 

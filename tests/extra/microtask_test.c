@@ -158,7 +158,7 @@ static void what_a_bounded_round_leaves_waits_for_no_message(void)
     ran = 0;
     tenant_spawn(&tenant);
     tenant_post(&tenant, 0, 1);
-    tenant_await(&tenant, 1);
+    dispatch_until(tenant.worker, &tenant.log, 1);
     tenant_end(&tenant);
 }
 
@@ -185,7 +185,7 @@ static void a_stopped_worker_leaves_its_microtasks(void)
         tenant_spawn(&tenant);
         tenant_end(&tenant);
         assert_int_equal(ran, i);
-        assert_int_equal(tenant.exit.code, i ? -ECANCELED : 0);
+        assert_int_equal(tenant.log.exit.code, i ? -ECANCELED : 0);
     }
 }
 

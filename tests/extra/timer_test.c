@@ -311,7 +311,7 @@ static void a_repeating_timer_keeps_its_grid_and_leaves_out_what_it_missed(void)
 {
     struct tenant tenant = {.inner = {.entry = repeat_entry}};
     tenant_spawn(&tenant);
-    tenant_await(&tenant, 1);
+    dispatch_until(tenant.worker, &tenant.log, 1);
     tenant_end(&tenant);
     assert_int_equal(repeats.calls, 8);
 }
@@ -364,8 +364,8 @@ static void a_stopped_worker_runs_no_further_timer(void)
     struct tenant tenant = {.inner = {.entry = tick_entry}};
     calls = 0;
     tenant_spawn(&tenant);
-    tenant_see_exit(&tenant);
-    assert_int_equal(tenant.exit.reason, STRAIT_EXIT_STOPPED);
+    dispatch_to_exit(tenant.worker);
+    assert_int_equal(tenant.log.exit.reason, STRAIT_EXIT_STOPPED);
     assert_int_equal(usage_of(&tenant).timers, 10);
     tenant_free(&tenant);
 }

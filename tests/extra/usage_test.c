@@ -26,6 +26,8 @@ ENTRY(counted_entry)
     EXPECT(strait_timer_start(isolate, &timers[0], 0, 0) == 0);
     EXPECT(strait_timer_start(isolate, &timers[1], strait_deadline(FAR), 0) == 0);
     EXPECT(strait_microtask(isolate, nothing, NULL) == 0);
+    strait_heap_free(isolate, strait_heap_alloc(isolate, 30000));
+    EXPECT(strait_heap_alloc(isolate, 10000) != NULL);
     return strait_isolate_run(isolate, queues_three, NULL);
 }
 
@@ -34,8 +36,13 @@ static void usage_counts_what_the_loop_does(void)
     struct tenant tenant = {.inner = {.entry = counted_entry}};
     tenant_spawn(&tenant);
     tenant_post(&tenant, 0, 10);
+    while (usage_of(&tenant).messages < 10) {
+        sleep_ns(GATE_NAP_NS);
+    }
+    assert_in_range(usage_of(&tenant).heap_used, 10000, 11000);
+    assert_in_range(usage_of(&tenant).heap_highest, 30000, 31000);
     tenant_close(&tenant);
-    tenant_see_exit(&tenant);
+    dispatch_to_exit(tenant.worker);
     struct strait_usage usage = usage_of(&tenant);
     assert_int_equal(usage.messages, 10);
     assert_int_equal(usage.microtasks, 31);
@@ -180,12 +187,12 @@ static void usage_can_be_read_at_any_time(void)
         thread_start(&thread, observe, &observer);
         for (uint64_t i = 0; i < trips; i++) {
             tenant_post(&tenant, i, i + 1);
-            tenant_await(&tenant, i + 1);
+            dispatch_until(tenant.worker, &tenant.log, i + 1);
         }
         atomic_store(&observer.done, 1);
         thread_join(thread);
         tenant_close(&tenant);
-        tenant_see_exit(&tenant);
+        dispatch_to_exit(tenant.worker);
         assert_int_equal(usage_of(&tenant).messages, trips);
         tenant_free(&tenant);
     }

@@ -94,10 +94,10 @@ static void a_loop_ends_with_its_parent_a_handler_or_a_stop(void)
             tenant_close(&tenant);
         }
         gate_open(&gate);
-        tenant_see_exit(&tenant);
+        dispatch_to_exit(tenant.worker);
         tenant_free(&tenant);
         assert_string_equal(diary.text, cases[i].text);
-        assert_int_equal(tenant.exit.code, cases[i].code);
+        assert_int_equal(tenant.log.exit.code, cases[i].code);
     }
 }
 
@@ -182,7 +182,7 @@ static void a_loop_that_sleeps_is_idle(void)
         held += usage.online_ns;
         gate_open(&at_work[i]);
     }
-    tenant_see_exit(&tenant);
+    dispatch_to_exit(tenant.worker);
     struct strait_usage usage = usage_of(&tenant);
     assert_true(usage.online_ns - usage.idle_ns >= held);
     assert_true(usage.idle_ns > 0);
@@ -262,9 +262,9 @@ static void close_parents(struct strait_uv_handle *ended)
 static void play_on(struct strait_worker *worker, const struct strait_event *event, void *context)
 {
     struct tenant *tenant = context;
-    tenant_event(worker, event, context);
-    if (event->type == STRAIT_MESSAGE && tenant->messages < TURNS) {
-        tenant_post(tenant, tenant->messages, tenant->messages + 1);
+    log_event(worker, event, &tenant->log);
+    if (event->type == STRAIT_MESSAGE && tenant->log.messages < TURNS) {
+        tenant_post(tenant, tenant->log.messages, tenant->log.messages + 1);
     } else if (event->type == STRAIT_MESSAGE) {
         tenant_close(tenant);
     }
@@ -278,6 +278,7 @@ static void sockets_timers_and_messages_share_both_loops(void)
     assert_int_equal(uv_socketpair(SOCK_STREAM, 0, sockets, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE), 0);
     assert_int_equal(uv_loop_init(&parents_loop), 0);
     tenant.outer.event = play_on;
+    tenant.outer.context = &tenant;
     tenant_spawn(&tenant);
     assert_int_equal(strait_uv_worker_start(&parents_loop, &parents, tenant.worker, close_parents),
                      0);
@@ -286,9 +287,9 @@ static void sockets_timers_and_messages_share_both_loops(void)
     tenant_post(&tenant, 0, 1);
     loop_finish(&parents_loop);
     tenant_free(&tenant);
-    assert_int_equal(tenant.messages, TURNS);
+    assert_int_equal(tenant.log.messages, TURNS);
     assert_in_range(players[0].turns, TURNS - 1, TURNS);
-    assert_string_equal(tenant.events, "omx");
+    assert_string_equal(tenant.log.events, "omx");
 }
 
 int main(void)

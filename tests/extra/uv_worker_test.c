@@ -61,10 +61,10 @@ static void all_messages_come_before_the_exit(void)
         handle.budget = budget ? budget : handle.budget;
         loop_finish(&loop);
         assert_int_equal(closes, 1);
-        assert_int_equal(tenant.messages, numbers);
-        assert_string_equal(tenant.events, code ? "omex" : "omx");
-        assert_int_equal(tenant.exit.code, code);
-        assert_int_equal(tenant.thread, thread_number());
+        assert_int_equal(tenant.log.messages, numbers);
+        assert_string_equal(tenant.log.events, code ? "omex" : "omx");
+        assert_int_equal(tenant.log.exit.code, code);
+        assert_int_equal(tenant.log.thread, thread_number());
     }
 }
 
@@ -75,7 +75,7 @@ static struct metronome metronome;
 static void note_event(struct strait_worker *worker, const struct strait_event *event,
                        void *context)
 {
-    tenant_event(worker, event, context);
+    log_event(worker, event, context);
     metronome_note(&metronome);
     if (event->type == STRAIT_EXIT) {
         metronome_stop(&metronome);
@@ -116,13 +116,13 @@ static void a_parent_sleeps_when_nothing_happens(void)
     for (size_t i = 0; i < COUNT(gates); i++) {
         gate_await(&gates[i], 1); /* its last message is sent */
         loop_falls_asleep(&loop);
-        assert_int_equal(tenant.messages, i);
+        assert_int_equal(tenant.log.messages, i);
         assert_false(readable(strait_worker_fd(tenant.worker), 0));
         gate_open(&gates[i]);
         loop_sleeps(&loop);
     }
     loop_finish(&loop);
-    assert_string_equal(tenant.events, "omx");
+    assert_string_equal(tenant.log.events, "omx");
 }
 
 static size_t close_at; /* the number of the event: online, ten messages, exit */
@@ -131,7 +131,7 @@ static size_t event;
 static void close_event(struct strait_worker *worker, const struct strait_event *what,
                         void *context)
 {
-    tenant_event(worker, what, context);
+    log_event(worker, what, context);
     EXPECT(event != close_at + 1 || closes == 1);
     if (event == close_at) {
         EXPECT(strait_uv_close(&handle, count_close) == 0);
@@ -163,8 +163,8 @@ static void a_close_in_a_callback_is_the_last_one(void)
         worker_watch(&second, close_at_end);
         loop_finish(&loop);
         assert_int_equal(closes, 2);
-        assert_string_equal(tenant.events, "omx");
-        assert_int_equal(tenant.messages, 10);
+        assert_string_equal(tenant.log.events, "omx");
+        assert_int_equal(tenant.log.messages, 10);
     }
 }
 
@@ -179,12 +179,12 @@ static void an_unreferenced_handle_keeps_no_loop(void)
     assert_false(strait_uv_has_ref(&handle));
     assert_true(strait_uv_is_active(&handle));
     assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0); /* returns, though the worker lives */
-    assert_int_equal(tenant.exit.type, 0);
+    assert_int_equal(tenant.log.exit.type, 0);
     strait_uv_ref(&handle);
     assert_int_not_equal(uv_loop_alive(&loop), 0);
     tenant_close(&tenant);
     loop_finish(&loop);
-    assert_string_equal(tenant.events, "ox");
+    assert_string_equal(tenant.log.events, "ox");
 }
 
 static int nothing(UNUSED struct strait_port *port, UNUSED void *data)
@@ -264,13 +264,13 @@ static void stream_start(strait_uv_message_fn *message)
 {
     const struct strait_port_options options = {
         .back = {.capacity = 64, .receiver = STRAIT_WAIT_FD},
-        .drop_back = tenant_drop,
-        .context = &tenant,
+        .drop_back = log_drop,
+        .context = &tenant.log,
     };
     closes = 0;
     ended = 0;
     next = 0;
-    tenant.dropped = 0;
+    tenant.log.dropped = 0;
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(strait_port_pair(&a, &b, &options), 0);
     strait_port_give(&b);
@@ -326,7 +326,7 @@ static void handle_and_close(enum closing what, uint64_t at, uint64_t handled, b
     assert_int_equal(ended, what != HANDLE);
     assert_int_equal(strait_try_receive(&a.receiver, &number, 1), another ? 1 : -EPIPE);
     strait_port_close(&a);
-    assert_int_equal(tenant.dropped, count - handled - another);
+    assert_int_equal(tenant.log.dropped, count - handled - another);
 }
 
 static void a_handler_may_receive_and_close(void)

@@ -79,6 +79,7 @@ static void a_worker_s_life_is_told(void)
         struct strait_worker *worker = spawn_logged(&log, script_entry, &script);
         dispatch_to_exit(worker);
         assert_int_equal(log.thread, thread_number());
+        assert_ptr_equal(log.worker, worker);
         assert_returns(strait_worker_dispatch(worker, 0), -EPIPE);
         join_and_destroy(worker);
         expect_told(&tellings[i], &log);
@@ -90,22 +91,14 @@ static void a_worker_s_life_is_told(void)
     assert_int_equal(others.exit.reason, STRAIT_EXIT_RETURNED);
 }
 
-static void many_workers_live_at_once(void)
+static void a_thread_that_is_no_worker_has_nothing_to_say(void)
 {
-    enum { WORKERS = 16, NUMBERS = 500 };
-    static struct event_log logs[WORKERS];
-    struct strait_worker *workers[WORKERS];
-    for (int i = 0; i < WORKERS; i++) {
-        workers[i] = spawn_logged(&logs[i], echo_entry, NULL);
-    }
-    for (uint64_t i = 0; i < NUMBERS * WORKERS; i++) {
-        send_number(workers[i % WORKERS], i / WORKERS);
-        assert_true(strait_worker_dispatch(workers[i * 7 % WORKERS], 0) >= 0);
-    }
-    for (int i = 0; i < WORKERS; i++) {
-        end_and_destroy(workers[i]);
-        assert_int_equal(logs[i].messages, NUMBERS);
-    }
+    errno = ERRNO_MARK;
+    assert_null(strait_worker_current());
+    assert_false(strait_worker_stopping(NULL));
+    strait_worker_fail(1, "nothing");
+    strait_worker_warn(1, "nothing");
+    assert_true(errno_kept());
 }
 
 /* ---- when ---- */
@@ -134,25 +127,6 @@ static void a_warning_wakes_the_parent(void)
     assert_string_equal(log.events, "owx");
 }
 
-/* With room for all (the worker is gone before the parent looks), and with room for few. */
-static void nothing_sent_before_the_exit_is_lost(void)
-{
-    for (size_t capacity = 4; capacity <= 20000; capacity *= 5000) {
-        struct event_log log = {.messages = 0};
-        struct script script = {20000, 0, 1, 1};
-        struct strait_worker_options options = logged(&log, script_entry);
-        options.data = &script;
-        options.to_parent.capacity = capacity;
-        struct strait_worker *worker = spawn(&options);
-        if (capacity > 4) {
-            assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
-        }
-        end_and_destroy(worker);
-        assert_string_equal(log.events, "omex");
-        assert_int_equal(log.messages, 20000);
-    }
-}
-
 /* The error is not the end, whatever the budget. */
 static void the_fd_is_readable_until_all_is_told(void)
 {
@@ -179,22 +153,26 @@ static void the_fd_is_readable_until_all_is_told(void)
     }
 }
 
-static void the_fd_follows_each_message(void)
+/* A worker that waits for room ends all the same; and the fd follows each message. */
+static void the_fd_is_silent_where_nothing_is_to_be_told(void)
 {
-    struct event_log log;
-    struct strait_worker *worker = spawn_logged(&log, echo_entry, NULL);
-    int fd = strait_worker_fd(worker);
+    struct event_log log = {.messages = 0};
+    struct strait_worker_options options = logged(&log, echo_entry);
+    options.to_parent.capacity = 4;
+    struct strait_worker *worker = spawn(&options);
     assert_returns(strait_worker_dispatch(worker, 0), 1);
     for (uint64_t i = 0; i < 200; i++) {
-        assert_false(readable(fd, 0));
+        assert_false(readable(strait_worker_fd(worker), 0));
         assert_returns(strait_worker_dispatch(worker, 0), 0);
         send_number(worker, i);
-        while (log.messages <= i) {
-            assert_true(readable(fd, -1));
-            strait_worker_dispatch(worker, 0);
-        }
+        dispatch_until(worker, &log, i + 1);
+    }
+    for (uint64_t i = 200; i < 300; i++) {
+        send_number(worker, i);
     }
     end_and_destroy(worker);
+    assert_string_equal(log.events, "omx");
+    assert_int_equal(log.messages, 300);
 }
 
 /* ---- who closes what ---- */
@@ -412,11 +390,10 @@ int main(void)
 {
     static const struct test tests[] = {
         ONCE(a_worker_s_life_is_told),
-        ONCE(many_workers_live_at_once),
+        ONCE(a_thread_that_is_no_worker_has_nothing_to_say),
         ONCE(a_warning_wakes_the_parent),
-        ONCE(nothing_sent_before_the_exit_is_lost),
         ONCE(the_fd_is_readable_until_all_is_told),
-        ONCE(the_fd_follows_each_message),
+        ONCE(the_fd_is_silent_where_nothing_is_to_be_told),
         ONCE(closing_any_half_keeps_the_exit),
         ONCE(a_parent_may_receive_by_itself),
         ONCE(a_callback_may_receive_and_close_but_not_dispatch),

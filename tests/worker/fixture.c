@@ -8,7 +8,9 @@ void log_event(struct strait_worker *worker, const struct strait_event *event, v
     struct event_log *log = context;
     char *end = strchr(log->events, 0);
     uint64_t number;
-    (void)worker;
+    EXPECT(!log->worker || log->worker == worker);
+    EXPECT(end == log->events || end[-1] != 'x');
+    log->worker = worker;
     bool repeated = event->type == STRAIT_MESSAGE && end > log->events && end[-1] == 'm';
     if (!repeated && end < log->events + sizeof(log->events) - 1) {
         *end = "omwex"[event->type];
@@ -24,6 +26,12 @@ void log_event(struct strait_worker *worker, const struct strait_event *event, v
         struct strait_event *seen[] = {&log->warning, &log->error, &log->exit};
         *seen[event->type - STRAIT_WARNING] = *event;
     }
+}
+
+void log_drop(void *message, void *log)
+{
+    (void)message;
+    atomic_fetch_add(&((struct event_log *)log)->dropped, 1);
 }
 
 struct strait_worker_options logged(struct event_log *log, strait_entry_fn *entry)
@@ -63,13 +71,25 @@ struct strait_worker *spawn_entry(strait_entry_fn *entry, void *data)
     return spawn(&options);
 }
 
+/* One look: of all that is there. */
+static ptrdiff_t dispatch(struct strait_worker *worker)
+{
+    ptrdiff_t told = strait_worker_dispatch(worker, 0);
+    assert_true(told > 0 || told == -EPIPE ||
+                (told == 0 && readable(strait_worker_fd(worker), -1)));
+    return told;
+}
+
+void dispatch_until(struct strait_worker *worker, const struct event_log *log, size_t messages)
+{
+    while (log->messages < messages) {
+        assert_int_not_equal(dispatch(worker), -EPIPE);
+    }
+}
+
 void dispatch_to_exit(struct strait_worker *worker)
 {
-    ptrdiff_t told = 0;
-    while (told != -EPIPE) {
-        assert_true(told > 0 || readable(strait_worker_fd(worker), -1));
-        told = strait_worker_dispatch(worker, 0);
-        assert_true(told >= 0 || told == -EPIPE);
+    while (dispatch(worker) != -EPIPE) {
     }
 }
 
@@ -182,6 +202,8 @@ void pair_close(struct pair *pair, bool a_first, unsigned forth, unsigned back)
     errno = ERRNO_MARK;
     strait_port_close(a_first ? &pair->a : &pair->b);
     strait_port_close(a_first ? &pair->b : &pair->a);
+    strait_port_close(&pair->a); /* again, which is nothing */
+    strait_port_wake(&pair->a);
     assert_int_equal(errno, ERRNO_MARK);
     assert_int_equal(pair->forth, forth);
     assert_int_equal(pair->back, back);

@@ -13,8 +13,10 @@
 /* In short: 'o'nline, 'm'essage (repeats not noted), 'w'arning, 'e'rror, e'x'it. */
 struct event_log {
     char events[64];
+    struct strait_worker *worker;
     size_t messages;
-    uint64_t next; /* the number that the next message should bear */
+    uint64_t next;            /* the number that the next message should bear */
+    _Atomic unsigned dropped; /* by log_drop */
     struct strait_event warning;
     struct strait_event error;
     struct strait_event exit;
@@ -24,6 +26,9 @@ struct event_log {
 /* A strait_event_fn for workers that send consecutive uint64_t. */
 void log_event(struct strait_worker *worker, const struct strait_event *event, void *context);
 
+/* A strait_drop_fn. */
+void log_drop(void *message, void *log);
+
 /* A worker with that log as its context. */
 struct strait_worker_options logged(struct event_log *log, strait_entry_fn *entry);
 
@@ -32,8 +37,11 @@ struct strait_worker_options logged(struct event_log *log, strait_entry_fn *entr
 struct strait_worker *spawn(const struct strait_worker_options *options);
 struct strait_worker *spawn_entry(strait_entry_fn *entry, void *data);
 struct strait_worker *spawn_logged(struct event_log *log, strait_entry_fn *entry, void *data);
-void dispatch_to_exit(struct strait_worker *worker); /* as an event loop does */
 void join_and_destroy(struct strait_worker *worker);
+
+/* As an event loop does, until so many messages have come, or to the exit. */
+void dispatch_until(struct strait_worker *worker, const struct event_log *log, size_t messages);
+void dispatch_to_exit(struct strait_worker *worker);
 
 /* From the end of its input on, with all its events. */
 void end_and_destroy(struct strait_worker *worker);

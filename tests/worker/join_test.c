@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* join: its deadline is kept, whatever way the worker's thread ends; what that way was is told;
- * and a fork's child has none of the workers. */
+/* join: its deadline is kept, whatever way the worker's thread ends; what that way was is told,
+ * also by the status; and a fork's child has none of the workers. */
 #include "worker/fixture.h"
 
 #include <signal.h>
@@ -43,15 +43,25 @@ static void join_keeps_its_deadline(void)
     assert_int_equal(pthread_key_create(&slow_key, slow_destructor), 0);
     for (size_t i = 0; i < COUNT(entries); i++) {
         struct gate gate = {0};
+        char thread[16];
         struct strait_worker *worker = spawn_entry(entries[i], &gate);
         gate_await(&gate, 1);
-        assert_int_equal(status_of(worker).state, states[i]);
+        struct strait_status before = status_of(worker);
+        snprintf(thread, sizeof(thread), "%d", before.thread);
+        assert_true(before.thread != thread_number() && thread_lives(thread));
+        assert_int_equal(before.state, states[i]);
+        assert_false(before.stopping);
         expect_not_joined(worker);
         strait_worker_stop(worker);
         expect_not_joined(worker);
+        assert_true(status_of(worker).stopping);
+        assert_int_equal(status_of(worker).state, states[i]);
         gate_open(&gate);
         assert_returns(strait_worker_join(worker, strait_deadline(INT64_MAX / 2)), 0);
         assert_returns(strait_worker_join(worker, 0), 0); /* again */
+        assert_int_equal(status_of(worker).state, STRAIT_WORKER_ENDED);
+        assert_int_equal(status_of(worker).thread, before.thread);
+        assert_false(thread_lives(thread));
         join_and_destroy(worker);
     }
     assert_returns(strait_worker_destroy(NULL), 0);
@@ -96,6 +106,7 @@ static int joins_itself_entry(struct strait_port *port, void *data)
     struct strait_worker *stuck = NULL;
     (void)port;
     gate_wait(&self->gate);
+    EXPECT(strait_worker_current() == self->worker);
     EXPECT(strait_worker_join(self->worker, STRAIT_FOREVER) == -EDEADLK);
     EXPECT(strait_worker_join(self->worker, 0) == -EDEADLK);
     EXPECT(strait_workers_join(&self->worker, 1, STRAIT_FOREVER, &stuck) == -EDEADLK);

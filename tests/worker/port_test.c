@@ -75,32 +75,6 @@ static void port_options_are_checked(void)
 
 /* ---- closing ---- */
 
-/* Leftovers in both directions: the last close hands them out, whoever does it. */
-static void leftovers_are_dropped_by_the_last_close(void)
-{
-    for (int a_first = 0; a_first < 2; a_first++) {
-        struct pair pair;
-        uint64_t number = 0;
-        struct strait_port *first = a_first ? &pair.a : &pair.b;
-        struct strait_port *last = a_first ? &pair.b : &pair.a;
-        pair_open(&pair, 8, STRAIT_WAIT_DEFAULT);
-        send_numbers(first, 100, 5);
-        send_numbers(last, 1000, 3);
-        expect_numbers(last, 100, 2);
-        strait_port_close(first);
-        expect_numbers(last, 102, 2); /* what was sent before the close is there */
-        assert_returns(strait_try_send(&last->sender, &number, 1), -EPIPE);
-        assert_returns(strait_try_send(&first->sender, &number, 1), -EPIPE);
-        assert_returns(strait_try_receive(&first->receiver, &number, 1), -EPIPE);
-        strait_port_wake(first);
-        strait_port_wake(last);
-        assert_int_equal(pair.forth + pair.back, 0);
-        strait_port_close(last);
-        assert_int_equal(pair.sum, 104 + 1000 + 1001 + 1002);
-        pair_close(&pair, a_first, a_first ? 1 : 3, a_first ? 3 : 1); /* again, which is nothing */
-    }
-}
-
 #define BATCH 3
 
 /* One direction, as a test expects it to be. */
@@ -112,6 +86,7 @@ struct direction {
     uint64_t next;    /* of the messages sent */
     uint64_t queued;  /* of them, not received */
     unsigned dropped; /* of them, never to be received */
+    uint64_t sum;     /* of the numbers dropped */
 };
 
 static void expect_answers(struct direction *way)
@@ -142,8 +117,8 @@ static void close_in_order(const unsigned *order)
     struct pair pair;
     pair_open(&pair, 16, STRAIT_WAIT_DEFAULT);
     struct direction ways[2] = {
-        {&pair.a.sender, &pair.b.receiver, true, true, BATCH, BATCH, 0},
-        {&pair.b.sender, &pair.a.receiver, true, true, BATCH, BATCH, 0},
+        {&pair.a.sender, &pair.b.receiver, true, true, BATCH, BATCH, 0, 0},
+        {&pair.b.sender, &pair.a.receiver, true, true, BATCH, BATCH, 0, 0},
     };
     send_numbers(&pair.a, 0, BATCH);
     send_numbers(&pair.b, 0, BATCH);
@@ -156,12 +131,14 @@ static void close_in_order(const unsigned *order)
             strait_receiver_close(way->receiver);
             way->receiving = false;
             way->dropped = (unsigned)way->queued;
+            way->sum = way->queued * way->next - way->queued * (way->queued + 1) / 2;
         }
         expect_answers(&ways[0]);
         expect_answers(&ways[1]);
     }
     assert_int_equal(pair.forth + pair.back, 0);
     pair_close(&pair, order[0] % 2, ways[0].dropped, ways[1].dropped);
+    assert_int_equal(pair.sum, ways[0].sum + ways[1].sum);
 }
 
 static void halves_close_in_every_order(void)
@@ -179,14 +156,22 @@ static void halves_close_in_every_order(void)
 struct errand {
     struct pair pair; /* the other thread has b */
     _Atomic unsigned arrived;
+    uint32_t cancel; /* the other thread's calls */
     ptrdiff_t result;
 };
+
+static void take_b(struct errand *errand)
+{
+    strait_port_adopt(&errand->pair.b);
+    strait_sender_cancel_on(&errand->pair.b.sender, &errand->cancel);
+    strait_receiver_cancel_on(&errand->pair.b.receiver, &errand->cancel);
+}
 
 static void *blocked_receive(void *context)
 {
     struct errand *errand = context;
     uint64_t number;
-    strait_port_adopt(&errand->pair.b);
+    take_b(errand);
     atomic_fetch_add(&errand->arrived, 1);
     errand->result = strait_receive(&errand->pair.b.receiver, &number, 1, STRAIT_FOREVER);
     return NULL;
@@ -196,7 +181,7 @@ static void *blocked_send(void *context)
 {
     struct errand *errand = context;
     const uint64_t numbers[4] = {0};
-    strait_port_adopt(&errand->pair.b);
+    take_b(errand);
     EXPECT(strait_send(&errand->pair.b.sender, numbers, 4, STRAIT_FOREVER) == 4);
     atomic_fetch_add(&errand->arrived, 1);
     errand->result = strait_send(&errand->pair.b.sender, numbers, 1, STRAIT_FOREVER);
@@ -207,7 +192,7 @@ static void *send_and_close(void *context)
 {
     struct errand *errand = context;
     const uint64_t numbers[3] = {1, 2, 3};
-    strait_port_adopt(&errand->pair.b);
+    take_b(errand);
     EXPECT(strait_try_send(&errand->pair.b.sender, numbers, 3) == 3);
     gate_pass(&errand->arrived, 2);
     strait_port_close(&errand->pair.b);
@@ -215,23 +200,29 @@ static void *send_and_close(void *context)
     return NULL;
 }
 
-/* What one thread does while the other end is closed, wholly or a half of it. */
+enum deed { CLOSE, CLOSE_SENDER, CLOSE_RECEIVER, CANCEL };
+
+/* What one thread does while the other has the other end. */
 static const struct meeting {
     void *(*body)(void *);
-    bool keeps_receiver;
-    bool keeps_sender;
+    enum deed deed;
+    ptrdiff_t result;
     unsigned forth; /* dropped in the end */
     unsigned back;
 } meetings[] = {
-    {blocked_receive, false, false, 0, 0}, {blocked_receive, true, false, 0, 0},
-    {blocked_send, false, false, 0, 4},    {blocked_send, false, true, 1, 4},
-    {send_and_close, false, false, 0, 3}, /* one of the two drops and frees */
+    {blocked_receive, CLOSE, -EPIPE, 0, 0},
+    {blocked_receive, CLOSE_SENDER, -EPIPE, 0, 0},
+    {blocked_receive, CANCEL, -ECANCELED, 0, 0},
+    {blocked_send, CLOSE, -EPIPE, 0, 4},
+    {blocked_send, CLOSE_RECEIVER, -EPIPE, 1, 4},
+    {blocked_send, CANCEL, -ECANCELED, 0, 4},
+    {send_and_close, CLOSE, -EPIPE, 0, 3}, /* one of the two drops and frees */
 };
 
 /* Some rounds find the other side on its way to sleep, some asleep. */
 static void close_meets(const struct meeting *meeting, size_t round)
 {
-    struct errand errand = {.result = 0};
+    struct errand errand = {.cancel = 0};
     struct strait_port *a = &errand.pair.a;
     uint64_t number = 0;
     pthread_t thread;
@@ -240,22 +231,25 @@ static void close_meets(const struct meeting *meeting, size_t round)
     thread_start(&thread, meeting->body, &errand);
     gate_pass(&errand.arrived, 2);
     dawdle(meeting->body == send_and_close ? 0 : round % 4 * 10000);
-    if (meeting->keeps_receiver) { /* the other direction is as it was */
+    if (meeting->deed == CLOSE) {
+        strait_port_close(a);
+    } else if (meeting->deed == CLOSE_SENDER) { /* the other direction is as it was */
         strait_sender_close(&a->sender);
         assert_int_equal(strait_try_receive(&a->receiver, &number, 1), -EAGAIN);
-    } else if (meeting->keeps_sender) {
+    } else if (meeting->deed == CLOSE_RECEIVER) {
         strait_receiver_close(&a->receiver);
         assert_int_equal(strait_try_send(&a->sender, &number, 1), 1);
     } else {
-        strait_port_close(a);
+        __atomic_store_n(&errand.cancel, 1, __ATOMIC_RELEASE);
+        strait_port_wake(a);
     }
     thread_join(thread);
-    assert_int_equal(errand.result, -EPIPE);
+    assert_int_equal(errand.result, meeting->result);
     pair_close(&errand.pair, round % 2, meeting->forth, meeting->back);
     progress_made();
 }
 
-static void a_close_meets_a_wait_or_another_close(void)
+static void a_close_or_a_wake_meets_a_wait_or_another_close(void)
 {
     for (size_t i = 0; i < scaled(200); i++) {
         for (size_t meeting = 0; meeting < COUNT(meetings); meeting++) {
@@ -410,9 +404,8 @@ int main(void)
     static const struct test tests[] = {
         ONCE(directions_have_options_of_their_own),
         ONCE(port_options_are_checked),
-        ONCE(leftovers_are_dropped_by_the_last_close),
         ONCE(halves_close_in_every_order),
-        ONCE(a_close_meets_a_wait_or_another_close),
+        ONCE(a_close_or_a_wake_meets_a_wait_or_another_close),
         ONCE(accepted_is_received_or_dropped),
         ONCE(both_ends_on_one_thread_do_not_wait_for_each_other),
     };

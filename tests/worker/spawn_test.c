@@ -346,24 +346,6 @@ static void bad_worker_options_leave_nothing(void)
     assert_null(worker);
 }
 
-/* More stack than there is address space for. */
-static void a_thread_that_cannot_be_had_leaves_nothing(void)
-{
-    if (TEST_TSAN || TEST_ASAN) {
-        skip(); /* their own thread creation ends the program */
-    }
-    struct strait_worker_options options = {
-        .entry = nothing_entry,
-        .stack_size = (size_t)1 << (sizeof(size_t) * 8 - 3),
-        .to_worker = {.sender = STRAIT_WAIT_FD},
-    };
-    struct strait_worker *worker = NULL;
-    errno = ERRNO_MARK;
-    int error = strait_worker_spawn(&worker, &options);
-    assert_true(errno_kept());
-    assert_true(error == -EAGAIN || error == -ENOMEM);
-}
-
 /* ---- init and fini ---- */
 
 static _Atomic unsigned finished;
@@ -419,12 +401,6 @@ static void init_and_fini_stand_around_the_entry(void)
     assert_int_equal(finished, 1);
 }
 
-static void count_drop(void *message, void *context)
-{
-    (void)message;
-    atomic_fetch_add((_Atomic unsigned *)context, 1);
-}
-
 /* Beside a worker that goes on. */
 static void a_failed_init_leaves_nothing_behind(void)
 {
@@ -438,7 +414,6 @@ static void a_failed_init_leaves_nothing_behind(void)
     struct census before = census_take();
     finished = 0;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        _Atomic unsigned dropped = 0;
         struct beginning beginning = cases[i].beginning;
         struct strait_worker *worker = NULL;
         struct strait_worker_options options = {
@@ -446,12 +421,12 @@ static void a_failed_init_leaves_nothing_behind(void)
             .data = &beginning,
             .init = sending_init,
             .fini = sending_fini,
-            .drop_to_parent = count_drop,
-            .context = &dropped,
+            .drop_to_parent = log_drop,
+            .context = &log,
         };
         assert_returns(strait_worker_spawn(&worker, &options), cases[i].answer);
         assert_null(worker);
-        assert_int_equal(dropped, 3);
+        assert_int_equal(log.dropped, 3 * (i + 1));
         assert_census(before);
     }
     assert_int_equal(finished, 0);
@@ -470,7 +445,6 @@ int main(void)
         ONCE(a_worker_has_the_stack_it_was_given),
         ONCE(start_up_data_is_handed_over_or_copied),
         ONCE(bad_worker_options_leave_nothing),
-        ONCE(a_thread_that_cannot_be_had_leaves_nothing),
         ONCE(init_and_fini_stand_around_the_entry),
         ONCE(a_failed_init_leaves_nothing_behind),
     };

@@ -177,8 +177,11 @@ static void *stop_often(void *context)
     struct stopper *stopper = context;
     gate_pass(&stopper->gate, 2);
     for (int i = 0; i < 500; i++) {
+        struct strait_status status;
         strait_worker_stop(stopper->worker);
         EXPECT(strait_worker_stopping(stopper->worker));
+        strait_worker_status(stopper->worker, &status);
+        EXPECT(status.stopping && status.state == STRAIT_WORKER_ENDED);
     }
     return NULL;
 }
@@ -259,10 +262,7 @@ static void workers_nest_and_stop_their_own(void)
     log.next = LEVELS;
     for (uint64_t i = 0; i < scaled(300); i++) {
         send_number(worker, i);
-        while (log.messages <= i) {
-            assert_true(readable(strait_worker_fd(worker), -1));
-            strait_worker_dispatch(worker, 0);
-        }
+        dispatch_until(worker, &log, i + 1);
     }
     assert_int_equal(census_take().threads, before.threads + LEVELS + 1);
     strait_worker_stop(worker);

@@ -116,27 +116,6 @@ static void transferList_ArrayBuffer(void)
     assert_released();
 }
 
-static void a_channel_destroyed_releases_what_is_left(const struct test_case *test)
-{
-    struct strait_channel_options options = carries_buffers(5);
-    struct strait_channel *channel;
-    struct strait_sender sender;
-    struct strait_receiver receiver;
-    struct strait_buffer buffer;
-    options.variant = test->variant->name;
-    assert_returns(strait_channel_create(&channel, &options), 0);
-    assert_returns(strait_sender_open(&sender, channel), 0);
-    assert_returns(strait_receiver_open(&receiver, channel), 0);
-    for (int i = 0; i < 5; i++) {
-        buffer = counted_buffer();
-        assert_returns(strait_try_send(&sender, &buffer, 1), 1);
-    }
-    assert_returns(strait_try_receive(&receiver, &buffer, 1), 1);
-    strait_buffer_release(&buffer);
-    strait_channel_destroy(channel, strait_buffer_drop, NULL);
-    assert_released();
-}
-
 /* ---- one memory for several receivers ---- */
 
 static _Atomic unsigned users;
@@ -232,43 +211,6 @@ static void trade_and_close(struct strait_port *port, uint64_t *seed)
     trade(port, seed);
 }
 
-static struct strait_port ends[2];
-static _Atomic unsigned gate;
-
-static void *trader(void *seed)
-{
-    strait_port_adopt(&ends[1]);
-    gate_pass(&gate, 2);
-    trade_and_close(&ends[1], seed);
-    strait_port_close(&ends[1]);
-    return NULL;
-}
-
-static void ports_that_close_at_any_time_release_once(void)
-{
-    uint64_t seed = first_seed(3);
-    for (size_t i = scaled(600); i > 0; i--) {
-        uint64_t traders_seed = draw(&seed);
-        struct strait_port_options options = {
-            .forth = carries_buffers(1 + draw_below(&seed, 6)),
-            .back = carries_buffers(1 + draw_below(&seed, 6)),
-            .drop_forth = strait_buffer_drop,
-            .drop_back = strait_buffer_drop,
-        };
-        pthread_t thread;
-        gate = 0;
-        assert_returns(strait_port_pair(&ends[0], &ends[1], &options), 0);
-        strait_port_give(&ends[1]);
-        thread_start(&thread, trader, &traders_seed);
-        gate_pass(&gate, 2);
-        trade_and_close(&ends[0], &seed);
-        strait_port_close(&ends[0]);
-        thread_join(thread);
-        assert_released();
-        progress_made();
-    }
-}
-
 static void release_copy(const void *message)
 {
     struct strait_buffer buffer;
@@ -334,9 +276,7 @@ int main(void)
         ONCE(a_buffer_is_released_once),
         ONCE(allocated_buffers_go_back),
         ONCE(transferList_ArrayBuffer),
-        EACH_VARIANT(a_channel_destroyed_releases_what_is_left),
         ONCE(a_memory_can_have_several_readers),
-        ONCE(ports_that_close_at_any_time_release_once),
         ONCE(workers_that_end_in_any_way_release_once),
     };
     return RUN_TABLE("extra_buffer", tests);

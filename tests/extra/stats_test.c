@@ -41,32 +41,19 @@ static void assert_near(uint64_t value, uint64_t exact)
     }
 }
 
-static double unit(uint64_t *seed)
-{
-    return ((double)(draw(seed) >> 11) + 0.5) / 9007199254740992.0;
-}
-
-enum shape { UNIFORM, EXPONENTIAL, PARETO, BIMODAL, CONSTANT, POWERS, FEW, ANYTHING, SHAPES };
+enum shape { UNIFORM, PARETO, POWERS, FEW, SHAPES };
 
 static uint64_t sample(enum shape shape, uint64_t *seed)
 {
     switch (shape) {
     case UNIFORM:
         return draw_below(seed, 1000000);
-    case EXPONENTIAL:
-        return (uint64_t)(-50000 * log(unit(seed)));
     case PARETO:
-        return (uint64_t)(10000 * pow(unit(seed), -1 / 1.2));
-    case BIMODAL:
-        return draw_below(seed, 200) ? 10000 : 10000000;
-    case CONSTANT:
-        return 123456789;
+        return (uint64_t)(10000 * pow(((double)(draw(seed) >> 11) + 0.5) / 0x1p53, -1 / 1.2));
     case POWERS: /* and their neighbours */
         return ((uint64_t)1 << (1 + draw_below(seed, 60))) - 1 + draw_below(seed, 3);
-    case FEW:
-        return draw_below(seed, 70);
     default:
-        return draw(seed);
+        return draw_below(seed, 70);
     }
 }
 

@@ -46,23 +46,10 @@ static void a_backlog_does_not_starve_a_timer(void)
 static struct diary diary;
 static struct strait_timer timers[4];
 static unsigned again; /* how often the first timer starts itself anew */
-static bool meddles;   /* the first timer with the others */
 
 MICROTASK(note_microtask)
 {
     diary_note(&diary, "u", (uintptr_t)argument);
-}
-
-/* Stops the second, which is due, and brings the third forward, which is not. */
-static void meddle(struct strait_isolate *isolate)
-{
-    EXPECT(timers[1].armed && timers[2].armed);
-    strait_timer_stop(isolate, &timers[1]);
-    EXPECT(!timers[1].armed);
-    EXPECT(strait_timer_start(isolate, &timers[2], 0, 0) == 0);
-    EXPECT(strait_timer_start(isolate, &timers[3], 0, 0) == 0);
-    strait_timer_stop(isolate, &timers[3]);
-    strait_timer_stop(isolate, &timers[0]); /* itself, which is not armed */
 }
 
 TIMER(note_timer)
@@ -71,9 +58,6 @@ TIMER(note_timer)
     diary_note(&diary, "t", number);
     EXPECT(!timer->armed);
     EXPECT(strait_microtask(isolate, note_microtask, (void *)number) == 0);
-    if (number == 0 && meddles) {
-        meddle(isolate);
-    }
     if (number == 0 && again > 0) {
         again--;
         EXPECT(strait_timer_start(isolate, timer, 0, 0) == 0); /* due before all the others */
@@ -109,17 +93,6 @@ ENTRY(always_due)
     return strait_isolate_run(isolate, note_message, NULL);
 }
 
-ENTRY(meddling)
-{
-    meddles = true;
-    start(isolate, 0, 1);
-    start(isolate, 1, 2);
-    start(isolate, 2, strait_deadline(FAR));
-    timers[3] = timers[2];
-    timers[3].armed = false;
-    return strait_isolate_run(isolate, note_message, NULL);
-}
-
 HANDLER(return_9)
 {
     return 9;
@@ -146,13 +119,11 @@ static void a_look_at_the_timers_runs_those_that_are_due(void)
     } cases[] = {
         {beside, 2, "m1 u1 t0 u0 t1 u1 t2 u2 m2 u2"},
         {always_due, 5, "m1 u1 t0 u0 t1 u1 m2 u2 t0 u0 m3 u3 t0 u0 m4 u4 t0 u0 m5 u5"},
-        {meddling, 2, "m1 u1 t0 u0 m2 u2 t2 u2"},
         {pending, 1, "t0 u0"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct strait_isolate_options options = {.entry = cases[i].entry, .budget = 1};
         memset(&diary, 0, sizeof(diary));
-        meddles = false;
         assert_int_equal(run_here(&options, cases[i].messages), 0);
         assert_string_equal(diary.text, cases[i].text);
     }

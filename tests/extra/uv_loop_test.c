@@ -2,6 +2,8 @@
 /* uv: a worker's own loop takes its parent's messages. */
 #include "extra/uv_fixture.h"
 
+#include <sys/socket.h>
+
 /* The worker's, while it lives. */
 static uv_loop_t loop;
 static struct strait_uv_handle handle;
@@ -195,57 +197,42 @@ static void a_loop_that_sleeps_is_idle(void)
 
 /* One end of a socket: who reads a byte writes the next. */
 struct player {
-    uv_pipe_t pipe;
+    uv_poll_t poll;
     unsigned char byte;
     unsigned turns;
 };
 
-static void player_serve(struct player *player)
-{
-    uv_buf_t bytes = uv_buf_init((char *)&player->byte, 1);
-    EXPECT(uv_try_write((uv_stream_t *)&player->pipe, &bytes, 1) == 1);
-}
+static int sockets[2];
+static struct player players[2];
 
-static void player_memory(uv_handle_t *pipe, size_t suggested, uv_buf_t *bytes)
+static void player_ready(uv_poll_t *poll, int status, UNUSED int events)
 {
-    struct player *player = pipe->data;
-    (void)suggested;
-    *bytes = uv_buf_init((char *)&player->byte, 1);
-}
-
-static void player_read(uv_stream_t *pipe, ssize_t count, const uv_buf_t *bytes)
-{
-    struct player *player = pipe->data;
-    (void)bytes;
-    EXPECT(count == 0 || count == 1 || count == UV_EOF);
-    if (count == 0) {
-        return;
-    }
+    struct player *player = poll->data;
+    int socket = sockets[player - players];
+    ssize_t count = read(socket, &player->byte, 1);
+    EXPECT(status == 0 && count >= 0);
     player->turns += count == 1;
-    if (player->turns == TURNS || count < 0) {
-        uv_close((uv_handle_t *)pipe, NULL);
-        return;
-    }
     player->byte++;
-    player_serve(player);
+    if (count == 0 || player->turns == TURNS) {
+        uv_close((uv_handle_t *)poll, NULL);
+        close(socket);
+    } else {
+        EXPECT(write(socket, &player->byte, 1) == 1);
+    }
 }
 
-static void player_start(struct player *player, uv_loop_t *on, uv_os_sock_t socket)
+static void player_start(struct player *player, uv_loop_t *on)
 {
     memset(player, 0, sizeof(*player));
-    EXPECT(uv_pipe_init(on, &player->pipe, 0) == 0);
-    EXPECT(uv_pipe_open(&player->pipe, socket) == 0);
-    player->pipe.data = player;
-    EXPECT(uv_read_start((uv_stream_t *)&player->pipe, player_memory, player_read) == 0);
+    EXPECT(uv_poll_init(on, &player->poll, sockets[player - players]) == 0);
+    player->poll.data = player;
+    EXPECT(uv_poll_start(&player->poll, UV_READABLE, player_ready) == 0);
 }
-
-static uv_os_sock_t sockets[2];
-static struct player players[2];
 
 ENTRY(playing_entry)
 {
     loop_start(isolate, close_all);
-    player_start(&players[1], &loop, sockets[1]);
+    player_start(&players[1], &loop);
     metronome_start(&metronome, &loop);
     loop_finish(&loop);
     EXPECT(players[1].turns >= TURNS - 1);
@@ -275,15 +262,15 @@ static void sockets_timers_and_messages_share_both_loops(void)
     struct tenant tenant = loop_spawn(playing_entry, echo);
     struct strait_uv_handle parents;
     uv_loop_t parents_loop;
-    assert_int_equal(uv_socketpair(SOCK_STREAM, 0, sockets, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
     assert_int_equal(uv_loop_init(&parents_loop), 0);
     tenant.outer.event = play_on;
     tenant.outer.context = &tenant;
     tenant_spawn(&tenant);
     assert_int_equal(strait_uv_worker_start(&parents_loop, &parents, tenant.worker, close_parents),
                      0);
-    player_start(&players[0], &parents_loop, sockets[0]);
-    player_serve(&players[0]);
+    player_start(&players[0], &parents_loop);
+    assert_int_equal(write(sockets[0], "", 1), 1); /* serves */
     tenant_post(&tenant, 0, 1);
     loop_finish(&parents_loop);
     tenant_free(&tenant);

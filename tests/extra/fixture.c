@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "extra/fixture.h"
 
-void diary_note(struct diary *diary, const char *what, uint64_t number)
+char diary[1024];
+
+void note(const char *what, uint64_t number)
 {
-    size_t room = sizeof(diary->text) - diary->length;
-    int length = snprintf(diary->text + diary->length, room, "%s%s%u", diary->length ? " " : "",
-                          what, (unsigned)number);
-    EXPECT((size_t)length < room);
-    diary->length += (size_t)length;
+    size_t length = strlen(diary);
+    size_t room = sizeof(diary) - length;
+    int noted = snprintf(diary + length, room, "%s%s%u", length ? " " : "", what, (unsigned)number);
+    EXPECT((size_t)noted < room);
 }
 
 uint64_t number_of(const void *message)
@@ -20,6 +21,17 @@ uint64_t number_of(const void *message)
 void post(struct strait_port *port, uint64_t number)
 {
     EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
+}
+
+void note_microtask(UNUSED struct strait_isolate *isolate, void *number)
+{
+    note("u", (uintptr_t)number);
+}
+
+int note_message(struct strait_isolate *isolate, const void *message, UNUSED void *context)
+{
+    note("m", number_of(message));
+    return strait_microtask(isolate, note_microtask, (void *)(uintptr_t)number_of(message));
 }
 
 int echo(struct strait_isolate *isolate, const void *message, void *context)
@@ -52,6 +64,13 @@ int run_here(const struct strait_isolate_options *options, uint64_t messages)
     strait_port_close(&far);
     strait_port_close(&near);
     return result;
+}
+
+void expect_diary(const struct strait_isolate_options *options, uint64_t messages, const char *text)
+{
+    diary[0] = 0;
+    assert_int_equal(run_here(options, messages), 0);
+    assert_string_equal(diary, text);
 }
 
 /* ---- tenants ---- */

@@ -15,12 +15,9 @@
 
 /* ---- what happened, in words: "m1 u1 m2" ---- */
 
-struct diary {
-    char text[1024];
-    size_t length;
-};
+extern char diary[1024];
 
-void diary_note(struct diary *diary, const char *what, uint64_t number);
+void note(const char *what, uint64_t number);
 
 /* ---- callbacks: their arguments need not be used ---- */
 
@@ -57,7 +54,15 @@ int run_here(const struct strait_isolate_options *options, uint64_t messages);
     }                                                                                              \
     static int name##_entry(struct strait_isolate *isolate)
 
-/* Handlers: posts back what it gets; does nothing. */
+/* The same, and all that it notes; it returns 0. */
+void expect_diary(const struct strait_isolate_options *options, uint64_t messages,
+                  const char *text);
+
+/* Notes "u" and the number. */
+void note_microtask(struct strait_isolate *isolate, void *number);
+
+/* Handlers: notes "m" and queues its note_microtask; posts back what it gets; does nothing. */
+int note_message(struct strait_isolate *isolate, const void *message, void *context);
 int echo(struct strait_isolate *isolate, const void *message, void *context);
 int ignore(struct strait_isolate *isolate, const void *message, void *context);
 

@@ -3,14 +3,6 @@
  * what a handler may do with its port. */
 #include "extra/fixture.h"
 
-static struct diary diary;
-static uint64_t ran;
-
-MICROTASK(note_ran)
-{
-    diary_note(&diary, "u", ++ran);
-}
-
 static struct strait_receiver *receiver_of(struct strait_isolate *isolate)
 {
     return &strait_isolate_port(isolate)->receiver;
@@ -36,14 +28,14 @@ static loop_fn *const loops[] = {strait_isolate_run, dispatching_loop};
 /* The fifth ends the loop; another goes on with the sixth. */
 HANDLER(fifth_ends)
 {
-    EXPECT(strait_microtask(isolate, note_ran, NULL) == 0);
+    EXPECT(note_message(isolate, message, NULL) == 0);
     return number_of(message) == 5 ? 55 : 0;
 }
 
 static int runs_twice(struct strait_isolate *isolate, loop_fn *loop)
 {
     EXPECT(loop(isolate, fifth_ends, NULL) == 55);
-    EXPECT(strcmp(diary.text, "u1 u2 u3 u4 u5") == 0);
+    EXPECT(strcmp(diary, "m1 u1 m2 u2 m3 u3 m4 u4 m5 u5") == 0);
     return loop(isolate, fifth_ends, NULL);
 }
 
@@ -53,7 +45,7 @@ HANDLER(greedy)
     uint64_t next;
     EXPECT(strait_receive(receiver_of(isolate), &next, 1, STRAIT_FOREVER) == 1);
     EXPECT(next == number_of(message) + 1); /* the message is still there */
-    diary_note(&diary, "m", number_of(message));
+    note("m", number_of(message));
     return 0;
 }
 
@@ -67,7 +59,7 @@ HANDLER(third_closes)
     if (number_of(message) == 3) {
         strait_port_close(strait_isolate_port(isolate));
     }
-    diary_note(&diary, "m", number_of(message));
+    note("m", number_of(message));
     return 0;
 }
 
@@ -90,18 +82,15 @@ static void what_handlers_do_to_their_loop(void)
         int (*inner)(struct strait_isolate *isolate, loop_fn *loop);
         const char *text;
     } cases[] = {
-        {runs_twice, "u1 u2 u3 u4 u5 u6 u7 u8"},
+        {runs_twice, "m1 u1 m2 u2 m3 u3 m4 u4 m5 u5 m6 u6 m7 u7 m8 u8"},
         {runs_greedy, "m1 m3 m5 m7"},
         {runs_until_closed, "m1 m2 m3"},
     };
     for (size_t i = 0; i < COUNT(cases) * COUNT(loops); i++) {
         const struct strait_isolate_options options = {.entry = loop_entry};
-        memset(&diary, 0, sizeof(diary));
-        ran = 0;
         inner = cases[i / COUNT(loops)].inner;
         loop = loops[i % COUNT(loops)];
-        assert_int_equal(run_here(&options, 8), 0);
-        assert_string_equal(diary.text, cases[i / COUNT(loops)].text);
+        expect_diary(&options, 8, cases[i / COUNT(loops)].text);
     }
 }
 
@@ -160,8 +149,7 @@ struct own {
 
 HANDLER(third_returns)
 {
-    EXPECT(strait_microtask(isolate, note_ran, NULL) == 0);
-    diary_note(&diary, "m", number_of(message));
+    EXPECT(note_message(isolate, message, NULL) == 0);
     return number_of(message) == 3 ? 103 : 0;
 }
 
@@ -185,8 +173,7 @@ ENTRY(own_entry)
 static struct tenant own_tenant(struct own *own, size_t budget, size_t inner_budget)
 {
     *own = (struct own){.budget = budget};
-    memset(&diary, 0, sizeof(diary));
-    ran = 0;
+    diary[0] = 0;
     return (struct tenant){
         .inner = {.entry = own_entry, .data = own, .budget = inner_budget},
         .outer = {.to_worker = {.receiver = STRAIT_WAIT_FD}},
@@ -207,7 +194,7 @@ static void a_dispatch_handles_messages_as_the_loop_does(void)
         tenant_post(&tenant, 1, 16);
         gate_open(&own.gate);
         tenant_end(&tenant);
-        assert_string_equal(diary.text,
+        assert_string_equal(diary,
                             "m1 u1 m2 u2 m3 u3 m4 u4 m5 u5 m6 u6 m7 u7 m8 u8 m9 u9 m10 u10 m11 u11 "
                             "m12 u12 m13 u13 m14 u14 m15 u15");
         assert_int_equal(own.most, cases[i].most);
@@ -216,10 +203,17 @@ static void a_dispatch_handles_messages_as_the_loop_does(void)
     }
 }
 
+static unsigned ran;
+
+MICROTASK(count)
+{
+    ran++;
+}
+
 HANDLER(queues_five)
 {
     for (int i = 0; i < 5; i++) {
-        EXPECT(strait_microtask(isolate, note_ran, NULL) == 0);
+        EXPECT(strait_microtask(isolate, count, NULL) == 0);
     }
     return 0;
 }

@@ -2,35 +2,26 @@
 /* microtasks: their order, between messages and among themselves, and bounded rounds. */
 #include "extra/fixture.h"
 
-static struct diary diary;
-static uint64_t ran;
+static uintptr_t ran;
 
-MICROTASK(note)
+MICROTASK(note_ran)
 {
-    ran++;
-    diary_note(&diary, "u", argument ? (uintptr_t)argument : ran);
-}
-
-HANDLER(queues_one)
-{
-    EXPECT(strait_microtask(isolate, note, (void *)(uintptr_t)number_of(message)) == 0);
-    diary_note(&diary, "m", number_of(message));
-    return 0;
+    note("u", ++ran);
 }
 
 HANDLER(queues_three)
 {
     for (int i = 0; i < 3; i++) {
-        EXPECT(strait_microtask(isolate, note, NULL) == 0);
+        EXPECT(strait_microtask(isolate, note_ran, NULL) == 0);
     }
-    diary_note(&diary, "m", number_of(message));
+    note("m", number_of(message));
     return 0;
 }
 
 ENTRY(queues_before_its_loop)
 {
-    EXPECT(strait_microtask(isolate, note, (void *)9) == 0);
-    return strait_isolate_run(isolate, queues_one, NULL);
+    EXPECT(strait_microtask(isolate, note_microtask, (void *)9) == 0);
+    return strait_isolate_run(isolate, note_message, NULL);
 }
 
 static void microtasks_run_before_the_next_message(void)
@@ -40,7 +31,7 @@ static void microtasks_run_before_the_next_message(void)
         uint64_t messages;
         const char *text;
     } cases[] = {
-        {{.message = queues_one}, 3, "m1 u1 m2 u2 m3 u3"},
+        {{.message = note_message}, 3, "m1 u1 m2 u2 m3 u3"},
         {{.entry = queues_before_its_loop}, 1, "u9 m1 u1"},
         {{.message = queues_three}, 2, "m1 u1 u2 u3 m2 u4 u5 u6"},
         /* what a bounded round leaves comes first in the next */
@@ -50,10 +41,8 @@ static void microtasks_run_before_the_next_message(void)
          "m1 u1 u2 m2 u3 u4 u5 u6"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        memset(&diary, 0, sizeof(diary));
         ran = 0;
-        assert_int_equal(run_here(&cases[i].options, cases[i].messages), 0);
-        assert_string_equal(diary.text, cases[i].text);
+        expect_diary(&cases[i].options, cases[i].messages, cases[i].text);
     }
 }
 
@@ -73,23 +62,20 @@ MICROTASK(next_in_order)
     }
 }
 
-static void run_in_order(struct strait_isolate *isolate, uintptr_t first, uintptr_t all)
-{
-    ran = 0;
-    most = all;
-    for (queued = 0; queued < first; queued++) {
-        EXPECT(strait_microtask(isolate, next_in_order, (void *)queued) == 0);
-    }
-    EXPECT(ran == 0); /* not before they are let */
-    EXPECT(strait_isolate_settle(isolate) == 0);
-    EXPECT(ran == all);
-}
-
 ISOLATE_TEST(thousands_of_microtasks_run_in_order, .heap_limit = 0)
 {
-    run_in_order(isolate, 20000, 20000);
-    run_in_order(isolate, 1, 50000);
-    run_in_order(isolate, 17, 100000);
+    static const uintptr_t first[] = {20000, 1, 17};
+    static const uintptr_t all[] = {20000, 50000, 100000};
+    for (size_t i = 0; i < COUNT(all); i++) {
+        ran = 0;
+        most = all[i];
+        for (queued = 0; queued < first[i]; queued++) {
+            EXPECT(strait_microtask(isolate, next_in_order, (void *)queued) == 0);
+        }
+        EXPECT(ran == 0); /* not before they are let */
+        EXPECT(strait_isolate_settle(isolate) == 0);
+        EXPECT(ran == all[i]);
+    }
     return 0;
 }
 
@@ -114,27 +100,25 @@ ISOLATE_TEST(microtasks_past_the_heaps_limit_are_refused, .heap_limit = 65536)
 
 /* ---- the end ---- */
 
-ENTRY(leaves_seven)
+/* A settle runs a round of 3; what all of them leave runs before the end. */
+ENTRY(leaves_four)
 {
-    for (unsigned i = 0; i < 2; i++) {
-        EXPECT(strait_isolate_settle(isolate) == 0);
-        EXPECT(ran == 7 * i);
-        for (int k = 0; k < 7; k++) {
-            EXPECT(strait_microtask(isolate, count, NULL) == 0);
-        }
-        for (int k = 0; k < 2 && i == 0; k++) {
-            EXPECT(strait_isolate_settle(isolate) == 1); /* the limit is 3 */
-        }
+    for (int i = 0; i < 13; i++) {
+        EXPECT(strait_microtask(isolate, count, NULL) == 0);
+    }
+    for (unsigned i = 1; i <= 3; i++) {
+        EXPECT(strait_isolate_settle(isolate) == 1);
+        EXPECT(ran == 3 * i);
     }
     return 0;
 }
 
 static void what_a_bounded_round_leaves_runs_before_the_end(void)
 {
-    const struct strait_isolate_options options = {.entry = leaves_seven, .microtask_limit = 3};
+    const struct strait_isolate_options options = {.entry = leaves_four, .microtask_limit = 3};
     ran = 0;
     assert_int_equal(run_here(&options, 0), 0);
-    assert_int_equal(ran, 14);
+    assert_int_equal(ran, 13);
 }
 
 MICROTASK(post_when_last)
@@ -166,7 +150,7 @@ ENTRY(runs_its_loop_when_stopped)
 {
     strait_worker_stop(strait_worker_current());
     EXPECT(strait_microtask(isolate, count, NULL) == 0);
-    return strait_isolate_run(isolate, queues_one, NULL);
+    return strait_isolate_run(isolate, note_message, NULL);
 }
 
 ENTRY(returns_when_stopped)

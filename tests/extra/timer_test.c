@@ -43,31 +43,19 @@ static void a_backlog_does_not_starve_a_timer(void)
 
 /* ---- messages, timers, and the microtasks of both: told by a diary ---- */
 
-static struct diary diary;
 static struct strait_timer timers[4];
 static unsigned again; /* how often the first timer starts itself anew */
-
-MICROTASK(note_microtask)
-{
-    diary_note(&diary, "u", (uintptr_t)argument);
-}
 
 TIMER(note_timer)
 {
     uintptr_t number = (uintptr_t)(timer - timers);
-    diary_note(&diary, "t", number);
+    note("t", number);
     EXPECT(!timer->armed);
     EXPECT(strait_microtask(isolate, note_microtask, (void *)number) == 0);
     if (number == 0 && again > 0) {
         again--;
         EXPECT(strait_timer_start(isolate, timer, 0, 0) == 0); /* due before all the others */
     }
-}
-
-HANDLER(note_message)
-{
-    diary_note(&diary, "m", number_of(message));
-    return strait_microtask(isolate, note_microtask, (void *)(uintptr_t)number_of(message));
 }
 
 static void start(struct strait_isolate *isolate, size_t number, int64_t at)
@@ -104,7 +92,7 @@ ENTRY(pending)
     start(isolate, 0, 0);
     start(isolate, 1, strait_deadline(FAR));
     EXPECT(strait_isolate_run(isolate, return_9, NULL) == 9);
-    EXPECT(timers[0].armed && diary.length == 0);
+    EXPECT(timers[0].armed && diary[0] == 0);
     EXPECT(strait_isolate_run(isolate, return_9, NULL) == 0); /* closed */
     EXPECT(!timers[0].armed && timers[1].armed);
     return 0;
@@ -123,9 +111,7 @@ static void a_look_at_the_timers_runs_those_that_are_due(void)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct strait_isolate_options options = {.entry = cases[i].entry, .budget = 1};
-        memset(&diary, 0, sizeof(diary));
-        assert_int_equal(run_here(&options, cases[i].messages), 0);
-        assert_string_equal(diary.text, cases[i].text);
+        expect_diary(&options, cases[i].messages, cases[i].text);
     }
 }
 

@@ -39,40 +39,28 @@ void count_close(struct strait_uv_handle *handle)
     closes++;
 }
 
-static void metronome_tick(uv_timer_t *timer)
+static void metronome_tick(uv_check_t *check)
 {
-    struct metronome *metronome = timer->data;
+    struct metronome *metronome = check->data;
     metronome->turns++;
     metronome->since = 0;
-}
-
-static void metronome_wind(uv_check_t *again)
-{
-    struct metronome *metronome = again->data;
-    EXPECT(uv_timer_start(&metronome->timer, metronome_tick, 0, 0) == 0);
 }
 
 void metronome_start(struct metronome *metronome, uv_loop_t *loop)
 {
     memset(metronome, 0, sizeof(*metronome));
-    EXPECT(uv_timer_init(loop, &metronome->timer) == 0);
-    EXPECT(uv_check_init(loop, &metronome->again) == 0);
-    metronome->timer.data = metronome;
-    metronome->again.data = metronome;
-    EXPECT(uv_check_start(&metronome->again, metronome_wind) == 0);
-    metronome_wind(&metronome->again);
+    EXPECT(uv_check_init(loop, &metronome->check) == 0);
+    metronome->check.data = metronome;
+    EXPECT(uv_check_start(&metronome->check, metronome_tick) == 0);
 }
 
 void metronome_note(struct metronome *metronome)
 {
     metronome->since++;
-    metronome->most = strait_min(metronome->most, metronome->since) == metronome->since
-                          ? metronome->most
-                          : metronome->since;
+    metronome->most = metronome->since > metronome->most ? metronome->since : metronome->most;
 }
 
 void metronome_stop(struct metronome *metronome)
 {
-    uv_close((uv_handle_t *)&metronome->timer, NULL);
-    uv_close((uv_handle_t *)&metronome->again, NULL);
+    uv_close((uv_handle_t *)&metronome->check, NULL);
 }

@@ -25,8 +25,7 @@ void count_close(struct strait_uv_handle *handle);
 
 /* Something that runs once in each turn of a loop, and what came between two of its runs. */
 struct metronome {
-    uv_timer_t timer;
-    uv_check_t again;
+    uv_check_t check;
     unsigned turns;
     size_t since;
     size_t most;

@@ -33,7 +33,7 @@ static void loop_start(struct strait_isolate *isolate, strait_uv_fn *ended)
     strait_uv_ref(&handle);
 }
 
-/* The entry: beside the messages a timer that never stops by itself. */
+/* The entry: beside the messages a handle that never stops by itself. */
 ENTRY(ticking_entry)
 {
     gate_wait(&gate);

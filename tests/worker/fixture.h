@@ -39,7 +39,7 @@ struct strait_worker *spawn_entry(strait_entry_fn *entry, void *data);
 struct strait_worker *spawn_logged(struct event_log *log, strait_entry_fn *entry, void *data);
 void join_and_destroy(struct strait_worker *worker);
 
-/* As an event loop does, until so many messages have come, or to the exit. */
+/* On any thread, as an event loop does, until so many messages have come, or to the exit. */
 void dispatch_until(struct strait_worker *worker, const struct event_log *log, size_t messages);
 void dispatch_to_exit(struct strait_worker *worker);
 

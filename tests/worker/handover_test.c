@@ -2,51 +2,6 @@
 /* handover: ends of links that go from thread to thread, or in vain. */
 #include "worker/fixture.h"
 
-#define ECHOES 100
-
-static void *echo(void *context)
-{
-    struct strait_port *port = context;
-    uint64_t number;
-    strait_port_adopt(port);
-    for (int i = 0; i < ECHOES; i++) {
-        EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1);
-        EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
-    }
-    strait_port_give(port);
-    return NULL;
-}
-
-/* The same end passes through several threads, and its maker's in between, with messages on their
- * way; the messages do not notice. */
-static void an_end_can_be_handed_over(void)
-{
-    struct pair pair;
-    uint64_t number = 0;
-    pair_open(&pair, 4, STRAIT_WAIT_DEFAULT);
-    send_numbers(&pair.a, number, 1);
-    for (int round = 0; round < 5; round++) {
-        pthread_t thread;
-        strait_port_give(&pair.b);
-        thread_start(&thread, echo, &pair.b);
-        for (int i = 0; i < ECHOES; i++, number++) {
-            uint64_t next = number + 1;
-            uint64_t answer = UINT64_MAX;
-            assert_int_equal(strait_send(&pair.a.sender, &next, 1, STRAIT_FOREVER), 1);
-            assert_int_equal(strait_receive(&pair.a.receiver, &answer, 1, STRAIT_FOREVER), 1);
-            assert_int_equal(answer, number);
-        }
-        thread_join(thread);
-        strait_port_adopt(&pair.b);
-        expect_numbers(&pair.b, number, 1);
-        send_numbers(&pair.b, number, 1);
-        expect_numbers(&pair.a, number, 1);
-        send_numbers(&pair.a, number, 1);
-        progress_made();
-    }
-    pair_close(&pair, true, 1, 0);
-}
-
 #define TALKED 3000
 #define AHEAD 12
 
@@ -147,7 +102,6 @@ static void an_end_that_nobody_takes_is_closed_or_taken_back(void)
 int main(void)
 {
     static const struct test tests[] = {
-        ONCE(an_end_can_be_handed_over),
         ONCE(two_workers_talk_through_ends_they_were_sent),
         ONCE(an_end_that_nobody_takes_is_closed_or_taken_back),
     };

@@ -210,12 +210,9 @@ static const struct meeting {
     unsigned forth; /* dropped in the end */
     unsigned back;
 } meetings[] = {
-    {blocked_receive, CLOSE, -EPIPE, 0, 0},
-    {blocked_receive, CLOSE_SENDER, -EPIPE, 0, 0},
-    {blocked_receive, CANCEL, -ECANCELED, 0, 0},
-    {blocked_send, CLOSE, -EPIPE, 0, 4},
-    {blocked_send, CLOSE_RECEIVER, -EPIPE, 1, 4},
-    {blocked_send, CANCEL, -ECANCELED, 0, 4},
+    {blocked_receive, CLOSE, -EPIPE, 0, 0},       {blocked_receive, CLOSE_SENDER, -EPIPE, 0, 0},
+    {blocked_receive, CANCEL, -ECANCELED, 0, 0},  {blocked_send, CLOSE, -EPIPE, 0, 4},
+    {blocked_send, CLOSE_RECEIVER, -EPIPE, 1, 4}, {blocked_send, CANCEL, -ECANCELED, 0, 4},
     {send_and_close, CLOSE, -EPIPE, 0, 3}, /* one of the two drops and frees */
 };
 

@@ -205,47 +205,32 @@ static void any_thread_may_stop_while_the_parent_closes(void)
 
 #define LEVELS 3
 
-struct relay {
-    struct strait_port *above;
-    uint64_t passed;
-};
-
-static void pass_up(struct strait_worker *worker, const struct strait_event *event, void *context)
+static int sends_until_stopped_entry(struct strait_port *port, void *data)
 {
-    struct relay *relay = context;
-    uint64_t number;
-    EXPECT(strait_worker_current() && strait_worker_current() != worker);
-    EXPECT(event->type == STRAIT_ONLINE || event->type == STRAIT_MESSAGE);
-    if (event->type == STRAIT_MESSAGE) {
-        memcpy(&number, event->message, sizeof(number));
-        number++;
-        EXPECT(strait_send(&relay->above->sender, &number, 1, STRAIT_FOREVER) == 1);
-        relay->passed++;
+    uint64_t number = 0;
+    (void)data;
+    while (strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1) {
     }
+    return -ECANCELED;
 }
 
-/* Numbers go down through all the levels, and come back with one added at each. A level that is
- * asked to stop still waits for the one below, and stops it. */
+/* Sends a number once all the levels below are there: it comes up with one added at each. A level
+ * that is asked to stop still waits for the one below, and stops it. */
 static int level_entry(struct strait_port *port, void *depth)
 {
     unsigned below = *(unsigned *)depth - 1;
-    struct relay relay = {.above = port};
     struct strait_worker *worker = NULL;
-    uint64_t number;
+    uint64_t number = 0;
     struct strait_worker_options options = {
-        .entry = below ? level_entry : echo_entry,
+        .entry = below ? level_entry : sends_until_stopped_entry,
         .data = &below,
-        .event = pass_up,
-        .context = &relay,
+        .to_parent = {.capacity = 1, .receiver = STRAIT_WAIT_PARK},
     };
     EXPECT(strait_worker_spawn(&worker, &options) == 0);
-    for (uint64_t count = 1;
-         worker && strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == 1; count++) {
-        EXPECT(strait_send(&strait_worker_port(worker)->sender, &number, 1, STRAIT_FOREVER) == 1);
-        while (relay.passed < count) {
-            EXPECT(strait_worker_dispatch(worker, 0) > 0 || readable(strait_worker_fd(worker), -1));
-        }
-    }
+    EXPECT(strait_receive(&strait_worker_port(worker)->receiver, &number, 1, STRAIT_FOREVER) == 1);
+    number++;
+    EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
+    EXPECT(strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER) == -ECANCELED);
     EXPECT(strait_worker_join(worker, strait_deadline(1000000)) == -ETIMEDOUT);
     strait_worker_stop(worker);
     EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
@@ -260,10 +245,7 @@ static void workers_nest_and_stop_their_own(void)
     struct event_log log;
     struct strait_worker *worker = spawn_logged(&log, level_entry, &depth);
     log.next = LEVELS;
-    for (uint64_t i = 0; i < scaled(300); i++) {
-        send_number(worker, i);
-        dispatch_until(worker, &log, i + 1);
-    }
+    dispatch_until(worker, &log, 1);
     assert_int_equal(census_take().threads, before.threads + LEVELS + 1);
     strait_worker_stop(worker);
     dispatch_to_exit(worker);

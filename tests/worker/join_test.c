@@ -3,9 +3,6 @@
  * also by the status; and a fork's child has none of the workers. */
 #include "worker/fixture.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-
 /* ---- deadlines ---- */
 
 static void expect_not_joined(struct strait_worker *worker)
@@ -206,43 +203,7 @@ static void the_end_of_a_thread_is_told(void)
     }
 }
 
-/* ---- the end of the process ---- */
-
-static void crash_handler(int number)
-{
-    static const char said[] = "the handler ran";
-    (void)number;
-    if (write(STDERR_FILENO, said, sizeof(said) - 1) > 0) {
-        _exit(42);
-    }
-}
-
-static int crashes_entry(struct strait_port *port, void *data)
-{
-    (void)port;
-    return *(volatile int *)data;
-}
-
-static void crash(void *nowhere)
-{
-    struct strait_worker *worker = NULL;
-    struct strait_worker_options options = {.entry = crashes_entry, .data = nowhere};
-    signal(SIGSEGV, crash_handler);
-    if (strait_worker_spawn(&worker, &options) == 0) {
-        strait_worker_join(worker, STRAIT_FOREVER);
-    }
-}
-
-static void a_crash_in_a_worker_runs_the_crash_handler(void)
-{
-    char said[256];
-    if (TEST_TSAN) {
-        skip(); /* it starts no thread in the child of a process with several */
-    }
-    int status = in_child(crash, (void *)64, said, sizeof(said));
-    assert_string_equal(said, "the handler ran");
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
-}
+/* ---- fork ---- */
 
 /* In the child, where no assertion may be. */
 static void use_inherited(void *context)
@@ -267,7 +228,7 @@ static void a_forks_child_leaves_the_worker_alone(void)
     struct event_log log;
     char said[1024];
     if (TEST_TSAN) {
-        skip(); /* as above */
+        skip(); /* it starts no thread in the child of a process with several */
     }
     for (int joined = 0; joined < 2; joined++) {
         struct strait_worker *worker = spawn_logged(&log, echo_entry, NULL);
@@ -297,7 +258,6 @@ int main(void)
         ONCE(a_stuck_worker_is_named),
         ONCE(a_worker_cannot_join_itself),
         ONCE(the_end_of_a_thread_is_told),
-        ONCE(a_crash_in_a_worker_runs_the_crash_handler),
         ONCE(a_forks_child_leaves_the_worker_alone),
     };
     return RUN_TABLE("join", tests);

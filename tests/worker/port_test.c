@@ -255,108 +255,6 @@ static void a_close_or_a_wake_meets_a_wait_or_another_close(void)
     }
 }
 
-/* ---- every message has one fate, whoever closes what and when ---- */
-
-#define FATES 1024 /* half of them go forth, half back */
-#define FATE_BATCH 5
-
-struct fates {
-    unsigned char accepted[FATES]; /* the sender writes */
-    unsigned char received[FATES]; /* the receiver writes */
-    unsigned char dropped[FATES];  /* whoever closes last writes */
-};
-
-struct traffic {
-    struct strait_port port;
-    struct fates *fates;
-    _Atomic unsigned *gate;
-    uint64_t seed;
-    uint64_t next;
-};
-
-static void drop_fate(void *message, void *context)
-{
-    struct fates *fates = context;
-    fates->dropped[*(uint64_t *)message % FATES]++;
-}
-
-/* Each number is offered once: those that a cut batch leaves over are never sent again. */
-static void offer_or_take(struct traffic *self)
-{
-    uint64_t numbers[FATE_BATCH];
-    size_t n = 1 + draw_below(&self->seed, FATE_BATCH);
-    bool offers = draw_below(&self->seed, 2);
-    int64_t patience = (int64_t)draw_below(&self->seed, 120000) - 60000;
-    int64_t deadline = patience > 0 ? strait_deadline(patience) : 0;
-    for (size_t i = 0; i < n; i++) {
-        numbers[i] = self->next + i;
-    }
-    ptrdiff_t count = offers ? strait_send(&self->port.sender, numbers, n, deadline)
-                             : strait_receive(&self->port.receiver, numbers, n, deadline);
-    EXPECT(count > 0 || count == -EPIPE || count == -ETIMEDOUT);
-    for (ptrdiff_t i = 0; i < count; i++) {
-        (offers ? self->fates->accepted : self->fates->received)[numbers[i] % FATES]++;
-    }
-    self->next += offers ? n : 0;
-}
-
-/* Sends and receives, closes one half, goes on with the other, closes the rest. */
-static void *traffic_body(void *context)
-{
-    struct traffic *self = context;
-    strait_port_adopt(&self->port);
-    gate_pass(self->gate, 2);
-    for (size_t steps = draw_below(&self->seed, 60); steps > 0; steps--) {
-        offer_or_take(self);
-    }
-    size_t half = draw_below(&self->seed, 3);
-    if (half == 0) {
-        strait_sender_close(&self->port.sender);
-    } else if (half == 1) {
-        strait_receiver_close(&self->port.receiver);
-    }
-    for (size_t steps = draw_below(&self->seed, 30); steps > 0; steps--) {
-        offer_or_take(self);
-    }
-    strait_port_close(&self->port);
-    return NULL;
-}
-
-static void accepted_is_received_or_dropped(void)
-{
-    static const char *const variants[] = {"spsc", "lanes", "cells"};
-    uint64_t seed = first_seed(7);
-    for (size_t round = 0; round < scaled(2000); round++) {
-        struct fates fates = {{0}, {0}, {0}};
-        _Atomic unsigned gate = 0;
-        struct traffic ends[2] = {
-            {.fates = &fates, .gate = &gate, .seed = draw(&seed)},
-            {.fates = &fates, .gate = &gate, .seed = draw(&seed), .next = FATES / 2},
-        };
-        struct strait_channel_options channel = {
-            .variant = variants[round % 3],
-            .capacity = 1 + draw_below(&seed, 6),
-            .message_size = sizeof(uint64_t),
-        };
-        struct strait_port_options options = {.forth = channel,
-                                              .back = channel,
-                                              .drop_forth = drop_fate,
-                                              .drop_back = drop_fate,
-                                              .context = &fates};
-        pthread_t thread;
-        assert_returns(strait_port_pair(&ends[0].port, &ends[1].port, &options), 0);
-        strait_port_give(&ends[1].port);
-        thread_start(&thread, traffic_body, &ends[1]);
-        traffic_body(&ends[0]);
-        thread_join(thread);
-        for (size_t i = 0; i < FATES; i++) {
-            EXPECT(fates.accepted[i] <= 1);
-            EXPECT(fates.received[i] + fates.dropped[i] == fates.accepted[i]);
-        }
-        progress_made();
-    }
-}
-
 /* ---- nobody waits for himself ---- */
 
 /* Once the other end is given away, somebody else may help. */
@@ -403,7 +301,6 @@ int main(void)
         ONCE(port_options_are_checked),
         ONCE(halves_close_in_every_order),
         ONCE(a_close_or_a_wake_meets_a_wait_or_another_close),
-        ONCE(accepted_is_received_or_dropped),
         ONCE(both_ends_on_one_thread_do_not_wait_for_each_other),
     };
     return RUN_TABLE("port", tests);

@@ -219,16 +219,7 @@ static void a_worker_that_ends_is_not_waited_for(void)
                      -EPIPE);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(everybody_gets_it_once),
-        ONCE(who_has_no_room_is_reported_and_owed),
-        ONCE(a_deadline_ends_the_wait),
-        ONCE(hopeless_waits_are_reported_and_left),
-        ONCE(the_quick_do_not_wait_for_the_slow),
-        ONCE(workers_hear_all_in_order),
-        ONCE(a_worker_that_ends_is_not_waited_for),
-    };
-    return RUN_TABLE("extra_broadcast", tests);
-}
+TESTS(ONCE(everybody_gets_it_once), ONCE(who_has_no_room_is_reported_and_owed),
+      ONCE(a_deadline_ends_the_wait), ONCE(hopeless_waits_are_reported_and_left),
+      ONCE(the_quick_do_not_wait_for_the_slow), ONCE(workers_hear_all_in_order),
+      ONCE(a_worker_that_ends_is_not_waited_for))

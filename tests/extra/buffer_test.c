@@ -270,14 +270,6 @@ static void workers_that_end_in_any_way_release_once(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_buffer_is_released_once),
-        ONCE(allocated_buffers_go_back),
-        ONCE(transferList_ArrayBuffer),
-        ONCE(a_memory_can_have_several_readers),
-        ONCE(workers_that_end_in_any_way_release_once),
-    };
-    return RUN_TABLE("extra_buffer", tests);
-}
+TESTS(ONCE(a_buffer_is_released_once), ONCE(allocated_buffers_go_back),
+      ONCE(transferList_ArrayBuffer), ONCE(a_memory_can_have_several_readers),
+      ONCE(workers_that_end_in_any_way_release_once))

@@ -82,11 +82,4 @@ static void an_isolate_says_that_there_is_no_memory(void)
     assert_int_equal(exit_of(nothing_in_isolate, 6).code, -ENOMEM);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_heap_survives_the_lack_of_memory),
-        ONCE(an_isolate_says_that_there_is_no_memory),
-    };
-    return RUN_TABLE("extra_fault", tests);
-}
+TESTS(ONCE(a_heap_survives_the_lack_of_memory), ONCE(an_isolate_says_that_there_is_no_memory))

@@ -176,13 +176,5 @@ ISOLATE_TEST(a_random_life_leaves_an_empty_heap, .heap_limit = 4 * LIMIT)
     return 0;
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(odd_sizes_are_refused),
-        ONCE(the_heap_limit_is_exact),
-        ONCE(the_parent_is_warned_of_the_limit_once),
-        ONCE(a_random_life_leaves_an_empty_heap),
-    };
-    return RUN_TABLE("extra_heap", tests);
-}
+TESTS(ONCE(odd_sizes_are_refused), ONCE(the_heap_limit_is_exact),
+      ONCE(the_parent_is_warned_of_the_limit_once), ONCE(a_random_life_leaves_an_empty_heap))

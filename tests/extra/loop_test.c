@@ -295,15 +295,7 @@ static void a_stopped_loop_takes_no_further_message(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(what_handlers_do_to_their_loop),
-        ONCE(no_loop_runs_inside_of_another),
-        ONCE(a_dispatch_handles_messages_as_the_loop_does),
-        ONCE(a_dispatch_is_called_again_for_microtasks_left),
-        ONCE(a_stop_makes_a_dispatchers_fd_readable),
-        ONCE(a_stopped_loop_takes_no_further_message),
-    };
-    return RUN_TABLE("extra_loop", tests);
-}
+TESTS(ONCE(what_handlers_do_to_their_loop), ONCE(no_loop_runs_inside_of_another),
+      ONCE(a_dispatch_handles_messages_as_the_loop_does),
+      ONCE(a_dispatch_is_called_again_for_microtasks_left),
+      ONCE(a_stop_makes_a_dispatchers_fd_readable), ONCE(a_stopped_loop_takes_no_further_message))

@@ -173,15 +173,8 @@ static void a_stopped_worker_leaves_its_microtasks(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(microtasks_run_before_the_next_message),
-        ONCE(thousands_of_microtasks_run_in_order),
-        ONCE(microtasks_past_the_heaps_limit_are_refused),
-        ONCE(what_a_bounded_round_leaves_runs_before_the_end),
-        ONCE(what_a_bounded_round_leaves_waits_for_no_message),
-        ONCE(a_stopped_worker_leaves_its_microtasks),
-    };
-    return RUN_TABLE("extra_microtask", tests);
-}
+TESTS(ONCE(microtasks_run_before_the_next_message), ONCE(thousands_of_microtasks_run_in_order),
+      ONCE(microtasks_past_the_heaps_limit_are_refused),
+      ONCE(what_a_bounded_round_leaves_runs_before_the_end),
+      ONCE(what_a_bounded_round_leaves_waits_for_no_message),
+      ONCE(a_stopped_worker_leaves_its_microtasks))

@@ -207,15 +207,6 @@ static void a_pool_is_told_as_json(void)
     assert_int_equal(strait_histogram_count(&times.waited), 3);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(buckets_are_narrow_and_leave_no_gap),
-        ONCE(percentiles_are_near),
-        ONCE(the_rank_is_exact),
-        ONCE(huge_counts_have_their_percentiles),
-        ONCE(the_ends_of_the_scale),
-        ONCE(a_pool_is_told_as_json),
-    };
-    return RUN_TABLE("extra_stats", tests);
-}
+TESTS(ONCE(buckets_are_narrow_and_leave_no_gap), ONCE(percentiles_are_near),
+      ONCE(the_rank_is_exact), ONCE(huge_counts_have_their_percentiles),
+      ONCE(the_ends_of_the_scale), ONCE(a_pool_is_told_as_json))

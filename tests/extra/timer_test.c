@@ -327,16 +327,7 @@ static void a_stopped_worker_runs_no_further_timer(void)
     tenant_free(&tenant);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_backlog_does_not_starve_a_timer),
-        ONCE(a_look_at_the_timers_runs_those_that_are_due),
-        ONCE(a_timer_needs_a_function_and_a_period),
-        ONCE(many_timers_run_in_the_order_they_are_due),
-        ONCE(a_repeating_timer_keeps_its_grid_and_leaves_out_what_it_missed),
-        ONCE(a_timer_may_free_itself),
-        ONCE(a_stopped_worker_runs_no_further_timer),
-    };
-    return RUN_TABLE("extra_timer", tests);
-}
+TESTS(ONCE(a_backlog_does_not_starve_a_timer), ONCE(a_look_at_the_timers_runs_those_that_are_due),
+      ONCE(a_timer_needs_a_function_and_a_period), ONCE(many_timers_run_in_the_order_they_are_due),
+      ONCE(a_repeating_timer_keeps_its_grid_and_leaves_out_what_it_missed),
+      ONCE(a_timer_may_free_itself), ONCE(a_stopped_worker_runs_no_further_timer))

@@ -191,13 +191,5 @@ static void usage_can_be_read_at_any_time(void)
     tenant_end(&tenant);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(usage_counts_what_the_loop_does),
-        ONCE(waits_count_as_idle_while_they_go_on),
-        ONCE(a_loop_may_have_woken_up_a_while_ago),
-        ONCE(usage_can_be_read_at_any_time),
-    };
-    return RUN_TABLE("extra_usage", tests);
-}
+TESTS(ONCE(usage_counts_what_the_loop_does), ONCE(waits_count_as_idle_while_they_go_on),
+      ONCE(a_loop_may_have_woken_up_a_while_ago), ONCE(usage_can_be_read_at_any_time))

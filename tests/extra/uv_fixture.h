@@ -7,9 +7,6 @@
 
 #include "strait_uv.h"
 
-/* To be called before the first test: opens what libuv keeps open. */
-void uv_prepare(void);
-
 /* Runs it until every handle is closed, and closes it. Any thread. */
 void loop_finish(uv_loop_t *loop);
 

@@ -276,14 +276,5 @@ static void sockets_timers_and_messages_share_both_loops(void)
     assert_string_equal(tenant.log.events, "omx");
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_loop_ends_with_its_parent_a_handler_or_a_stop),
-        ONCE(a_receiver_that_parks_is_refused),
-        ONCE(a_loop_that_sleeps_is_idle),
-        ONCE(sockets_timers_and_messages_share_both_loops),
-    };
-    uv_prepare();
-    return RUN_TABLE("extra_uv_loop", tests);
-}
+TESTS(ONCE(a_loop_ends_with_its_parent_a_handler_or_a_stop), ONCE(a_receiver_that_parks_is_refused),
+      ONCE(a_loop_that_sleeps_is_idle), ONCE(sockets_timers_and_messages_share_both_loops))

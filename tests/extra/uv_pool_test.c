@@ -141,14 +141,5 @@ static void a_pool_outlives_its_handle(void)
     assert_int_equal(strait_pool_destroy(pool), 0);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(completions_run_in_the_loop),
-        ONCE(an_idle_pool_is_shut_down),
-        ONCE(a_drain_turns_into_a_cancel),
-        ONCE(a_pool_outlives_its_handle),
-    };
-    uv_prepare();
-    return RUN_TABLE("extra_uv_pool", tests);
-}
+TESTS(ONCE(completions_run_in_the_loop), ONCE(an_idle_pool_is_shut_down),
+      ONCE(a_drain_turns_into_a_cancel), ONCE(a_pool_outlives_its_handle))

@@ -321,14 +321,7 @@ static void a_receiver_sleeps_when_it_has_nothing(void)
     strait_port_close(&a);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_budget_bounds_what_comes_in_one_turn), ONCE(a_parent_sleeps_when_nothing_happens),
-        ONCE(a_close_in_a_callback_is_the_last_one),  ONCE(an_unreferenced_handle_keeps_no_loop),
-        ONCE(what_cannot_be_watched_is_refused),      ONCE(a_handler_may_receive_and_close),
-        ONCE(a_receiver_sleeps_when_it_has_nothing),
-    };
-    uv_prepare();
-    return RUN_TABLE("extra_uv_worker", tests);
-}
+TESTS(ONCE(a_budget_bounds_what_comes_in_one_turn), ONCE(a_parent_sleeps_when_nothing_happens),
+      ONCE(a_close_in_a_callback_is_the_last_one), ONCE(an_unreferenced_handle_keeps_no_loop),
+      ONCE(what_cannot_be_watched_is_refused), ONCE(a_handler_may_receive_and_close),
+      ONCE(a_receiver_sleeps_when_it_has_nothing))

@@ -280,16 +280,7 @@ static void what_cannot_be_is_refused(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(siblings_come_after_cores),
-        ONCE(what_is_near_the_parent_comes_first),
-        ONCE(what_is_not_told_makes_the_order_a_worse_one),
-        ONCE(threads_take_the_cpus_in_turn),
-        ONCE(few_threads_share_what_is_near),
-        ONCE(named_cpus_are_taken_as_they_are),
-        ONCE(what_cannot_be_is_refused),
-    };
-    return RUN_TABLE("cpu", tests);
-}
+TESTS(ONCE(siblings_come_after_cores), ONCE(what_is_near_the_parent_comes_first),
+      ONCE(what_is_not_told_makes_the_order_a_worse_one), ONCE(threads_take_the_cpus_in_turn),
+      ONCE(few_threads_share_what_is_near), ONCE(named_cpus_are_taken_as_they_are),
+      ONCE(what_cannot_be_is_refused))

@@ -370,18 +370,8 @@ static void another_thread_can_become_the_parent(void)
     join_and_destroy(worker);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_worker_s_life_is_told),
-        ONCE(a_thread_that_is_no_worker_has_nothing_to_say),
-        ONCE(a_warning_wakes_the_parent),
-        ONCE(the_fd_is_readable_until_all_is_told),
-        ONCE(the_fd_is_silent_where_nothing_is_to_be_told),
-        ONCE(closing_any_half_keeps_the_exit),
-        ONCE(a_parent_may_receive_by_itself),
-        ONCE(a_callback_may_receive_and_close_but_not_dispatch),
-        ONCE(another_thread_can_become_the_parent),
-    };
-    return RUN_TABLE("events", tests);
-}
+TESTS(ONCE(a_worker_s_life_is_told), ONCE(a_thread_that_is_no_worker_has_nothing_to_say),
+      ONCE(a_warning_wakes_the_parent), ONCE(the_fd_is_readable_until_all_is_told),
+      ONCE(the_fd_is_silent_where_nothing_is_to_be_told), ONCE(closing_any_half_keeps_the_exit),
+      ONCE(a_parent_may_receive_by_itself), ONCE(a_callback_may_receive_and_close_but_not_dispatch),
+      ONCE(another_thread_can_become_the_parent))

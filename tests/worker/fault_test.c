@@ -204,16 +204,7 @@ static void what_comes_before_the_clear_is_told(void)
     pthread_key_delete(last_key);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_port_pair_fails_cleanly),
-        ONCE(a_worker_fails_cleanly),
-        ONCE(what_was_not_asked_for_is_done_without),
-        ONCE(a_spawn_and_a_join_may_be_interrupted),
-        ONCE(cpu_0_does_where_the_affinity_is_unknown),
-        ONCE(a_spawn_fails_cleanly_inside_the_c_library),
-        ONCE(what_comes_before_the_clear_is_told),
-    };
-    return RUN_TABLE("worker_fault", tests);
-}
+TESTS(ONCE(a_port_pair_fails_cleanly), ONCE(a_worker_fails_cleanly),
+      ONCE(what_was_not_asked_for_is_done_without), ONCE(a_spawn_and_a_join_may_be_interrupted),
+      ONCE(cpu_0_does_where_the_affinity_is_unknown),
+      ONCE(a_spawn_fails_cleanly_inside_the_c_library), ONCE(what_comes_before_the_clear_is_told))

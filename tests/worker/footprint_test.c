@@ -93,8 +93,4 @@ static void an_idle_worker_costs_little(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {ONCE(an_idle_worker_costs_little)};
-    return RUN_TABLE("footprint", tests);
-}
+TESTS(ONCE(an_idle_worker_costs_little))

@@ -99,11 +99,5 @@ static void an_end_that_nobody_takes_is_closed_or_taken_back(void)
     assert_int_equal(taken.sum, 1 + 2 + 3 + 4);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(two_workers_talk_through_ends_they_were_sent),
-        ONCE(an_end_that_nobody_takes_is_closed_or_taken_back),
-    };
-    return RUN_TABLE("handover", tests);
-}
+TESTS(ONCE(two_workers_talk_through_ends_they_were_sent),
+      ONCE(an_end_that_nobody_takes_is_closed_or_taken_back))

@@ -251,14 +251,6 @@ static void a_forks_child_leaves_the_worker_alone(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(join_keeps_its_deadline),
-        ONCE(a_stuck_worker_is_named),
-        ONCE(a_worker_cannot_join_itself),
-        ONCE(the_end_of_a_thread_is_told),
-        ONCE(a_forks_child_leaves_the_worker_alone),
-    };
-    return RUN_TABLE("join", tests);
-}
+TESTS(ONCE(join_keeps_its_deadline), ONCE(a_stuck_worker_is_named),
+      ONCE(a_worker_cannot_join_itself), ONCE(the_end_of_a_thread_is_told),
+      ONCE(a_forks_child_leaves_the_worker_alone))

@@ -294,14 +294,6 @@ static void both_ends_on_one_thread_do_not_wait_for_each_other(void)
     }
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(directions_have_options_of_their_own),
-        ONCE(port_options_are_checked),
-        ONCE(halves_close_in_every_order),
-        ONCE(a_close_or_a_wake_meets_a_wait_or_another_close),
-        ONCE(both_ends_on_one_thread_do_not_wait_for_each_other),
-    };
-    return RUN_TABLE("port", tests);
-}
+TESTS(ONCE(directions_have_options_of_their_own), ONCE(port_options_are_checked),
+      ONCE(halves_close_in_every_order), ONCE(a_close_or_a_wake_meets_a_wait_or_another_close),
+      ONCE(both_ends_on_one_thread_do_not_wait_for_each_other))

@@ -421,18 +421,8 @@ static void a_failed_init_leaves_nothing_behind(void)
     assert_int_equal(others.messages, 1);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(a_worker_is_what_its_options_say),
-        ONCE(asynchronous_signals_are_blocked_in_a_worker),
-        ONCE(a_worker_runs_where_it_was_told),
-        ONCE(a_cpu_outside_the_mask_is_invalid),
-        ONCE(a_worker_has_the_stack_it_was_given),
-        ONCE(start_up_data_is_handed_over_or_copied),
-        ONCE(bad_worker_options_leave_nothing),
-        ONCE(init_and_fini_stand_around_the_entry),
-        ONCE(a_failed_init_leaves_nothing_behind),
-    };
-    return RUN_TABLE("spawn", tests);
-}
+TESTS(ONCE(a_worker_is_what_its_options_say), ONCE(asynchronous_signals_are_blocked_in_a_worker),
+      ONCE(a_worker_runs_where_it_was_told), ONCE(a_cpu_outside_the_mask_is_invalid),
+      ONCE(a_worker_has_the_stack_it_was_given), ONCE(start_up_data_is_handed_over_or_copied),
+      ONCE(bad_worker_options_leave_nothing), ONCE(init_and_fini_stand_around_the_entry),
+      ONCE(a_failed_init_leaves_nothing_behind))

@@ -254,14 +254,6 @@ static void workers_nest_and_stop_their_own(void)
     join_and_destroy(worker);
 }
 
-int main(void)
-{
-    static const struct test tests[] = {
-        ONCE(stop_ends_every_wait),
-        ONCE(stop_ends_waits_on_channels_of_the_workers_own),
-        ONCE(what_does_not_wait_in_the_library_sees_the_stop),
-        ONCE(any_thread_may_stop_while_the_parent_closes),
-        ONCE(workers_nest_and_stop_their_own),
-    };
-    return RUN_TABLE("stop", tests);
-}
+TESTS(ONCE(stop_ends_every_wait), ONCE(stop_ends_waits_on_channels_of_the_workers_own),
+      ONCE(what_does_not_wait_in_the_library_sees_the_stop),
+      ONCE(any_thread_may_stop_while_the_parent_closes), ONCE(workers_nest_and_stop_their_own))

@@ -57,14 +57,8 @@ static struct tenant loop_spawn(strait_isolate_fn *entry, strait_message_fn *mes
     };
 }
 
-MICROTASK(settles_inside)
-{
-    EXPECT(strait_isolate_settle(isolate) == -EDEADLK);
-}
-
 HANDLER(answers_four)
 {
-    EXPECT(strait_microtask(isolate, settles_inside, NULL) == 0);
     EXPECT(note_message(isolate, message, NULL) == 0);
     return number_of(message) == 4 ? answer : 0;
 }
@@ -87,14 +81,12 @@ static void a_loop_ends_with_its_parent_a_handler_or_a_stop(void)
         answer = cases[i].answer;
         tenant_spawn(&tenant);
         tenant_post(&tenant, 0, cases[i].messages);
+        tenant_close(&tenant);
         if (cases[i].stopped) {
             strait_worker_stop(tenant.worker);
-        } else {
-            tenant_close(&tenant);
         }
         gate_open(&gate);
-        dispatch_to_exit(tenant.worker);
-        tenant_free(&tenant);
+        tenant_end(&tenant);
         assert_string_equal(diary, cases[i].text);
         assert_int_equal(tenant.log.exit.code, cases[i].code);
     }
@@ -110,8 +102,9 @@ ISOLATE_TEST(a_receiver_that_parks_is_refused, .heap_limit = 0)
 
 /* ---- sleep ---- */
 
-static uv_async_t async;
-static struct gate at_work[3]; /* a message, and two callbacks of another handle */
+static int sockets[2]; /* the parent's, the worker's */
+static uv_poll_t socket_poll;
+static struct gate at_work[3]; /* a message, and two bytes from the socket */
 static unsigned works;
 
 HANDLER(work_message)
@@ -120,11 +113,13 @@ HANDLER(work_message)
     return 0;
 }
 
-static void work_async(uv_async_t *woken)
+static void work_socket(uv_poll_t *ready, int status, UNUSED int events)
 {
+    char byte;
+    EXPECT(status == 0 && read(sockets[1], &byte, 1) == 1);
     gate_wait(&at_work[works++]);
     if (works == COUNT(at_work)) {
-        uv_close((uv_handle_t *)woken, NULL);
+        uv_close((uv_handle_t *)ready, NULL);
         EXPECT(strait_uv_close(&handle, count_close) == 0);
     }
 }
@@ -132,7 +127,8 @@ static void work_async(uv_async_t *woken)
 ENTRY(working_entry)
 {
     loop_start(isolate, close_handle);
-    EXPECT(uv_async_init(&loop, &async, work_async) == 0);
+    EXPECT(uv_poll_init(&loop, &socket_poll, sockets[1]) == 0);
+    EXPECT(uv_poll_start(&socket_poll, UV_READABLE, work_socket) == 0);
     loop_finish(&loop);
     return 0;
 }
@@ -167,13 +163,14 @@ static void a_loop_that_sleeps_is_idle(void)
     int64_t held = 0;
     memset(at_work, 0, sizeof(at_work));
     works = 0;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
     tenant_spawn(&tenant);
     for (size_t i = 0; i < COUNT(at_work); i++) {
         await_idleness(&tenant);
         if (i == 0) {
             tenant_post(&tenant, 0, 1);
         } else {
-            assert_int_equal(uv_async_send(&async), 0);
+            assert_int_equal(write(sockets[0], "", 1), 1);
         }
         gate_await(&at_work[i], 1);
         struct strait_usage usage = usage_of_a_while(&tenant);
@@ -186,95 +183,9 @@ static void a_loop_that_sleeps_is_idle(void)
     assert_true(usage.online_ns - usage.idle_ns >= held);
     assert_true(usage.idle_ns > 0);
     tenant_free(&tenant);
-}
-
-/* ---- a socket, a timer and messages in both loops ---- */
-
-#define TURNS 1000
-
-/* One end of a socket: who reads a byte writes the next. */
-struct player {
-    uv_poll_t poll;
-    unsigned char byte;
-    unsigned turns;
-};
-
-static int sockets[2];
-static struct player players[2];
-
-static void player_ready(uv_poll_t *poll, int status, UNUSED int events)
-{
-    struct player *player = poll->data;
-    int socket = sockets[player - players];
-    ssize_t count = read(socket, &player->byte, 1);
-    EXPECT(status == 0 && count >= 0);
-    player->turns += count == 1;
-    player->byte++;
-    if (count == 0 || player->turns == TURNS) {
-        uv_close((uv_handle_t *)poll, NULL);
-        close(socket);
-    } else {
-        EXPECT(write(socket, &player->byte, 1) == 1);
-    }
-}
-
-static void player_start(struct player *player, uv_loop_t *on)
-{
-    memset(player, 0, sizeof(*player));
-    EXPECT(uv_poll_init(on, &player->poll, sockets[player - players]) == 0);
-    player->poll.data = player;
-    EXPECT(uv_poll_start(&player->poll, UV_READABLE, player_ready) == 0);
-}
-
-ENTRY(playing_entry)
-{
-    loop_start(isolate, close_all);
-    player_start(&players[1], &loop);
-    metronome_start(&metronome, &loop);
-    loop_finish(&loop);
-    EXPECT(players[1].turns >= TURNS - 1);
-    EXPECT(metronome.turns > 0);
-    return handle.status;
-}
-
-static void close_parents(struct strait_uv_handle *ended)
-{
-    EXPECT(strait_uv_close(ended, NULL) == 0);
-}
-
-/* The parent answers each message with the next. */
-static void play_on(struct strait_worker *worker, const struct strait_event *event, void *context)
-{
-    struct tenant *tenant = context;
-    log_event(worker, event, &tenant->log);
-    if (event->type == STRAIT_MESSAGE && tenant->log.messages < TURNS) {
-        tenant_post(tenant, tenant->log.messages, tenant->log.messages + 1);
-    } else if (event->type == STRAIT_MESSAGE) {
-        tenant_close(tenant);
-    }
-}
-
-static void sockets_timers_and_messages_share_both_loops(void)
-{
-    struct tenant tenant = loop_spawn(playing_entry, echo);
-    struct strait_uv_handle parents;
-    uv_loop_t parents_loop;
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
-    assert_int_equal(uv_loop_init(&parents_loop), 0);
-    tenant.outer.event = play_on;
-    tenant.outer.context = &tenant;
-    tenant_spawn(&tenant);
-    assert_int_equal(strait_uv_worker_start(&parents_loop, &parents, tenant.worker, close_parents),
-                     0);
-    player_start(&players[0], &parents_loop);
-    assert_int_equal(write(sockets[0], "", 1), 1); /* serves */
-    tenant_post(&tenant, 0, 1);
-    loop_finish(&parents_loop);
-    tenant_free(&tenant);
-    assert_int_equal(tenant.log.messages, TURNS);
-    assert_in_range(players[0].turns, TURNS - 1, TURNS);
-    assert_string_equal(tenant.log.events, "omx");
+    close(sockets[0]);
+    close(sockets[1]);
 }
 
 TESTS(ONCE(a_loop_ends_with_its_parent_a_handler_or_a_stop), ONCE(a_receiver_that_parks_is_refused),
-      ONCE(a_loop_that_sleeps_is_idle), ONCE(sockets_timers_and_messages_share_both_loops))
+      ONCE(a_loop_that_sleeps_is_idle))

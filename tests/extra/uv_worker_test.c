@@ -84,32 +84,29 @@ static void a_budget_bounds_what_comes_in_one_turn(void)
     }
 }
 
-static struct gate gates[20];
-
-ENTRY(sends_at_gates)
-{
-    for (uint64_t i = 0; i < COUNT(gates); i++) {
-        gate_wait(&gates[i]);
-        post(strait_isolate_port(isolate), i);
-    }
-    return 0;
-}
-
+/* And an unreferenced handle keeps no loop. */
 static void a_parent_sleeps_when_nothing_happens(void)
 {
-    memset(gates, 0, sizeof(gates));
-    worker_spawn(sends_at_gates, 0);
-    tenant.outer.to_parent.capacity = 0;
+    worker_spawn(NULL, 0);
+    tenant.inner.message = echo;
     tenant_spawn(&tenant);
     worker_watch(&handle, close_at_end);
-    for (size_t i = 0; i < COUNT(gates); i++) {
-        gate_await(&gates[i], 1); /* its last message is sent */
+    for (uint64_t i = 0; i < 20; i++) {
         loop_falls_asleep(&loop);
         assert_int_equal(tenant.log.messages, i);
         assert_false(readable(strait_worker_fd(tenant.worker), 0));
-        gate_open(&gates[i]);
+        tenant_post(&tenant, i, i + 1);
         loop_sleeps(&loop);
     }
+    assert_true(strait_uv_has_ref(&handle));
+    strait_uv_unref(&handle);
+    assert_false(strait_uv_has_ref(&handle));
+    assert_true(strait_uv_is_active(&handle));
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0); /* returns, though the worker lives */
+    assert_string_equal(tenant.log.events, "om");
+    strait_uv_ref(&handle);
+    assert_int_not_equal(uv_loop_alive(&loop), 0);
+    tenant_close(&tenant);
     loop_finish(&loop);
     assert_string_equal(tenant.log.events, "omx");
 }
@@ -157,30 +154,6 @@ static void a_close_in_a_callback_is_the_last_one(void)
     }
 }
 
-static void an_unreferenced_handle_keeps_no_loop(void)
-{
-    worker_spawn(NULL, 0);
-    tenant.inner.message = echo;
-    tenant_spawn(&tenant);
-    worker_watch(&handle, close_at_end);
-    assert_true(strait_uv_has_ref(&handle));
-    strait_uv_unref(&handle);
-    assert_false(strait_uv_has_ref(&handle));
-    assert_true(strait_uv_is_active(&handle));
-    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0); /* returns, though the worker lives */
-    assert_int_equal(tenant.log.exit.type, 0);
-    strait_uv_ref(&handle);
-    assert_int_not_equal(uv_loop_alive(&loop), 0);
-    tenant_close(&tenant);
-    loop_finish(&loop);
-    assert_string_equal(tenant.log.events, "ox");
-}
-
-static int nothing(UNUSED struct strait_port *port, UNUSED void *data)
-{
-    return 0;
-}
-
 static void ends_without_events(struct strait_uv_handle *ended)
 {
     EXPECT(ended->status == -EINVAL);
@@ -189,29 +162,21 @@ static void ends_without_events(struct strait_uv_handle *ended)
 
 static void what_cannot_be_watched_is_refused(void)
 {
-    struct strait_worker_options options = {.entry = nothing};
+    struct strait_worker_options parking = {.entry = nothing_entry,
+                                            .to_parent = {.receiver = STRAIT_WAIT_PARK}};
+    struct strait_worker *parks = spawn(&parking);
+    struct strait_worker *polls = spawn_entry(nothing_entry, NULL);
+    struct strait_receiver *receiver = &strait_worker_port(parks)->receiver;
     struct strait_uv_handle second;
-    struct strait_worker *parks;
-    struct strait_worker *polls;
-    struct strait_port a;
-    struct strait_port b;
     worker_spawn(NULL, 0);
-    assert_int_equal(strait_worker_spawn(&polls, &options), 0);
-    options.to_parent.receiver = STRAIT_WAIT_PARK;
-    assert_int_equal(strait_worker_spawn(&parks, &options), 0);
     assert_int_equal(strait_uv_worker_start(&loop, &handle, parks, NULL), -EINVAL);
+    assert_int_equal(strait_uv_receiver_start(&loop, &handle, receiver, NULL, NULL), -EINVAL);
     assert_int_equal(strait_uv_worker_start(&loop, &handle, polls, ends_without_events), 0);
     assert_int_equal(strait_uv_worker_start(&loop, &second, polls, NULL), -EEXIST);
-    assert_int_equal(strait_port_pair(&a, &b, NULL), 0);
-    assert_int_equal(strait_uv_receiver_start(&loop, &second, &a.receiver, NULL, NULL), -EINVAL);
     loop_finish(&loop);
     assert_int_equal(closes, 1);
-    assert_int_equal(strait_worker_join(parks, STRAIT_FOREVER), 0);
-    assert_int_equal(strait_worker_join(polls, STRAIT_FOREVER), 0);
-    strait_worker_destroy(parks);
-    strait_worker_destroy(polls);
-    strait_port_close(&a);
-    strait_port_close(&b);
+    join_and_destroy(parks);
+    join_and_destroy(polls);
 }
 
 /* ---- a port's receiver ---- */
@@ -322,6 +287,5 @@ static void a_receiver_sleeps_when_it_has_nothing(void)
 }
 
 TESTS(ONCE(a_budget_bounds_what_comes_in_one_turn), ONCE(a_parent_sleeps_when_nothing_happens),
-      ONCE(a_close_in_a_callback_is_the_last_one), ONCE(an_unreferenced_handle_keeps_no_loop),
-      ONCE(what_cannot_be_watched_is_refused), ONCE(a_handler_may_receive_and_close),
-      ONCE(a_receiver_sleeps_when_it_has_nothing))
+      ONCE(a_close_in_a_callback_is_the_last_one), ONCE(what_cannot_be_watched_is_refused),
+      ONCE(a_handler_may_receive_and_close), ONCE(a_receiver_sleeps_when_it_has_nothing))

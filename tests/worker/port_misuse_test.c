@@ -6,62 +6,35 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-static void *sends(void *port)
+/* What a thread does with a port, a letter each: sends, receives, gives, adopts, closes, closes its
+ * sender half, drops. */
+static void act(struct strait_port *port, const char *letters)
 {
     void *message = NULL;
-    (void)strait_try_send(&((struct strait_port *)port)->sender, &message, 1);
-    return NULL;
-}
-
-static void *receives(void *port)
-{
-    void *message;
-    (void)strait_try_receive(&((struct strait_port *)port)->receiver, &message, 1);
-    return NULL;
-}
-
-static void *gives(void *port)
-{
-    strait_port_give(port);
-    return NULL;
-}
-
-static void *adopts(void *port)
-{
-    strait_port_adopt(port);
-    return NULL;
-}
-
-static void *adopts_and_uses(void *port)
-{
-    adopts(port);
-    sends(port);
-    return receives(port);
-}
-
-static void *borrows(void *port)
-{
-    adopts(port);
-    sends(port);
-    return gives(port);
-}
-
-static void *closes(void *port)
-{
-    strait_port_close(port);
-    return NULL;
-}
-
-static void *closes_half_and_gives(void *port)
-{
-    strait_sender_close(&((struct strait_port *)port)->sender);
-    return gives(port);
-}
-
-static void *drops(void *port)
-{
-    strait_port_drop(port, NULL);
-    return NULL;
+    for (; *letters; letters++) {
+        switch (*letters) {
+        case 's':
+            (void)strait_try_send(&port->sender, &message, 1);
+            break;
+        case 'r':
+            (void)strait_try_receive(&port->receiver, &message, 1);
+            break;
+        case 'g':
+            strait_port_give(port);
+            break;
+        case 'a':
+            strait_port_adopt(port);
+            break;
+        case 'c':
+            strait_port_close(port);
+            break;
+        case 'h':
+            strait_sender_close(&port->sender);
+            break;
+        default:
+            strait_port_drop(port, NULL);
+        }
+    }
 }
 
 #define SENDS "a sender handle is used by one"
@@ -71,49 +44,51 @@ static void *drops(void *port)
 static const struct crime {
     const char *rule; /* what the child says; NULL: it is none */
     const char *whose;
-    void *(*first)(void *port);  /* the maker of the pair */
-    void *(*second)(void *port); /* then another thread */
-    void *(*third)(void *port);  /* then the maker again */
+    const char *first;  /* the maker of the pair */
+    const char *second; /* then another thread */
+    const char *third;  /* then the maker again */
 } crimes[] = {
-    {SENDS, "belongs to", NULL, sends, NULL},
-    {RECEIVES, "belongs to", NULL, receives, NULL},
-    {SENDS, "belongs to", sends, sends, NULL},
-    {SENDS, "belongs to", NULL, gives, NULL},
-    {SENDS, "given away by", gives, sends, NULL},
-    {RECEIVES, "given away by", gives, receives, NULL},
-    {SENDS, "given away by", gives, NULL, sends},
-    {RECEIVES, "given away by", gives, NULL, receives},
-    {SENDS, "belongs to", gives, adopts_and_uses, sends},
-    {ADOPTS, "belongs to", NULL, adopts_and_uses, NULL},
-    {ADOPTS, "belongs to", gives, adopts_and_uses, adopts},
-    {NULL, NULL, gives, adopts_and_uses, NULL},
-    {NULL, NULL, gives, NULL, adopts_and_uses},
-    {NULL, NULL, adopts, NULL, sends},
-    {NULL, NULL, gives, borrows, adopts_and_uses},
-    {NULL, NULL, closes_half_and_gives, adopts_and_uses, NULL},
-    {NULL, NULL, gives, drops, NULL},
-    {NULL, NULL, closes, sends, NULL},
+    {SENDS, "belongs to", "", "s", ""},
+    {RECEIVES, "belongs to", "", "r", ""},
+    {SENDS, "belongs to", "s", "s", ""},
+    {SENDS, "belongs to", "", "g", ""},
+    {SENDS, "given away by", "g", "s", ""},
+    {RECEIVES, "given away by", "g", "r", ""},
+    {SENDS, "given away by", "g", "", "s"},
+    {RECEIVES, "given away by", "g", "", "r"},
+    {SENDS, "belongs to", "g", "asr", "s"},
+    {ADOPTS, "belongs to", "", "asr", ""},
+    {ADOPTS, "belongs to", "g", "asr", "a"},
+    {NULL, NULL, "g", "asr", ""},
+    {NULL, NULL, "g", "", "asr"},
+    {NULL, NULL, "a", "", "s"},
+    {NULL, NULL, "g", "asg", "asr"},
+    {NULL, NULL, "hg", "asr", ""},
+    {NULL, NULL, "g", "d", ""},
+    {NULL, NULL, "c", "s", ""},
 };
+
+static struct strait_port b; /* the child's */
+
+static void *act_second(void *crime)
+{
+    act(&b, ((const struct crime *)crime)->second);
+    return NULL;
+}
 
 static void commit(void *context)
 {
     const struct crime *crime = context;
     struct strait_port a;
-    struct strait_port b;
     pthread_t thread;
     if (strait_port_pair(&a, &b, NULL)) {
         _exit(1);
     }
-    if (crime->first) {
-        crime->first(&b);
-    }
-    if (crime->second &&
-        (pthread_create(&thread, NULL, crime->second, &b) || pthread_join(thread, NULL))) {
+    act(&b, crime->first);
+    if (pthread_create(&thread, NULL, act_second, context) || pthread_join(thread, NULL)) {
         _exit(1);
     }
-    if (crime->third) {
-        crime->third(&b);
-    }
+    act(&b, crime->third);
 }
 
 static void who_does_not_own_an_end_is_named(void)

@@ -85,6 +85,8 @@ static void an_idle_pool_is_shut_down(void)
 {
     for (int mode = STRAIT_CLOSE_DRAIN; mode <= STRAIT_CLOSE_CANCEL; mode++) {
         pool_start();
+        uv_run(&loop, UV_RUN_NOWAIT); /* there is nothing to complete, and that is no end */
+        assert_true(strait_uv_is_active(&handle));
         strait_uv_unref(&handle); /* keeps no loop */
         assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
         strait_uv_ref(&handle);

@@ -157,7 +157,7 @@ static void a_close_in_a_callback_is_the_last_one(void)
 static void ends_without_events(struct strait_uv_handle *ended)
 {
     EXPECT(ended->status == -EINVAL);
-    EXPECT(strait_uv_close(ended, count_close) == 0);
+    EXPECT(strait_uv_close(ended, NULL) == 0);
 }
 
 static void what_cannot_be_watched_is_refused(void)
@@ -174,7 +174,6 @@ static void what_cannot_be_watched_is_refused(void)
     assert_int_equal(strait_uv_worker_start(&loop, &handle, polls, ends_without_events), 0);
     assert_int_equal(strait_uv_worker_start(&loop, &second, polls, NULL), -EEXIST);
     loop_finish(&loop);
-    assert_int_equal(closes, 1);
     join_and_destroy(parks);
     join_and_destroy(polls);
 }

@@ -1,41 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Isolates where the system has no memory. */
+#include "extra/fixture.h"
 #include "faults.h"
 
-#include "strait/extra/isolate.h"
-
-static void note_exit(struct strait_worker *worker, const struct strait_event *event, void *context)
-{
-    (void)worker;
-    *(struct strait_event *)context = *event;
-}
-
-/* Runs an isolate in a worker, to the end of both, and tells the exit. The n-th allocation fails;
- * 0: none. */
+/* The exit of a tenant, of which nothing is left. The n-th allocation fails; 0: none. */
 static struct strait_event exit_of(strait_isolate_fn *entry, unsigned n)
 {
-    struct strait_event exit = {.type = STRAIT_ONLINE};
-    struct strait_isolate *isolate = NULL;
-    struct strait_worker *worker = NULL;
-    struct strait_isolate_options options = {.entry = entry};
-    struct strait_worker_options both = {
-        .entry = strait_isolate_main, .event = note_exit, .context = &exit};
+    struct tenant tenant = {.inner = {.entry = entry}};
     int live = counts.live;
-    assert_returns(strait_isolate_create(&isolate, &options), 0);
-    both.data = isolate;
     arm_fault(POSIX_MEMALIGN, n);
-    assert_returns(strait_worker_spawn(&worker, &both), 0);
-    assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
-    while (strait_worker_dispatch(worker, 0) > 0) {
-    }
-    assert_returns(strait_worker_destroy(worker), 0);
-    strait_isolate_destroy(isolate);
+    tenant_spawn(&tenant);
+    tenant_end(&tenant);
     assert_int_equal(counts.live, live);
-    assert_int_equal(exit.type, STRAIT_EXIT);
-    return exit;
+    return tenant.log.exit;
 }
 
-static int system_memory_entry(struct strait_isolate *isolate)
+ENTRY(system_memory_entry)
 {
     void *small = strait_heap_alloc(isolate, 100);
     EXPECT(small != NULL);
@@ -64,9 +44,8 @@ static void a_heap_survives_the_lack_of_memory(void)
     assert_int_equal(exit.warning, 0);
 }
 
-static int nothing_in_isolate(struct strait_isolate *isolate)
+ENTRY(nothing_in_isolate)
 {
-    (void)isolate;
     return 0;
 }
 
@@ -78,8 +57,8 @@ static void an_isolate_says_that_there_is_no_memory(void)
     assert_returns(strait_isolate_create(&isolate, &options), -ENOMEM);
     assert_null(isolate);
     assert_int_equal(exit_of(nothing_in_isolate, 0).code, 0);
-    /* five are the worker's, and the sixth is the message of the isolate's loop */
-    assert_int_equal(exit_of(nothing_in_isolate, 6).code, -ENOMEM);
+    /* the isolate, five of the worker's, and the message of the isolate's loop */
+    assert_int_equal(exit_of(nothing_in_isolate, 7).code, -ENOMEM);
 }
 
 TESTS(ONCE(a_heap_survives_the_lack_of_memory), ONCE(an_isolate_says_that_there_is_no_memory))

@@ -260,6 +260,40 @@ static void named_cpus_are_taken_as_they_are(void)
     }
 }
 
+/* In a process that was started with the CPU 5 alone. */
+static void one_cpu_is_for_all(void)
+{
+    static const int cpus[] = {5, 7};
+    static const struct {
+        struct strait_p_placement placement;
+        bool good;
+    } cases[] = {
+        {{.pin = STRAIT_PIN_CHOOSE, .home = 5}, true},
+        {{.pin = STRAIT_PIN_CHOOSE, .home = 7}, true},
+        {{.pin = STRAIT_PIN_NONE}, true},
+        {{.pin = STRAIT_PIN_CPU, .cpus = cpus, .cpu_count = 1}, true},
+        {{.pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 1}, true},
+        {{.pin = STRAIT_PIN_CPU, .cpus = cpus + 1, .cpu_count = 1}, false},
+        {{.pin = STRAIT_PIN_SET, .cpus = cpus + 1, .cpu_count = 1}, false},
+        {{.pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 2}, false},
+    };
+    const cpu_set_t before = allowed;
+    const struct known_cpu first = known[0];
+    const unsigned count = known_count;
+    cpu_set_t set;
+    CPU_ZERO(&allowed);
+    CPU_SET(5, &allowed);
+    known[0].number = 5;
+    known_count = 1;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_int_equal(strait_p_cpu_place(&cases[i].placement, &set), cases[i].good);
+        assert_true(!cases[i].good || only_cpu(&set) == 5);
+    }
+    allowed = before;
+    known[0] = first;
+    known_count = count;
+}
+
 static void what_cannot_be_is_refused(void)
 {
     static const int bad[] = {-1, CPU_SETSIZE, INT_MAX};
@@ -283,4 +317,4 @@ static void what_cannot_be_is_refused(void)
 TESTS(ONCE(siblings_come_after_cores), ONCE(what_is_near_the_parent_comes_first),
       ONCE(what_is_not_told_makes_the_order_a_worse_one), ONCE(threads_take_the_cpus_in_turn),
       ONCE(few_threads_share_what_is_near), ONCE(named_cpus_are_taken_as_they_are),
-      ONCE(what_cannot_be_is_refused))
+      ONCE(one_cpu_is_for_all), ONCE(what_cannot_be_is_refused))

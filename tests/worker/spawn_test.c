@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 /* ---- what a worker is, seen from outside ---- */
 
@@ -155,62 +154,6 @@ static void a_worker_runs_where_it_was_told(void)
     }
 }
 
-/* In a process that was started with the one CPU `own`. */
-static void with_one_cpu(int own)
-{
-    const int both[] = {own, own ^ 1};
-    const struct {
-        struct strait_worker_options options;
-        bool good;
-    } cases[] = {
-        {{.pin = STRAIT_PIN_CHOOSE}, true},
-        {{.pin = STRAIT_PIN_NONE}, true},
-        {{.pin = STRAIT_PIN_CPU, .cpu = own}, true},
-        {{.pin = STRAIT_PIN_SET, .cpus = both, .cpu_count = 1}, true},
-        {{.pin = STRAIT_PIN_CPU, .cpu = own ^ 1}, false},
-        {{.pin = STRAIT_PIN_SET, .cpus = both, .cpu_count = 2}, false},
-        {{.pin = STRAIT_PIN_SET, .cpus = &both[1], .cpu_count = 1}, false},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        struct strait_worker_options options = cases[i].options;
-        struct strait_worker *worker;
-        options.entry = nothing_entry;
-        if (cases[i].good) {
-            expect_cpus(options, set_of(&own, 1));
-        } else {
-            assert_returns(strait_worker_spawn(&worker, &options), -EINVAL);
-        }
-    }
-}
-
-/* What a process may use is what it could use when it started: this program again, with less. */
-static void a_cpu_outside_the_mask_is_invalid(void)
-{
-    const cpu_set_t allowed = own_cpus();
-    for (int cpu = 0, tried = 0; cpu < CPU_SETSIZE && tried < 2; cpu++) {
-        cpu_set_t one = set_of(&cpu, 1);
-        int status = -1;
-        if (!CPU_ISSET((size_t)cpu, &allowed)) {
-            continue;
-        }
-        if (CPU_COUNT(&allowed) == 1) {
-            with_one_cpu(cpu);
-            return;
-        }
-        pid_t child = fork();
-        if (child == 0) {
-            setenv("STRAIT_TEST", __func__, 1);
-            if (sched_setaffinity(0, sizeof(one), &one) == 0) {
-                execl("/proc/self/exe", "spawn_test", (char *)NULL);
-            }
-            _exit(99);
-        }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_int_equal(status, 0);
-        tried++;
-    }
-}
-
 /* ---- its stack ---- */
 
 /* Is there a mapping that ends at `end`, and that nobody may touch? */
@@ -303,13 +246,11 @@ static void bad_worker_options_leave_nothing(void)
         {.entry = NULL},
         {.entry = nothing_entry, .name = "sixteen_bytes___"},
         {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = -1},
-        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = CPU_SETSIZE},
         {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = CPU_SETSIZE - 1},
         {.entry = nothing_entry, .pin = STRAIT_PIN_SET},
         {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = no_cpu},
         {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = no_cpu, .cpu_count = 2},
         {.entry = nothing_entry, .pin = (enum strait_pin)7},
-        {.entry = nothing_entry, .pin = (enum strait_pin) - 1},
         {.entry = nothing_entry, .schedule = (enum strait_schedule)7},
         {.entry = nothing_entry, .nice = -1},
         {.entry = nothing_entry, .nice = 20},
@@ -422,7 +363,6 @@ static void a_failed_init_leaves_nothing_behind(void)
 }
 
 TESTS(ONCE(a_worker_is_what_its_options_say), ONCE(asynchronous_signals_are_blocked_in_a_worker),
-      ONCE(a_worker_runs_where_it_was_told), ONCE(a_cpu_outside_the_mask_is_invalid),
-      ONCE(a_worker_has_the_stack_it_was_given), ONCE(start_up_data_is_handed_over_or_copied),
-      ONCE(bad_worker_options_leave_nothing), ONCE(init_and_fini_stand_around_the_entry),
-      ONCE(a_failed_init_leaves_nothing_behind))
+      ONCE(a_worker_runs_where_it_was_told), ONCE(a_worker_has_the_stack_it_was_given),
+      ONCE(start_up_data_is_handed_over_or_copied), ONCE(bad_worker_options_leave_nothing),
+      ONCE(init_and_fini_stand_around_the_entry), ONCE(a_failed_init_leaves_nothing_behind))

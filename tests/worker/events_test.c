@@ -169,6 +169,7 @@ static void the_fd_is_silent_where_nothing_is_to_be_told(void)
         assert_false(readable(strait_worker_fd(worker), 0));
         assert_returns(strait_worker_dispatch(worker, 0), 0);
         send_number(worker, i);
+        assert_true(readable(strait_worker_fd(worker), -1)); /* else the wake-up may come later */
         dispatch_until(worker, &log, i + 1);
     }
     for (uint64_t i = 200; i < 300; i++) {

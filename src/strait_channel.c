@@ -13,10 +13,6 @@
 
 #include "strait/channel.h"
 
-#include "channel/ring.c"
-
-#include "channel/event_count.c"
 #include "channel/wait.c"
-
 #include "channel/channel.c"
 #include "channel/endpoint.c"

@@ -9,6 +9,7 @@
 #include "candidates/operations.h"
 #include "candidates/table.h"
 #include "harness/ticks.h"
+#include "strait/channel.h"
 #include "workloads/workloads.h"
 
 namespace bench

@@ -138,12 +138,6 @@ static inline size_t strait_flags_peek(struct strait_flags *ring, size_t n,
     return strait_flags_run(ring, ring->receiver, n, 1, span);
 }
 
-static inline bool strait_flags_has_message(struct strait_flags *ring)
-{
-    struct strait_span span;
-    return strait_flags_peek(ring, 1, &span) > 0;
-}
-
 static inline void strait_flags_release(struct strait_flags *ring, const struct strait_span *span)
 {
     ring->receiver = strait_flags_give(ring, span, 0);

@@ -3,6 +3,7 @@
 #ifndef STRAIT_BASE_H
 #define STRAIT_BASE_H
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,11 +12,7 @@
 
 #define STRAIT_API __attribute__((visibility("default")))
 
-#ifdef __cplusplus
 #define STRAIT_STATIC_ASSERT(condition, message) static_assert(condition, message)
-#else
-#define STRAIT_STATIC_ASSERT(condition, message) _Static_assert(condition, message)
-#endif
 
 /* Two 64-byte lines: the prefetcher of current x86 cores fetches them in pairs. */
 #define STRAIT_LINE 128

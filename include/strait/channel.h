@@ -60,6 +60,9 @@
 extern "C" {
 #endif
 
+/* The i-th ring of the table, NULL past the last. Any thread. */
+STRAIT_API const struct strait_variant *strait_variant_at(size_t i);
+
 struct strait_channel_options {
     size_t size;               /* sizeof this struct, or 0 */
     const char *variant;       /* a name from the table; NULL: "spsc" */
@@ -99,38 +102,29 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, receiver) == 1 * STRAIT_LIN
 STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, sender) == 2 * STRAIT_LINE, "line 2");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_channel) == 3 * STRAIT_LINE, "the ring follows line 2");
 
-/* Which thread is at either end, 0: none; whoever has the end writes. */
-struct strait_p_threads {
-    uint32_t sender;
-    uint32_t receiver;
-};
-
 /* What both kinds of handle hold. */
 struct strait_p_handle {
     struct strait_channel *channel;
     const struct strait_variant *variant;
-    const uint32_t *cancel; /* a flag that ends every wait, or NULL */
+    void *end;                  /* of the ring: a sender's, or the ring itself */
+    struct strait_spsc *direct; /* the same where it is one and may be used inline, or NULL */
+    const uint32_t *cancel;     /* a flag that ends every wait, or NULL */
     uint32_t fenced;
-    uint32_t spin_ns; /* how long to spin before sleeping: adapts to what it brought; a hint where
-                         several threads write it */
-    int32_t owner;    /* STRAIT_CHECKED: the thread that uses the handle; 0: the first that does;
-                         -t: given away by t */
-    struct strait_p_threads *threads; /* of a port's channel; NULL: not known */
+    uint32_t spin_ns; /* the next spin before a sleep; a hint where several threads write it */
+    int32_t owner;    /* STRAIT_CHECKED: who uses the handle; 0: who will; -t: given away by t */
+    /* of a port's channel: who is at its receiver, at its sender; 0: nobody; whoever has the end
+     * writes; NULL: not known */
+    uint32_t *threads;
 };
 
-/* A sending side's handle. It holds no pointer into itself: it may be moved, as by sending it in a
- * message, while no call uses it. Of two copies, one is to be used. */
+/* It holds no pointer into itself: it may be moved, as by sending it in a message, while no call
+ * uses it. Of two copies, one is to be used. */
 struct strait_sender {
     struct strait_p_handle handle;
-    void *end;
-    struct strait_spsc *direct; /* the same where it is one and may be used inline, or NULL */
 };
 
-/* The receiving side's handle; likewise. */
 struct strait_receiver {
     struct strait_p_handle handle;
-    void *ring;
-    struct strait_spsc *direct;
 };
 
 /* ---- make one: cold calls, 0 or -errno ---- */
@@ -178,28 +172,23 @@ static inline size_t strait_receiver_message_size(const struct strait_receiver *
 
 /* ---- private: what the calls below are made of ---- */
 
-/* Out of line: STRAIT_CHECKED found a second thread on a handle. Ends the program. */
-STRAIT_API void strait_p_check_owner(struct strait_p_handle *handle, const char *rule);
+/* Out of line: ends the program if another thread owns the handle. */
+STRAIT_API void strait_p_check_owner(struct strait_p_handle *handle, bool sender);
 
 #ifdef STRAIT_CHECKED
-#define STRAIT_P_CHECK_RECEIVER(RECEIVER)                                                          \
-    strait_p_check_owner(&(RECEIVER)->handle, "a receiver handle is used by one thread at a time")
-#define STRAIT_P_CHECK_SENDER(SENDER)                                                              \
-    ((SENDER)->handle.variant->senders == STRAIT_SENDERS_ANY                                       \
-         ? (void)0                                                                                 \
-         : strait_p_check_owner(&(SENDER)->handle,                                                 \
-                                "a sender handle is used by one thread at a time"))
+#define STRAIT_P_CHECK_OWNER(HANDLE, SENDER) strait_p_check_owner(HANDLE, SENDER)
 #else
-#define STRAIT_P_CHECK_RECEIVER(RECEIVER) ((void)0)
-#define STRAIT_P_CHECK_SENDER(SENDER) ((void)0)
+#define STRAIT_P_CHECK_OWNER(HANDLE, SENDER) ((void)0)
 #endif
 
-/* Out of line: -EPIPE if the sending side is closed and nothing is left, -EAGAIN if not. */
-STRAIT_API ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver);
+/* Out of line: nothing was there. -EAGAIN, what came before the sending side closed, or -EPIPE. */
+STRAIT_API ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages,
+                                           size_t n);
+STRAIT_API ptrdiff_t strait_p_peek_last(struct strait_p_handle *handle, size_t n,
+                                        struct strait_span *span);
 
 /* Out of line: waits. 0: look again; or as strait_send, strait_receive. */
-STRAIT_API int strait_p_sender_park(struct strait_sender *sender, int64_t deadline);
-STRAIT_API int strait_p_receiver_park(struct strait_receiver *receiver, int64_t deadline);
+STRAIT_API int strait_p_side_park(struct strait_p_handle *handle, bool sender, int64_t deadline);
 
 /* ---- the hot path: inline, no system call unless a sleeper must be woken ---- */
 
@@ -210,22 +199,16 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
 {
     struct strait_p_handle *handle = &sender->handle;
     struct strait_p_event_count *peer = &handle->channel->receiver;
-    size_t sent;
-    STRAIT_P_CHECK_SENDER(sender);
+    STRAIT_P_CHECK_OWNER(handle, true);
     if (STRAIT_UNLIKELY(strait_load_relaxed(&peer->word) & STRAIT_P_CLOSED)) { /* a hint */
         return -EPIPE;
     }
-    if (STRAIT_LIKELY(sender->direct)) {
-        sent = strait_spsc_send(sender->direct, messages, n, 0);
-        if (STRAIT_LIKELY(sent)) {
-            strait_p_notify(peer, false);
-        }
-    } else {
-        sent = handle->variant->try_send(sender->end, messages, n);
-        STRAIT_ASSUME(sent <= n);
-        if (STRAIT_LIKELY(sent)) {
-            strait_p_notify(peer, handle->fenced);
-        }
+    bool direct = STRAIT_LIKELY(handle->direct);
+    size_t sent = direct ? strait_spsc_send(handle->direct, messages, n, 0)
+                         : handle->variant->try_send(handle->end, messages, n);
+    STRAIT_ASSUME(sent <= n);
+    if (STRAIT_LIKELY(sent)) {
+        strait_p_notify(peer, !direct && handle->fenced);
     }
     return sent || !n ? (ptrdiff_t)sent : -EAGAIN;
 }
@@ -236,22 +219,15 @@ static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, voi
                                            size_t n)
 {
     struct strait_p_handle *handle = &receiver->handle;
-    struct strait_p_event_count *peer = &handle->channel->sender;
-    size_t received;
-    STRAIT_P_CHECK_RECEIVER(receiver);
-    if (STRAIT_LIKELY(receiver->direct)) {
-        received = strait_spsc_receive(receiver->direct, messages, n, 0);
-        if (STRAIT_LIKELY(received)) {
-            strait_p_notify(peer, false);
-        }
-    } else {
-        received = handle->variant->try_receive(receiver->ring, messages, n);
-        STRAIT_ASSUME(received <= n);
-        if (STRAIT_LIKELY(received)) {
-            strait_p_notify(peer, handle->fenced);
-        }
+    STRAIT_P_CHECK_OWNER(handle, false);
+    bool direct = STRAIT_LIKELY(handle->direct);
+    size_t received = direct ? strait_spsc_receive(handle->direct, messages, n, 0)
+                             : handle->variant->try_receive(handle->end, messages, n);
+    STRAIT_ASSUME(received <= n);
+    if (STRAIT_LIKELY(received)) {
+        strait_p_notify(&handle->channel->sender, !direct && handle->fenced);
     }
-    return received || !n ? (ptrdiff_t)received : strait_p_receive_nothing(receiver);
+    return received || !n ? (ptrdiff_t)received : strait_p_receive_last(handle, messages, n);
 }
 
 /* ---- waiting: these block until the deadline at most ---- */
@@ -270,7 +246,7 @@ static inline ptrdiff_t strait_send(struct strait_sender *sender, const void *me
     while (sent < n) {
         ptrdiff_t result = strait_try_send(sender, from, n - sent);
         if (STRAIT_UNLIKELY(result == -EAGAIN)) {
-            result = strait_p_sender_park(sender, deadline);
+            result = strait_p_side_park(&sender->handle, true, deadline);
         }
         if (STRAIT_UNLIKELY(result < 0)) {
             return sent ? (ptrdiff_t)sent : result;
@@ -290,7 +266,7 @@ static inline ptrdiff_t strait_receive(struct strait_receiver *receiver, void *m
     for (;;) {
         ptrdiff_t result = strait_try_receive(receiver, messages, n);
         if (STRAIT_UNLIKELY(result == -EAGAIN)) {
-            result = strait_p_receiver_park(receiver, deadline);
+            result = strait_p_side_park(&receiver->handle, false, deadline);
         }
         if (result != 0 || !n) {
             return result;
@@ -331,11 +307,11 @@ static inline ptrdiff_t strait_reserve(struct strait_sender *sender, size_t n,
                                        struct strait_span *span)
 {
     struct strait_p_handle *handle = &sender->handle;
-    STRAIT_P_CHECK_SENDER(sender);
+    STRAIT_P_CHECK_OWNER(handle, true);
     if (STRAIT_UNLIKELY(strait_load_relaxed(&handle->channel->receiver.word) & STRAIT_P_CLOSED)) {
         return -EPIPE;
     }
-    size_t count = handle->variant->reserve(sender->end, n, span);
+    size_t count = handle->variant->reserve(handle->end, n, span);
     return count || !n ? (ptrdiff_t)count : -EAGAIN;
 }
 
@@ -343,7 +319,7 @@ static inline ptrdiff_t strait_reserve(struct strait_sender *sender, size_t n,
 static inline void strait_commit(struct strait_sender *sender, const struct strait_span *span)
 {
     struct strait_p_handle *handle = &sender->handle;
-    handle->variant->commit(sender->end, span);
+    handle->variant->commit(handle->end, span);
     strait_p_notify(&handle->channel->receiver, handle->fenced);
 }
 
@@ -353,16 +329,17 @@ static inline void strait_commit(struct strait_sender *sender, const struct stra
 static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
                                     struct strait_span *span)
 {
-    STRAIT_P_CHECK_RECEIVER(receiver);
-    size_t count = receiver->handle.variant->peek(receiver->ring, n, span);
-    return count || !n ? (ptrdiff_t)count : strait_p_receive_nothing(receiver);
+    struct strait_p_handle *handle = &receiver->handle;
+    STRAIT_P_CHECK_OWNER(handle, false);
+    size_t count = handle->variant->peek(handle->end, n, span);
+    return count || !n ? (ptrdiff_t)count : strait_p_peek_last(handle, n, span);
 }
 
 /* Takes what the last peek showed; lower span->count first to take fewer. */
 static inline void strait_release(struct strait_receiver *receiver, const struct strait_span *span)
 {
     struct strait_p_handle *handle = &receiver->handle;
-    handle->variant->release(receiver->ring, span);
+    handle->variant->release(handle->end, span);
     strait_p_notify(&handle->channel->sender, handle->fenced);
 }
 

@@ -2,15 +2,14 @@
 /*
  * sync: the named memory orders, and the only place that names ck_pr or a fence.
  *
- * Everything else in strait calls these helpers. They have three bodies:
+ * Everything else in strait calls these helpers. They have three bodies, so that what is checked is
+ * the algorithm that ships:
  *
  *   ships        Concurrency Kit's ck_pr
  *   TSan         C11's orders on the __atomic builtins: ThreadSanitizer cannot see through
  *                ck_pr's inline assembly (STRAIT_SYNC_C11, set by itself under -fsanitize=thread)
  *   STRAIT_SYNC_HEADER
  *                a header of yours that defines the same helpers: a model checker, random delays
- *
- * so that what is checked is the algorithm that ships.
  *
  * Two widths: uint32_t, and uintptr_t ("word") where a counter must not come round again while a
  * thread is stopped between its load and its compare-and-swap. For statistics, uint64_t ("wide") is
@@ -45,82 +44,61 @@
 #error "ck_md.h was made for another architecture: its fences would be wrong here"
 #endif
 
+/* What the two bodies are made of: an order for C11, a fence beside it for ck_pr. */
 #if defined(STRAIT_SYNC_C11)
-
-#define STRAIT_SYNC_OPERATIONS(NAME, TYPE, WIDTH)                                                  \
-    static inline TYPE NAME##load_relaxed(const TYPE *p)                                           \
-    {                                                                                              \
-        return __atomic_load_n(p, __ATOMIC_RELAXED);                                               \
-    }                                                                                              \
-    static inline TYPE NAME##load_acquire(const TYPE *p)                                           \
-    {                                                                                              \
-        return __atomic_load_n(p, __ATOMIC_ACQUIRE);                                               \
-    }                                                                                              \
-    static inline void NAME##store_relaxed(TYPE *p, TYPE v)                                        \
-    {                                                                                              \
-        __atomic_store_n(p, v, __ATOMIC_RELAXED);                                                  \
-    }                                                                                              \
-    static inline void NAME##store_release(TYPE *p, TYPE v)                                        \
-    {                                                                                              \
-        __atomic_store_n(p, v, __ATOMIC_RELEASE);                                                  \
-    }                                                                                              \
-    static inline bool NAME##cas_relaxed(TYPE *p, TYPE *expected, TYPE v)                          \
-    {                                                                                              \
-        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_RELAXED,                \
-                                           __ATOMIC_RELAXED);                                      \
-    }                                                                                              \
-    static inline bool NAME##cas_acq_rel(TYPE *p, TYPE *expected, TYPE v)                          \
-    {                                                                                              \
-        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_ACQ_REL,                \
-                                           __ATOMIC_ACQUIRE);                                      \
-    }                                                                                              \
-    static inline TYPE NAME##add_acq_rel(TYPE *p, TYPE v)                                          \
-    {                                                                                              \
-        return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);                                         \
-    }
-
+#define STRAIT_SYNC_LOAD(WIDTH, p, ORDER) __atomic_load_n(p, ORDER)
+#define STRAIT_SYNC_STORE(WIDTH, p, v, ORDER) __atomic_store_n(p, v, ORDER)
+#define STRAIT_SYNC_CAS(WIDTH, p, expected, v, ORDER, FAILED)                                      \
+    __atomic_compare_exchange_n(p, expected, v, false, ORDER, FAILED)
+#define STRAIT_SYNC_ADD(WIDTH, p, v, ORDER) __atomic_fetch_add(p, v, ORDER)
+#define STRAIT_SYNC_FENCE(KIND) ((void)0)
 #else
+#define STRAIT_SYNC_LOAD(WIDTH, p, ORDER) ck_pr_load_##WIDTH(p)
+#define STRAIT_SYNC_STORE(WIDTH, p, v, ORDER) ck_pr_store_##WIDTH(p, v)
+#define STRAIT_SYNC_CAS(WIDTH, p, expected, v, ORDER, FAILED)                                      \
+    ck_pr_cas_##WIDTH##_value(p, *(expected), v, expected)
+#define STRAIT_SYNC_ADD(WIDTH, p, v, ORDER) ck_pr_faa_##WIDTH(p, v)
+#define STRAIT_SYNC_FENCE(KIND) ck_pr_fence_##KIND()
+#endif
 
 #define STRAIT_SYNC_OPERATIONS(NAME, TYPE, WIDTH)                                                  \
     static inline TYPE NAME##load_relaxed(const TYPE *p)                                           \
     {                                                                                              \
-        return ck_pr_load_##WIDTH(p);                                                              \
+        return STRAIT_SYNC_LOAD(WIDTH, p, __ATOMIC_RELAXED);                                       \
     }                                                                                              \
     static inline TYPE NAME##load_acquire(const TYPE *p)                                           \
     {                                                                                              \
-        TYPE v = ck_pr_load_##WIDTH(p);                                                            \
-        ck_pr_fence_acquire();                                                                     \
+        TYPE v = STRAIT_SYNC_LOAD(WIDTH, p, __ATOMIC_ACQUIRE);                                     \
+        STRAIT_SYNC_FENCE(acquire);                                                                \
         return v;                                                                                  \
     }                                                                                              \
     static inline void NAME##store_relaxed(TYPE *p, TYPE v)                                        \
     {                                                                                              \
-        ck_pr_store_##WIDTH(p, v);                                                                 \
+        STRAIT_SYNC_STORE(WIDTH, p, v, __ATOMIC_RELAXED);                                          \
     }                                                                                              \
     static inline void NAME##store_release(TYPE *p, TYPE v)                                        \
     {                                                                                              \
-        ck_pr_fence_release();                                                                     \
-        ck_pr_store_##WIDTH(p, v);                                                                 \
+        STRAIT_SYNC_FENCE(release);                                                                \
+        STRAIT_SYNC_STORE(WIDTH, p, v, __ATOMIC_RELEASE);                                          \
     }                                                                                              \
     static inline bool NAME##cas_relaxed(TYPE *p, TYPE *expected, TYPE v)                          \
     {                                                                                              \
-        return ck_pr_cas_##WIDTH##_value(p, *expected, v, expected);                               \
+        return STRAIT_SYNC_CAS(WIDTH, p, expected, v, __ATOMIC_RELAXED, __ATOMIC_RELAXED);         \
     }                                                                                              \
     static inline bool NAME##cas_acq_rel(TYPE *p, TYPE *expected, TYPE v)                          \
     {                                                                                              \
-        ck_pr_fence_acqrel();                                                                      \
-        bool swapped = ck_pr_cas_##WIDTH##_value(p, *expected, v, expected);                       \
-        ck_pr_fence_acqrel();                                                                      \
+        STRAIT_SYNC_FENCE(acqrel);                                                                 \
+        bool swapped = STRAIT_SYNC_CAS(WIDTH, p, expected, v, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE); \
+        STRAIT_SYNC_FENCE(acqrel);                                                                 \
         return swapped;                                                                            \
     }                                                                                              \
     static inline TYPE NAME##add_acq_rel(TYPE *p, TYPE v)                                          \
     {                                                                                              \
-        ck_pr_fence_acqrel();                                                                      \
-        TYPE before = ck_pr_faa_##WIDTH(p, v);                                                     \
-        ck_pr_fence_acqrel();                                                                      \
+        STRAIT_SYNC_FENCE(acqrel);                                                                 \
+        TYPE before = STRAIT_SYNC_ADD(WIDTH, p, v, __ATOMIC_ACQ_REL);                              \
+        STRAIT_SYNC_FENCE(acqrel);                                                                 \
         return before;                                                                             \
     }
-
-#endif
 
 STRAIT_SYNC_OPERATIONS(strait_, uint32_t, 32)
 #if UINTPTR_MAX > UINT32_MAX
@@ -141,7 +119,7 @@ static inline void strait_wide_store_relaxed(uint64_t *p, uint64_t v)
     __atomic_store_n(p, v, __ATOMIC_RELAXED);
 }
 
-/* Store-load order. The sleeper's side of an asymmetric pair uses strait_heavy_barrier (wait.c)
+/* Store-load order. The sleeper's side of an asymmetric pair uses strait_p_heavy_barrier (wait.c)
  * instead, so that the other side gets away with strait_light_barrier. On x86 any locked
  * instruction gives it, on a word of one's own too, and sooner than mfence does. */
 static inline void strait_full_fence(void)

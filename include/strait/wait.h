@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wait: how a side that cannot go on waits, the clock of deadlines, and the account of idle time.
+ * wait: how a side that cannot go on waits, the clock of deadlines, and who is told of idle time.
  *
- * A side is the sender or the receiver of a channel. How it waits is an option of the channel:
- *
- *   STRAIT_WAIT_PARK   it spins for a little, then sleeps until the other side wakes it
- *   STRAIT_WAIT_SPIN   it never sleeps
- *   STRAIT_WAIT_FD     it has a file descriptor that an event loop watches
- *
+ * A side is the sender or the receiver of a channel; how it waits is an option of the channel.
  * Deadlines are points in time, not spans: strait_deadline(ns) makes one from a span.
  */
 #ifndef STRAIT_WAIT_H
@@ -39,37 +34,17 @@ STRAIT_API int64_t strait_now(void);
  * block. */
 STRAIT_API int64_t strait_deadline(int64_t ns);
 
-/* ---- idle time: for threads that say how busy they are ----
- *
- * A thread that keeps an account has every wait of this library's counted in it, and other threads
- * may read it at any time. The account costs no reading of the clock that a wait would not do
- * anyway: a wait that ends before its first reading counts as busy, and a spin counts up to its
- * last reading before it succeeded. */
+/* ---- idle time: for threads that say how busy they are ---- */
 
-struct strait_idle {
-    /* The thread writes, any thread reads. While busy: twice the nanoseconds spent idle. While
-     * idle: twice the time at which the thread would have become idle had it been idle ever since,
-     * plus 1. So one load tells all. */
-    uint64_t word;
-    int64_t seen; /* the thread's own: its last reading of the clock while idle */
-};
+/* One of the calling thread's waits: at `now` it has gone on (idle), or it is over since then. */
+typedef void strait_idle_fn(void *account, int64_t now, bool idle);
 
-/* The calling thread keeps its account there from now on; NULL: nowhere. `idle` starts as zeros and
- * must live until the thread keeps it elsewhere. Does not block. */
-STRAIT_API void strait_idle_keep(struct strait_idle *idle);
+/* From now on each wait of the calling thread in this library calls `note`; NULL: none does. It
+ * costs no reading of the clock that a wait would not do anyway: a wait that ends before the first
+ * is not told, and a spin is over at the last before it succeeded. Does not block. */
+STRAIT_API void strait_idle_watch(strait_idle_fn *note, void *account);
 
-/* For waits that are not this library's: the calling thread is idle, and it is `now`. Without
- * effect on a thread that keeps no account. Does not block. */
-STRAIT_API void strait_idle_note(int64_t now);
-
-/* The calling thread goes on; it was idle until it last noted so. Does not block. */
-STRAIT_API void strait_idle_over(void);
-
-/* The nanoseconds that the account's thread has been idle, as of *now, which it sets. Any thread;
- * does not block. */
-STRAIT_API int64_t strait_idle_read(const struct strait_idle *idle, int64_t *now);
-
-/* ---- private: the event count's fast path; see src/channel/event_count.h ---- */
+/* ---- private: the event count's fast path; see src/channel/wait.h ---- */
 
 #define STRAIT_P_CLOSED 1u
 #define STRAIT_P_WAITING 2u

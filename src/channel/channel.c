@@ -1,98 +1,104 @@
 /* SPDX-License-Identifier: MIT */
-/* channel: the block, from its options to its end. The hot path is inline in strait/channel.h, the
- * rest of what one side does is in handle.c. */
+/* channel: the table of rings, and the block, from its options to its end. The hot path is inline
+ * in strait/channel.h, the rest of what one side does is in endpoint.c. */
 #include "strait/channel.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "event_count.h"
-#include "memory.h"
-#include "options.h"
+#include "wait.h"
 
 #define MAGIC 0x73747232u /* "str2": of this layout */
 
+/* ---- the table ---- */
+
+#define ENTRY(VARIANT) &strait_##VARIANT##_variant,
+
+static const struct strait_variant *const variants[] = {STRAIT_VARIANTS(ENTRY)};
+
+const struct strait_variant *strait_variant_at(size_t i)
+{
+    return i < sizeof(variants) / sizeof(variants[0]) ? variants[i] : NULL;
+}
+
+/* Behind the last one: there is none of that name. */
+static uint32_t variant_place(const char *name)
+{
+    uint32_t i = 0;
+    while (strait_variant_at(i) && strcmp(strait_variant_at(i)->name, name) != 0) {
+        i++;
+    }
+    return i;
+}
+
 /* ---- options ---- */
 
-static const struct strait_variant *fill_defaults(struct strait_channel_options *options)
+/* What a block is made for, or says that it was made for. */
+struct layout {
+    struct strait_channel_options options; /* without a zero that means a default */
+    uint32_t variant;                      /* its place in the table */
+    struct strait_shape shape;
+    size_t size; /* of the block */
+};
+
+static bool mode_valid(enum strait_wait mode, bool shared)
 {
-    const struct strait_variant *variant =
-        strait_variant_find(options->variant ? options->variant : "spsc");
-    if (!options->capacity) {
-        options->capacity = 1024;
-    }
-    if (!options->message_size) {
-        options->message_size = sizeof(void *);
-    }
-    if (options->sender == STRAIT_WAIT_DEFAULT) {
-        options->sender = STRAIT_WAIT_PARK;
-    }
-    if (options->receiver == STRAIT_WAIT_DEFAULT) {
-        options->receiver = STRAIT_WAIT_PARK;
-    }
-    if (!options->senders && variant) {
-        options->senders = variant->senders == STRAIT_SENDERS_REGISTERED ? 16 : 1;
-    }
-    return variant;
+    return mode >= STRAIT_WAIT_PARK && mode <= (shared ? STRAIT_WAIT_SPIN : STRAIT_WAIT_FD);
 }
 
-static bool channel_options_valid(const struct strait_channel_options *options,
-                                  const struct strait_variant *variant)
+/* Checks everything, and says how large the block is. */
+static int layout_check(struct layout *layout)
 {
-    return variant && options->capacity <= STRAIT_CAPACITY_MAX &&
-           options->message_size <= STRAIT_MESSAGE_SIZE_MAX &&
-           options->senders <= STRAIT_SENDERS_MAX &&
-           (options->senders == 1 || variant->senders == STRAIT_SENDERS_REGISTERED) &&
-           (unsigned)options->sender <= STRAIT_WAIT_FD &&
-           (unsigned)options->receiver <= STRAIT_WAIT_FD && options->shared <= 1 &&
-           !(options->shared &&
-             (options->sender == STRAIT_WAIT_FD || options->receiver == STRAIT_WAIT_FD));
+    const struct strait_channel_options *options = &layout->options;
+    const struct strait_variant *variant = strait_variant_at(layout->variant);
+    if (!variant || options->capacity - 1 >= STRAIT_CAPACITY_MAX ||
+        options->message_size - 1 >= STRAIT_MESSAGE_SIZE_MAX ||
+        options->senders - 1 >= STRAIT_SENDERS_MAX ||
+        (options->senders > 1 && variant->senders != STRAIT_SENDERS_REGISTERED) ||
+        options->shared > 1 || !mode_valid(options->sender, options->shared) ||
+        !mode_valid(options->receiver, options->shared)) {
+        return -EINVAL;
+    }
+    /* It must not be too large for a size_t: a slot may need a stamp, a sender some headers. */
+    size_t per_sender = SIZE_MAX / 2 / options->senders - 8 * STRAIT_LINE;
+    if (strait_slots(options->capacity) > per_sender / (options->message_size + sizeof(uint32_t))) {
+        return -EINVAL;
+    }
+    layout->shape.capacity = options->capacity;
+    layout->shape.message_size = options->message_size;
+    layout->shape.senders = options->senders;
+    layout->size = sizeof(struct strait_channel) + variant->size(&layout->shape);
+    return 0;
 }
 
-/* Would the block be too large for a size_t? Each slot may need a stamp, each sender some headers.
- */
-static bool shape_overflows(const struct strait_shape *shape)
+static int layout_make(struct layout *layout, const struct strait_channel_options *given)
 {
-    size_t per_slot = shape->message_size + sizeof(uint32_t);
-    size_t headers = 8 * STRAIT_LINE;
-    size_t per_sender = SIZE_MAX / 2 / shape->senders;
-    return strait_slots(shape->capacity) > (per_sender - headers) / per_slot;
-}
-
-/* Checks everything; on success `options` holds no zero that means a default. */
-static int channel_resolve(struct strait_channel_options *options,
-                           const struct strait_channel_options *given,
-                           const struct strait_variant **variant, struct strait_shape *shape)
-{
+    struct strait_channel_options *options = &layout->options;
     int error = strait_options_copy(options, sizeof(*options), given);
     if (error) {
         return error;
     }
-    *variant = fill_defaults(options);
-    if (!channel_options_valid(options, *variant)) {
-        return -EINVAL;
-    }
-    shape->capacity = options->capacity;
-    shape->message_size = options->message_size;
-    shape->senders = options->senders;
-    return shape_overflows(shape) ? -EINVAL : 0;
+    layout->variant = variant_place(options->variant ? options->variant : "spsc");
+    const struct strait_variant *variant = strait_variant_at(layout->variant);
+    bool registered = variant && variant->senders == STRAIT_SENDERS_REGISTERED;
+    options->capacity = options->capacity ? options->capacity : 1024;
+    options->message_size = options->message_size ? options->message_size : sizeof(void *);
+    options->senders = options->senders ? options->senders : registered ? 16 : 1;
+    options->sender = options->sender ? options->sender : STRAIT_WAIT_PARK;
+    options->receiver = options->receiver ? options->receiver : STRAIT_WAIT_PARK;
+    return layout_check(layout);
 }
 
-int strait_channel_size(const struct strait_channel_options *given, size_t *size)
+int strait_channel_size(const struct strait_channel_options *options, size_t *size)
 {
-    struct strait_channel_options options;
-    const struct strait_variant *variant;
-    struct strait_shape shape;
-    int error = channel_resolve(&options, given, &variant, &shape);
+    struct layout layout;
+    int error = layout_make(&layout, options);
     if (!error) {
-        *size = sizeof(struct strait_channel) + variant->size(&shape);
+        *size = layout.size;
     }
     return error;
 }
 
 /* ---- the block ---- */
 
-/* An event count, with an fd where the side's mode wants one. */
+/* An event count, with an fd where the side's mode wants one and it can be had. */
 static int open_event(struct strait_p_event_count *event, enum strait_wait mode, bool shared)
 {
     int fd = -1;
@@ -101,81 +107,64 @@ static int open_event(struct strait_p_event_count *event, enum strait_wait mode,
     return error;
 }
 
-static int open_events(struct strait_channel *channel, const struct strait_channel_options *options)
+static int block_init(struct strait_channel *channel, const struct layout *layout)
 {
+    const struct strait_channel_options *options = &layout->options;
+    memset(channel, 0, sizeof(*channel));
     int error = open_event(&channel->sender, options->sender, options->shared);
     if (!error) {
         error = open_event(&channel->receiver, options->receiver, options->shared);
-        if (error) {
-            strait_p_fd_close(channel->sender.fd);
-        }
+    }
+    if (error) {
+        strait_p_fd_close(channel->sender.fd);
+        return error;
+    }
+    channel->variant = layout->variant;
+    channel->capacity = (uint32_t)options->capacity;
+    channel->message_size = (uint32_t)options->message_size;
+    channel->senders = options->senders;
+    channel->shared = options->shared;
+    channel->fenced = options->shared || !strait_p_heavy_barrier_available();
+    channel->sender_wait = options->sender;
+    channel->receiver_wait = options->receiver;
+    variants[layout->variant]->init((void *)(channel + 1), &layout->shape);
+    channel->magic = MAGIC;
+    return 0;
+}
+
+int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
+                        const struct strait_channel_options *options)
+{
+    struct layout layout;
+    int error = layout_make(&layout, options);
+    if (error || !memory || (uintptr_t)memory % STRAIT_LINE) {
+        return error ? error : -EINVAL;
+    }
+    error = size < layout.size ? -ENOSPC : block_init(memory, &layout);
+    if (!error) {
+        *channel = memory;
     }
     return error;
 }
 
-static uint32_t variant_index(const struct strait_variant *variant)
+int strait_channel_create(struct strait_channel **out, const struct strait_channel_options *options)
 {
-    uint32_t i = 0;
-    while (strait_variant_at(i) != variant) {
-        i++;
-    }
-    return i;
-}
-
-int strait_channel_init(struct strait_channel **out, void *memory, size_t size,
-                        const struct strait_channel_options *given)
-{
-    struct strait_channel_options options;
-    const struct strait_variant *variant;
-    struct strait_shape shape;
-    int error = channel_resolve(&options, given, &variant, &shape);
+    struct layout layout;
+    int error = layout_make(&layout, options);
     if (error) {
         return error;
     }
-    if (!memory || (uintptr_t)memory % STRAIT_LINE) {
-        return -EINVAL;
-    }
-    if (size < sizeof(struct strait_channel) + variant->size(&shape)) {
-        return -ENOSPC;
-    }
-    struct strait_channel *channel = memory;
-    memset(channel, 0, sizeof(*channel));
-    error = open_events(channel, &options);
-    if (error) {
-        return error;
-    }
-    channel->variant = variant_index(variant);
-    channel->capacity = (uint32_t)options.capacity;
-    channel->message_size = (uint32_t)options.message_size;
-    channel->senders = options.senders;
-    channel->shared = options.shared;
-    channel->fenced = options.shared || !strait_p_heavy_barrier_available();
-    channel->sender_wait = options.sender;
-    channel->receiver_wait = options.receiver;
-    variant->init((void *)(channel + 1), &shape);
-    channel->magic = MAGIC;
-    *out = channel;
-    return 0;
-}
-
-int strait_channel_create(struct strait_channel **channel,
-                          const struct strait_channel_options *options)
-{
-    size_t size;
-    int error = strait_channel_size(options, &size);
-    if (error) {
-        return error;
-    }
-    void *memory = strait_line_alloc(size);
-    if (!memory) {
+    struct strait_channel *channel = strait_line_alloc(layout.size);
+    if (!channel) {
         return -ENOMEM;
     }
-    error = strait_channel_init(channel, memory, size, options);
+    error = block_init(channel, &layout);
     if (error) {
-        free(memory);
+        free(channel);
         return error;
     }
-    (*channel)->allocated = 1;
+    channel->allocated = 1;
+    *out = channel;
     return 0;
 }
 
@@ -183,28 +172,23 @@ int strait_channel_open(struct strait_channel **out, void *memory, size_t size)
 {
     struct strait_channel *channel = memory;
     if (!memory || (uintptr_t)memory % STRAIT_LINE || size < sizeof(*channel) ||
-        channel->magic != MAGIC || !strait_variant_at(channel->variant)) {
+        channel->magic != MAGIC) {
         return -EINVAL;
     }
-    struct strait_shape shape = {channel->capacity, channel->message_size, channel->senders};
-    if (size < sizeof(*channel) + strait_variant_at(channel->variant)->size(&shape)) {
+    struct layout layout = {
+        .options = {.capacity = channel->capacity,
+                    .message_size = channel->message_size,
+                    .senders = channel->senders,
+                    .sender = (enum strait_wait)channel->sender_wait,
+                    .receiver = (enum strait_wait)channel->receiver_wait,
+                    .shared = channel->shared},
+        .variant = channel->variant,
+    };
+    if (layout_check(&layout) != 0 || size < layout.size) {
         return -EINVAL;
     }
     *out = channel;
     return 0;
-}
-
-static void drop_leftovers(struct strait_channel *channel, strait_drop_fn *drop, void *context)
-{
-    const struct strait_variant *variant = strait_variant_at(channel->variant);
-    void *ring = (void *)(channel + 1);
-    struct strait_span span;
-    while (variant->peek(ring, channel->capacity, &span)) {
-        for (size_t i = 0; i < span.count; i++) {
-            drop((char *)span.messages + i * span.message_size, context);
-        }
-        variant->release(ring, &span);
-    }
 }
 
 void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop, void *context)
@@ -212,8 +196,13 @@ void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop
     if (!channel) {
         return;
     }
-    if (drop) {
-        drop_leftovers(channel, drop, context);
+    const struct strait_variant *variant = strait_variant_at(channel->variant);
+    struct strait_span span;
+    while (drop && variant->peek(channel + 1, channel->capacity, &span)) {
+        for (size_t i = 0; i < span.count; i++) {
+            drop((char *)span.messages + i * span.message_size, context);
+        }
+        variant->release(channel + 1, &span);
     }
     strait_p_fd_close(channel->sender.fd);
     strait_p_fd_close(channel->receiver.fd);

@@ -19,12 +19,6 @@ static struct strait_channel closed_channel = {
     .sender = {.word = STRAIT_P_CLOSED, .fd = -1},
 };
 
-static bool closed_has_message(void *ring)
-{
-    (void)ring;
-    return false;
-}
-
 static size_t closed_span(void *ring, size_t n, struct strait_span *span)
 {
     (void)ring, (void)n;
@@ -43,23 +37,15 @@ static size_t closed_receive(void *ring, void *messages, size_t n)
     return 0;
 }
 
-/* What sends and asks for room finds the channel closed before it comes here. */
+/* Who sends or asks for room finds the channel closed before it comes here. */
 static const struct strait_variant closed_variant = {
     .name = "closed",
     .senders = STRAIT_SENDERS_ANY,
-    .has_message = closed_has_message,
-    .reserve = closed_span,
     .commit = closed_done,
     .peek = closed_span,
     .release = closed_done,
     .try_receive = closed_receive,
 };
-
-/* Or never opened: all zero. */
-static bool handle_closed(const struct strait_p_handle *handle)
-{
-    return !handle->channel || handle->channel == &closed_channel;
-}
 
 /* Returns the channel that it was a side of; NULL: none, it was closed before. */
 static struct strait_channel *handle_close(struct strait_p_handle *handle)
@@ -67,6 +53,7 @@ static struct strait_channel *handle_close(struct strait_p_handle *handle)
     struct strait_channel *channel = handle->channel == &closed_channel ? NULL : handle->channel;
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
+    handle->direct = NULL;
     handle->owner = 0;
     handle->threads = NULL;
     return channel;
@@ -77,17 +64,8 @@ static struct strait_channel *handle_close(struct strait_p_handle *handle)
 static int32_t thread_id(void)
 {
     static __thread int32_t id;
-    if (!id) {
-        id = (int32_t)syscall(SYS_gettid);
-    }
+    id = id ? id : (int32_t)syscall(SYS_gettid);
     return id;
-}
-
-/* Where the link of a port keeps the number of the thread at that end; NULL: it is no port's. */
-static uint32_t *thread_at(const struct strait_p_handle *handle, bool sender)
-{
-    struct strait_p_threads *threads = handle->threads;
-    return !threads ? NULL : sender ? &threads->sender : &threads->receiver;
 }
 
 static void misused(const struct strait_p_handle *handle, const char *rule, const char *how)
@@ -99,72 +77,72 @@ static void misused(const struct strait_p_handle *handle, const char *rule, cons
     abort();
 }
 
-void strait_p_check_owner(struct strait_p_handle *handle, const char *rule)
+void strait_p_check_owner(struct strait_p_handle *handle, bool sender)
 {
+    if (sender && handle->variant->senders == STRAIT_SENDERS_ANY) {
+        return;
+    }
     if (!handle->owner) {
         handle->owner = thread_id();
     }
     if (handle->owner != thread_id()) {
-        misused(handle, rule, "used");
+        misused(handle,
+                sender ? "a sender handle is used by one thread at a time"
+                       : "a receiver handle is used by one thread at a time",
+                "used");
     }
 }
 
 static void handle_give(struct strait_p_handle *handle, bool sender)
 {
-    uint32_t *thread = thread_at(handle, sender);
+    if (!handle->channel || handle->channel == &closed_channel) {
+        return; /* never opened, or closed */
+    }
+    STRAIT_P_CHECK_OWNER(handle, sender);
     handle->owner = -thread_id();
     handle->cancel = NULL;
-    if (thread) {
-        strait_store_relaxed(thread, 0);
+    if (handle->threads) {
+        strait_store_relaxed(&handle->threads[sender], 0);
     }
 }
 
 /* An end of a port has an owner from the first; that of a plain channel may have none yet. */
 static void handle_adopt(struct strait_p_handle *handle, bool sender)
 {
-    uint32_t *thread = thread_at(handle, sender);
+    struct strait_channel *channel = handle->channel;
+    bool sole = !sender || handle->variant->senders == STRAIT_SENDERS_ONE;
 #ifdef STRAIT_CHECKED
-    if (thread && handle->owner > 0 && handle->owner != thread_id()) {
+    bool anybody = sender && handle->variant->senders == STRAIT_SENDERS_ANY;
+    if (handle->threads && !anybody && handle->owner > 0 && handle->owner != thread_id()) {
         misused(handle, "an end of a port is given away before another thread adopts it",
                 "adopted");
     }
 #endif
     handle->owner = thread_id();
-    if (thread) {
-        strait_store_relaxed(thread, (uint32_t)thread_id());
+    if (handle->threads) {
+        strait_store_relaxed(&handle->threads[sender], (uint32_t)thread_id());
     }
+    strait_p_event_place(sender ? &channel->sender : &channel->receiver, sole);
 }
 
 void strait_sender_give(struct strait_sender *sender)
 {
-    if (!handle_closed(&sender->handle)) {
-        STRAIT_P_CHECK_SENDER(sender);
-        handle_give(&sender->handle, true);
-    }
+    handle_give(&sender->handle, true);
 }
 
 void strait_receiver_give(struct strait_receiver *receiver)
 {
-    if (!handle_closed(&receiver->handle)) {
-        STRAIT_P_CHECK_RECEIVER(receiver);
-        handle_give(&receiver->handle, false);
-    }
+    handle_give(&receiver->handle, false);
 }
 
 void strait_sender_adopt(struct strait_sender *sender)
 {
-    struct strait_p_handle *handle = &sender->handle;
-    if (handle->variant->senders == STRAIT_SENDERS_ANY) {
-        handle->owner = 0; /* anybody's */
-    }
-    handle_adopt(handle, true);
-    strait_p_event_place(&handle->channel->sender, handle->variant->senders == STRAIT_SENDERS_ONE);
+    handle_adopt(&sender->handle, true);
 }
 
 void strait_receiver_adopt(struct strait_receiver *receiver)
 {
     handle_adopt(&receiver->handle, false);
-    strait_p_event_place(&receiver->handle.channel->receiver, true);
 }
 
 void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag)
@@ -205,39 +183,39 @@ static int count_sender(struct strait_channel *channel)
     return 0;
 }
 
+/* Once it has its end of the ring. */
+static void handle_begin(struct strait_p_handle *handle, enum strait_direct least, bool sender)
+{
+    if (handle->variant->direct >= least && !handle->fenced) {
+        handle->direct = handle->end;
+    }
+    handle_adopt(handle, sender);
+    handle->owner = 0;
+}
+
 int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel)
 {
     struct strait_p_handle *handle = &sender->handle;
     handle_open(handle, channel);
-    sender->direct = NULL;
-    sender->end = handle->variant->attach(channel + 1);
-    int error = sender->end ? count_sender(channel) : -EBUSY;
-    if (error) {
-        if (sender->end) {
-            handle->variant->detach(sender->end);
-        }
-        handle_close(handle);
-        return error;
+    handle->end = handle->variant->attach(channel + 1);
+    int error = handle->end ? count_sender(channel) : -EBUSY;
+    if (!error) {
+        handle_begin(handle, STRAIT_DIRECT_SENDERS, true);
+        return 0;
     }
-    if (handle->variant->direct >= STRAIT_DIRECT_SENDERS && !handle->fenced) {
-        sender->direct = sender->end;
+    if (handle->end) {
+        handle->variant->detach(handle->end);
     }
-    strait_sender_adopt(sender);
-    handle->owner = 0;
-    return 0;
+    handle_close(handle);
+    return error;
 }
 
 int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel *channel)
 {
     struct strait_p_handle *handle = &receiver->handle;
     handle_open(handle, channel);
-    receiver->ring = channel + 1;
-    receiver->direct = NULL;
-    if (handle->variant->direct == STRAIT_DIRECT_BOTH && !handle->fenced) {
-        receiver->direct = receiver->ring;
-    }
-    strait_receiver_adopt(receiver);
-    handle->owner = 0;
+    handle->end = channel + 1;
+    handle_begin(handle, STRAIT_DIRECT_BOTH, false);
     if (channel->receiver.fd >= 0) {
         strait_receiver_arm(receiver); /* a loop may watch the fd before it ever looks */
     }
@@ -253,8 +231,7 @@ void strait_sender_close(struct strait_sender *sender)
     if (!channel) {
         return;
     }
-    sender->direct = NULL;
-    variant->detach(sender->end);
+    variant->detach(sender->handle.end);
     uint32_t open = strait_load_relaxed(&channel->open_senders);
     uint32_t left;
     do {
@@ -271,7 +248,6 @@ void strait_receiver_close(struct strait_receiver *receiver)
 {
     struct strait_channel *channel = handle_close(&receiver->handle);
     if (channel) {
-        receiver->direct = NULL;
         strait_p_event_close(&channel->receiver, &channel->sender);
     }
 }
@@ -280,130 +256,120 @@ void strait_receiver_close(struct strait_receiver *receiver)
 
 static bool sender_ready(void *side)
 {
-    struct strait_sender *sender = side;
-    return strait_p_event_closed(&sender->handle.channel->receiver) ||
-           sender->handle.variant->has_room(sender->end);
+    struct strait_p_handle *handle = side;
+    return strait_p_event_closed(&handle->channel->receiver) ||
+           handle->variant->has_room(handle->end);
 }
 
 static bool receiver_ready(void *side)
 {
-    struct strait_receiver *receiver = side;
-    return receiver->handle.variant->has_message(receiver->ring) ||
-           strait_p_event_closed(&receiver->handle.channel->sender);
+    struct strait_p_handle *handle = side;
+    struct strait_span span;
+    return handle->variant->peek(handle->end, 1, &span) > 0 ||
+           strait_p_event_closed(&handle->channel->sender);
 }
 
-static struct strait_p_waiter sender_waiter(struct strait_sender *sender)
+static struct strait_p_waiter waiter_of(struct strait_p_handle *handle, bool sender)
 {
-    struct strait_p_handle *handle = &sender->handle;
+    struct strait_channel *channel = handle->channel;
     struct strait_p_waiter waiter = {
-        .own = &handle->channel->sender,
-        .peer = &handle->channel->receiver,
-        .ready = sender_ready,
-        .side = sender,
+        .own = sender ? &channel->sender : &channel->receiver,
+        .peer = sender ? &channel->receiver : &channel->sender,
+        .ready = sender ? sender_ready : receiver_ready,
+        .side = handle,
         .cancel = handle->cancel,
         .spin_ns = &handle->spin_ns,
-        .mode = (enum strait_wait)handle->channel->sender_wait,
-        .sole = handle->variant->senders == STRAIT_SENDERS_ONE,
+        .mode = (enum strait_wait)(sender ? channel->sender_wait : channel->receiver_wait),
+        .sole = !sender || handle->variant->senders == STRAIT_SENDERS_ONE,
         .fenced = handle->fenced,
     };
     return waiter;
 }
 
-static struct strait_p_waiter receiver_waiter(struct strait_receiver *receiver)
+/* Waits, unless the only thread that could end the wait is the calling one: the number at the other
+ * end is ours only while that end is. */
+int strait_p_side_park(struct strait_p_handle *handle, bool sender, int64_t deadline)
 {
-    struct strait_p_handle *handle = &receiver->handle;
-    struct strait_p_waiter waiter = {
-        .own = &handle->channel->receiver,
-        .peer = &handle->channel->sender,
-        .ready = receiver_ready,
-        .side = receiver,
-        .cancel = handle->cancel,
-        .spin_ns = &handle->spin_ns,
-        .mode = (enum strait_wait)handle->channel->receiver_wait,
-        .sole = true,
-        .fenced = handle->fenced,
-    };
-    return waiter;
-}
-
-/* Waits, unless the only thread that could end the wait is the calling one: its number is ours only
- * while that end is. */
-static int park(const struct strait_p_waiter *waiter, const uint32_t *thread, int64_t deadline)
-{
-    if (!thread || strait_load_relaxed(thread) != (uint32_t)thread_id() ||
+    struct strait_p_waiter waiter = waiter_of(handle, sender);
+    bool sole = sender || handle->variant->senders == STRAIT_SENDERS_ONE; /* the other end */
+    if (!sole || !handle->threads ||
+        strait_load_relaxed(&handle->threads[!sender]) != (uint32_t)thread_id() ||
         strait_now() >= deadline) {
-        return strait_p_park(waiter, deadline);
+        return strait_p_park(&waiter, deadline);
     }
-    int result = strait_p_park(waiter, 0);
+    int result = strait_p_park(&waiter, 0);
     return result == -ETIMEDOUT ? -EDEADLK : result;
 }
 
-int strait_p_sender_park(struct strait_sender *sender, int64_t deadline)
+ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages, size_t n)
 {
-    struct strait_p_waiter waiter = sender_waiter(sender);
-    return park(&waiter, thread_at(&sender->handle, false), deadline);
-}
-
-int strait_p_receiver_park(struct strait_receiver *receiver, int64_t deadline)
-{
-    struct strait_p_waiter waiter = receiver_waiter(receiver);
-    bool sole = receiver->handle.variant->senders == STRAIT_SENDERS_ONE;
-    int error = park(&waiter, sole ? thread_at(&receiver->handle, true) : NULL, deadline);
-    if (!error && strait_load_relaxed(&waiter.peer->word) & STRAIT_P_CLOSED) { /* a hint */
-        error = strait_p_receive_nothing(receiver) == -EPIPE ? -EPIPE : 0;
-    }
-    return error;
-}
-
-ptrdiff_t strait_p_receive_nothing(struct strait_receiver *receiver)
-{
-    if (!strait_p_event_closed(&receiver->handle.channel->sender)) {
+    if (!strait_p_event_closed(&handle->channel->sender)) {
         return -EAGAIN;
     }
-    return receiver->handle.variant->has_message(receiver->ring) ? -EAGAIN : -EPIPE;
+    size_t received = handle->variant->try_receive(handle->end, messages, n);
+    return received ? (ptrdiff_t)received : -EPIPE;
+}
+
+ptrdiff_t strait_p_peek_last(struct strait_p_handle *handle, size_t n, struct strait_span *span)
+{
+    if (!strait_p_event_closed(&handle->channel->sender)) {
+        return -EAGAIN;
+    }
+    size_t count = handle->variant->peek(handle->end, n, span);
+    return count ? (ptrdiff_t)count : -EPIPE;
 }
 
 int strait_send_wait(struct strait_sender *sender, int64_t deadline)
 {
     int error = 0;
-    while (!error && !sender_ready(sender)) {
-        error = strait_p_sender_park(sender, deadline);
+    while (!error && !sender_ready(&sender->handle)) {
+        error = strait_p_side_park(&sender->handle, true, deadline);
     }
     return !error && strait_p_event_closed(&sender->handle.channel->receiver) ? -EPIPE : error;
 }
 
 int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline)
 {
-    int error = 0;
-    STRAIT_P_CHECK_RECEIVER(receiver);
-    while (!error && !receiver->handle.variant->has_message(receiver->ring)) {
-        error = strait_p_receiver_park(receiver, deadline);
-    }
-    return error;
+    struct strait_span span;
+    ptrdiff_t result;
+    do {
+        result = strait_peek(receiver, 1, &span);
+        if (result == -EAGAIN) {
+            result = strait_p_side_park(&receiver->handle, false, deadline);
+        }
+    } while (result == 0);
+    return result > 0 ? 0 : (int)result;
 }
 
 /* ---- event loops ---- */
 
+static int event_fd(const struct strait_p_event_count *own)
+{
+    return own->fd >= 0 ? own->fd : -EINVAL;
+}
+
 int strait_sender_fd(const struct strait_sender *sender)
 {
-    int fd = sender->handle.channel->sender.fd;
-    return fd >= 0 ? fd : -EINVAL;
+    return event_fd(&sender->handle.channel->sender);
 }
 
 int strait_receiver_fd(const struct strait_receiver *receiver)
 {
-    int fd = receiver->handle.channel->receiver.fd;
-    return fd >= 0 ? fd : -EINVAL;
+    return event_fd(&receiver->handle.channel->receiver);
+}
+
+static int handle_arm(struct strait_p_handle *handle, bool sender)
+{
+    struct strait_p_waiter waiter = waiter_of(handle, sender);
+    return waiter.own->fd >= 0 ? strait_p_arm(&waiter) : -EINVAL;
 }
 
 int strait_sender_arm(struct strait_sender *sender)
 {
-    struct strait_p_waiter waiter = sender_waiter(sender);
-    return waiter.own->fd >= 0 ? strait_p_arm(&waiter) : -EINVAL;
+    return handle_arm(&sender->handle, true);
 }
 
 int strait_receiver_arm(struct strait_receiver *receiver)
 {
-    struct strait_p_waiter waiter = receiver_waiter(receiver);
-    return waiter.own->fd >= 0 ? strait_p_arm(&waiter) : -EINVAL;
+    return handle_arm(&receiver->handle, false);
 }

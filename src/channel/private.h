@@ -1,16 +1,56 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * private: what several files of the library share and nobody else sees.
- *
- * Each compile unit includes its sources, so these functions are static there and no program that
- * links the library can collide with them or call them. A test that compiles one of the sources by
- * itself defines STRAIT_PRIVATE to nothing.
- */
+/* private: what all sources of the library share and nobody else sees. */
 #ifndef STRAIT_PRIVATE_H
 #define STRAIT_PRIVATE_H
 
+#include <stdlib.h>
+
+#include "strait/base.h"
+
+/* For functions. Each compile unit includes its sources, so that they are static there and no
+ * program that links the library can collide with them or call them. A test that compiles one of
+ * the sources by itself defines it to nothing. */
 #ifndef STRAIT_PRIVATE
 #define STRAIT_PRIVATE static __attribute__((unused))
 #endif
+
+/* The compiler takes the allocators for functions that leave errno alone, which the C library does
+ * not promise, and would drop a plain store as useless. */
+static inline void strait_errno_restore(int saved)
+{
+    *(volatile int *)&errno = saved;
+}
+
+/* `bytes` that begin on a line of their own, or NULL. Freed with free(). */
+static inline void *strait_line_alloc(size_t bytes)
+{
+    int saved = errno;
+    void *memory = NULL;
+    bool failed = posix_memalign(&memory, STRAIT_LINE, bytes) != 0;
+    strait_errno_restore(saved);
+    return failed ? NULL : memory;
+}
+
+/* Copies the caller's options (NULL: all zero) into `to`, of `size` bytes. Each options struct
+ * begins with its size as the caller was compiled, 0 for ours: a shorter one is an older caller's,
+ * whose missing fields are zero; a longer one a newer caller's, which we understand only as long as
+ * what we do not know is zero. -EINVAL if it is not. */
+static inline int strait_options_copy(void *to, size_t size, const void *from)
+{
+    memset(to, 0, size);
+    if (!from) {
+        return 0;
+    }
+    size_t given;
+    memcpy(&given, from, sizeof(given));
+    given = given ? given : size;
+    for (size_t i = size; i < given; i++) {
+        if (((const char *)from)[i]) {
+            return -EINVAL;
+        }
+    }
+    memcpy(to, from, strait_min(given, size));
+    return 0;
+}
 
 #endif /* STRAIT_PRIVATE_H */

@@ -1,22 +1,239 @@
 /* SPDX-License-Identifier: MIT */
-/* wait: see wait.h; how a wait sleeps is in event_count.h. */
+/* wait: see wait.h for the argument why no wake-up is lost. */
 #include "wait.h"
 
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
-/* Below this a spin is not worth the clock it reads. */
-#define SPIN_MIN_NS 300u
-/* A wait shorter than this, though slept through, would nearly have been over in a spin. */
-#define WAIT_SHORT_NS 90000
-/* A wait longer than this says nothing about the next one; to have spun in it cost next to nothing.
- */
-#define WAIT_LONG_NS 1000000
-/* Looks at the other side between two looks at the clock. */
-#define LOOKS_PER_CLOCK 8
-/* Readings of the clock, by a thread that spins without end, for each that its account gets. */
-#define CLOCKS_PER_NOTE 8
-/* Clock readings after which a spinning thread lets others have the CPU for once. */
-#define CLOCKS_PER_YIELD 64
+#define NS_PER_S 1000000000
+
+/* ---- the clock ---- */
+
+int64_t strait_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+int64_t strait_deadline(int64_t ns)
+{
+    int64_t now = strait_now();
+    return ns > STRAIT_FOREVER - now ? STRAIT_FOREVER : now + ns;
+}
+
+/* What is before the start of the clock is past, like its start. */
+static struct timespec to_timespec(int64_t ns)
+{
+    struct timespec t;
+    ns = ns > 0 ? ns : 0;
+    t.tv_sec = (time_t)(ns / NS_PER_S);
+    t.tv_nsec = (long)(ns % NS_PER_S);
+    return t;
+}
+
+/* ---- the heavy barrier ---- */
+
+static bool membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) == 0;
+}
+
+STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void)
+{
+    static uint32_t answer; /* 0: not asked, 1: no, 2: yes; who asks writes */
+    if (!strait_load_relaxed(&answer)) {
+        int saved = errno;
+        strait_store_relaxed(&answer,
+                             membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) ? 2 : 1);
+        errno = saved;
+    }
+    return strait_load_relaxed(&answer) == 2;
+}
+
+/* Far longer than any CPU keeps a store to itself: until what the wakers published before they
+ * looked for sleepers can be seen. */
+static void outlast_stores(void)
+{
+    struct timespec rest = {.tv_nsec = 1000000};
+    while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
+    }
+}
+
+STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced)
+{
+    if (fenced) {
+        /* event.prepare: pairs with event.fence, event.notify, pool.fence, pool.announce,
+         * worker.fence, worker.visit, worker.count; WAITING, or else what was published; without it
+         * both sides miss each other */
+        strait_full_fence();
+        return;
+    }
+    int saved = errno;
+    /* event.prepare: the same through membarrier(2). Wakers rely on it, though the kernel may be
+     * out of memory for the fast one, or both be forbidden by now. */
+    if (!membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) && !membarrier(MEMBARRIER_CMD_GLOBAL)) {
+        outlast_stores();
+    }
+    errno = saved;
+}
+
+/* ---- futexes and eventfds ---- */
+
+STRAIT_PRIVATE void strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline,
+                                        bool shared)
+{
+    int saved = errno;
+    struct timespec until = to_timespec(deadline);
+    syscall(SYS_futex, word, shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET_PRIVATE, value,
+            deadline == STRAIT_FOREVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
+    errno = saved;
+}
+
+STRAIT_PRIVATE void strait_p_futex_wake(uint32_t *word, int sleepers, bool shared)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, sleepers, NULL, NULL, 0);
+    errno = saved;
+}
+
+STRAIT_PRIVATE int strait_p_fd_open(int *fd)
+{
+    int saved = errno;
+    int opened = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int error = opened < 0 ? -errno : 0;
+    errno = saved;
+    *fd = error ? *fd : opened;
+    return error;
+}
+
+STRAIT_PRIVATE void strait_p_fd_close(int fd)
+{
+    if (fd >= 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+    }
+}
+
+STRAIT_PRIVATE void strait_p_fd_raise(int fd)
+{
+    int saved = errno;
+    uint64_t one = 1;
+    /* Fails only where the counter is about to overflow, and then the fd is readable already. */
+    ssize_t ignored = write(fd, &one, sizeof(one));
+    (void)ignored;
+    errno = saved;
+}
+
+STRAIT_PRIVATE void strait_p_fd_clear(int fd)
+{
+    int saved = errno;
+    uint64_t count;
+    ssize_t ignored = read(fd, &count, sizeof(count)); /* -EAGAIN: was not readable */
+    (void)ignored;
+    errno = saved;
+}
+
+static void fd_wait(int fd, int64_t deadline)
+{
+    int saved = errno;
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    struct timespec timeout = to_timespec(deadline > 0 ? deadline - strait_now() : 0);
+    ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
+    errno = saved;
+}
+
+/* ---- the event count ---- */
+
+STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd,
+                                              bool shared)
+{
+    *event = (struct strait_p_event_count){.fd = fd, .shared = shared};
+}
+
+/* Clears and sets bits in one step, and counts a wake-up with `add`. Returns the word before. */
+static uint32_t update(struct strait_p_event_count *event, uint32_t clear, uint32_t set,
+                       uint32_t add)
+{
+    uint32_t word = strait_load_relaxed(&event->word);
+    /* event.update: pairs with event.update, event.closed; all that the updater did before; without
+     * it a side that sees CLOSED may miss what was sent before the close */
+    while (!strait_cas_acq_rel(&event->word, &word, ((word & ~clear) | set) + add)) {
+    }
+    return word;
+}
+
+/* Returns what commit takes. */
+static uint32_t event_prepare(struct strait_p_event_count *own, bool fenced)
+{
+    if (own->fd >= 0) {
+        strait_p_fd_clear(own->fd); /* before the look: what comes later leaves it readable */
+    }
+    uint32_t announced = update(own, 0, STRAIT_P_WAITING, 0) | STRAIT_P_WAITING;
+    strait_p_heavy_barrier(fenced);
+    return announced;
+}
+
+static void event_commit(struct strait_p_event_count *own, uint32_t announced, int64_t deadline)
+{
+    if (own->fd >= 0) {
+        fd_wait(own->fd, deadline);
+    } else {
+        strait_p_futex_wait(&own->word, announced, deadline, own->shared);
+    }
+}
+
+STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
+{
+    if (sole) {
+        update(own, STRAIT_P_WAITING, 0, 0);
+    }
+}
+
+static void ring_bell(struct strait_p_event_count *to)
+{
+    if (to->fd >= 0) {
+        strait_p_fd_raise(to->fd);
+    } else {
+        strait_p_futex_wake(&to->word, INT_MAX, to->shared);
+    }
+}
+
+STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to)
+{
+    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
+    ring_bell(to);
+}
+
+/* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
+void strait_p_wake_sleeper(struct strait_p_event_count *to)
+{
+    if (update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP) & STRAIT_P_WAITING) {
+        ring_bell(to);
+    }
+}
+
+STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,
+                                         struct strait_p_event_count *other)
+{
+    update(own, 0, STRAIT_P_CLOSED, 0);
+    strait_p_wake_sleeper(other);
+}
+
+STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *event)
+{
+    /* event.closed: pairs with event.update; every message of the side that closed; without it the
+     * last message is missed between "closed" and "empty" */
+    return (strait_load_acquire(&event->word) & STRAIT_P_CLOSED) != 0;
+}
 
 /* ---- where threads run ---- */
 
@@ -26,18 +243,10 @@
 static uint32_t own_cpu(void)
 {
     cpu_set_t set;
-    CPU_ZERO(&set);
     int saved = errno;
-    int failed = sched_getaffinity(0, sizeof(set), &set);
+    bool one = sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1;
     errno = saved;
-    if (failed || CPU_COUNT(&set) != 1) {
-        return SEVERAL_CPUS;
-    }
-    uint32_t cpu = 0;
-    while (!CPU_ISSET(cpu, &set)) {
-        cpu++;
-    }
-    return cpu + 1;
+    return one ? 1 + (uint32_t)sched_getcpu() : SEVERAL_CPUS;
 }
 
 /* Where several threads share the side, they have one CPU only while all of them say the same. */
@@ -101,58 +310,29 @@ STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth)
 
 /* ---- idle time ---- */
 
-static __thread struct strait_idle *own_idle;
+static __thread strait_idle_fn *own_note;
+static __thread void *own_account;
 
-void strait_idle_keep(struct strait_idle *idle)
+void strait_idle_watch(strait_idle_fn *note, void *account)
 {
-    own_idle = idle;
-}
-
-void strait_idle_note(int64_t now)
-{
-    struct strait_idle *idle = own_idle;
-    if (!idle) {
-        return;
-    }
-    idle->seen = now;
-    if (!(idle->word & 1)) {
-        uint64_t since = (uint64_t)now - (idle->word >> 1);
-        strait_wide_store_relaxed(&idle->word, since << 1 | 1);
-    }
-}
-
-/* The calling thread is idle no more, and has been until `now`. */
-static void idle_end(int64_t now)
-{
-    struct strait_idle *idle = own_idle;
-    if (idle && idle->word & 1) {
-        uint64_t total = (uint64_t)now - (idle->word >> 1);
-        strait_wide_store_relaxed(&idle->word, total << 1);
-    }
-}
-
-void strait_idle_over(void)
-{
-    if (own_idle) {
-        idle_end(own_idle->seen);
-    }
-}
-
-/* The word must not change while the clock is read, or time that the reader lost in between would
- * be counted as the thread's. */
-int64_t strait_idle_read(const struct strait_idle *idle, int64_t *now)
-{
-    uint64_t word = strait_wide_load_relaxed(&idle->word);
-    uint64_t before;
-    do {
-        before = word;
-        *now = strait_now();
-        word = strait_wide_load_relaxed(&idle->word);
-    } while (word != before);
-    return word & 1 ? *now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
+    own_note = note;
+    own_account = account;
 }
 
 /* ---- waiting ---- */
+
+/* Below this a spin is not worth the clock it reads. */
+#define SPIN_MIN_NS 300u
+/* A wait shorter than this, though slept through, would nearly have been over in a spin. */
+#define WAIT_SHORT_NS 90000
+/* A longer wait says nothing about the next one; to have spun in it cost next to nothing. */
+#define WAIT_LONG_NS 1000000
+/* Looks at the other side in a round of a spin. */
+#define LOOKS_PER_ROUND 8
+/* Rounds, of a thread that spins without end, for each reading of the clock. */
+#define ROUNDS_PER_NOTE 8
+/* Rounds after which a spinning thread lets others have the CPU for once. */
+#define ROUNDS_PER_YIELD 64
 
 static bool is_set(const uint32_t *flag)
 {
@@ -175,7 +355,7 @@ static int outcome(const struct strait_p_waiter *waiter, int64_t deadline)
 
 static bool look_often(const struct strait_p_waiter *waiter)
 {
-    for (int looks = 0; looks < LOOKS_PER_CLOCK; looks++) {
+    for (int looks = 0; looks < LOOKS_PER_ROUND; looks++) {
         if (waiter->ready(waiter->side)) {
             return true;
         }
@@ -184,47 +364,44 @@ static bool look_often(const struct strait_p_waiter *waiter)
     return false;
 }
 
-/* Is it later than `until`? Without end, the clock is read for the account alone, and seldom. */
-static bool spun_until(int64_t until, int clocks)
-{
-    if (until == STRAIT_FOREVER && (!own_idle || clocks % CLOCKS_PER_NOTE)) {
-        return false;
-    }
-    int64_t now = strait_now();
-    strait_idle_note(now);
-    return now >= until;
-}
-
-/* -EAGAIN: in vain, and the thread is still idle. */
+/* 0; -ECANCELED; -ETIMEDOUT; -EAGAIN: it is past `until`, and the thread is still idle. */
 static int spin(const struct strait_p_waiter *waiter, int64_t deadline, int64_t until)
 {
-    if (look_often(waiter)) {
-        return 0;
-    }
-    for (int clocks = 1;; clocks++) {
-        int result = outcome(waiter, deadline);
-        if (result == -EAGAIN && spun_until(until, clocks)) {
-            return result;
+    int64_t read = 0; /* the clock, the last time */
+    int result;
+    for (unsigned round = 1;; round++) {
+        result = look_often(waiter) ? 0 : outcome(waiter, deadline);
+        if (result != -EAGAIN) {
+            break;
         }
-        if (result != -EAGAIN || look_often(waiter)) {
-            strait_idle_over();
-            return result == -EAGAIN ? 0 : result;
+        if (until != STRAIT_FOREVER || round % ROUNDS_PER_NOTE == 0) {
+            read = strait_now();
+            if (own_note) {
+                own_note(own_account, read, true);
+            }
+            if (read >= until) {
+                return -EAGAIN;
+            }
         }
-        if (clocks % CLOCKS_PER_YIELD == 0 || one_cpu(waiter)) {
+        if (round % ROUNDS_PER_YIELD == 0 || one_cpu(waiter)) {
             strait_p_event_place(waiter->own, waiter->sole);
             sched_yield();
         }
     }
+    if (read && own_note) {
+        own_note(own_account, read, false);
+    }
+    return result;
 }
 
 /* Once. In fd mode the fd stays readable after a wake-up, as a loop expects it. */
 static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
 {
     berth_note(waiter->own);
-    uint32_t announced = strait_p_prepare(waiter->own, waiter->fenced);
+    uint32_t announced = event_prepare(waiter->own, waiter->fenced);
     int result = outcome(waiter, deadline);
     if (result == -EAGAIN) {
-        strait_p_commit(waiter->own, announced, deadline);
+        event_commit(waiter->own, announced, deadline);
         result = 0;
     } else if (result == 0 && waiter->own->fd >= 0) {
         strait_p_fd_raise(waiter->own->fd);
@@ -253,11 +430,15 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
             return result;
         }
     }
-    strait_idle_note(start);
+    if (own_note) {
+        own_note(own_account, start, true);
+    }
     strait_p_event_place(waiter->own, waiter->sole);
     result = sleep_once(waiter, deadline);
     int64_t end = strait_now();
-    idle_end(end);
+    if (own_note) {
+        own_note(own_account, end, false);
+    }
     /* A wait that a spin would have covered: spin the next time. A longer one: spin for less and
      * less, soon not at all. */
     if (end - start <= WAIT_LONG_NS) {
@@ -270,7 +451,7 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
 
 STRAIT_PRIVATE int strait_p_arm(const struct strait_p_waiter *waiter)
 {
-    strait_p_prepare(waiter->own, waiter->fenced);
+    event_prepare(waiter->own, waiter->fenced);
     if (!waiter->ready(waiter->side)) {
         return 1;
     }

@@ -1,15 +1,96 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wait: how long a thread spins before it sleeps, and what ends its wait besides what it waits for.
+ * wait: how a thread sleeps until another has something for it, and no wake-up is lost; how long it
+ * spins before it sleeps; and what else ends its wait.
  *
- * The sleep itself is the event count's (event_count.h).
+ * The owner of an event count sleeps on it; any thread wakes the owner.
+ *
+ *   owner                                      waker
+ *     announced = prepare(own)                   publishes something for the owner
+ *     looks once more for what it waits for      notify(own)
+ *     commit(own, announced), or cancel(own)
+ *
+ *   prepare   sets WAITING in the word, then passes the heavy barrier
+ *   commit    sleeps until a wake-up is counted in the word, or the deadline has passed
+ *   cancel    takes WAITING back: the owner goes on by itself
+ *   notify    passes the light barrier, then wakes the owner if WAITING is set (strait/wait.h)
+ *   wake      wakes the owner whether it says that it sleeps or not
+ *
+ * Why no wake-up is lost
+ *
+ *   1. Either notify sees WAITING, or the owner's look sees what was published. This is Dekker's
+ *      pattern: each side stores and then loads what the other stored. Plain stores and loads do
+ *      not give that order on any machine, as a store may still be in its CPU's buffer when the
+ *      load behind it is done. Of the two barriers that it takes, the waker's is on the hot path.
+ *      So the owner pays for both: its heavy barrier is membarrier(2), which makes every running
+ *      thread of the process pass a full barrier, and the waker only holds the compiler back. A
+ *      waker that has published before the heavy barrier is seen by the owner's look; one that
+ *      publishes after it loads the word after it, too, and sees WAITING. Where the kernel has no
+ *      membarrier, or owner and waker are of different processes, both pass a full fence.
+ *   2. A wake-up between prepare and commit is noticed by commit. A waker counts its wake-up in the
+ *      word in the same step that takes WAITING away, so the word is no longer what prepare
+ *      announced, and the futex call returns at once. With an fd the waker makes it readable, and
+ *      it stays so until the owner's next prepare.
+ *   3. One wake-up is enough. Of several wakers that see WAITING, the one whose compare-and-swap
+ *      takes it away makes the system call; what the others had published was published before
+ *      they saw WAITING, and the owner looks again after it wakes.
+ *   4. The owner looks again by itself. commit may return early, for a wake-up of an earlier time
+ *      or for none, and promises nothing but that a notify or a wake after prepare ends it.
+ *   5. A close passes no barrier. It changes the other side's word in one step, as prepare does:
+ *      the second of the two sees what the first has done, WAITING or CLOSED.
+ *   6. Several threads may sleep on one event count, as senders do for room. WAITING then stands
+ *      for all of them: a wake-up wakes all, and cancel leaves the mark to the others.
  */
 #ifndef STRAIT_WAIT_PRIVATE_H
 #define STRAIT_WAIT_PRIVATE_H
 
 #include <pthread.h>
 
-#include "event_count.h"
+#include "private.h"
+#include "strait/wait.h"
+
+/* ---- what it stands on; none of it touches errno ---- */
+
+/* Registers the process for membarrier, once. False: use fences. */
+STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void);
+
+/* The owner's barrier between announcing itself and looking again. */
+STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced);
+
+/* Sleeps while *word is `value`. Returns when woken, early, or at the deadline. */
+STRAIT_PRIVATE void strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline,
+                                        bool shared);
+STRAIT_PRIVATE void strait_p_futex_wake(uint32_t *word, int sleepers, bool shared);
+
+/* Eventfds. To open one: 0, or -errno, and then *fd is as it was. To close -1 does nothing. */
+STRAIT_PRIVATE int strait_p_fd_open(int *fd);
+STRAIT_PRIVATE void strait_p_fd_close(int fd);
+STRAIT_PRIVATE void strait_p_fd_raise(int fd); /* makes it readable */
+STRAIT_PRIVATE void strait_p_fd_clear(int fd); /* makes it unreadable */
+
+/* ---- the event count: struct strait_p_event_count in strait/wait.h ---- */
+
+/* `fd`: -1 to sleep on the word; it belongs to the caller. */
+STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd,
+                                              bool shared);
+
+/* The owner takes back that it is about to sleep. `sole`: nobody else sleeps on `own`. */
+STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole);
+
+/* Wakes the owner, whether it sleeps or not, to look again. Any thread. */
+STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to);
+
+/* The owner closes its side: sets CLOSED, and wakes whoever sleeps on the other side. */
+STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,
+                                         struct strait_p_event_count *other);
+
+/* Everything that whoever closed the side did before is visible to the caller. */
+STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *event);
+
+/* Tells the others where the calling thread can run. `sole`: nobody else has the side. */
+STRAIT_PRIVATE void strait_p_event_place(struct strait_p_event_count *own, bool sole);
+
+/* ---- waiting ---- */
 
 /* Somebody who is about to wait: a side of a channel, a parent, an idle worker of a pool. */
 struct strait_p_waiter {
@@ -37,25 +118,19 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
  * unreadable until then; 0: there already is, and the fd is readable. */
 STRAIT_PRIVATE int strait_p_arm(const struct strait_p_waiter *waiter);
 
-/* Tells the others where the calling thread can run. `sole`: nobody else has the side. */
-STRAIT_PRIVATE void strait_p_event_place(struct strait_p_event_count *own, bool sole);
-
-/* ---- berths: a thread whose waits another can end, whatever it waits for ---- */
-
-/* The lock keeps the event count alive while it is woken: its owner cannot go away, and destroy
- * what the event count lies in, in the middle. */
+/* A berth is a thread's whose waits another can end, whatever it waits for. The lock keeps the
+ * event count alive while it is woken: its owner cannot go away, and destroy what the event count
+ * lies in, in the middle. */
 struct strait_p_berth {
-    const uint32_t *cancel;             /* set once; while the flag is set, the thread does not
-                                           wait */
-    pthread_mutex_t lock;               /* of what follows */
-    struct strait_p_event_count *event; /* where the thread sleeps, NULL: awake; the thread writes,
-                                           whoever wakes it reads */
+    const uint32_t *cancel; /* set once; while the flag is set, the thread does not wait */
+    pthread_mutex_t lock;   /* of what follows */
+    struct strait_p_event_count *event; /* where it sleeps, NULL: awake; the thread writes */
 };
 
 STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel);
 
-/* Makes it the calling thread's; NULL: it has none any more. Returns what was before: there the
- * thread sleeps nowhere, though it was cancelled in its sleep. */
+/* Makes it the calling thread's, who sleeps nowhere now, though it may have been cancelled in its
+ * sleep; NULL: it has none any more. Returns what was before. */
 STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth);
 
 /* Wakes the thread if it sleeps, to look at its flag. Any thread. */

@@ -19,12 +19,12 @@ struct microtask {
 
 struct strait_isolate {
     /* line 0: the isolate's thread writes, whoever asks for the usage reads */
-    STRAIT_LINE_ALIGNED struct strait_idle idle;
-    uint64_t online_at;      /* CLOCK_MONOTONIC, 0: not yet; the thread writes */
-    uint64_t ended_at;       /* likewise; the thread writes */
-    uint64_t messages;       /* handled; the thread writes */
-    uint64_t microtasks_run; /* the thread writes */
-    uint64_t timers_run;     /* the thread writes */
+    STRAIT_LINE_ALIGNED uint64_t idle; /* see note_idle; the thread writes */
+    uint64_t online_at;                /* CLOCK_MONOTONIC, 0: not yet; the thread writes */
+    uint64_t ended_at;                 /* likewise; the thread writes */
+    uint64_t messages;                 /* handled; the thread writes */
+    uint64_t microtasks_run;           /* the thread writes */
+    uint64_t timers_run;               /* the thread writes */
     /* line 1 and on: the thread's alone, but for two words of the heap, read for the usage */
     STRAIT_LINE_ALIGNED struct strait_p_heap heap;
     struct strait_isolate_options options;
@@ -340,26 +340,49 @@ int strait_isolate_result(const struct strait_isolate *isolate)
 
 /* ---- usage ---- */
 
+/* While busy, `idle` is twice the nanoseconds spent idle; while idle, twice the time at which the
+ * thread would have become idle had it been idle ever since, plus 1. So one load tells all, and
+ * either is the time of the change less the other. */
+static void note_idle(void *account, int64_t now, bool idle)
+{
+    struct strait_isolate *isolate = account;
+    uint64_t word = isolate->idle;
+    if ((word & 1) != idle) {
+        uint64_t other = (uint64_t)now - (word >> 1);
+        strait_wide_store_relaxed(&isolate->idle, other << 1 | idle);
+    }
+}
+
 void strait_isolate_idle(struct strait_isolate *isolate, bool idle)
 {
     check_isolate(isolate);
-    strait_idle_note(strait_now());
-    if (!idle) {
-        strait_idle_over();
-    }
+    note_idle(isolate, strait_now(), idle);
 }
 
 void strait_isolate_woke(struct strait_isolate *isolate, int64_t time)
 {
     check_isolate(isolate);
-    strait_idle_note(time); /* no time, if it was not asleep */
-    strait_idle_over();
+    note_idle(isolate, time, false);
+}
+
+/* The nanoseconds spent idle, as of *now. The word must not change while the clock is read, or time
+ * that the reader lost in between would be counted as the thread's. */
+static int64_t read_idle(const struct strait_isolate *isolate, int64_t *now)
+{
+    uint64_t word = strait_wide_load_relaxed(&isolate->idle);
+    uint64_t before;
+    do {
+        before = word;
+        *now = strait_now();
+        word = strait_wide_load_relaxed(&isolate->idle);
+    } while (word != before);
+    return word & 1 ? *now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
 }
 
 void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_usage *usage)
 {
     int64_t now;
-    usage->idle_ns = strait_idle_read(&isolate->idle, &now);
+    usage->idle_ns = read_idle(isolate, &now);
     int64_t ended_at = (int64_t)strait_wide_load_relaxed(&isolate->ended_at);
     int64_t online_at = (int64_t)strait_wide_load_relaxed(&isolate->online_at);
     int64_t until = ended_at ? ended_at : now;
@@ -425,7 +448,7 @@ static int enter(struct strait_isolate *isolate, struct strait_port *port)
     isolate->port = port;
     isolate->worker = strait_worker_current();
     own_isolate = isolate;
-    strait_idle_keep(&isolate->idle);
+    strait_idle_watch(note_idle, isolate);
     strait_wide_store_relaxed(&isolate->online_at, (uint64_t)strait_now());
     return 0;
 }
@@ -441,7 +464,7 @@ static void leave(void *argument)
     free(isolate->message);
     isolate->message = NULL;
     strait_wide_store_relaxed(&isolate->ended_at, (uint64_t)strait_now());
-    strait_idle_keep(NULL);
+    strait_idle_watch(NULL, NULL);
     own_isolate = NULL;
 }
 

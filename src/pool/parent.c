@@ -10,8 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "../channel/memory.h"
-#include "../channel/options.h"
+#include "../channel/private.h"
 
 #define SPARE_SLOTS (64 + STRAIT_POOL_WORKERS_MAX) /* for what runs, and some that have ended */
 #define AHEAD 8                                    /* slots ahead that are asked for */

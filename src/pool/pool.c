@@ -7,8 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "../channel/memory.h"
-#include "../channel/options.h"
+#include "../channel/private.h"
 #include "../worker/cpu.h"
 
 #define QUEUE_LIMIT 1024

@@ -5,7 +5,7 @@
 
 #include <sys/resource.h>
 
-#include "../channel/memory.h"
+#include "../channel/private.h"
 
 /* How often a spinning worker looks before it lets others have the CPU for once. */
 #define LOOKS_PER_YIELD 4096

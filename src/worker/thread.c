@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../channel/memory.h"
+#include "../channel/private.h"
 #include "../channel/wait.h"
 
 /* glibc has had it since 2.31. The thread sanitizers of gcc 12 and clang 14 do not know it. */

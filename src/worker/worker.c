@@ -6,8 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "../channel/memory.h"
-#include "../channel/options.h"
+#include "../channel/private.h"
 #include "../channel/wait.h"
 #include "thread.h"
 
@@ -26,7 +25,7 @@ struct strait_link {
     /* line 1: whoever has an end writes, when it closes it, gives it away or adopts it; each reads
      * it before it waits */
     STRAIT_LINE_ALIGNED uint32_t holders; /* ends still open, and a worker */
-    struct strait_p_threads threads[2];
+    uint32_t threads[2][2];
 };
 
 STRAIT_STATIC_ASSERT(sizeof(struct strait_link) == 2 * STRAIT_LINE, "these two lines");
@@ -47,8 +46,8 @@ static void port_open(struct strait_port *port, struct strait_link *link, enum w
     port->link = link;
     strait_sender_open(&port->sender, link->channels[out]);
     strait_receiver_open(&port->receiver, link->channels[in]);
-    port->sender.handle.threads = &link->threads[out];
-    port->receiver.handle.threads = &link->threads[in];
+    port->sender.handle.threads = link->threads[out];
+    port->receiver.handle.threads = link->threads[in];
     strait_port_adopt(port);
 }
 

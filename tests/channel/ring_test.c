@@ -5,37 +5,40 @@
 #define LANES 100
 #define CAPACITY 8
 
-/* ---- distance.h ---- */
+/* ---- lines.h ---- */
+
+/* A look in vain. */
+static size_t nothing_more(void *ring)
+{
+    (void)ring;
+    return 1;
+}
 
 static void waits_less_and_less_while_it_brings_nothing(void)
 {
     struct strait_distance distance;
     strait_distance_init(&distance, 1024);
-    for (uint32_t passed = 1; passed < STRAIT_DISTANCE_SKIPPED_MAX; passed = 2 * passed + 1) {
-        assert_false(strait_distance_skip(&distance));
-        assert_false(strait_distance_learn(
-            &distance, STRAIT_DISTANCE_PAUSES / STRAIT_DISTANCE_PAUSES_A_SLOT - 1));
-        for (uint32_t i = 0; i < passed; i++) {
-            assert_true(strait_distance_skip(&distance));
-        }
+    for (uint32_t skip = 1; skip < STRAIT_DISTANCE_SKIPPED_MAX; skip = 2 * skip + 1) {
+        strait_distance_linger(&distance, 1, nothing_more, NULL);
+        assert_int_equal(distance.skip, skip);
     }
-    assert_false(strait_distance_skip(&distance));
-    assert_false(strait_distance_learn(&distance, 0));
-    assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
-    assert_false(strait_distance_learn(&distance, 0));
-    assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
+    for (int i = 0; i < 2; i++) {
+        strait_distance_linger(&distance, 1, nothing_more, NULL);
+        assert_int_equal(distance.skip, STRAIT_DISTANCE_SKIPPED_MAX);
+    }
 }
 
 static void waits_again_once_it_was_worth_it(void)
 {
     struct strait_distance distance;
     strait_distance_init(&distance, 1024);
-    assert_false(strait_distance_learn(&distance, 0));
-    assert_true(strait_distance_skip(&distance));
-    assert_false(strait_distance_skip(&distance));
+    strait_distance_linger(&distance, 1, nothing_more, NULL);
+    assert_int_equal(distance.skipped, 1);
+    distance.skip = 0;
     assert_true(
         strait_distance_learn(&distance, STRAIT_DISTANCE_PAUSES / STRAIT_DISTANCE_PAUSES_A_SLOT));
-    assert_false(strait_distance_skip(&distance));
+    assert_int_equal(distance.skip, 0);
+    assert_int_equal(distance.skipped, 0);
 }
 
 static void waits_as_long_as_it_takes_to_have_enough(void)
@@ -165,56 +168,47 @@ static void turns_are_fair(void)
     free(lanes.ring);
 }
 
-/* ---- prefetch.h ---- */
+/* ---- lines.h: prefetch ---- */
 
-static void lines_are_told_apart(void)
-{
-    assert_int_equal(strait_prefetch_line(8), (uint32_t)~7u);
-    assert_int_equal(strait_prefetch_line(32), (uint32_t)~1u);
-    assert_int_equal(strait_prefetch_line(64), UINT32_MAX);
-    assert_int_equal(strait_prefetch_line(1), (uint32_t)~63u);
-    assert_int_equal(strait_prefetch_line(24), UINT32_MAX);
-    assert_int_equal(strait_prefetch_line(STRAIT_MESSAGE_SIZE_MAX), UINT32_MAX);
-}
-
-static uint32_t ahead_of(size_t capacity, size_t message_size)
+static struct strait_prefetch prefetch_of(size_t capacity, size_t message_size)
 {
     struct strait_shape shape = {capacity, message_size, 1};
     struct strait_prefetch prefetch;
     strait_prefetch_init(&prefetch, &shape);
-    return prefetch.ahead;
+    return prefetch;
+}
+
+static void lines_are_told_apart(void)
+{
+    static const struct {
+        size_t message_size;
+        uint32_t line;
+    } cases[] = {{8, ~7u},  {32, ~1u},        {64, UINT32_MAX},
+                 {1, ~63u}, {24, UINT32_MAX}, {STRAIT_MESSAGE_SIZE_MAX, UINT32_MAX}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_int_equal(prefetch_of(1024, cases[i].message_size).line, cases[i].line);
+    }
 }
 
 static void a_side_looks_ahead_within_its_ring(void)
 {
-    assert_int_equal(ahead_of(1, 8), 1);
-    assert_int_equal(ahead_of(64, 8), 17);
-    assert_int_equal(ahead_of(1024, 64), STRAIT_PREFETCH_AHEAD / 64);
-    assert_int_equal(ahead_of(1024, 4096), 1);
+    assert_int_equal(prefetch_of(1, 8).ahead, 1);
+    assert_int_equal(prefetch_of(64, 8).ahead, 17);
+    assert_int_equal(prefetch_of(1024, 64).ahead, STRAIT_PREFETCH_AHEAD / 64);
+    assert_int_equal(prefetch_of(1024, 4096).ahead, 1);
 }
 
-static void a_line_is_asked_for_once_and_only_among_own_slots(void)
+static void only_own_slots_are_asked_for(void)
 {
-    struct strait_shape shape = {1024, 8, 1};
-    struct strait_prefetch prefetch;
-    unsigned due = 0;
-    strait_prefetch_init(&prefetch, &shape);
-    for (uintptr_t i = STRAIT_FIRST_INDEX; i < (uintptr_t)STRAIT_FIRST_INDEX + 1024; i++) {
-        struct strait_span span = {.count = 1, .message_size = 8, .position = i};
-        due += strait_prefetch_due(&prefetch, &span);
-    }
-    assert_int_equal(due, 1024 / 8);
-    struct strait_span one = {.count = 1, .message_size = 8, .position = 0};
-    struct strait_span most = {.count = 512, .message_size = 8, .position = 0};
-    assert_int_equal(strait_prefetch_from(&prefetch, &one), prefetch.ahead);
-    assert_int_equal(strait_prefetch_from(&prefetch, &most), 512);
-    assert_true(strait_prefetch_known(&prefetch, &one, prefetch.ahead + 1));
-    assert_false(strait_prefetch_known(&prefetch, &one, prefetch.ahead));
-    assert_false(strait_prefetch_known(&prefetch, &most, 512));
+    struct strait_prefetch prefetch = prefetch_of(1024, 8);
+    assert_int_equal(strait_prefetch_from(&prefetch, 1, prefetch.ahead + 1), prefetch.ahead);
+    assert_int_equal(strait_prefetch_from(&prefetch, 1, prefetch.ahead), 0);
+    assert_int_equal(strait_prefetch_from(&prefetch, 512, 512 + prefetch.ahead), 512);
+    assert_int_equal(strait_prefetch_from(&prefetch, 512, 512), 0);
 }
 
 TESTS(ONCE(waits_less_and_less_while_it_brings_nothing), ONCE(waits_again_once_it_was_worth_it),
       ONCE(waits_as_long_as_it_takes_to_have_enough), ONCE(never_waits_in_a_small_ring),
       ONCE(a_full_lane_keeps_nobody_waiting), ONCE(nothing_is_overlooked), ONCE(turns_are_fair),
       ONCE(lines_are_told_apart), ONCE(a_side_looks_ahead_within_its_ring),
-      ONCE(a_line_is_asked_for_once_and_only_among_own_slots))
+      ONCE(only_own_slots_are_asked_for))

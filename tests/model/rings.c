@@ -67,7 +67,9 @@ static void init_shape(uint32_t lanes)
 {
     const struct model_plan *plan = model_plan();
     struct strait_shape shape = {plan->capacity, sizeof(uint64_t), lanes};
-    variant = strait_variant_find(plan->variant);
+    variant = strcmp(plan->variant, "spsc") == 0    ? &strait_spsc_variant
+              : strcmp(plan->variant, "lanes") == 0 ? &strait_lanes_variant
+                                                    : &strait_cells_variant;
     memset(ring, 0, sizeof(ring));
     model_assert(variant->size(&shape) <= sizeof(ring));
     variant->init(ring, &shape);

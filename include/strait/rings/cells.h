@@ -33,8 +33,7 @@
 #ifndef STRAIT_RINGS_CELLS_H
 #define STRAIT_RINGS_CELLS_H
 
-#include "strait/rings/distance.h"
-#include "strait/rings/prefetch.h"
+#include "strait/rings/lines.h"
 
 struct strait_cells {
     /* line 0: set once, by init */
@@ -50,8 +49,8 @@ struct strait_cells {
     STRAIT_LINE_ALIGNED uintptr_t head;
     /* line 3: receiver writes */
     STRAIT_LINE_ALIGNED uintptr_t index;
-    size_t known;
     struct strait_distance distance;
+    size_t known; /* not beside index: gcc would load both as one, and wait for the store of each */
 };
 
 STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, mask) == 0 * STRAIT_LINE, "line 0");
@@ -67,9 +66,8 @@ static inline size_t strait_p_cells_stamps_size(const struct strait_shape *shape
 
 static inline size_t strait_cells_size(const struct strait_shape *shape)
 {
-    size_t slots = strait_slots(shape->capacity);
     return sizeof(struct strait_cells) + strait_p_cells_stamps_size(shape) +
-           strait_round_up(slots * shape->message_size, STRAIT_LINE);
+           strait_round_up(strait_slots(shape->capacity) * shape->message_size, STRAIT_LINE);
 }
 
 static inline uint32_t *strait_p_cells_stamp(struct strait_cells *ring, uintptr_t index)
@@ -89,8 +87,8 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->seen = first;
     ring->head = first;
     ring->index = first;
-    ring->known = 0;
     strait_distance_init(&ring->distance, shape->capacity);
+    ring->known = 0;
     for (uintptr_t i = first; i - first <= ring->mask; i++) {
         *strait_p_cells_stamp(ring, i) = (uint32_t)(i - ring->mask); /* the lap before */
     }
@@ -144,20 +142,14 @@ static inline char *strait_p_cells_slot(struct strait_cells *ring, uintptr_t ind
     return (char *)(ring + 1) + ring->messages + (index & ring->mask) * ring->message_size;
 }
 
-/* The run of n messages from an index, cut where the memory ends. */
+/* The run from an index: up to n of the messages that are there. */
 STRAIT_INLINE size_t strait_p_cells_run(struct strait_cells *ring, uintptr_t index, size_t n,
-                                        struct strait_span *span)
+                                        size_t there, struct strait_span *span)
 {
-    size_t to_end = (size_t)ring->mask + 1 - (index & ring->mask);
     span->messages = strait_p_cells_slot(ring, index);
     span->message_size = ring->message_size;
     span->position = index;
-    if (n == 1) { /* always fits: said for the compiler */
-        to_end = 1;
-    }
-    span->count = strait_min(n, to_end);
-    span->more = n > to_end;
-    return span->count;
+    return strait_p_span_cut(span, n, there, ring->mask);
 }
 
 STRAIT_INLINE size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
@@ -166,7 +158,7 @@ STRAIT_INLINE size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
     uintptr_t tail;
     do {
         size_t room = strait_p_cells_room(ring, n, &tail);
-        if (strait_p_cells_run(ring, tail, strait_min(n, room), span) == 0) {
+        if (strait_p_cells_run(ring, tail, n, room, span) == 0) {
             return 0;
         }
         /* cells.claim: pairs with cells.tail; a head at least as new as the one that allowed tail;
@@ -177,20 +169,17 @@ STRAIT_INLINE size_t strait_cells_reserve(struct strait_cells *ring, size_t n,
 
 /* For whichever sender comes to these slots: with several, the line may go to the wrong one, but
  * comes from another sender then and not from the receiver. */
-STRAIT_INLINE void strait_p_cells_prefetch(struct strait_cells *ring,
-                                           const struct strait_span *span)
+STRAIT_INLINE void strait_p_cells_prefetch(struct strait_cells *ring, uintptr_t index, size_t count)
 {
-    const struct strait_prefetch *prefetch = &ring->prefetch;
-    if (STRAIT_LIKELY(!strait_prefetch_due(prefetch, span))) {
-        return;
-    }
-    /* a hint: which slots are free */
-    size_t known = ring->capacity - (span->position - strait_word_load_relaxed(&ring->seen));
-    if (strait_prefetch_known(prefetch, span, known)) {
-        uintptr_t from = span->position + strait_prefetch_from(prefetch, span);
-        strait_prefetch_write(strait_p_cells_stamp(ring, from));
-        strait_prefetch_slots(strait_p_cells_slot(ring, from), span->count * span->message_size,
-                              true);
+    if (STRAIT_UNLIKELY(((index ^ (index + count)) & ring->prefetch.line) != 0)) {
+        /* a hint: which slots are free */
+        uintptr_t known = ring->capacity - (index - strait_word_load_relaxed(&ring->seen));
+        uint32_t from = strait_prefetch_from(&ring->prefetch, (uint32_t)count, (uint32_t)known);
+        if (from > 0) {
+            strait_prefetch_write(strait_p_cells_stamp(ring, index + from));
+            strait_prefetch_slots(strait_p_cells_slot(ring, index + from),
+                                  count * ring->message_size, true);
+        }
     }
 }
 
@@ -201,11 +190,11 @@ STRAIT_INLINE void strait_cells_commit(struct strait_cells *ring, const struct s
          * see the stamp before the message */
         strait_store_release(strait_p_cells_stamp(ring, i), (uint32_t)(i + 1));
     }
-    strait_p_cells_prefetch(ring, span);
+    strait_p_cells_prefetch(ring, span->position, span->count);
 }
 
 /* Looks for messages behind those that are known, up to n in all; how many there are now. */
-static inline size_t strait_p_cells_look(struct strait_cells *ring, size_t n)
+static inline size_t strait_p_cells_look_for(struct strait_cells *ring, size_t n)
 {
     size_t known = ring->known;
     for (; known < n; known++) {
@@ -220,32 +209,25 @@ static inline size_t strait_p_cells_look(struct strait_cells *ring, size_t n)
     return known;
 }
 
+static inline size_t strait_p_cells_look(void *cells)
+{
+    struct strait_cells *ring = (struct strait_cells *)cells;
+    return strait_p_cells_look_for(ring, ring->distance.enough);
+}
+
 /* Where n are not known: looks for n, and for as many more as keep the receiver at a distance. */
 static __attribute__((noinline, unused)) void strait_p_cells_gather(struct strait_cells *ring,
                                                                     size_t n)
 {
     struct strait_distance *distance = &ring->distance;
-    size_t enough = n > distance->enough ? n : distance->enough;
-    size_t known = strait_p_cells_look(ring, enough);
-    if (known == 0 || known >= distance->enough || strait_distance_skip(distance)) {
-        return;
-    }
-    for (int look = 0; look < STRAIT_DISTANCE_LOOKS && known < distance->enough; look++) {
-        strait_distance_wait(distance);
-        size_t before = known;
-        known = strait_p_cells_look(ring, enough);
-        if (!strait_distance_learn(distance, known - before)) {
-            return;
+    size_t there = strait_p_cells_look_for(ring, n > distance->enough ? n : distance->enough);
+    if (there > 0 && there < distance->enough) {
+        if (distance->skip > 0) {
+            distance->skip--;
+        } else {
+            strait_distance_linger(distance, there, strait_p_cells_look, ring);
         }
     }
-}
-
-static inline bool strait_cells_has_message(struct strait_cells *ring)
-{
-    if (ring->known == 0) {
-        strait_p_cells_gather(ring, 1);
-    }
-    return ring->known > 0;
 }
 
 STRAIT_INLINE size_t strait_cells_peek(struct strait_cells *ring, size_t n,
@@ -254,7 +236,7 @@ STRAIT_INLINE size_t strait_cells_peek(struct strait_cells *ring, size_t n,
     if (STRAIT_UNLIKELY(ring->known < n)) {
         strait_p_cells_gather(ring, n);
     }
-    return strait_p_cells_run(ring, ring->index, strait_min(n, ring->known), span);
+    return strait_p_cells_run(ring, ring->index, n, ring->known, span);
 }
 
 STRAIT_INLINE void strait_cells_release(struct strait_cells *ring, const struct strait_span *span)

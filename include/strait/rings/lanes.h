@@ -56,21 +56,11 @@ static inline struct strait_spsc *strait_p_lanes_lane(struct strait_lanes *ring,
 
 static inline void strait_lanes_init(struct strait_lanes *ring, const struct strait_shape *shape)
 {
-    ring->current = 0;
-    ring->cursor = 0;
+    memset(ring, 0, sizeof(*ring));
     ring->senders = shape->senders;
     ring->lane_size = strait_spsc_size(shape);
-    ring->reached = 0;
     for (uint32_t lane = 0; lane < shape->senders; lane++) {
         strait_spsc_init(strait_p_lanes_lane(ring, lane), shape);
-    }
-}
-
-/* Tells the receiver to look at the first n lanes. */
-static inline void strait_p_lanes_reach(struct strait_lanes *ring, uint32_t n)
-{
-    uint32_t reached = strait_load_relaxed(&ring->reached);
-    while (reached < n && !strait_cas_relaxed(&ring->reached, &reached, n)) {
     }
 }
 
@@ -79,80 +69,58 @@ static inline struct strait_spsc *strait_lanes_attach(struct strait_lanes *ring)
     for (uint32_t lane = 0; lane < ring->senders; lane++) {
         struct strait_spsc *end = strait_spsc_attach(strait_p_lanes_lane(ring, lane));
         if (end) {
-            strait_p_lanes_reach(ring, lane + 1);
+            uint32_t reached = strait_load_relaxed(&ring->reached);
+            while (reached <= lane && !strait_cas_relaxed(&ring->reached, &reached, lane + 1)) {
+            }
             return end;
         }
     }
     return NULL;
 }
 
-static inline void strait_lanes_detach(struct strait_spsc *lane)
-{
-    strait_spsc_detach(lane);
-}
-
-static inline bool strait_lanes_has_room(struct strait_spsc *lane)
-{
-    return strait_spsc_has_room(lane);
-}
-
-STRAIT_INLINE size_t strait_lanes_reserve(struct strait_spsc *lane, size_t n,
-                                          struct strait_span *span)
-{
-    return strait_spsc_reserve(lane, n, span);
-}
-
-STRAIT_INLINE void strait_lanes_commit(struct strait_spsc *lane, const struct strait_span *span)
-{
-    strait_spsc_commit(lane, span);
-}
+/* A sender's end is a lane: what is done through it is what is done to an spsc ring. */
+#define strait_lanes_detach strait_spsc_detach
+#define strait_lanes_has_room strait_spsc_has_room
+#define strait_lanes_reserve strait_spsc_reserve
+#define strait_lanes_commit strait_spsc_commit
+#define strait_lanes_send strait_spsc_send
 
 /* Makes it the current lane if there is anything in it. */
 static inline bool strait_p_lanes_look(struct strait_lanes *ring, uint32_t number)
 {
     struct strait_spsc *lane = strait_p_lanes_lane(ring, number);
     /* the current one again: no other had any, so it has the receiver to itself and may wait */
-    bool found = number == ring->current ? strait_p_spsc_await(lane) : strait_p_spsc_look(lane) > 0;
+    bool found = number == ring->current
+                     ? strait_p_spsc_await(lane, &lane->receiver, strait_p_spsc_look)
+                     : strait_p_spsc_look(lane) > 0;
     ring->current = found ? number : ring->current;
     return found;
 }
 
-/* The same for the next n lanes in turn, up to the first that has any. */
-static inline bool strait_p_lanes_look_round(struct strait_lanes *ring, uint32_t reached,
-                                             uint32_t n)
-{
-    bool found = false;
-    for (uint32_t i = 0; !found && i < n; i++) {
-        ring->cursor = ring->cursor + 1 < reached ? ring->cursor + 1 : 0;
-        found = strait_p_lanes_look(ring, ring->cursor);
-    }
-    return found;
-}
-
-/* Finds a lane with messages for an empty current one. False: all lanes were seen empty. */
-static __attribute__((noinline, unused)) bool strait_p_lanes_turn(struct strait_lanes *ring)
+/* Finds a lane with messages for an empty current one, which stays if all were seen empty. */
+static __attribute__((noinline, unused)) void strait_p_lanes_turn(struct strait_lanes *ring)
 {
     /* a lane that is seen late has been seen empty */
     uint32_t reached = strait_load_relaxed(&ring->reached);
-    uint32_t few = reached < STRAIT_LANES_GLANCE ? reached : STRAIT_LANES_GLANCE;
-    return strait_p_lanes_look_round(ring, reached, few) ||
-           (few < reached && strait_p_lanes_look(ring, ring->current)) ||
-           strait_p_lanes_look_round(ring, reached, reached - few);
+    bool found = false;
+    for (uint32_t i = 0; !found && i < reached; i++) {
+        if (i == STRAIT_LANES_GLANCE && strait_p_lanes_look(ring, ring->current)) {
+            return;
+        }
+        ring->cursor = ring->cursor + 1 < reached ? ring->cursor + 1 : 0;
+        found = strait_p_lanes_look(ring, ring->cursor);
+    }
 }
 
 /* A lane with messages, if there is one. */
 STRAIT_INLINE struct strait_spsc *strait_p_lanes_busy(struct strait_lanes *ring)
 {
     struct strait_spsc *lane = strait_p_lanes_lane(ring, ring->current);
-    if (STRAIT_UNLIKELY(strait_p_spsc_known(&lane->receiver) == 0) && strait_p_lanes_turn(ring)) {
-        return strait_p_lanes_lane(ring, ring->current);
+    if (STRAIT_UNLIKELY(strait_p_spsc_known(&lane->receiver) == 0)) {
+        strait_p_lanes_turn(ring);
+        lane = strait_p_lanes_lane(ring, ring->current);
     }
     return lane;
-}
-
-static inline bool strait_lanes_has_message(struct strait_lanes *ring)
-{
-    return strait_p_spsc_known(&strait_p_lanes_busy(ring)->receiver) > 0;
 }
 
 STRAIT_INLINE size_t strait_lanes_peek(struct strait_lanes *ring, size_t n,
@@ -170,14 +138,8 @@ STRAIT_INLINE void strait_lanes_release(struct strait_lanes *ring, const struct 
     strait_spsc_release(strait_p_lanes_lane(ring, ring->current), span);
 }
 
-STRAIT_P_DEFINE_COPYING(strait_lanes, struct strait_spsc, struct strait_lanes,
-                        strait_p_lanes_send_run, strait_p_lanes_receive_run)
-
-STRAIT_INLINE size_t strait_lanes_send(struct strait_spsc *lane, const void *messages, size_t n,
-                                       size_t size)
-{
-    return strait_spsc_send(lane, messages, n, size);
-}
+STRAIT_P_DEFINE_COPY(strait_p_lanes_receive_run, struct strait_lanes, , strait_lanes_peek,
+                     strait_p_copy_out, strait_lanes_release)
 
 STRAIT_INLINE size_t strait_lanes_receive(struct strait_lanes *ring, void *messages, size_t n,
                                           size_t size)

@@ -6,8 +6,8 @@
  * what it knows of the other side's index and looking again only when that says full or empty (Lee,
  * Bu, Chandranmenon, "A lock-free, cache-efficient shared ring buffer", 2010), and with each index
  * alone on its line: a published line holds nothing that its owner loads, so that the other side's
- * polling never takes away what the next operation needs. Both sides prefetch (prefetch.h), and the
- * receiver keeps its distance (distance.h).
+ * polling never takes away what the next operation needs. Both sides prefetch and keep their
+ * distance (lines.h).
  *
  *   line 0  sender's own     index, end, geometry               sender writes
  *   line 1  tail             messages committed                 sender writes, receiver polls
@@ -21,11 +21,8 @@
  *   sender.end is a head of the past plus the capacity: the sender has at least end - index slots
  *   receiver.end is a tail of the past: the receiver has at least end - index messages
  *
- * Who may call what at the same time (x: needs the caller's exclusion)
- *                              reserve commit has_room | peek release (1) | attach
- *   reserve, commit, has_room  x                       | yes          | -
- *   peek, release              yes                     | x            | yes
- *   attach, detach             of an end nobody sends through         | yes
+ * Who may call what at the same time: one sender (reserve, commit, has_room), one receiver (peek,
+ * release); attach and detach beside the receiver, not beside a sender of the same end.
  *
  * Progress: every operation is wait-free. A sender stopped between reserve and commit holds up
  * nothing but the messages it has not committed; a receiver stopped between peek and release holds
@@ -34,8 +31,7 @@
 #ifndef STRAIT_RINGS_SPSC_H
 #define STRAIT_RINGS_SPSC_H
 
-#include "strait/rings/distance.h"
-#include "strait/rings/prefetch.h"
+#include "strait/rings/lines.h"
 
 /* What one side works with; nobody else loads it. */
 struct strait_spsc_side {
@@ -101,15 +97,10 @@ static inline void strait_spsc_detach(struct strait_spsc *ring)
     strait_store_release(&ring->sender.attached, 0);
 }
 
-static inline char *strait_p_spsc_slots(struct strait_spsc *ring)
-{
-    return (char *)(ring + 1);
-}
-
 static inline char *strait_p_spsc_slot(struct strait_spsc *ring,
                                        const struct strait_spsc_side *side, uint32_t index)
 {
-    return strait_p_spsc_slots(ring) + (index & side->mask) * side->message_size;
+    return (char *)(ring + 1) + (index & side->mask) * side->message_size;
 }
 
 /* Slots that are this side's, as far as it knows. */
@@ -120,127 +111,84 @@ static inline uint32_t strait_p_spsc_known(const struct strait_spsc_side *side)
 
 /* ---- each side's look at the other: slots that it has now ---- */
 
-static inline uint32_t strait_p_spsc_look_for_room(struct strait_spsc *ring)
+static inline size_t strait_p_spsc_look_for_room(void *spsc)
 {
-    struct strait_spsc_side *own = &ring->sender;
+    struct strait_spsc *ring = (struct strait_spsc *)spsc;
     /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head;
      * without it the sender may overwrite a message that is still being read */
-    own->end = strait_load_acquire(&ring->head) + own->capacity;
-    return own->end - own->index;
+    ring->sender.end = strait_load_acquire(&ring->head) + ring->sender.capacity;
+    return ring->sender.end - ring->sender.index;
 }
 
-static inline uint32_t strait_p_spsc_look(struct strait_spsc *ring)
+static inline size_t strait_p_spsc_look(void *spsc)
 {
-    struct strait_spsc_side *own = &ring->receiver;
+    struct strait_spsc *ring = (struct strait_spsc *)spsc;
     /* spsc.peek: pairs with spsc.commit; the bytes of the messages below tail; without it the
      * receiver may read a slot from before the message was written */
-    own->end = strait_load_acquire(&ring->tail);
-    return own->end - own->index;
-}
-
-/* Waits for more than a few (distance.h), and learns from what it brought. */
-static __attribute__((noinline, unused)) void
-strait_p_spsc_linger(struct strait_spsc *ring, struct strait_distance *distance,
-                     uint32_t (*look)(struct strait_spsc *ring), uint32_t few)
-{
-    bool worth = true;
-    for (int i = 0; worth && i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
-        uint32_t before = few;
-        strait_distance_wait(distance);
-        few = look(ring);
-        worth = strait_distance_learn(distance, few - before);
-    }
+    ring->receiver.end = strait_load_acquire(&ring->tail);
+    return ring->receiver.end - ring->receiver.index;
 }
 
 /* A look, and a wait for more where that is worth it. Is there anything? */
-
-static inline bool strait_p_spsc_await_room(struct strait_spsc *ring)
+STRAIT_INLINE bool strait_p_spsc_await(struct strait_spsc *ring, struct strait_spsc_side *own,
+                                       size_t (*look)(void *ring))
 {
-    struct strait_distance *distance = &ring->sender.distance;
-    uint32_t room = strait_p_spsc_look_for_room(ring);
-    if (room > 0 && room < distance->enough && !strait_distance_skip(distance)) {
-        strait_p_spsc_linger(ring, distance, strait_p_spsc_look_for_room, room);
-    }
-    return room > 0;
-}
-
-static inline bool strait_p_spsc_await(struct strait_spsc *ring)
-{
-    struct strait_distance *distance = &ring->receiver.distance;
-    uint32_t there = strait_p_spsc_look(ring);
-    if (there > 0 && there < distance->enough && !strait_distance_skip(distance)) {
-        strait_p_spsc_linger(ring, distance, strait_p_spsc_look, there);
+    struct strait_distance *distance = &own->distance;
+    size_t there = look(ring);
+    if (there > 0 && there < distance->enough) {
+        if (distance->skip > 0) {
+            distance->skip--;
+        } else {
+            strait_distance_linger(distance, there, look, ring);
+        }
     }
     return there > 0;
 }
 
-/* ---- publishing, and what is asked for behind it (prefetch.h) ---- */
+/* ---- publishing slots, and asking for those that come ---- */
 
-STRAIT_INLINE void strait_p_spsc_publish(struct strait_spsc *ring, uint32_t tail)
+STRAIT_INLINE void strait_p_spsc_prefetch(struct strait_spsc *ring,
+                                          const struct strait_spsc_side *side, uint32_t index,
+                                          uint32_t count, bool sender)
 {
-    ring->sender.index = tail;
+    if (STRAIT_UNLIKELY(((index ^ (index + count)) & side->prefetch.line) != 0)) {
+        uint32_t from = strait_prefetch_from(&side->prefetch, count, side->end - index);
+        if (from > 0) {
+            strait_prefetch_slots(strait_p_spsc_slot(ring, side, index + from),
+                                  count * side->message_size, sender);
+        }
+    }
+}
+
+STRAIT_INLINE void strait_p_spsc_publish(struct strait_spsc *ring, uint32_t index, uint32_t count)
+{
+    ring->sender.index = index + count;
     /* spsc.commit: pairs with spsc.peek; the bytes of the messages below tail; without it the
      * receiver may see the tail before the message */
-    strait_store_release(&ring->tail, tail);
+    strait_store_release(&ring->tail, index + count);
+    strait_p_spsc_prefetch(ring, &ring->sender, index, count, true);
 }
 
-STRAIT_INLINE void strait_p_spsc_give_back(struct strait_spsc *ring, uint32_t head)
+STRAIT_INLINE void strait_p_spsc_give_back(struct strait_spsc *ring, uint32_t index, uint32_t count)
 {
-    ring->receiver.index = head;
+    ring->receiver.index = index + count;
     /* spsc.release: pairs with spsc.reserve; the receiver is done with the slots below head;
      * without it the sender may write a slot before the receiver has read it */
-    strait_store_release(&ring->head, head);
+    strait_store_release(&ring->head, index + count);
+    strait_p_spsc_prefetch(ring, &ring->receiver, index, count, false);
 }
 
-/* Behind one message. */
-STRAIT_INLINE void strait_p_spsc_prefetch_one(struct strait_spsc *ring,
-                                              const struct strait_spsc_side *side, uint32_t index,
-                                              bool sender)
-{
-    const struct strait_prefetch *prefetch = &side->prefetch;
-    if (STRAIT_UNLIKELY(((index ^ (index + 1)) & prefetch->line) != 0) &&
-        side->end - index > prefetch->ahead) {
-        strait_prefetch_slots(strait_p_spsc_slot(ring, side, index + prefetch->ahead),
-                              side->message_size, sender);
-    }
-}
+/* ---- in place ---- */
 
-/* Behind a span. */
-STRAIT_INLINE void strait_p_spsc_prefetch(struct strait_spsc *ring,
-                                          const struct strait_spsc_side *side,
-                                          const struct strait_span *span, bool sender)
-{
-    const struct strait_prefetch *prefetch = &side->prefetch;
-    uint32_t position = (uint32_t)span->position;
-    if (span->count == 1) {
-        strait_p_spsc_prefetch_one(ring, side, position, sender);
-    } else if (STRAIT_UNLIKELY(strait_prefetch_due(prefetch, span)) &&
-               strait_prefetch_known(prefetch, span, side->end - position)) {
-        size_t from = position + strait_prefetch_from(prefetch, span);
-        strait_prefetch_slots(strait_p_spsc_slot(ring, side, (uint32_t)from),
-                              span->count * span->message_size, sender);
-    }
-}
-
-/* ---- several messages, in place ---- */
-
-/* The run that starts at a side's index: at most n, at most what is known, and not past the end of
- * the memory. */
+/* The run that starts at a side's index: at most n, at most what is known. */
 STRAIT_INLINE size_t strait_p_spsc_run(struct strait_spsc *ring,
                                        const struct strait_spsc_side *side, size_t n,
                                        struct strait_span *span)
 {
-    size_t wanted = strait_min(n, strait_p_spsc_known(side));
-    size_t to_end = (size_t)side->mask + 1 - (side->index & side->mask);
     span->messages = strait_p_spsc_slot(ring, side, side->index);
     span->message_size = side->message_size;
     span->position = side->index;
-    if (n == 1) { /* always fits: said for the compiler */
-        to_end = 1;
-    }
-    span->count = strait_min(wanted, to_end);
-    span->more = wanted > to_end;
-    return span->count;
+    return strait_p_span_cut(span, n, strait_p_spsc_known(side), side->mask);
 }
 
 static inline bool strait_spsc_has_room(struct strait_spsc *ring)
@@ -248,54 +196,51 @@ static inline bool strait_spsc_has_room(struct strait_spsc *ring)
     return strait_p_spsc_known(&ring->sender) > 0 || strait_p_spsc_look_for_room(ring) > 0;
 }
 
-static inline bool strait_spsc_has_message(struct strait_spsc *ring)
-{
-    const struct strait_spsc_side *own = &ring->receiver;
-    return own->end != own->index || strait_p_spsc_await(ring);
-}
-
 STRAIT_INLINE size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
                                          struct strait_span *span)
 {
-    if (STRAIT_UNLIKELY(strait_p_spsc_known(&ring->sender) < n)) {
-        strait_p_spsc_await_room(ring);
+    struct strait_spsc_side *own = &ring->sender;
+    if (STRAIT_UNLIKELY(strait_p_spsc_known(own) < n)) {
+        strait_p_spsc_await(ring, own, strait_p_spsc_look_for_room);
     }
-    return strait_p_spsc_run(ring, &ring->sender, n, span);
+    return strait_p_spsc_run(ring, own, n, span);
 }
 
 STRAIT_INLINE void strait_spsc_commit(struct strait_spsc *ring, const struct strait_span *span)
 {
-    strait_p_spsc_publish(ring, (uint32_t)(span->position + span->count));
-    strait_p_spsc_prefetch(ring, &ring->sender, span, true);
+    strait_p_spsc_publish(ring, (uint32_t)span->position, (uint32_t)span->count);
 }
 
 STRAIT_INLINE size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
 {
-    if (STRAIT_UNLIKELY(strait_p_spsc_known(&ring->receiver) < n)) {
-        strait_p_spsc_await(ring);
+    struct strait_spsc_side *own = &ring->receiver;
+    if (STRAIT_UNLIKELY(strait_p_spsc_known(own) < n)) {
+        strait_p_spsc_await(ring, own, strait_p_spsc_look);
     }
-    return strait_p_spsc_run(ring, &ring->receiver, n, span);
+    return strait_p_spsc_run(ring, own, n, span);
 }
 
 STRAIT_INLINE void strait_spsc_release(struct strait_spsc *ring, const struct strait_span *span)
 {
-    strait_p_spsc_give_back(ring, (uint32_t)(span->position + span->count));
-    strait_p_spsc_prefetch(ring, &ring->receiver, span, false);
+    strait_p_spsc_give_back(ring, (uint32_t)span->position, (uint32_t)span->count);
 }
 
-/* ---- by copy: one message without a span, several with ---- */
+/* ---- by copy: several messages with a span, one without ---- */
 
-STRAIT_P_DEFINE_COPYING(strait_spsc, struct strait_spsc, struct strait_spsc, strait_p_spsc_send_run,
-                        strait_p_spsc_receive_run)
+STRAIT_P_DEFINE_COPY(strait_p_spsc_send_run, struct strait_spsc, const, strait_spsc_reserve,
+                     strait_p_copy_in, strait_spsc_commit)
+STRAIT_P_DEFINE_COPY(strait_p_spsc_receive_run, struct strait_spsc, , strait_spsc_peek,
+                     strait_p_copy_out, strait_spsc_release)
 
 STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *messages, size_t n,
                                       size_t size)
 {
-    const struct strait_spsc_side *own = &ring->sender;
+    struct strait_spsc_side *own = &ring->sender;
     if (n != 1) {
         return strait_p_spsc_send_run(ring, messages, n, size);
     }
-    if (STRAIT_UNLIKELY(own->end == own->index) && !strait_p_spsc_await_room(ring)) {
+    if (STRAIT_UNLIKELY(own->end == own->index) &&
+        !strait_p_spsc_await(ring, own, strait_p_spsc_look_for_room)) {
         return 0;
     }
     uint32_t index = own->index;
@@ -307,21 +252,21 @@ STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *mess
         }
         memcpy(slot, messages, sizeof(uint64_t));
     } else {
-        strait_p_copy_in(slot, messages, bytes, size);
+        strait_p_copy_in(slot, (const char *)messages, bytes, size);
     }
-    strait_p_spsc_publish(ring, index + 1);
-    strait_p_spsc_prefetch_one(ring, own, index, true);
+    strait_p_spsc_publish(ring, index, 1);
     return 1;
 }
 
 STRAIT_INLINE size_t strait_spsc_receive(struct strait_spsc *ring, void *messages, size_t n,
                                          size_t size)
 {
-    const struct strait_spsc_side *own = &ring->receiver;
+    struct strait_spsc_side *own = &ring->receiver;
     if (n != 1) {
         return strait_p_spsc_receive_run(ring, messages, n, size);
     }
-    if (STRAIT_UNLIKELY(own->end == own->index) && !strait_p_spsc_await(ring)) {
+    if (STRAIT_UNLIKELY(own->end == own->index) &&
+        !strait_p_spsc_await(ring, own, strait_p_spsc_look)) {
         return 0;
     }
     uint32_t index = own->index;
@@ -333,10 +278,9 @@ STRAIT_INLINE size_t strait_spsc_receive(struct strait_spsc *ring, void *message
         }
         memcpy(messages, slot, sizeof(uint64_t));
     } else {
-        strait_p_copy_out(messages, slot, bytes, size);
+        strait_p_copy_out(slot, (char *)messages, bytes, size);
     }
-    strait_p_spsc_give_back(ring, index + 1);
-    strait_p_spsc_prefetch_one(ring, own, index, false);
+    strait_p_spsc_give_back(ring, index, 1);
     return 1;
 }
 

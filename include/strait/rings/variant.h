@@ -11,7 +11,6 @@
  *   end   *strait_<name>_attach(ring)             a sender's end, NULL when all are taken
  *   void   strait_<name>_detach(end)              gives it back
  *   bool   strait_<name>_has_room(end)            would a reserve succeed now?
- *   bool   strait_<name>_has_message(ring)        would a peek?
  *   size_t strait_<name>_reserve(end, n, span)    room for up to n messages, in place
  *   void   strait_<name>_commit(end, span)        publishes all that was reserved
  *   size_t strait_<name>_peek(ring, n, span)      up to n messages, in place
@@ -19,8 +18,8 @@
  *   size_t strait_<name>_send(end, messages, n, size)
  *   size_t strait_<name>_receive(ring, messages, n, size)
  *                                                 the same by copy: STRAIT_DEFINE_COPYING writes
- *                                                 both. `size` is that of a message, in bytes,
- * where the caller knows it as a constant, or 0
+ *                                                 both. `size`: of a message, in bytes, where the
+ *                                                 caller knows it as a constant, or 0
  *
  * ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one line of the table
  * in strait/ring.h. Used by name a ring inlines into its user:
@@ -84,7 +83,6 @@ struct strait_variant {
     void *(*attach)(void *ring);
     void (*detach)(void *end);
     bool (*has_room)(void *end);
-    bool (*has_message)(void *ring);
     size_t (*reserve)(void *end, size_t n, struct strait_span *span);
     void (*commit)(void *end, const struct strait_span *span);
     size_t (*try_send)(void *end, const void *messages, size_t n);
@@ -93,19 +91,17 @@ struct strait_variant {
     size_t (*try_receive)(void *ring, void *messages, size_t n);
 };
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
-/* The i-th variant of the table, NULL past the last. Any thread. */
-STRAIT_API const struct strait_variant *strait_variant_at(size_t i);
-
-/* The variant of that name, or NULL. Any thread. */
-STRAIT_API const struct strait_variant *strait_variant_find(const char *name);
-
-#ifdef __cplusplus
+/* Sets the number of messages in a span that starts at `position`: up to n of those that are there,
+ * cut where the ring's memory ends. Returns it. */
+STRAIT_INLINE size_t strait_p_span_cut(struct strait_span *span, size_t n, size_t there,
+                                       size_t mask)
+{
+    size_t wanted = strait_min(n, there);
+    size_t to_end = n == 1 ? 1 : mask + 1 - (span->position & mask); /* one always fits */
+    span->count = strait_min(wanted, to_end);
+    span->more = wanted > to_end;
+    return span->count;
 }
-#endif
 
 /* The number of slots behind a capacity: the next power of two, so that a free-running index
  * masks to a slot. The capacity itself stays exact. */
@@ -120,68 +116,67 @@ static inline uint32_t strait_slots(size_t capacity)
 
 /* ---- copying ---- */
 
-/* Messages up to so many bytes are copied without a call. */
+/* Up to so many bytes are copied without a call, and so many at a time, unrolled. */
 #define STRAIT_P_COPY_INLINE 512
+#define STRAIT_P_COPY_LINE 64
 
-/* Where sizes are known at run time alone, gcc warns of those that never occur with the object that
- * it sees. So it does not see it. */
-#define STRAIT_P_HIDE(POINTER) __asm__("" : "+r"(POINTER))
+/* Keeps from the compiler what a pointer leads to, or what a size is a multiple of. gcc warns of
+ * sizes that never occur with the object that it sees, and makes a slow string instruction of a
+ * memcpy of whole words. */
+#define STRAIT_P_HIDE(VALUE) __asm__("" : "+r"(VALUE))
 
 /* Word by word, as the sender has often just written its message: a wider load would wait until
  * those words have left the store buffer. One thread that sends and receives 64 bytes takes 8.8 ns
  * with this and 11.2 with memcpy, 16 bytes 3.1 and 7.7 (gcc 12 -O3, AMD EPYC; clang 14 alike). */
-STRAIT_INLINE void strait_p_copy_words(void *to, const void *from, size_t bytes)
+STRAIT_INLINE void strait_p_copy_words(char *to, const char *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
         uint64_t word;
-        memcpy(&word, (const char *)from + at, sizeof(word));
-        __asm__("" : "+r"(word)); /* or the compiler joins several of them */
-        memcpy((char *)to + at, &word, sizeof(word));
+        memcpy(&word, from + at, sizeof(word));
+        STRAIT_P_HIDE(word); /* or the compiler joins several of them */
+        memcpy(to + at, &word, sizeof(word));
     }
 }
 
-/* As wide as may be: the receiver will load words of it at once, or more than a word. 64 bytes of a
- * size known at run time: 9.5 ns with this, 12.0 with memcpy, which is a call there. */
-STRAIT_INLINE void strait_p_copy_wide(void *to, const void *from, size_t bytes)
+/* What is not one message of a size that is a constant. */
+STRAIT_INLINE void strait_p_copy_run(char *to, const char *from, size_t bytes, bool wide)
 {
-    enum { WIDE = 2 * sizeof(uint64_t) };
-    for (size_t at = 0; at < bytes; at += WIDE) {
-        memcpy((char *)to + at, (const char *)from + at, WIDE);
-        __asm__("" : "+r"(at)); /* or the compiler makes a call of the loop */
+    STRAIT_P_HIDE(bytes);
+    if (bytes > STRAIT_P_COPY_INLINE || bytes % sizeof(uint64_t) != 0) {
+        memcpy(to, from, bytes);
+        return;
     }
+    for (; bytes >= STRAIT_P_COPY_LINE; bytes -= STRAIT_P_COPY_LINE) {
+        if (wide) {
+            memcpy(to, from, STRAIT_P_COPY_LINE);
+        } else {
+            strait_p_copy_words(to, from, STRAIT_P_COPY_LINE);
+        }
+        to += STRAIT_P_COPY_LINE;
+        from += STRAIT_P_COPY_LINE;
+    }
+    strait_p_copy_words(to, from, bytes);
 }
 
 /* From the sender into slots. `size`: as in `send`. */
-STRAIT_INLINE void strait_p_copy_in(void *to, const void *messages, size_t bytes, size_t size)
+STRAIT_INLINE void strait_p_copy_in(char *to, const char *from, size_t bytes, size_t size)
 {
     if (size && bytes == size && size <= STRAIT_P_COPY_INLINE && size % sizeof(uint64_t) == 0) {
-        strait_p_copy_words(to, messages, size);
-        return;
-    }
-    STRAIT_P_HIDE(messages);
-    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
-        memcpy(to, messages, sizeof(uint64_t));
-    } else if (bytes <= STRAIT_P_COPY_INLINE && bytes % sizeof(uint64_t) == 0) {
-        strait_p_copy_words(to, messages, bytes);
+        strait_p_copy_words(to, from, size);
     } else {
-        memcpy(to, messages, bytes);
+        STRAIT_P_HIDE(from);
+        strait_p_copy_run(to, from, bytes, false);
     }
 }
 
-/* To the receiver, likewise. */
-STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t bytes, size_t size)
+/* To the receiver, who will load words of it at once, or more than a word: as wide as may be. */
+STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, size_t size)
 {
     if (size && bytes == size) {
-        memcpy(messages, from, size);
-        return;
-    }
-    STRAIT_P_HIDE(messages);
-    if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
-        memcpy(messages, from, sizeof(uint64_t));
-    } else if (bytes <= STRAIT_P_COPY_INLINE / 4 && bytes % (2 * sizeof(uint64_t)) == 0) {
-        strait_p_copy_wide(messages, from, bytes);
+        memcpy(to, from, size);
     } else {
-        memcpy(messages, from, bytes);
+        STRAIT_P_HIDE(to);
+        strait_p_copy_run(to, from, bytes, true);
     }
 }
 
@@ -189,53 +184,33 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t by
  * the ring's memory take two spans; a second span is looked for only then, as each look costs a
  * load of the other side's index. */
 #define STRAIT_DEFINE_COPYING(VARIANT, END, RING)                                                  \
-    STRAIT_P_DEFINE_COPYING(VARIANT, END, RING, VARIANT##_send, VARIANT##_receive)
+    STRAIT_P_DEFINE_COPY(VARIANT##_send, END, const, VARIANT##_reserve, strait_p_copy_in,          \
+                         VARIANT##_commit)                                                         \
+    STRAIT_P_DEFINE_COPY(VARIANT##_receive, RING, , VARIANT##_peek, strait_p_copy_out,             \
+                         VARIANT##_release)
 
-/* The same under other names, for a variant that has a shorter way for some cases. */
-#define STRAIT_P_DEFINE_COPYING(VARIANT, END, RING, SEND, RECEIVE)                                 \
-    STRAIT_INLINE size_t SEND(END *end, const void *messages, size_t n, size_t size)               \
+/* One of them: finds slots, copies to or from them, publishes them. */
+#define STRAIT_P_DEFINE_COPY(NAME, RING, CONST, FIND, COPY, PUBLISH)                               \
+    STRAIT_INLINE size_t NAME(RING *ring, CONST void *messages, size_t n, size_t size)             \
     {                                                                                              \
+        CONST char *at = (CONST char *)messages;                                                   \
+        size_t done = 0;                                                                           \
         struct strait_span span;                                                                   \
-        const char *from = (const char *)messages;                                                 \
-        size_t sent = 0;                                                                           \
         do {                                                                                       \
-            if (!VARIANT##_reserve(end, n - sent, &span)) {                                        \
+            if (!FIND(ring, n - done, &span)) {                                                    \
                 break;                                                                             \
             }                                                                                      \
             size_t bytes = span.count * (size ? size : span.message_size);                         \
-            strait_p_copy_in(span.messages, from, bytes, size);                                    \
-            VARIANT##_commit(end, &span);                                                          \
-            from += bytes;                                                                         \
-            sent += span.count;                                                                    \
-        } while (STRAIT_UNLIKELY(span.more) && sent < n);                                          \
-        return sent;                                                                               \
-    }                                                                                              \
-    STRAIT_INLINE size_t RECEIVE(RING *ring, void *messages, size_t n, size_t size)                \
-    {                                                                                              \
-        struct strait_span span;                                                                   \
-        char *to = (char *)messages;                                                               \
-        size_t received = 0;                                                                       \
-        do {                                                                                       \
-            if (!VARIANT##_peek(ring, n - received, &span)) {                                      \
-                break;                                                                             \
-            }                                                                                      \
-            size_t bytes = span.count * (size ? size : span.message_size);                         \
-            strait_p_copy_out(to, span.messages, bytes, size);                                     \
-            VARIANT##_release(ring, &span);                                                        \
-            to += bytes;                                                                           \
-            received += span.count;                                                                \
-        } while (STRAIT_UNLIKELY(span.more) && received < n);                                      \
-        return received;                                                                           \
+            COPY((char *)span.messages, at, bytes, size);                                          \
+            PUBLISH(ring, &span);                                                                  \
+            at += bytes;                                                                           \
+            done += span.count;                                                                    \
+        } while (STRAIT_UNLIKELY(span.more) && done < n);                                          \
+        return done;                                                                               \
     }
 
-/* A ring by name, for messages of one type: see the head of this file. Made with the shape of
- * PREFIX##_shape(capacity, senders). */
+/* A ring by name, for messages of one type: see the head of this file. */
 #define STRAIT_RING_TYPED(PREFIX, VARIANT, TYPE)                                                   \
-    STRAIT_INLINE struct strait_shape PREFIX##_shape(size_t capacity, uint32_t senders)            \
-    {                                                                                              \
-        struct strait_shape shape = {capacity, sizeof(TYPE), senders};                             \
-        return shape;                                                                              \
-    }                                                                                              \
     STRAIT_INLINE size_t PREFIX##_try_send(VARIANT##_end *end, const TYPE *messages, size_t n)     \
     {                                                                                              \
         return VARIANT##_send(end, messages, n, sizeof(TYPE));                                     \
@@ -248,7 +223,7 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t by
 
 /* An operation of a descriptor: the ring's own behind a void pointer. */
 #define STRAIT_P_THUNK(RESULT, NAME, PARAMETERS, CALL)                                             \
-    static inline RESULT NAME PARAMETERS                                                           \
+    static __attribute__((unused)) RESULT NAME PARAMETERS                                          \
     {                                                                                              \
         CALL;                                                                                      \
     }
@@ -267,53 +242,39 @@ STRAIT_INLINE void strait_p_copy_out(void *messages, const void *from, size_t by
     {                                                                                              \
         return VARIANT##_receive(ring, messages, n, 0);                                            \
     }                                                                                              \
-    static __attribute__((noinline))                                                               \
-    size_t VARIANT##_v_send_many(void *end, const void *messages, size_t n)                        \
-    {                                                                                              \
-        return VARIANT##_try_send((END *)end, messages, n);                                        \
-    }                                                                                              \
-    static __attribute__((noinline))                                                               \
-    size_t VARIANT##_v_receive_many(void *ring, void *messages, size_t n)                          \
-    {                                                                                              \
-        return VARIANT##_try_receive((RING *)ring, messages, n);                                   \
-    }                                                                                              \
     STRAIT_P_THUNK(void, VARIANT##_v_init, (void *ring, const struct strait_shape *shape),         \
                    VARIANT##_init((RING *)ring, shape))                                            \
     STRAIT_P_THUNK(void *, VARIANT##_v_attach, (void *ring),                                       \
                    return VARIANT##_attach((RING *)ring))                                          \
     STRAIT_P_THUNK(void, VARIANT##_v_detach, (void *end), VARIANT##_detach((END *)end))            \
     STRAIT_P_THUNK(bool, VARIANT##_v_has_room, (void *end), return VARIANT##_has_room((END *)end)) \
-    STRAIT_P_THUNK(bool, VARIANT##_v_has_message, (void *ring),                                    \
-                   return VARIANT##_has_message((RING *)ring))                                     \
     STRAIT_P_THUNK(size_t, VARIANT##_v_reserve, (void *end, size_t n, struct strait_span *span),   \
                    return VARIANT##_reserve((END *)end, n, span))                                  \
     STRAIT_P_THUNK(void, VARIANT##_v_commit, (void *end, const struct strait_span *span),          \
                    VARIANT##_commit((END *)end, span))                                             \
-    STRAIT_P_THUNK(size_t, VARIANT##_v_send, (void *end, const void *messages, size_t n),          \
-                   return n == 1 ? VARIANT##_try_send((END *)end, messages, 1)                     \
-                                 : VARIANT##_v_send_many(end, messages, n))                        \
     STRAIT_P_THUNK(size_t, VARIANT##_v_peek, (void *ring, size_t n, struct strait_span *span),     \
                    return VARIANT##_peek((RING *)ring, n, span))                                   \
     STRAIT_P_THUNK(void, VARIANT##_v_release, (void *ring, const struct strait_span *span),        \
                    VARIANT##_release((RING *)ring, span))                                          \
+    STRAIT_P_THUNK(__attribute__((noinline)) size_t, VARIANT##_v_send_many,                        \
+                   (void *end, const void *messages, size_t n),                                    \
+                   return VARIANT##_send((END *)end, messages, n, 0))                              \
+    STRAIT_P_THUNK(size_t, VARIANT##_v_send, (void *end, const void *messages, size_t n),          \
+                   return n == 1 ? VARIANT##_send((END *)end, messages, 1, 0)                      \
+                                 : VARIANT##_v_send_many(end, messages, n))                        \
+    STRAIT_P_THUNK(__attribute__((noinline)) size_t, VARIANT##_v_receive_many,                     \
+                   (void *ring, void *messages, size_t n),                                         \
+                   return VARIANT##_receive((RING *)ring, messages, n, 0))                         \
     STRAIT_P_THUNK(size_t, VARIANT##_v_receive, (void *ring, void *messages, size_t n),            \
-                   return n == 1 ? VARIANT##_try_receive((RING *)ring, messages, 1)                \
+                   return n == 1 ? VARIANT##_receive((RING *)ring, messages, 1, 0)                 \
                                  : VARIANT##_v_receive_many(ring, messages, n))                    \
-    static const struct strait_variant VARIANT##_variant                                           \
-        __attribute__((unused)) = {NAME,                                                           \
-                                   SENDERS,                                                        \
-                                   DIRECT,                                                         \
-                                   VARIANT##_size,                                                 \
-                                   VARIANT##_v_init,                                               \
-                                   VARIANT##_v_attach,                                             \
-                                   VARIANT##_v_detach,                                             \
-                                   VARIANT##_v_has_room,                                           \
-                                   VARIANT##_v_has_message,                                        \
-                                   VARIANT##_v_reserve,                                            \
-                                   VARIANT##_v_commit,                                             \
-                                   VARIANT##_v_send,                                               \
-                                   VARIANT##_v_peek,                                               \
-                                   VARIANT##_v_release,                                            \
-                                   VARIANT##_v_receive}
+    static __attribute__((unused)) const struct strait_variant VARIANT##_variant = {               \
+        NAME, SENDERS, DIRECT, STRAIT_P_OPERATIONS(VARIANT)}
+
+/* In the order of struct strait_variant. */
+#define STRAIT_P_OPERATIONS(VARIANT)                                                               \
+    VARIANT##_size, VARIANT##_v_init, VARIANT##_v_attach, VARIANT##_v_detach,                      \
+        VARIANT##_v_has_room, VARIANT##_v_reserve, VARIANT##_v_commit, VARIANT##_v_send,           \
+        VARIANT##_v_peek, VARIANT##_v_release, VARIANT##_v_receive
 
 #endif /* STRAIT_RINGS_VARIANT_H */

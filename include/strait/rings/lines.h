@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lines: how the sides of a ring keep out of each other's cache lines, by looking ahead and by
+ * staying behind.
+ *
+ * Prefetch. A store to a line that the other side has read last waits for it, and with it all
+ * stores behind it. So a sender asks for a line to write some way ahead of the message it has just
+ * committed, a receiver for a line to read some way ahead of the one it has released: once for each
+ * line, and only for slots that it knows to be its own, for in the others the line would be taken
+ * away from where it is in use.
+ *
+ * Distance. A receiver that polls right behind its sender takes away, message by message, the lines
+ * that the sender is about to write; so does a sender that fills slot by slot what its receiver
+ * frees. Whoever finds a few messages, or a little room, where much may be on its way, does better
+ * to linger and then to have it all at once. Where that brings nothing (a message now and then, a
+ * round trip) it learns to leave it: it passes by the next 1, 3, 7, ... chances. A wait that brings
+ * little, but was worth it, doubles the next one: each look takes a line away, and one long wait
+ * costs fewer looks than many short ones. A wait that brings more than enough halves it. The wait
+ * is bounded: at most STRAIT_DISTANCE_LOOKS times STRAIT_DISTANCE_PAUSES_MAX pauses (some 27 ns
+ * each on AMD's Zen 3), and that long only while a message comes every 54 ns or faster.
+ */
+#ifndef STRAIT_RINGS_LINES_H
+#define STRAIT_RINGS_LINES_H
+
+#include "strait/rings/variant.h"
+
+/* ---- prefetch ---- */
+
+/* How far ahead, and the size of the lines that are asked for: bytes. */
+#define STRAIT_PREFETCH_AHEAD 1024
+#define STRAIT_PREFETCH_LINE 64
+
+/* Set once, when a ring is made. */
+struct strait_prefetch {
+    uint32_t line;  /* the bits of an index that change from line to line of the slots: all but the
+                       lowest k where 2^k messages fill a line, all where none do */
+    uint32_t ahead; /* slots from here to those to be asked for */
+};
+
+static inline void strait_prefetch_init(struct strait_prefetch *prefetch,
+                                        const struct strait_shape *shape)
+{
+    uint32_t size = (uint32_t)strait_min(shape->message_size, STRAIT_PREFETCH_LINE);
+    uint32_t in_line = STRAIT_PREFETCH_LINE / size;
+    size_t ahead = (STRAIT_PREFETCH_AHEAD + shape->message_size - 1) / shape->message_size;
+    prefetch->line = in_line * size == STRAIT_PREFETCH_LINE ? ~(in_line - 1) : ~(uint32_t)0;
+    prefetch->ahead = (uint32_t)strait_min(ahead, shape->capacity / 4 + 1);
+}
+
+/* Behind `count` slots, the first of `known` that are this side's: how far from there those to be
+ * asked for are, of many slots those behind them. 0: they are not all known. */
+static inline uint32_t strait_prefetch_from(const struct strait_prefetch *prefetch, uint32_t count,
+                                            uint32_t known)
+{
+    uint32_t from = count > prefetch->ahead ? count : prefetch->ahead;
+    return count + prefetch->ahead > known ? 0 : from;
+}
+
+/* The lines of so many bytes, but of those that are too far ahead. They may reach past the end of
+ * the memory, which does nothing. */
+static inline void strait_prefetch_slots(const char *slot, size_t bytes, bool write)
+{
+    size_t most = strait_min(bytes, STRAIT_PREFETCH_AHEAD);
+    for (size_t i = 0; i < most; i += STRAIT_PREFETCH_LINE) {
+        if (write) {
+            strait_prefetch_write(slot + i);
+        } else {
+            strait_prefetch_read(slot + i);
+        }
+    }
+}
+
+/* ---- distance ---- */
+
+struct strait_distance { /* one for each side */
+    uint32_t enough;     /* slots with which a side goes on at once */
+    uint32_t pauses;     /* how long the next wait is: a power of two */
+    uint32_t skip;       /* chances to wait yet to be passed by */
+    uint32_t skipped;    /* how many it passed by after the last wait that brought nothing */
+};
+
+/* `enough` is at most this, and an eighth of the capacity: the other side must not find its end. */
+#define STRAIT_DISTANCE_ENOUGH 128u
+#define STRAIT_DISTANCE_LOOKS 3
+#define STRAIT_DISTANCE_PAUSES 8u
+#define STRAIT_DISTANCE_PAUSES_MAX 64u
+/* A wait was worth it if it brought a slot for so many pauses. */
+#define STRAIT_DISTANCE_PAUSES_A_SLOT 2u
+#define STRAIT_DISTANCE_SKIPPED_MAX 511u
+
+static inline void strait_distance_init(struct strait_distance *distance, size_t capacity)
+{
+    distance->enough = (uint32_t)strait_min(capacity / 8, STRAIT_DISTANCE_ENOUGH);
+    distance->pauses = STRAIT_DISTANCE_PAUSES;
+    distance->skip = 0;
+    distance->skipped = 0;
+}
+
+/* What the look after a wait found: slots that had not been there before. Is another worth it? */
+static inline bool strait_distance_learn(struct strait_distance *distance, size_t gain)
+{
+    if (gain == 0 || gain * STRAIT_DISTANCE_PAUSES_A_SLOT < distance->pauses) {
+        distance->pauses = STRAIT_DISTANCE_PAUSES;
+        distance->skipped =
+            (uint32_t)strait_min(2 * (size_t)distance->skipped + 1, STRAIT_DISTANCE_SKIPPED_MAX);
+        distance->skip = distance->skipped;
+        return false;
+    }
+    if (2 * gain < distance->enough && distance->pauses < STRAIT_DISTANCE_PAUSES_MAX) {
+        distance->pauses *= 2;
+    } else if (gain > distance->enough && distance->pauses > 1) {
+        distance->pauses /= 2;
+    }
+    distance->skipped = 0;
+    return true;
+}
+
+/* Waits for more than the few slots that `look` has found, and learns from what it brought. */
+static __attribute__((noinline, unused)) void
+strait_distance_linger(struct strait_distance *distance, size_t few, size_t (*look)(void *ring),
+                       void *ring)
+{
+    bool worth = true;
+    for (int i = 0; worth && i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
+        size_t before = few;
+        for (uint32_t pauses = 0; pauses < distance->pauses; pauses++) {
+            strait_pause();
+        }
+        few = look(ring);
+        worth = strait_distance_learn(distance, few - before);
+    }
+}
+
+#endif /* STRAIT_RINGS_LINES_H */

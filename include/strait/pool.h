@@ -48,8 +48,7 @@
  *   - Tasks of one parent and priority start in the order of their submission, but for those that a
  *     task has submitted. A task never waits while a worker is idle. Parents take turns, so that
  *     what one has queued does not delay the next task of another.
- *   - Submitting allocates nothing (but for a parent's first task of high priority) and never
- *     blocks.
+ *   - Submitting allocates nothing and never blocks.
  *   - A pool of n workers has n threads. An idle pool wakes nobody.
  *
  * Priorities are strict: while any parent has a task of high priority, no worker starts one of
@@ -77,8 +76,8 @@ struct strait_parent;
 struct strait_task;
 
 #define STRAIT_POOL_WORKERS_MAX 256u
-#define STRAIT_PARENTS_MAX 4096u /* at one time, workers that have submitted among them */
-#define STRAIT_QUEUE_LIMIT_MAX ((size_t)1 << 22)
+#define STRAIT_PARENTS_MAX 4096u /* attached at one time */
+#define STRAIT_QUEUE_LIMIT_MAX ((size_t)1 << (UINTPTR_MAX > UINT32_MAX ? 22 : 13))
 #define STRAIT_TASK_DATA 64
 
 /* ---- tasks ---- */
@@ -120,14 +119,10 @@ enum strait_priority {
     STRAIT_PRIORITY_HIGH, /* before all normal ones */
 };
 
-/* Tasks to wait for together: the parent's memory, all zero at first, to stay where it is until
- * `pending` is 0. */
+/* Tasks to wait for together: the parent's memory, zero at first, to stay where it is until
+ * `pending` is 0. No worker touches it. */
 struct strait_group {
-    size_t pending; /* submitted and not yet completed; only the parent's thread reads it */
-    /* private */
-    uintptr_t finished; /* workers count, each before it reports its task */
-    uintptr_t taken;    /* the parent: of those, how many it has completed */
-    uintptr_t goal;     /* the parent: the count that wakes it */
+    size_t pending; /* submitted and not yet completed; the parent's thread alone reads it */
 };
 
 /* How a task is to run. */
@@ -247,10 +242,9 @@ STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent
                                   const struct strait_parent_options *options);
 
 /* Submits a task; *id (if not NULL) names it. `how` may be NULL. -EAGAIN: the queue is full, or so
- * many completions wait to be dispatched that no slot is left (of which there are at least one and
- * a half times as many as the queue holds, and 320); -EPIPE: the pool is closing; -EINVAL:
- * nothing to run, or a bad option; -ENOMEM: the parent's first of high priority. On error the task
- * was not taken. Parent only; does not block. */
+ * many completions wait to be dispatched that no slot is left (there are three times as many as a
+ * queue holds, and 320); -EPIPE: the pool is closing; -EINVAL: nothing to run, or a bad option. On
+ * error the task was not taken. Parent only; does not block. */
 STRAIT_API int strait_task_submit(struct strait_parent *parent, const struct strait_task *task,
                                   const struct strait_submit_options *how, strait_task_id *id);
 
@@ -340,7 +334,7 @@ STRAIT_API int64_t strait_task_ran_ns(const struct strait_task *task);
 
 /* For a task, and for completions on a worker: the worker that runs it, as a parent in its own
  * right, with the pool's queue limit. It waits as the worker does and has no fd. NULL: not on a
- * worker of a pool's, no memory, or STRAIT_PARENTS_MAX of them. Does not block. */
+ * worker of a pool's. Does not block. */
 STRAIT_API struct strait_parent *strait_parent_current(void);
 
 /* On a worker: what `init` has left in *data. Anywhere else NULL. */
@@ -374,7 +368,7 @@ struct strait_pool_stats {
     uint64_t queue_limit;
     uint64_t workers; /* that there are now */
     uint64_t idle;    /* of them */
-    uint64_t parents; /* attached now, workers that have submitted among them */
+    uint64_t parents; /* attached now, and workers whose tasks have submitted */
 };
 
 struct strait_pool_worker_stats {

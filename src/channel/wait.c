@@ -71,8 +71,8 @@ STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced)
 {
     if (fenced) {
         /* event.prepare: pairs with event.fence, event.notify, pool.fence, pool.announce,
-         * worker.fence, worker.visit, worker.count; WAITING, or else what was published; without it
-         * both sides miss each other */
+         * completion.reported; WAITING, or else what was published; without it both sides miss each
+         * other */
         strait_full_fence();
         return;
     }
@@ -262,12 +262,16 @@ STRAIT_PRIVATE void strait_p_event_place(struct strait_p_event_count *own, bool 
     }
 }
 
-/* Both ends on one CPU: whoever spins keeps the other from running. */
+/* Both ends on one CPU: whoever spins keeps the other from running. A thread that may run on
+ * several is where it is now. */
 static bool one_cpu(const struct strait_p_waiter *waiter)
 {
+    uint32_t peer = waiter->peer ? strait_load_relaxed(&waiter->peer->cpu) : 0;
+    if (peer == 0 || peer == SEVERAL_CPUS) {
+        return false;
+    }
     uint32_t own = strait_load_relaxed(&waiter->own->cpu);
-    return own != 0 && own != SEVERAL_CPUS && waiter->peer &&
-           own == strait_load_relaxed(&waiter->peer->cpu);
+    return peer == (own == 0 || own == SEVERAL_CPUS ? 1 + (uint32_t)sched_getcpu() : own);
 }
 
 /* ---- berths ---- */

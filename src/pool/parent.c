@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -13,33 +14,30 @@
 #include "../channel/private.h"
 
 #define SPARE_SLOTS (64 + STRAIT_POOL_WORKERS_MAX) /* for what runs, and some that have ended */
-#define AHEAD 8                                    /* slots ahead that are asked for */
-#define REPORTS_AT_ONCE 32
+#define AHEAD 8                                    /* reports ahead whose slots are asked for */
+#define LEAVE_TRIES 100
+#define SECOND_NS 1000000000
 
 /* Completions that come within FAST_NS of the last ones are gathered for GATHER_NS by an event
  * loop: none is told of later than the two together allow, 100 us. */
 #define FAST_NS 100000
 #define GATHER_NS 50000
+/* But while more tasks are left than end in this time, about what it takes the loop to come round.
+ */
+#define ROUND_NS 20000
 /* The same for a wait, which sleeps for what it waits for, and looks around so often. */
 #define GATHER_IN_WAIT_NS 500000
-
-#define LEAVE_TRIES 100
-#define SECOND_NS 1000000000
-
-#define ID_INDEX_BITS 24
-
-STRAIT_STATIC_ASSERT(STRAIT_QUEUE_LIMIT_MAX * 2 <= 1u << ID_INDEX_BITS, "an index fits in an id");
 
 #ifdef STRAIT_CHECKED
 static void check_parent(struct strait_parent *parent)
 {
     int32_t self = (int32_t)syscall(SYS_gettid);
-    parent->owner = parent->owner ? parent->owner : self;
-    if (parent->owner != self) {
+    parent->user = parent->user ? parent->user : self;
+    if (parent->user != self) {
         fprintf(stderr,
                 "strait: a parent is used by one thread at a time: parent %p, of thread "
                 "%d, used by thread %d\n",
-                (void *)parent, (int)parent->owner, (int)self);
+                (void *)parent, (int)parent->user, (int)self);
         abort();
     }
 }
@@ -52,72 +50,52 @@ static void check_parent(const struct strait_parent *parent)
 
 /* ---- memory ---- */
 
-/* Zeros that begin on a line of their own; what is never touched costs no memory. *block is what to
- * free. */
-static void *zeroed_lines(size_t bytes, void **block)
+/* As many as wait at most, and half as many again that were cancelled or have ended. */
+static size_t slots_of(const struct strait_pool *pool)
+{
+    return STRAIT_P_PRIORITIES * (pool->queue_limit + pool->queue_limit / 2) + SPARE_SLOTS;
+}
+
+/* Pages of zeros for slots, plans, links and words; those never touched cost no memory. */
+static int slots_create(struct strait_parent *parent)
+{
+    size_t slots = slots_of(parent->pool);
+    unsigned shift = 0;
+    while ((size_t)1 << shift < slots) {
+        shift++;
+    }
+    size_t words = (size_t)1 << shift;
+    size_t plans = strait_round_up(slots * sizeof(struct strait_p_plan), STRAIT_LINE);
+    int saved = errno;
+    parent->bytes = plans + slots * (sizeof(struct strait_p_slot) + sizeof(uint32_t)) +
+                    STRAIT_P_PRIORITIES * words * sizeof(uint32_t);
+    parent->block = mmap(NULL, parent->bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    strait_errno_restore(saved);
+    if (parent->block == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    parent->slots = (struct strait_p_slot *)((uintptr_t)parent->block + plans);
+    parent->links = (uint32_t *)(parent->slots + slots);
+    parent->vacant = STRAIT_P_NONE;
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        parent->rings[i].words = parent->links + slots + i * words;
+        parent->rings[i].mask = words - 1;
+        parent->rings[i].lap_shift = shift;
+        parent->rings[i].two_ended = parent->worker != NULL;
+    }
+    return 0;
+}
+
+/* Gives the pages back: all slots are free, the rings empty. To a worker that is late, zeros are an
+ * empty ring. */
+static void slots_rest(struct strait_parent *parent)
 {
     int saved = errno;
-    *block = calloc(1, bytes + STRAIT_LINE);
+    madvise(parent->block, parent->bytes, MADV_DONTNEED);
     strait_errno_restore(saved);
-    return (void *)strait_round_up((size_t)*block, STRAIT_LINE);
-}
-
-/* For what waits, and half as much again that was cancelled or has ended; a power of two. */
-static size_t slots_of_ring(const struct strait_pool *pool)
-{
-    size_t slots = 1;
-    while (slots < pool->queue_limit + pool->queue_limit / 2 + SPARE_SLOTS) {
-        slots *= 2;
-    }
-    return slots;
-}
-
-static int ring_create(struct strait_parent *parent, unsigned priority)
-{
-    struct strait_pool *pool = parent->pool;
-    size_t slots = slots_of_ring(pool);
-    size_t plans = strait_round_up(slots * sizeof(struct strait_p_plan), STRAIT_LINE);
-    void *block;
-    struct strait_p_submission_ring *ring =
-        zeroed_lines(sizeof(*ring) + plans + slots * sizeof(struct strait_p_slot), &block);
-    if (!block) {
-        return -ENOMEM;
-    }
-    ring->block = block;
-    ring->mask = slots - 1;
-    ring->slots = (struct strait_p_slot *)((uintptr_t)(ring + 1) + plans);
-    ring->two_ended = parent->is_worker;
-    ring->priority = (uint8_t)priority;
-    /* parent.ring: pairs with pool.ring; the ring; without it a worker reads what was there before
-     * it was made */
-    strait_word_store_release(&parent->rings[priority], (uintptr_t)ring);
-    if (priority == STRAIT_PRIORITY_HIGH) {
-        strait_store_relaxed(&pool->high_used, 1);
-    }
-    return 0;
-}
-
-/* Links to the workers from `first` on, in one block that begins with the next one's address. */
-static int links_create(struct strait_parent *parent, unsigned first, unsigned count)
-{
-    size_t words = STRAIT_P_PRIORITIES * slots_of_ring(parent->pool);
-    void *block;
-    size_t bytes = STRAIT_LINE + count * (sizeof(struct strait_p_link) + words * sizeof(uint32_t));
-    uintptr_t lines = (uintptr_t)zeroed_lines(bytes, &block);
-    if (!block) {
-        return -ENOMEM;
-    }
-    struct strait_p_link *links = (struct strait_p_link *)(lines + STRAIT_LINE);
-    uint32_t *word = (uint32_t *)(links + count);
-    for (unsigned i = 0; i < count; i++, word += words) {
-        struct strait_p_completion_ring end = {.words = word, .mask = words - 1};
-        links[i].sends = end;
-        links[i].receives = end;
-        parent->links[first + i] = &links[i];
-    }
-    *(void **)block = parent->link_blocks;
-    parent->link_blocks = block;
-    return 0;
+    parent->fresh = 0;
+    parent->vacant = STRAIT_P_NONE;
 }
 
 static void fds_close(struct strait_parent *parent)
@@ -125,175 +103,138 @@ static void fds_close(struct strait_parent *parent)
     strait_p_fd_close(parent->epoll);
     strait_p_fd_close(parent->timer);
     strait_p_fd_close(parent->own.fd);
+    parent->epoll = -1;
+    parent->timer = -1;
+    parent->own.fd = -1;
 }
 
 /* An eventfd that workers make readable, a timer of the parent's, and an epoll set of both. */
 static int fds_open(struct strait_parent *parent)
 {
     int saved = errno;
-    int fd = -1;
-    int error = strait_p_fd_open(&fd);
-    parent->own.fd = fd;
-    parent->goal.fd = fd;
-    parent->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    int error = strait_p_fd_open(&parent->own.fd);
+    parent->timer = error ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     parent->epoll = parent->timer < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN};
-    if (!error && (parent->epoll < 0 || epoll_ctl(parent->epoll, EPOLL_CTL_ADD, fd, &event) != 0 ||
+    if (!error && (parent->epoll < 0 ||
+                   epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->own.fd, &event) != 0 ||
                    epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->timer, &event) != 0)) {
         error = -errno;
+    }
+    if (error) {
+        fds_close(parent);
     }
     strait_errno_restore(saved);
     return error;
 }
 
-static void parent_free(struct strait_parent *parent)
-{
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-        free(ring ? ring->block : NULL);
-    }
-    while (parent->link_blocks) {
-        void *block = parent->link_blocks;
-        parent->link_blocks = *(void **)block;
-        free(block);
-    }
-    fds_close(parent);
-    free(parent);
-}
-
 /* ---- attaching ---- */
 
-static int parent_alloc(struct strait_pool *pool, struct strait_parent **out,
-                        const struct strait_parent_options *options,
-                        struct strait_p_pool_worker *worker)
+static struct strait_parent *parent_create(struct strait_pool *pool,
+                                           struct strait_p_pool_worker *worker)
 {
     struct strait_parent *parent = strait_line_alloc(sizeof(*parent));
     if (!parent) {
-        return -ENOMEM;
+        return NULL;
     }
     memset(parent, 0, sizeof(*parent));
     parent->pool = pool;
-    parent->options = *options;
-    parent->is_worker = worker != NULL;
-    parent->any = worker ? &worker->event : &parent->own;
-    parent->fenced = pool->fenced || options->wait == STRAIT_WAIT_FD;
+    parent->worker = worker;
+    parent->event = worker ? &worker->event : &parent->own;
     parent->due_end = &parent->due;
-    parent->spin_ns = STRAIT_P_SPIN_NS;
     parent->epoll = -1;
     parent->timer = -1;
+    parent->awaited = 1;
     strait_p_event_count_init(&parent->own, -1, false);
-    strait_p_event_count_init(&parent->goal, -1, false);
-    int error = ring_create(parent, STRAIT_PRIORITY_NORMAL);
-    if (!error && options->wait == STRAIT_WAIT_FD) {
-        error = fds_open(parent);
+    if (slots_create(parent) != 0) {
+        free(parent);
+        return NULL;
     }
-    if (error) {
-        parent_free(parent);
-        return error;
+    return parent;
+}
+
+STRAIT_PRIVATE void strait_p_parents_free(struct strait_pool *pool)
+{
+    for (uint32_t place = 0; place < pool->places; place++) {
+        struct strait_parent *parent = pool->parents[place];
+        munmap(parent->block, parent->bytes);
+        fds_close(parent);
+        free(parent);
     }
+}
+
+static void sweep(struct strait_pool *pool);
+
+/* One that has left, or a new one. 0 or -errno. Under the lock. */
+static int find_place(struct strait_pool *pool, struct strait_p_pool_worker *worker,
+                      struct strait_parent **out)
+{
+    sweep(pool);
+    for (uint32_t place = 0; place < pool->places && pool->vacant > 0; place++) {
+        struct strait_parent *parent = pool->parents[place];
+        if (!worker && !parent->attached && !parent->leftover) {
+            *out = parent;
+            return 0;
+        }
+    }
+    if (!worker && pool->attached == STRAIT_PARENTS_MAX) {
+        return -EUSERS;
+    }
+    struct strait_parent *parent = parent_create(pool, worker);
+    if (!parent) {
+        return -ENOMEM;
+    }
+    pool->vacant++;
+    parent->place = pool->places;
+    pool->parents[parent->place] = parent;
+    /* parent.place: pairs with pool.places; the parent; without it a worker reads what was there
+     * before it was made */
+    strait_store_release(&pool->places, pool->places + 1);
     *out = parent;
     return 0;
 }
 
-/* Takes the first free place in the table. Under the lock. */
-static int take_place(struct strait_pool *pool, struct strait_parent *parent)
-{
-    uint32_t place = 0;
-    while (place < pool->places && pool->parents[place]) {
-        place++;
-    }
-    if (place == STRAIT_PARENTS_MAX) {
-        return -EUSERS;
-    }
-    int error = links_create(parent, 0, pool->links);
-    if (error) {
-        return error;
-    }
-    parent->place = place;
-    pool->attached += !parent->is_worker;
-    /* parent.attach: pairs with worker.visit; the parent; without it a worker reads what was there
-     * before it was made */
-    strait_word_store_release(&pool->parents[place], (uintptr_t)parent);
-    if (place == pool->places) {
-        strait_store_relaxed(&pool->places, place + 1);
-    }
-    return 0;
-}
-
-static bool fd_arm(struct strait_parent *parent, bool gather);
-
-static int resolve_options(const struct strait_pool *pool, struct strait_parent_options *options,
-                           const struct strait_parent_options *given)
-{
-    int error = strait_options_copy(options, sizeof(*options), given);
-    if (error || (unsigned)options->wait > STRAIT_WAIT_FD ||
-        options->low_water >= pool->queue_limit + (options->low_water == 0)) {
-        return -EINVAL;
-    }
-    options->wait = options->wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options->wait;
-    options->low_water = options->low_water ? options->low_water : pool->queue_limit / 2;
-    return 0;
-}
-
-STRAIT_PRIVATE int strait_p_parent_create(struct strait_pool *pool, struct strait_parent **out,
+STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strait_parent **out,
                                           const struct strait_parent_options *options,
                                           struct strait_p_pool_worker *worker)
 {
     struct strait_parent *parent;
-    int error = parent_alloc(pool, &parent, options, worker);
+    int error = find_place(pool, worker, &parent);
+    if (!error && options->wait == STRAIT_WAIT_FD) {
+        error = fds_open(parent);
+    }
     if (error) {
         return error;
     }
-    pthread_mutex_lock(&pool->lock);
-    strait_p_parents_reap(pool, false);
-    error = strait_p_closing(pool) && !worker ? -EPIPE : take_place(pool, parent);
-    pthread_mutex_unlock(&pool->lock);
-    if (error) {
-        parent_free(parent);
-        return error;
-    }
+    parent->options = *options;
+    parent->spin_ns = STRAIT_P_SPIN_NS;
+    parent->user = 0;
+    parent->busy_at = 0;
+    parent->attached = true;
+    pool->attached += !worker;
+    pool->vacant--;
     *out = parent;
     return 0;
 }
+
+static bool fd_arm(struct strait_parent *parent, size_t reports);
 
 int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                        const struct strait_parent_options *given)
 {
     struct strait_parent_options options;
-    int error = resolve_options(pool, &options, given);
-    if (!error) {
-        error = strait_p_parent_create(pool, parent, &options, NULL);
+    int error = strait_options_copy(&options, sizeof(options), given);
+    if (error || (unsigned)options.wait > STRAIT_WAIT_FD ||
+        options.low_water >= pool->queue_limit + (options.low_water == 0)) {
+        return -EINVAL;
     }
+    options.wait = options.wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options.wait;
+    options.low_water = options.low_water ? options.low_water : pool->queue_limit / 2;
+    pthread_mutex_lock(&pool->lock);
+    error = strait_p_closing(pool) ? -EPIPE : strait_p_parent_attach(pool, parent, &options, NULL);
+    pthread_mutex_unlock(&pool->lock);
     if (!error && options.wait == STRAIT_WAIT_FD) {
-        fd_arm(*parent, false); /* a loop may watch it before it dispatches */
-    }
-    return error;
-}
-
-/* One for which it failed half-way has left some that have theirs. */
-static int link_more(struct strait_parent *parent, unsigned workers)
-{
-    unsigned links = parent->pool->links;
-    return parent->links[workers - 1] ? 0 : links_create(parent, links, workers - links);
-}
-
-STRAIT_PRIVATE int strait_p_parents_link(struct strait_pool *pool, unsigned workers)
-{
-    int error = 0;
-    if (workers <= pool->links) {
-        return 0;
-    }
-    for (uint32_t place = 0; place < pool->places && !error; place++) {
-        struct strait_parent *parent = (struct strait_parent *)pool->parents[place];
-        error = parent ? link_more(parent, workers) : 0;
-    }
-    for (struct strait_parent *at = pool->retired; at && !error; at = at->next_retired) {
-        error = link_more(at, workers);
-    }
-    if (!error) {
-        /* parent.links: pairs with parent.linked; the links up to here; without it a parent looks
-         * for reports where no ring is */
-        strait_store_release(&pool->links, workers);
+        fd_arm(*parent, 1); /* a loop may watch it before it dispatches */
     }
     return error;
 }
@@ -301,23 +242,11 @@ STRAIT_PRIVATE int strait_p_parents_link(struct strait_pool *pool, unsigned work
 STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
 {
     for (uint32_t place = 0; place < pool->places; place++) {
-        struct strait_parent *parent = (struct strait_parent *)pool->parents[place];
-        if (parent) {
-            strait_p_wake(parent->any);
-            strait_p_wake(&parent->goal);
-        }
+        strait_p_wake(pool->parents[place]->event);
     }
 }
 
 /* ---- completing ---- */
-
-/* See strait_p_parent_count for the order in which they are read. */
-static void count(uintptr_t *counter)
-{
-    /* stats.count: pairs with stats.read; what was counted before; without it the counters do not
-     * add up */
-    strait_word_store_release(counter, *counter + 1);
-}
 
 static enum strait_task_status status_of(const struct strait_p_slot *slot,
                                          enum strait_p_verdict verdict)
@@ -338,32 +267,52 @@ static enum strait_task_status status_of(const struct strait_p_slot *slot,
     }
 }
 
-static void slot_give(struct strait_parent *parent, struct strait_p_slot *slot)
+/* What is to come is less by that; the slot is free once nothing is. */
+static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot, unsigned come)
 {
-    slot->state = STRAIT_P_FREE;
-    parent->in_use--;
-    strait_p_ring_of(parent, slot->priority)->in_use--;
+    if (come & STRAIT_P_OUT && slot->state & STRAIT_P_WITHDRAWN) {
+        parent->rings[slot->priority].dead--;
+    }
+    slot->state &= (uint8_t)~come;
+    if (!(slot->state & (STRAIT_P_OWED | STRAIT_P_OUT))) {
+        slot->state = 0;
+        slot->position = parent->vacant;
+        parent->vacant = slot->index;
+        parent->in_use--;
+    }
+}
+
+/* The workers have come as far as that slot: no need to read their line. A worker's own does not
+ * say so, which may be taken back. */
+static void note_passed(struct strait_parent *parent, const struct strait_p_slot *slot)
+{
+    uintptr_t *seen = &parent->head_seen[slot->priority];
+    uint32_t more = slot->position + 1 - (uint32_t)*seen;
+    if (!parent->worker && more <= parent->rings[slot->priority].tail - *seen) {
+        *seen += more;
+    }
 }
 
 /* The task's id names nothing from here on, and what the group's owner does with the group is its
- * own affair. */
+ * own affair. The slot stays in use until the caller settles it. */
 static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
                      enum strait_p_verdict verdict)
 {
     struct strait_task *task = &slot->task;
+    const struct strait_p_plan *plan = strait_p_planned(slot);
     task->status = status_of(slot, verdict);
     if (verdict <= STRAIT_P_RAN_LATE) {
-        count(&parent->counters.finished);
+        strait_p_count(&parent->counters.finished);
         task->code = verdict == STRAIT_P_RAN ? 0 : task->code;
     } else {
         task->code = verdict == STRAIT_P_TOO_LATE ? -ETIMEDOUT : -ECANCELED;
     }
-    slot->state = STRAIT_P_GONE;
+    slot->state |= STRAIT_P_COMPLETED;
     parent->owed--;
-    if (slot->planned && strait_p_plan_of(slot)->group) {
-        strait_p_plan_of(slot)->group->pending--;
+    if (plan && plan->group) {
+        plan->group->pending--;
     }
-    count(&parent->counters.completed[task->status]);
+    strait_p_count(&parent->counters.completed[task->status]);
     if (task->done) {
         task->done(task);
     }
@@ -373,239 +322,258 @@ static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
 static void complete_due(struct strait_parent *parent)
 {
     struct strait_p_slot *slot = parent->due;
-    bool back = slot->state == STRAIT_P_DUE_BACK;
     parent->due = strait_p_plan_of(slot)->next;
     if (!parent->due) {
         parent->due_end = &parent->due;
     }
     complete(parent, slot, STRAIT_P_NOT_WANTED);
-    if (back) {
-        slot_give(parent, slot);
-    }
+    slot_settle(parent, slot, STRAIT_P_OWED);
 }
 
-/* Whoever claimed a withdrawn task has let go of it. */
-static void slot_back(struct strait_parent *parent, struct strait_p_slot *slot)
+/* The slot is the parent's again. Returns how many completions that was. */
+static size_t complete_out(struct strait_parent *parent, struct strait_p_slot *slot)
 {
-    if (slot->state == STRAIT_P_DUE) {
-        slot->state = STRAIT_P_DUE_BACK;
-    } else {
-        slot_give(parent, slot);
-    }
-}
-
-/* With a report the slot is the parent's again. Returns how many completions that was. */
-static size_t take_report(struct strait_parent *parent, struct strait_p_slot *slot,
-                          enum strait_p_verdict verdict)
-{
-    /* the workers have come at least so far: no need to read their line */
-    strait_p_ring_passed(strait_p_ring_of(parent, slot->priority), slot->turn);
-    if (STRAIT_UNLIKELY(slot->state != STRAIT_P_QUEUED)) {
-        slot_back(parent, slot);
+    note_passed(parent, slot);
+    if (STRAIT_UNLIKELY(slot->state & STRAIT_P_WITHDRAWN)) {
+        slot_settle(parent, slot, STRAIT_P_OUT);
         return 0;
     }
-    if (slot->planned && strait_p_plan_of(slot)->group && verdict != STRAIT_P_NOT_WANTED) {
-        strait_p_plan_of(slot)->group->taken++; /* as its worker has counted it */
-    }
-    complete(parent, slot, verdict);
-    slot_give(parent, slot);
+    complete(parent, slot, (enum strait_p_verdict)slot->verdict);
+    slot_settle(parent, slot, STRAIT_P_OWED | STRAIT_P_OUT);
     return 1;
 }
 
-STRAIT_PRIVATE void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot,
-                                          enum strait_p_verdict verdict)
+STRAIT_PRIVATE void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot)
 {
-    if (!(slot->turn & STRAIT_P_TAKEN_BACK)) {
-        strait_p_ring_passed(strait_p_ring_of(parent, slot->priority), slot->turn);
-    }
-    if (STRAIT_UNLIKELY(slot->state != STRAIT_P_QUEUED)) {
-        slot_back(parent, slot);
-        return;
-    }
     bool outer = parent->dispatching;
     parent->dispatching = true;
-    complete(parent, slot, verdict);
+    complete_out(parent, slot);
     parent->dispatching = outer;
-    slot_give(parent, slot);
 }
 
-static struct strait_p_slot *slot_of_word(const struct strait_parent *parent, uint32_t word)
-{
-    unsigned priority = word >> STRAIT_P_WORD_PRIORITY & 1;
-    return &strait_p_ring_of(parent, priority)->slots[word >> STRAIT_P_WORD_INDEX];
-}
+/* ---- reports ---- */
 
-static unsigned links_of(const struct strait_parent *parent)
+/* Asks for the slot of one more report, soon to be read. */
+static void ask(struct strait_parent *parent)
 {
-    /* parent.linked: pairs with parent.links; the links up to here; without it a parent looks for
-     * reports where no ring is */
-    return strait_load_acquire(&parent->pool->links);
-}
-
-/* Of one worker's reports as many as the budget allows. Returns how many there were. */
-static size_t receive_from(struct strait_parent *parent, struct strait_p_completion_ring *end,
-                           size_t budget, size_t *completed)
-{
-    struct strait_p_slot *slots[REPORTS_AT_ONCE];
-    uint32_t words[REPORTS_AT_ONCE];
-    size_t most = strait_min(budget - *completed, REPORTS_AT_ONCE);
-    size_t received = 0;
-    while (received < most && strait_p_report_at(end, received, &words[received])) {
-        slots[received] = slot_of_word(parent, words[received]);
-        strait_prefetch_read(slots[received]);
-        received++;
+    if (parent->unasked > 0) {
+        strait_prefetch_read(&parent->slots[parent->asked]);
+        parent->unasked--;
+        parent->asked = parent->unasked > 0 ? parent->links[parent->asked] : 0;
     }
-    end->position += received;
-    for (size_t i = 0; i < received; i++) {
-        unsigned verdict = words[i] >> STRAIT_P_WORD_VERDICT & 7;
-        *completed += take_report(parent, slots[i], (enum strait_p_verdict)verdict);
-    }
-    return received;
 }
 
-/* Some of each worker's in turn. 0: nothing there. */
-static size_t receive_some(struct strait_parent *parent, size_t budget, size_t *completed)
+/* How many reports there are whose links the parent has not read. */
+static size_t unseen(const struct strait_parent *parent)
 {
-    unsigned links = links_of(parent);
-    size_t received = 0;
-    for (unsigned i = 0; i < links && *completed < budget; i++) {
-        parent->turn = parent->turn + 1 < links ? parent->turn + 1 : 0;
-        received += receive_from(parent, &parent->links[parent->turn]->receives, budget, completed);
-    }
-    return received;
+    uintptr_t top = strait_word_load_relaxed(&parent->stack);
+    return (size_t)((top - parent->seen) >> STRAIT_P_INDEX_BITS);
 }
 
-/* Reports that are there; those of one slot where it is not NULL. */
-static size_t unread(const struct strait_parent *parent, const struct strait_p_slot *slot)
+/* Reads the links of what workers have reported, and turns them round: the oldest comes first. */
+static void read_links(struct strait_parent *parent)
 {
-    size_t found = 0;
-    unsigned links = parent->in_use > 0 ? links_of(parent) : 0;
-    for (unsigned i = 0; i < links; i++) {
-        uint32_t word;
-        const struct strait_p_completion_ring *end = &parent->links[i]->receives;
-        for (uintptr_t ahead = 0; strait_p_report_at(end, ahead, &word); ahead++) {
-            found += !slot || slot_of_word(parent, word) == slot;
+    /* completion.receive: pairs with completion.report; all that the workers did to the slots, and
+     * the links; without it a completion sees half a result */
+    uintptr_t top = strait_word_load_acquire(&parent->stack);
+    uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
+    uint32_t newer = STRAIT_P_NONE;
+    parent->unread = (size_t)((top - parent->seen) >> STRAIT_P_INDEX_BITS);
+    parent->seen = top & ~STRAIT_P_INDEX_MASK;
+    for (size_t left = parent->unread; left > 0; left--) {
+        uint32_t older = left > 1 ? parent->links[at] : STRAIT_P_NONE;
+        if (newer != STRAIT_P_NONE) {
+            parent->links[at] = newer;
         }
+        newer = at;
+        at = older;
     }
-    return found;
+    parent->reported = newer;
+    parent->asked = newer;
+    parent->unasked = parent->unread;
+    for (int i = 0; i < AHEAD; i++) {
+        ask(parent);
+    }
+}
+
+/* The slot of the oldest report; NULL: none is there. */
+static struct strait_p_slot *next_report(struct strait_parent *parent)
+{
+    if (parent->unread == 0) {
+        if (!unseen(parent)) {
+            return NULL;
+        }
+        read_links(parent);
+    }
+    struct strait_p_slot *slot = &parent->slots[parent->reported];
+    parent->unread--;
+    parent->reported = parent->unread > 0 ? parent->links[parent->reported] : STRAIT_P_NONE;
+    ask(parent);
+    return slot;
+}
+
+/* Has this slot been reported, and the parent not read of it? */
+static bool is_reported(const struct strait_parent *parent, const struct strait_p_slot *slot)
+{
+    /* completion.look: pairs with completion.report; the links; without it the parent follows one
+     * that is not written yet */
+    uintptr_t top = strait_word_load_acquire(&parent->stack);
+    uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
+    for (size_t left = (top - parent->seen) >> STRAIT_P_INDEX_BITS; left > 0; left--) {
+        if (at == slot->index) {
+            return true;
+        }
+        at = left > 1 ? parent->links[at] : STRAIT_P_NONE;
+    }
+    return false;
 }
 
 /* ---- room ---- */
 
-/* Moves the head over what no worker needs to see: skipped positions and withdrawn tasks. */
-static void pass_dead(struct strait_parent *parent, struct strait_p_submission_ring *ring)
+/* The slot at a position that was pushed. */
+static struct strait_p_slot *slot_at(const struct strait_parent *parent,
+                                     const struct strait_p_submission_ring *ring, uintptr_t at)
 {
-    uintptr_t head = strait_p_ring_head(ring);
-    for (;;) {
-        struct strait_p_slot *slot = strait_p_slot_at(ring, head);
-        bool withdrawn = slot->turn == head + 1 && slot->state != STRAIT_P_QUEUED;
-        if (head == ring->tail || (slot->turn == head + 1 && !withdrawn)) {
-            break;
-        }
-        if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
-            head++;
-            if (withdrawn) {
-                strait_p_ring_passed(ring, head);
-                slot_back(parent, slot);
+    return &parent->slots[strait_p_ring_pushed(ring, at)];
+}
+
+/* Moves the heads over withdrawn tasks, which no worker needs to see. */
+static void pass_dead(struct strait_parent *parent)
+{
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        struct strait_p_submission_ring *ring = &parent->rings[i];
+        uintptr_t head = strait_p_ring_head(ring);
+        while (ring->dead > 0 && head != ring->tail) {
+            struct strait_p_slot *slot = slot_at(parent, ring, head);
+            if (!(slot->state & STRAIT_P_WITHDRAWN)) {
+                break;
+            }
+            if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
+                head++;
+                slot_settle(parent, slot, STRAIT_P_OUT);
             }
         }
     }
-    strait_p_ring_passed(ring, head);
 }
 
 /* Tasks that wait: an upper bound, and exact if that is not below `enough`. */
-static size_t waiting(struct strait_p_submission_ring *ring, size_t enough)
+static size_t waiting(struct strait_parent *parent, unsigned priority, size_t enough)
 {
-    if (ring->waiting >= enough) {
-        strait_p_ring_passed(ring, strait_p_ring_head(ring));
+    const struct strait_p_submission_ring *ring = &parent->rings[priority];
+    size_t count = (size_t)(ring->tail - parent->head_seen[priority]);
+    if (STRAIT_UNLIKELY(count >= enough)) {
+        uintptr_t at = strait_p_ring_head(ring);
+        parent->head_seen[priority] = at;
+        count = (size_t)(ring->tail - at);
+        for (; ring->dead > 0 && at != ring->tail; at++) {
+            count -= (slot_at(parent, ring, at)->state & STRAIT_P_WITHDRAWN) != 0;
+        }
     }
-    return ring->waiting;
+    return count;
 }
 
-/* Has the parent come round to where the workers are? */
-static bool lapped(struct strait_parent *parent, struct strait_p_submission_ring *ring)
+static bool has_slot(struct strait_parent *parent)
 {
-    if (STRAIT_LIKELY(ring->tail - ring->head_seen <= ring->mask)) {
-        return false;
+    if (STRAIT_LIKELY(parent->in_use < slots_of(parent->pool))) {
+        return true;
     }
-    pass_dead(parent, ring);
-    return ring->tail - ring->head_seen > ring->mask;
+    pass_dead(parent);
+    return parent->in_use < slots_of(parent->pool);
 }
 
-static bool has_room(struct strait_parent *parent, struct strait_p_submission_ring *ring,
-                     size_t most)
+static bool has_room(struct strait_parent *parent, unsigned priority, size_t most)
 {
-    if (ring->in_use > ring->mask && ring->dead > 0) {
-        pass_dead(parent, ring);
-    }
-    return ring->in_use <= ring->mask && waiting(ring, most + 1) <= most && !lapped(parent, ring);
+    return has_slot(parent) && waiting(parent, priority, most + 1) <= most;
 }
 
-/* A free slot at the ring's tail; NULL: none. */
-static struct strait_p_slot *free_slot(struct strait_parent *parent,
-                                       struct strait_p_submission_ring *ring)
+/* NULL: there is no room. */
+static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned priority)
 {
     size_t limit = parent->pool->queue_limit;
-    size_t length = waiting(ring, strait_min(limit, ring->waiting_max));
-    if (STRAIT_UNLIKELY(length >= limit || ring->in_use > ring->mask)) {
-        if (!has_room(parent, ring, limit - 1)) {
-            return NULL;
+    size_t count = waiting(parent, priority, strait_min(limit, parent->waiting_max));
+    if (STRAIT_UNLIKELY(count >= limit || !has_slot(parent))) {
+        return NULL;
+    }
+    if (STRAIT_UNLIKELY(count >= parent->waiting_max)) {
+        strait_word_store_relaxed(&parent->waiting_max, count + 1);
+    }
+    if (parent->vacant == STRAIT_P_NONE) {
+        struct strait_p_slot *fresh = &parent->slots[parent->fresh];
+        fresh->index = (uint32_t)parent->fresh++;
+        return fresh;
+    }
+    struct strait_p_slot *slot = &parent->slots[parent->vacant];
+    parent->vacant = slot->position;
+    if (parent->vacant != STRAIT_P_NONE) {
+        strait_prefetch_write(&parent->slots[parent->vacant]); /* a worker had it last */
+    }
+    return slot;
+}
+
+/* Does whoever waits for room have it, or need not wait any longer? */
+static bool room_made(struct strait_parent *parent)
+{
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        size_t most =
+            parent->refusing[i] ? parent->options.low_water : parent->pool->queue_limit - 1;
+        if (parent->room_at[i] && (strait_p_closing(parent->pool) || has_room(parent, i, most))) {
+            return true;
         }
     }
-    for (;;) {
-        if (STRAIT_UNLIKELY(lapped(parent, ring))) {
-            return NULL;
+    return false;
+}
+
+/* Calls `room` where it is to follow and there is some, or there will never be again. */
+static void tell_of_room(struct strait_parent *parent)
+{
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        bool closing = strait_p_closing(parent->pool) != 0;
+        if (!parent->refusing[i] || !(closing || has_room(parent, i, parent->options.low_water))) {
+            continue;
         }
-        struct strait_p_slot *slot = strait_p_slot_at(ring, ring->tail);
-        if (STRAIT_LIKELY(slot->state == STRAIT_P_FREE)) {
-            if (STRAIT_UNLIKELY(ring->waiting >= ring->waiting_max)) {
-                strait_word_store_relaxed(&ring->waiting_max, ring->waiting + 1);
-            }
-            return slot;
+        strait_word_store_relaxed(&parent->room_at[i], 0);
+        parent->refusing[i] = false;
+        if (parent->options.room && !closing) {
+            parent->options.room(parent, parent->options.context);
         }
-        strait_p_ring_skip(ring, slot);
     }
 }
 
 /* ---- the fd ---- */
 
-static bool any_ready(void *side)
+STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent)
+{
+    return parent->due || parent->unread > 0 || unseen(parent) >= parent->awaited ||
+           room_made(parent);
+}
+
+static bool parent_ready(void *side)
 {
     struct strait_parent *parent = side;
-    return strait_p_collectable(parent) || (parent->can_help && parent->can_help(parent));
+    return strait_p_collectable(parent) || (parent->help && parent->help(parent, false));
 }
 
-/* The workers will soon have nothing to do. */
-static bool queue_short(struct strait_parent *parent)
-{
-    uint32_t online = strait_load_relaxed(&parent->pool->online);
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-        if (ring && waiting(ring, online + 1) > online) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool short_ready(void *side)
-{
-    return queue_short(side) && strait_p_collectable(side);
-}
-
-static struct strait_p_waiter waiter_on(struct strait_parent *parent,
-                                        struct strait_p_event_count *event, bool (*ready)(void *))
+/* Whoever makes an outer parent ready has passed a full fence by then. */
+static struct strait_p_waiter parent_waiter(struct strait_parent *parent)
 {
     struct strait_p_waiter waiter = {
-        .own = event,
-        .ready = ready,
+        .own = parent->event,
+        .peer = parent->peer,
+        .ready = parent_ready,
         .side = parent,
         .spin_ns = &parent->spin_ns,
         .mode = parent->options.wait,
         .sole = true,
-        .fenced = parent->fenced,
+        .fenced = !parent->worker || parent->pool->fenced,
     };
     return waiter;
+}
+
+/* Has the workers wake it with so many reports, from what it has seen on. */
+static void await_reports(struct strait_parent *parent, size_t reports)
+{
+    parent->awaited = reports;
+    strait_word_store_relaxed(&parent->goal, parent->seen + strait_p_reports(reports));
 }
 
 /* Sets the timer to a time; 0: to none. */
@@ -621,90 +589,73 @@ static void timer_set(struct strait_parent *parent, int64_t at)
     parent->timed = at != 0;
 }
 
-static void fd_raise(struct strait_parent *parent)
+/* Has the fd become readable, whatever it is now. */
+static void tell_loop(struct strait_parent *parent)
 {
-    timer_set(parent, 0);
-    if (!parent->readable) {
+    if (parent->epoll >= 0 && !parent->readable) {
+        timer_set(parent, 0);
         strait_p_fd_raise(parent->own.fd);
         parent->readable = true;
     }
 }
 
-/* True: the fd becomes readable with the next report; or, gathering, when the timer has run off or
- * the queue is short; or when a worker is to be started. False: there
- * is something to do at once, and it is readable. */
-static bool fd_arm(struct strait_parent *parent, bool gather)
+/* True: the fd becomes readable with so many reports, and when the timer runs off, which it does
+ * soon if that is more than one, and where a worker is to be started by then. False: there is
+ * something to do at once, and it is readable. */
+static bool fd_arm(struct strait_parent *parent, size_t reports)
 {
-    struct strait_p_waiter waiter =
-        waiter_on(parent, gather ? &parent->goal : &parent->own, gather ? short_ready : any_ready);
-    strait_p_cancel(gather ? &parent->own : &parent->goal, true);
-    timer_set(parent, gather ? strait_deadline(GATHER_NS)
-                             : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at));
+    struct strait_p_waiter waiter = parent_waiter(parent);
+    await_reports(parent, reports);
+    timer_set(parent, reports > 1 ? strait_deadline(GATHER_NS)
+                                  : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at));
     parent->readable = strait_p_arm(&waiter) != 1;
     return !parent->readable;
 }
 
-/* Waits for more, at once or by and by: completions come fast, and tasks enough wait to keep the
- * workers busy until the timer has run off. */
-static bool fd_await(struct strait_parent *parent, bool completed)
+/* Waits for more: for the next, or, where completions come fast, for so many that those left keep
+ * the workers busy until the loop has come round. */
+static bool fd_await(struct strait_parent *parent, size_t completed)
 {
-    bool gather = false;
-    if (completed) {
+    size_t reports = 1;
+    if (completed > 0) {
         int64_t now = strait_now();
-        gather = now - parent->busy_at < FAST_NS && !queue_short(parent);
+        int64_t passed = now - parent->busy_at;
+        if (passed < FAST_NS) {
+            size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
+                         completed * ROUND_NS / (size_t)(passed + 1);
+            reports = parent->owed > unseen(parent) + few ? parent->owed - few : 1;
+        }
         parent->busy_at = now;
     }
-    return fd_arm(parent, gather);
-}
-
-/* It is armed, or else readable, or about to be. */
-static void tell_loop(struct strait_parent *parent)
-{
-    if (parent->epoll >= 0) {
-        fd_raise(parent);
-    }
+    return fd_arm(parent, reports);
 }
 
 /* ---- cancelling ---- */
 
-/* Where positions never come again, that of the task and its ring's priority. In a two-ended ring a
- * number, and the slot's index. */
-static strait_task_id id_of(struct strait_parent *parent,
-                            const struct strait_p_submission_ring *ring,
-                            const struct strait_p_slot *slot)
+/* The task's number, and the slot's index. */
+static strait_task_id id_of(const struct strait_parent *parent, const struct strait_p_slot *slot)
 {
-    if (!ring->two_ended) {
-        return (strait_task_id)slot->turn << 1 | slot->priority;
-    }
-    strait_p_plan_of(slot)->serial = ++parent->serial;
-    return parent->serial << ID_INDEX_BITS | slot->index;
+    return slot->serial * (parent->rings[0].mask + 1) + slot->index;
 }
 
 /* NULL: it has completed, or is none of this parent's. */
 static struct strait_p_slot *find(const struct strait_parent *parent, strait_task_id id)
 {
-    unsigned priority = parent->is_worker ? STRAIT_PRIORITY_NORMAL : id & 1;
-    struct strait_p_submission_ring *ring = strait_p_ring_of(parent, priority);
-    if (!ring || id == 0) {
-        return NULL;
-    }
-    uintptr_t position =
-        ring->two_ended ? (uintptr_t)id & ((1u << ID_INDEX_BITS) - 1) : (uintptr_t)(id >> 1) - 1;
-    struct strait_p_slot *slot = strait_p_slot_at(ring, position);
-    bool same = ring->two_ended
-                    ? slot->named && strait_p_plan_of(slot)->serial == id >> ID_INDEX_BITS
-                    : slot->turn == position + 1;
-    return same && slot->state != STRAIT_P_FREE && slot->state != STRAIT_P_GONE ? slot : NULL;
+    uint64_t index = id & parent->rings[0].mask;
+    struct strait_p_slot *slot = index < parent->fresh ? &parent->slots[index] : NULL;
+    bool owed = slot && (slot->state & (STRAIT_P_OWED | STRAIT_P_COMPLETED)) == STRAIT_P_OWED;
+    return owed && id_of(parent, slot) == id ? slot : NULL;
 }
 
 /* As strait_task_cancel. */
 static int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
                   enum strait_p_cancel reason)
 {
-    if (slot->state != STRAIT_P_QUEUED || (slot->cancel & ~STRAIT_P_AWAITED) != STRAIT_P_WANTED) {
+    if (slot->state & (STRAIT_P_WITHDRAWN | STRAIT_P_COMPLETED) ||
+        (slot->cancel & ~STRAIT_P_AWAITED) != STRAIT_P_WANTED) {
         return -EALREADY;
     }
-    if (!strait_p_ring_withdraw(strait_p_ring_of(parent, slot->priority), slot, reason)) {
+    if (!strait_p_ring_withdraw(&parent->rings[slot->priority], slot, reason)) {
         return -EINPROGRESS;
     }
     strait_p_plan_of(slot)->next = NULL;
@@ -721,39 +672,41 @@ int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
     return slot ? cancel(parent, slot, STRAIT_P_CANCELLED) : -ENOENT;
 }
 
-/* Cancels what the parent is owed: those of a group, if it is not NULL. Returns how many of them
- * will never start. */
-static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
-                         enum strait_p_cancel reason)
+/* Cancels what waits from a position on, in the order of submission: those of a group, if it is not
+ * NULL. Returns how many there were. */
+static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintptr_t from,
+                          const struct strait_group *group, enum strait_p_cancel reason)
 {
+    const struct strait_p_submission_ring *ring = &parent->rings[priority];
     size_t withdrawn = 0;
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-        uintptr_t slots = ring && ring->in_use > 0 ? ring->mask + 1 : 0;
-        uintptr_t end = ring ? ring->tail : 0;
-        /* in the order of their submission; what is still in use may have been there for laps, and
-         * in a two-ended ring the tail may have gone down since */
-        uintptr_t at = slots == 0 || (end < slots && !ring->two_ended) ? 0 : end - slots;
-        for (; slots > 0 && at != end; at++) {
-            struct strait_p_slot *slot = strait_p_slot_at(ring, at);
-            if (slot->state == STRAIT_P_QUEUED &&
-                (!group || (slot->planned && strait_p_plan_of(slot)->group == group))) {
-                withdrawn += cancel(parent, slot, reason) == 0;
-            }
+    for (; (intptr_t)(ring->tail - from) > 0; from++) {
+        struct strait_p_slot *slot = slot_at(parent, ring, from);
+        const struct strait_p_plan *plan = strait_p_planned(slot);
+        if (slot->position == (uint32_t)from && slot->state & STRAIT_P_OWED &&
+            (!group || (plan && plan->group == group))) {
+            withdrawn += cancel(parent, slot, reason) == 0;
         }
     }
     return withdrawn;
 }
 
-static void abandon_from(struct strait_parent *parent, struct strait_p_submission_ring *ring,
-                         uintptr_t from)
+/* The same of all that the parent is owed: what has been claimed is told. */
+static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
+                         enum strait_p_cancel reason)
 {
-    for (; (intptr_t)(ring->tail - from) > 0; from++) {
-        struct strait_p_slot *slot = strait_p_slot_at(ring, from);
-        if (slot->turn == from + 1) {
-            cancel(parent, slot, STRAIT_P_ABANDONED);
+    size_t withdrawn = 0;
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        uintptr_t head = strait_p_ring_head(&parent->rings[i]);
+        withdrawn += cancel_from(parent, i, head, group, reason);
+    }
+    for (size_t i = 0; i < parent->fresh; i++) {
+        struct strait_p_slot *slot = &parent->slots[i];
+        const struct strait_p_plan *plan = strait_p_planned(slot);
+        if (slot->state & STRAIT_P_OWED && (!group || (plan && plan->group == group))) {
+            cancel(parent, slot, reason);
         }
     }
+    return withdrawn;
 }
 
 size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group)
@@ -780,45 +733,27 @@ int64_t strait_task_ran_ns(const struct strait_task *task)
 
 /* ---- dispatching ---- */
 
-/* There is room, or there will never be again. */
-static void tell_of_room(struct strait_parent *parent)
-{
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        bool closing = strait_p_closing(parent->pool) != 0;
-        if (!parent->refusing[i] || !(closing || has_room(parent, strait_p_ring_of(parent, i),
-                                                          parent->options.low_water))) {
-            continue;
-        }
-        strait_word_store_relaxed(&parent->room_at[i], 0);
-        parent->refusing[i] = false;
-        if (parent->options.room && !closing) {
-            parent->options.room(parent, parent->options.context);
-        }
-    }
-}
-
 STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budget)
 {
     size_t completed = 0;
-    size_t received = 1;
     parent->dispatching = true;
     if (STRAIT_UNLIKELY(strait_p_closing(parent->pool) == 1 + STRAIT_CLOSE_CANCEL) &&
         !parent->abandoned) {
         parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
         for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-            struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-            if (ring) {
-                abandon_from(parent, ring, strait_p_ring_head(ring));
-            }
+            cancel_from(parent, i, strait_p_ring_head(&parent->rings[i]), NULL, STRAIT_P_ABANDONED);
         }
     }
-    while (completed < budget && (received || parent->due)) {
-        while (parent->due && completed < budget) {
+    while (completed < budget) {
+        struct strait_p_slot *slot;
+        if (parent->due) {
             complete_due(parent);
             completed++;
+        } else if (parent->in_use > 0 && (slot = next_report(parent)) != NULL) {
+            completed += complete_out(parent, slot);
+        } else {
+            break;
         }
-        received =
-            parent->in_use && completed < budget ? receive_some(parent, budget, &completed) : 0;
     }
     if (STRAIT_UNLIKELY(parent->refusing[0] || parent->refusing[1])) {
         tell_of_room(parent);
@@ -828,37 +763,6 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
         parent->pool->grow(parent->pool);
     }
     return completed;
-}
-
-static bool reports_wait(const struct strait_parent *parent)
-{
-    uint32_t word;
-    unsigned links = parent->in_use > 0 ? links_of(parent) : 0;
-    for (unsigned i = 0; i < links; i++) {
-        if (strait_p_report_at(&parent->links[i]->receives, 0, &word)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Does whoever waits for room have it, or need not wait any longer? */
-static bool room_made(struct strait_parent *parent)
-{
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        size_t most =
-            parent->refusing[i] ? parent->options.low_water : parent->pool->queue_limit - 1;
-        if (parent->room_at[i] && (strait_p_closing(parent->pool) ||
-                                   has_room(parent, strait_p_ring_of(parent, i), most))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent)
-{
-    return parent->due || reports_wait(parent) || room_made(parent);
 }
 
 int strait_parent_fd(const struct strait_parent *parent)
@@ -890,7 +794,7 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
     }
     do {
         completed += strait_p_collect(parent, most - completed);
-    } while (completed < most && parent->epoll >= 0 && !fd_await(parent, completed > 0));
+    } while (completed < most && parent->epoll >= 0 && !fd_await(parent, completed));
     if (completed == most) {
         tell_loop(parent);
     }
@@ -902,124 +806,103 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
 /* What all tasks of one submit have in common. */
 struct submission {
     struct strait_submit_options how;
-    struct strait_p_submission_ring *ring;
+    unsigned priority;
     bool planned;
-    int64_t at; /* ns; 0: not known yet */
+    uint64_t at; /* ns; if the pool is timed */
 };
 
-static int resolve_how(struct strait_submit_options *options,
-                       const struct strait_submit_options *how)
+static int resolve_how(struct submission *submission, const struct strait_submit_options *how)
 {
+    struct strait_submit_options *options = &submission->how;
     int error = strait_options_copy(options, sizeof(*options), how);
     if (error || (unsigned)options->priority >= STRAIT_P_PRIORITIES || options->start_by < 0 ||
         options->finish_by < 0) {
         return -EINVAL;
     }
+    submission->planned = options->group || options->start_by || options->finish_by;
     options->start_by = options->start_by ? options->start_by : STRAIT_FOREVER;
     options->finish_by = options->finish_by ? options->finish_by : STRAIT_FOREVER;
     return 0;
 }
 
-static void plan_make(const struct strait_submit_options *how, struct strait_p_slot *slot)
-{
-    struct strait_p_plan *plan = strait_p_plan_of(slot);
-    plan->start_by = how->start_by;
-    plan->finish_by = how->finish_by;
-    plan->group = how->group;
-    if (how->group) {
-        how->group->pending++;
-    }
-}
-
-/* Once for all tasks of a submit, and behind the first: nobody waits for the clock. */
-static void note_time(struct strait_p_plan *plan, struct submission *submission)
-{
-    submission->at = submission->at ? submission->at : strait_now();
-    strait_wide_store_relaxed(&plan->submitted_at, (uint64_t)submission->at);
-}
-
 static int submit_one(struct strait_parent *parent, const struct strait_task *task,
-                      struct submission *submission, strait_task_id *id)
+                      const struct submission *submission, strait_task_id *id)
 {
-    struct strait_p_submission_ring *ring = submission->ring;
     if (STRAIT_UNLIKELY(!task->run)) {
         return -EINVAL;
     }
-    struct strait_p_slot *slot = free_slot(parent, ring);
+    struct strait_p_slot *slot = free_slot(parent, submission->priority);
     if (STRAIT_UNLIKELY(!slot)) {
         return -EAGAIN;
     }
     slot->task = *task;
     strait_store_relaxed(&slot->cancel, STRAIT_P_WANTED);
-    slot->index = (uint32_t)(ring->tail & ring->mask);
-    slot->priority = ring->priority;
-    slot->state = STRAIT_P_QUEUED;
+    slot->serial = ++parent->serial;
+    slot->priority = (uint8_t)submission->priority;
+    slot->state = STRAIT_P_OWED | STRAIT_P_OUT;
     slot->planned = submission->planned;
-    slot->named = id != NULL;
     if (submission->planned) {
-        plan_make(&submission->how, slot);
-    }
-    bool timed = parent->pool->timed;
-    if (STRAIT_UNLIKELY(timed)) {
         struct strait_p_plan *plan = strait_p_plan_of(slot);
-        strait_wide_store_relaxed(&plan->submitted_at, 0);
+        plan->start_by = submission->how.start_by;
+        plan->finish_by = submission->how.finish_by;
+        plan->group = submission->how.group;
+        if (plan->group) {
+            plan->group->pending++;
+        }
+    }
+    if (STRAIT_UNLIKELY(parent->pool->timed)) {
+        struct strait_p_plan *plan = strait_p_plan_of(slot);
+        plan->submitted_at = submission->at;
         plan->waited_ns = 0;
         plan->ran_ns = 0;
     }
     parent->in_use++;
     parent->owed++;
-    count(&parent->counters.submitted);
-    strait_p_probe_submit(parent, slot);
-    strait_p_ring_push(ring, slot);
-    if (STRAIT_UNLIKELY(timed)) {
-        note_time(strait_p_plan_of(slot), submission);
-    }
-    if (parent->owed >= AHEAD && !ring->two_ended) {
-        /* for a parent in full flow: for one that waits after each task it would be in the way */
-        strait_prefetch_write(strait_p_slot_at(ring, ring->tail + AHEAD));
-    }
+    strait_p_count(&parent->counters.submitted);
+    DTRACE_PROBE3(strait, task__submit, parent, slot, slot->task.run);
+    strait_p_ring_push(&parent->rings[submission->priority], slot);
     if (id) {
-        *id = id_of(parent, ring, slot);
+        *id = id_of(parent, slot);
     }
     return 0;
 }
 
 /* Runs a task that finds no room, and completes it. */
-static int run_in_place(struct strait_parent *parent, const struct strait_task *task,
-                        const struct submission *submission)
+static void run_in_place(struct strait_parent *parent, const struct strait_task *task,
+                         const struct submission *submission)
 {
     struct {
         unsigned char before[STRAIT_LINE - sizeof(struct strait_p_plan)];
         struct strait_p_plan plan;
         struct strait_p_slot slot;
-    } STRAIT_LINE_ALIGNED place = {.slot = {.task = *task, .planned = submission->planned}};
+    } STRAIT_LINE_ALIGNED place = {.slot = {.task = *task}};
     STRAIT_STATIC_ASSERT(sizeof(place) == 2 * STRAIT_LINE, "the plan ends where the slot begins");
+    place.slot.planned = submission->planned;
     place.plan.start_by = submission->how.start_by;
     place.plan.finish_by = submission->how.finish_by;
-    struct strait_p_submission_ring *ring = strait_p_ring_of(parent, STRAIT_PRIORITY_NORMAL);
     uintptr_t floor = parent->floor;
-    parent->floor = ring->tail;
+    parent->floor = parent->rings[STRAIT_PRIORITY_NORMAL].tail;
     struct strait_task *own = &place.slot.task;
-    bool late = strait_p_late(&place.slot, false);
-    int code = late ? -ETIMEDOUT : own->run(own);
-    own->code = code;
-    own->status =
-        status_of(&place.slot, late ? STRAIT_P_TOO_LATE : strait_p_ran(&place.slot, code));
+    enum strait_p_verdict verdict = STRAIT_P_TOO_LATE;
+    own->code = -ETIMEDOUT;
+    if (!strait_p_late(&place.slot, false)) {
+        own->code = own->run(own);
+        verdict = strait_p_ran(&place.slot, own->code);
+    }
+    own->status = status_of(&place.slot, verdict);
     parent->floor = floor;
-    count(&parent->counters.in_place);
+    strait_p_count(&parent->counters.in_place);
     if (own->done) {
         parent->dispatching = true;
         own->done(own);
         parent->dispatching = false;
     }
-    return 0;
 }
 
 /* Sees to it that somebody comes for what was just pushed. A pool that began to close in the
  * meantime may have no worker left to come by: either its workers see the task, or this thread sees
  * that it closes. */
-static void announce(struct strait_parent *parent, struct strait_p_submission_ring *ring,
-                     uintptr_t from)
+static void announce(struct strait_parent *parent, unsigned priority, uintptr_t from)
 {
     struct strait_pool *pool = parent->pool;
     if (STRAIT_UNLIKELY(pool->fenced)) {
@@ -1031,7 +914,7 @@ static void announce(struct strait_parent *parent, struct strait_p_submission_ri
      * worker idle, the pool closing; without it the compiler moves the loads below up */
     strait_light_barrier();
     uintptr_t bit = (uintptr_t)1 << (parent->place % STRAIT_P_BITS);
-    uintptr_t *bits = &pool->bits[ring->priority][parent->place / STRAIT_P_BITS];
+    uintptr_t *bits = &pool->bits[priority][parent->place / STRAIT_P_BITS];
     if (STRAIT_UNLIKELY(!(strait_word_load_relaxed(bits) & bit))) {
         strait_p_bits_change(bits, bit, 0);
         if (pool->fenced) {
@@ -1039,22 +922,17 @@ static void announce(struct strait_parent *parent, struct strait_p_submission_ri
             strait_full_fence();
         }
     }
-    if (strait_p_next_idle(pool, 0)) {
-        strait_p_wake_idle(pool);
-    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool))) {
-        /* pool.busy: pairs with worker.busy; what was pushed, or else that the worker is inside a
-         * task; without it neither side starts the worker that a task waits for */
-        strait_full_fence();
-        if (strait_p_ring_ready(ring) && strait_p_all_busy(pool)) {
-            pool->grow(pool);
-        }
+    struct strait_p_event_count *woken = strait_p_wake_idle(pool);
+    parent->peer = woken ? woken : parent->peer;
+    if (!woken && STRAIT_UNLIKELY(strait_p_may_grow(pool))) {
+        pool->grow(pool);
     }
-    if (parent->lender) {
-        strait_p_notify(parent->lender, false); /* behind the fence above */
+    if (parent->worker && parent->worker->lender) {
+        strait_p_notify(parent->worker->lender, false); /* behind the fence above */
     }
     if (STRAIT_UNLIKELY(strait_p_closing(pool)) &&
-        !(parent->is_worker && strait_p_closing(pool) == 1 + STRAIT_CLOSE_DRAIN)) {
-        abandon_from(parent, ring, from);
+        !(parent->worker && strait_p_closing(pool) == 1 + STRAIT_CLOSE_DRAIN)) {
+        cancel_from(parent, priority, from, NULL, STRAIT_P_ABANDONED);
     }
 }
 
@@ -1062,38 +940,42 @@ static void announce(struct strait_parent *parent, struct strait_p_submission_ri
 static int may_submit(const struct strait_parent *parent)
 {
     uint32_t closing = strait_p_closing(parent->pool);
-    bool refused = closing && !(parent->is_worker && closing == 1 + STRAIT_CLOSE_DRAIN);
+    bool refused = closing && !(parent->worker && closing == 1 + STRAIT_CLOSE_DRAIN);
     return refused || parent->leaving ? -EPIPE : 0;
+}
+
+static unsigned priority_of(const struct strait_parent *parent,
+                            const struct strait_submit_options *how)
+{
+    return how && !parent->worker ? how->priority : STRAIT_PRIORITY_NORMAL;
 }
 
 /* As strait_task_submit_many, but a lack of room is not counted, nor does `room` follow. */
 static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_task *tasks,
                              size_t n, const struct strait_submit_options *how, strait_task_id *ids)
 {
-    struct submission submission = {.how = {.size = 0}};
+    struct submission submission = {.planned = false};
     check_parent(parent);
     int error = may_submit(parent);
     if (!error && how) {
-        error = resolve_how(&submission.how, how);
-        submission.planned = submission.how.group || submission.how.start_by != STRAIT_FOREVER ||
-                             submission.how.finish_by != STRAIT_FOREVER;
-    }
-    unsigned priority = parent->is_worker ? STRAIT_PRIORITY_NORMAL : submission.how.priority;
-    if (!error && STRAIT_UNLIKELY(!strait_p_ring_of(parent, priority))) {
-        error = ring_create(parent, priority);
+        error = resolve_how(&submission, how);
     }
     if (error) {
         return error;
     }
-    submission.ring = strait_p_ring_of(parent, priority);
-    uintptr_t from = submission.ring->tail;
+    if (STRAIT_UNLIKELY(parent->pool->timed)) {
+        submission.at = (uint64_t)strait_now();
+    }
+    submission.priority = priority_of(parent, how ? &submission.how : NULL);
+    const struct strait_p_submission_ring *ring = &parent->rings[submission.priority];
+    uintptr_t from = ring->tail;
     size_t done = 0;
     while (done < n && !error) {
         error = submit_one(parent, &tasks[done], &submission, ids ? &ids[done] : NULL);
         done += !error;
     }
-    if (submission.ring->tail != from) {
-        announce(parent, submission.ring, from);
+    if (ring->tail != from) {
+        announce(parent, submission.priority, from);
     }
     while (done < n && error == -EAGAIN && submission.how.in_place && !parent->dispatching &&
            tasks[done].run) {
@@ -1110,13 +992,12 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
  * see that, the parent sees now. */
 static void want_room(struct strait_parent *parent, unsigned priority, size_t most)
 {
-    struct strait_p_submission_ring *ring = strait_p_ring_of(parent, priority);
-    uintptr_t turn = ring->tail > most ? ring->tail - most : 1;
-    strait_word_store_relaxed(&parent->room_at[priority], turn);
+    uintptr_t tail = parent->rings[priority].tail;
+    strait_word_store_relaxed(&parent->room_at[priority], tail > most ? tail - most : 1);
     /* parent.starved: pairs with submission.claimed; that room is wanted, or else what was claimed;
      * without it nobody tells the parent of room */
     strait_full_fence();
-    if (has_room(parent, ring, most)) {
+    if (has_room(parent, priority, most)) {
         tell_loop(parent);
     }
 }
@@ -1129,8 +1010,8 @@ ptrdiff_t strait_task_submit_many(struct strait_parent *parent, const struct str
     /* was it for want of room that not all were taken? */
     if (STRAIT_UNLIKELY(result == -EAGAIN ||
                         (result >= 0 && (size_t)result < n && tasks[result].run))) {
-        count(&parent->counters.refused);
-        unsigned priority = how && !parent->is_worker ? how->priority : STRAIT_PRIORITY_NORMAL;
+        unsigned priority = priority_of(parent, how);
+        strait_p_count(&parent->counters.refused);
         parent->refusing[priority] = true;
         want_room(parent, priority, parent->options.low_water);
     }
@@ -1152,10 +1033,10 @@ enum subject { FOR_TASK, FOR_GROUP, FOR_ALL, FOR_ANY, FOR_ROOM };
 struct wait {
     struct strait_parent *parent;
     enum subject subject;
-    unsigned priority;          /* FOR_ROOM */
-    strait_task_id id;          /* FOR_TASK */
-    struct strait_group *group; /* FOR_GROUP */
-    uintptr_t before;           /* FOR_ANY: what had completed */
+    unsigned priority;                /* FOR_ROOM */
+    strait_task_id id;                /* FOR_TASK */
+    const struct strait_group *group; /* FOR_GROUP */
+    uintptr_t before;                 /* FOR_ANY: what had completed */
 };
 
 static uintptr_t completed_by(const struct strait_parent *parent)
@@ -1178,8 +1059,7 @@ static bool is_over(const struct wait *wait)
         return wait->group->pending == 0;
     case FOR_ROOM:
         return strait_p_closing(parent->pool) ||
-               has_room(parent, strait_p_ring_of(parent, wait->priority),
-                        parent->pool->queue_limit - 1);
+               has_room(parent, wait->priority, parent->pool->queue_limit - 1);
     case FOR_ANY:
         return completed_by(parent) != wait->before || parent->owed == parent->inside;
     default:
@@ -1187,56 +1067,48 @@ static bool is_over(const struct wait *wait)
     }
 }
 
-/* Is the last report there? While others are gathered, nothing else matters. */
-static bool goal_ready(void *side)
-{
-    const struct wait *wait = side;
-    const struct strait_parent *parent = wait->parent;
-    if (parent->due) {
-        return true;
-    }
-    switch (wait->subject) {
-    case FOR_TASK:
-        return unread(parent, find(parent, wait->id)) > 0;
-    case FOR_GROUP:
-        return (intptr_t)(strait_word_load_relaxed(&wait->group->finished) - wait->group->goal) >=
-               0;
-    default: /* for any and for room it does not gather */
-        return unread(parent, NULL) >= parent->owed;
-    }
-}
-
-/* Says to the workers which report is to wake the parent. */
-static void set_goal(const struct wait *wait)
-{
-    struct strait_p_slot *slot = wait->id ? find(wait->parent, wait->id) : NULL;
-    if (slot) {
-        strait_store_relaxed(&slot->cancel, slot->cancel | STRAIT_P_AWAITED);
-    }
-    if (wait->group) {
-        strait_word_store_relaxed(&wait->group->goal, wait->group->taken + wait->group->pending);
-    }
-}
-
-/* Sleeps until the next report; or, while others are gathered, until what is waited for has
- * happened, or for a short time. 0: look again, and in the second case -ETIMEDOUT says so too. */
-static int wait_sleep(struct wait *wait, bool gather, int64_t deadline)
+/* How many reports must come before it can be over. */
+static size_t least_reports(const struct wait *wait)
 {
     struct strait_parent *parent = wait->parent;
-    uint32_t no_spin = 0;
-    strait_p_cancel(gather ? &parent->own : &parent->goal, true); /* from a loop before the wait */
+    if (parent->worker || parent->options.wait == STRAIT_WAIT_SPIN || wait->subject >= FOR_ANY) {
+        return 1;
+    }
+    return wait->subject == FOR_TASK    ? STRAIT_P_INDEX_MASK / 2 /* it alone wakes the parent */
+           : wait->subject == FOR_GROUP ? wait->group->pending
+                                        : parent->owed;
+}
+
+static bool wait_ready(void *side)
+{
+    const struct wait *wait = side;
+    return parent_ready(wait->parent) ||
+           (wait->id && is_reported(wait->parent, find(wait->parent, wait->id)));
+}
+
+/* Sleeps until what is waited for may have happened, or for a short time where it may take long,
+ * and others complete meanwhile. -ECANCELED; otherwise look again. */
+static int wait_sleep(struct wait *wait, int64_t deadline)
+{
+    struct strait_parent *parent = wait->parent;
+    size_t reports = least_reports(wait);
+    if (wait->id) {
+        struct strait_p_slot *slot = find(parent, wait->id);
+        strait_store_relaxed(&slot->cancel, slot->cancel | STRAIT_P_AWAITED);
+    }
+    if (reports > 1 && parent->owed > (wait->id ? 1 : reports)) {
+        int64_t until = strait_deadline(GATHER_IN_WAIT_NS);
+        deadline = until < deadline ? until : deadline;
+    }
     int64_t grow_at = (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
     deadline = grow_at && grow_at < deadline ? grow_at : deadline;
-    if (!gather) {
-        struct strait_p_waiter waiter = waiter_on(parent, parent->any, any_ready);
-        return strait_p_park(&waiter, deadline);
-    }
-    set_goal(wait);
-    struct strait_p_waiter waiter = waiter_on(parent, &parent->goal, goal_ready);
+    await_reports(parent, reports);
+    struct strait_p_waiter waiter = parent_waiter(parent);
+    waiter.ready = wait_ready;
     waiter.side = wait;
-    waiter.spin_ns = &no_spin;
-    int64_t until = strait_deadline(GATHER_IN_WAIT_NS);
-    return strait_p_park(&waiter, until < deadline ? until : deadline);
+    int error = strait_p_park(&waiter, deadline);
+    parent->awaited = 1;
+    return error == -ETIMEDOUT ? 0 : error;
 }
 
 static int wait_until(struct wait *wait, int64_t deadline)
@@ -1246,11 +1118,9 @@ static int wait_until(struct wait *wait, int64_t deadline)
     if (parent->dispatching) {
         return -EDEADLK;
     }
-    bool slept = false;
     int error = 0;
     for (;;) {
-        /* not for ever more that completions submit */
-        size_t completed = strait_p_collect(parent, parent->owed + 1);
+        strait_p_collect(parent, parent->owed + 1); /* not for ever more that completions submit */
         if (is_over(wait)) {
             error = 0;
             break;
@@ -1259,18 +1129,12 @@ static int wait_until(struct wait *wait, int64_t deadline)
             error = error ? error : -ETIMEDOUT;
             break;
         }
-        if (parent->help && parent->help(parent)) {
-            continue;
+        if (!parent->help || !parent->help(parent, true)) {
+            error = wait_sleep(wait, deadline);
         }
-        /* woken by what it does not wait for: the next ones are gathered */
-        bool gather = slept && completed > 0 && wait->subject <= FOR_ALL &&
-                      parent->any == &parent->own && parent->options.wait != STRAIT_WAIT_SPIN;
-        slept = true;
-        error = wait_sleep(wait, gather, deadline);
-        error = error == -ETIMEDOUT ? 0 : error;
     }
     if (parent->epoll >= 0) {
-        fd_arm(parent, false);
+        fd_arm(parent, 1);
     }
     return error;
 }
@@ -1284,8 +1148,7 @@ int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t de
 int strait_group_wait(struct strait_parent *parent, const struct strait_group *group,
                       int64_t deadline)
 {
-    struct wait wait = {.parent = parent, .subject = FOR_GROUP};
-    wait.group = (struct strait_group *)(uintptr_t)group; /* the private half is written */
+    struct wait wait = {.parent = parent, .subject = FOR_GROUP, .group = group};
     return wait_until(&wait, deadline);
 }
 
@@ -1307,7 +1170,7 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
                             const struct strait_submit_options *how, strait_task_id *id,
                             int64_t deadline)
 {
-    unsigned priority = how && !parent->is_worker ? how->priority : STRAIT_PRIORITY_NORMAL;
+    unsigned priority = priority_of(parent, how);
     struct wait wait = {.parent = parent, .subject = FOR_ROOM, .priority = priority};
     ptrdiff_t result = submit_some(parent, task, 1, how, id);
     if (STRAIT_LIKELY(result != -EAGAIN)) {
@@ -1320,7 +1183,7 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
         want_room(parent, priority, parent->pool->queue_limit - 1);
         uintptr_t floor = parent->floor;
         /* on a worker there may be nobody else who takes what fills the queue */
-        parent->floor = strait_p_ring_head(strait_p_ring_of(parent, priority));
+        parent->floor = strait_p_ring_head(&parent->rings[priority]);
         error = wait_until(&wait, deadline);
         parent->floor = floor;
         result = submit_some(parent, task, 1, how, id);
@@ -1335,115 +1198,86 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
 
 /* ---- leaving ---- */
 
-/* Does a worker touch its memory, or will one? Under the lock, past a heavy barrier. */
-static bool is_needed(struct strait_parent *parent)
-{
-    size_t completed = 0;
-    while (receive_some(parent, SIZE_MAX, &completed) > 0) {
-    }
-    bool needed = parent->in_use > 0;
-    for (unsigned i = 0; i < parent->pool->links && !needed; i++) {
-        /* parent.leave: pairs with worker.left; all that the worker did with the parent; without
-         * it the memory is given back before the worker's last access to it */
-        needed = strait_word_load_acquire(&parent->pool->workers[i].visiting) == (uintptr_t)parent;
-    }
-    return needed;
-}
-
-STRAIT_PRIVATE void strait_p_parents_reap(struct strait_pool *pool, bool all)
-{
-    struct strait_parent **at = &pool->retired;
-    if (pool->retired) {
-        strait_p_heavy_barrier(pool->fenced);
-    }
-    while (*at) {
-        struct strait_parent *parent = *at;
-        if (!all && is_needed(parent)) {
-            at = &parent->next_retired;
-        } else {
-            *at = parent->next_retired;
-            parent_free(parent);
-        }
-    }
-    for (uint32_t place = 0; all && place < pool->places; place++) {
-        if (pool->parents[place]) {
-            parent_free((struct strait_parent *)pool->parents[place]);
-        }
-    }
-}
-
-static uint64_t read_count(const uintptr_t *counter)
-{
-    /* stats.read: pairs with stats.count; what was counted before; without it the counters do not
-     * add up */
-    return strait_word_load_acquire(counter);
-}
-
 STRAIT_PRIVATE void strait_p_parent_count(const struct strait_parent *parent,
-                                          struct strait_pool_stats *stats)
+                                          struct strait_pool_stats *stats, uint64_t *finished)
 {
     const struct strait_p_counters *counters = &parent->counters;
     uint64_t completed[STRAIT_TASK_ABANDONED + 1];
-    uint64_t all = 0;
     for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
-        completed[i] = read_count(&counters->completed[i]);
-        all += completed[i];
+        completed[i] = strait_p_count_read(&counters->completed[i]);
     }
-    uint64_t running = 0 - read_count(&counters->finished);
-    for (unsigned i = 0; i < parent->pool->links; i++) {
-        running += read_count(&parent->links[i]->started);
-    }
-    uint64_t submitted = read_count(&counters->submitted);
-    stats->submitted += submitted;
     stats->done += completed[STRAIT_TASK_DONE];
     stats->failed += completed[STRAIT_TASK_FAILED];
     stats->cancelled += completed[STRAIT_TASK_CANCELLED];
     stats->expired += completed[STRAIT_TASK_EXPIRED];
     stats->abandoned += completed[STRAIT_TASK_ABANDONED];
-    stats->running += running;
-    stats->queued += submitted - all - running;
-    stats->refused += read_count(&counters->refused);
-    stats->in_place += read_count(&counters->in_place);
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        const struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-        uint64_t most = ring ? strait_word_load_relaxed(&ring->waiting_max) : 0;
-        stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
+    *finished += strait_p_count_read(&counters->finished);
+    stats->refused += strait_p_count_read(&counters->refused);
+    stats->in_place += strait_p_count_read(&counters->in_place);
+    uint64_t most = strait_word_load_relaxed(&parent->waiting_max);
+    stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
+}
+
+/* Is a worker about to report to it, or in a report? */
+static bool is_needed(struct strait_parent *parent)
+{
+    struct strait_pool *pool = parent->pool;
+    struct strait_p_slot *slot;
+    while ((slot = next_report(parent)) != NULL) {
+        complete_out(parent, slot); /* it has withdrawn it: nothing is owed */
+    }
+    bool needed = parent->in_use > 0;
+    for (unsigned number = 0; number < pool->numbers && !needed; number++) {
+        /* parent.leave: pairs with worker.reported; all that the worker did with the parent;
+         * without it a worker makes a descriptor readable that is somebody else's by now */
+        needed = strait_word_load_acquire(&pool->workers[number].reporting) == (uintptr_t)parent;
+    }
+    return needed;
+}
+
+/* Gives back what parents that have left had, as far as no worker needs it. Under the lock. */
+static void sweep(struct strait_pool *pool)
+{
+    for (uint32_t place = 0; place < pool->places && pool->vacant > 0; place++) {
+        struct strait_parent *parent = pool->parents[place];
+        if (!parent->leftover || is_needed(parent)) {
+            continue;
+        }
+        slots_rest(parent);
+        fds_close(parent);
+        parent->leftover = false;
     }
 }
 
-/* It is owed nothing. Its memory goes now, or, where a worker is just leaving it, soon. */
+/* It is owed nothing. What it has goes back now, or, where a worker is just leaving it, soon. */
 static void leave(struct strait_parent *parent)
 {
     struct strait_pool *pool = parent->pool;
+    pass_dead(parent);
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        struct strait_p_submission_ring *ring = strait_p_ring_of(parent, i);
-        if (ring) {
-            pass_dead(parent, ring);
-        }
+        strait_word_store_relaxed(&parent->room_at[i], 0);
+        parent->refusing[i] = false;
     }
     pthread_mutex_lock(&pool->lock);
-    strait_word_store_relaxed(&pool->parents[parent->place], 0);
-    strait_p_parent_count(parent, &pool->left);
+    parent->attached = false;
+    parent->leftover = true;
     pool->attached--;
-    parent->next_retired = pool->retired;
-    pool->retired = parent;
-    strait_p_parents_reap(pool, false);
-    bool left = pool->retired != NULL;
-    pthread_mutex_unlock(&pool->lock);
-    for (int tries = 0; left && tries < LEAVE_TRIES; tries++) {
+    pool->vacant++;
+    sweep(pool);
+    for (int tries = 0; parent->leftover && tries < LEAVE_TRIES; tries++) {
+        pthread_mutex_unlock(&pool->lock);
         sched_yield();
         pthread_mutex_lock(&pool->lock);
-        strait_p_parents_reap(pool, false);
-        left = pool->retired != NULL;
-        pthread_mutex_unlock(&pool->lock);
+        sweep(pool);
     }
+    pthread_mutex_unlock(&pool->lock);
 }
 
 STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum strait_close mode,
                                           int64_t deadline)
 {
     check_parent(parent);
-    if (parent->dispatching || parent->is_worker) {
+    if (parent->dispatching || parent->worker) {
         return -EDEADLK;
     }
     if ((unsigned)mode > STRAIT_CLOSE_CANCEL) {

@@ -78,17 +78,35 @@ static const char *schedule_worker(const struct strait_pool *pool, enum strait_s
 /* A number that no thread has; STRAIT_POOL_WORKERS_MAX: none. Under the lock. */
 static unsigned free_number(struct strait_pool *pool)
 {
-    for (unsigned number = 0; number < pool->links; number++) {
+    unsigned number = 0;
+    for (; number < pool->numbers; number++) {
         struct strait_p_pool_worker *worker = &pool->workers[number];
         if (worker->state == STRAIT_P_GONE_HOME && !worker->joining &&
             strait_p_thread_join(&worker->thread, 0) == 0) {
             strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
         }
         if (worker->state == STRAIT_P_ABSENT) {
-            return number;
+            break;
         }
     }
-    return STRAIT_POOL_WORKERS_MAX;
+    return number;
+}
+
+/* Makes it the number of a worker that has a parent for what its tasks submit. Under the lock. */
+static int number_prepare(struct strait_pool *pool, unsigned number)
+{
+    struct strait_p_pool_worker *worker = &pool->workers[number];
+    if (worker->parent) {
+        return 0;
+    }
+    struct strait_parent_options options = {.wait = pool->options.wait,
+                                            .low_water = pool->queue_limit / 2};
+    int error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
+    if (!error) {
+        worker->parent->help = strait_p_worker_help;
+        strait_store_relaxed(&pool->numbers, number + 1);
+    }
+    return error;
 }
 
 /* Starts one more worker, and does not wait until it is online. `best_effort`: on what CPUs and in
@@ -96,8 +114,9 @@ static unsigned free_number(struct strait_pool *pool)
 static int launch(struct strait_pool *pool, bool best_effort)
 {
     unsigned number = free_number(pool);
-    if (number == STRAIT_POOL_WORKERS_MAX) {
-        return -EBUSY;
+    int error = number < STRAIT_POOL_WORKERS_MAX ? number_prepare(pool, number) : -EBUSY;
+    if (error) {
+        return error;
     }
     struct strait_p_pool_worker *worker = &pool->workers[number];
     char name[32];
@@ -121,7 +140,7 @@ static int launch(struct strait_pool *pool, bool best_effort)
     thread.nice = thread.nice < NICE_MOST ? thread.nice : NICE_MOST;
     worker->spin_ns = STRAIT_P_SPIN_NS;
     strait_p_at_work(worker);
-    int error = strait_p_thread_launch(&worker->thread, &thread);
+    error = strait_p_thread_launch(&worker->thread, &thread);
     if (error) {
         strait_p_gone(worker);
         strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
@@ -131,11 +150,29 @@ static int launch(struct strait_pool *pool, bool best_effort)
     return 0;
 }
 
+/* Is every worker inside a task? One that is not looks by itself whether another is needed, once it
+ * is. */
+static bool all_busy(const struct strait_pool *pool)
+{
+    /* pool.busy: pairs with worker.busy; what was pushed, or else that the worker is inside a task;
+     * without it neither side starts the worker that a task waits for */
+    strait_full_fence();
+    uint32_t numbers = strait_load_relaxed(&pool->numbers);
+    for (uint32_t number = 0; number < numbers; number++) {
+        const struct strait_p_pool_worker *worker = &pool->workers[number];
+        if (strait_load_relaxed(&worker->state) == STRAIT_P_AT_WORK &&
+            !strait_word_load_relaxed(&worker->run)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* A task waits, and nobody is idle. */
 static void grow(struct strait_pool *pool)
 {
     uint64_t not_before = strait_wide_load_relaxed(&pool->grow_at);
-    if (not_before && (uint64_t)strait_now() < not_before) {
+    if ((not_before && (uint64_t)strait_now() < not_before) || !all_busy(pool)) {
         return;
     }
     pthread_mutex_lock(&pool->lock);
@@ -173,7 +210,7 @@ static bool is_awaited(const struct strait_p_pool_worker *worker, enum awaited w
 static int await_workers(struct strait_pool *pool, enum awaited whom, int64_t deadline)
 {
     int error = 0;
-    for (unsigned number = 0; number < pool->links; number++) {
+    for (unsigned number = 0; number < pool->numbers; number++) {
         struct strait_p_pool_worker *worker = &pool->workers[number];
         pthread_mutex_lock(&pool->lock);
         bool awaited = is_awaited(worker, whom);
@@ -203,9 +240,7 @@ static int await_workers(struct strait_pool *pool, enum awaited whom, int64_t de
 
 static void pool_free(struct strait_pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
-    strait_p_parents_reap(pool, true);
-    pthread_mutex_unlock(&pool->lock);
+    strait_p_parents_free(pool);
     pthread_mutex_destroy(&pool->lock);
     free(pool->cpus);
     free(pool->parents);
@@ -237,7 +272,7 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     pool->workers_max = options->workers_max;
     pool->grow = grow;
     pool->workers = zeroed_array(STRAIT_POOL_WORKERS_MAX, sizeof(*pool->workers));
-    pool->parents = calloc(STRAIT_PARENTS_MAX, sizeof(*pool->parents));
+    pool->parents = calloc(STRAIT_P_PLACES, sizeof(*pool->parents));
     pool->cpus = malloc((options->cpu_count + 1) * sizeof(*pool->cpus));
     if (!pool->workers || !pool->parents || !pool->cpus) {
         pool_free(pool);
@@ -266,21 +301,13 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     return 0;
 }
 
-/* Numbers for so many workers, and, where they come and go, for as many that are about to be gone.
- */
-static unsigned numbers_for(unsigned least, unsigned most)
-{
-    unsigned numbers = most > least ? 2 * most : most;
-    return numbers < STRAIT_POOL_WORKERS_MAX ? numbers : STRAIT_POOL_WORKERS_MAX;
-}
-
 /* Launches workers until so many are there to stay. 0 or the error of one that could not be. */
 static int staff(struct strait_pool *pool, unsigned workers)
 {
     int error;
     do {
         pthread_mutex_lock(&pool->lock);
-        error = strait_p_parents_link(pool, numbers_for(pool->workers_min, pool->workers_max));
+        error = 0;
         /* one whose init fails meanwhile is not tried again */
         for (unsigned here = pool->staying; !error && here < workers; here++) {
             error = launch(pool, false);
@@ -352,7 +379,7 @@ static void depart(struct strait_pool *pool, bool closed)
 static void shut(struct strait_pool *pool, enum strait_close mode)
 {
     pthread_mutex_lock(&pool->lock);
-    for (unsigned number = 0; number < pool->links && !pool->closing; number++) {
+    for (unsigned number = 0; number < pool->numbers && !pool->closing; number++) {
         struct strait_p_pool_worker *worker = &pool->workers[number];
         worker->tasks_at_close = strait_word_load_relaxed(&worker->tasks);
     }
@@ -363,7 +390,7 @@ static void shut(struct strait_pool *pool, enum strait_close mode)
          * left behind */
         strait_store_release(&pool->ending, 1);
     }
-    for (unsigned number = 0; number < pool->links; number++) {
+    for (unsigned number = 0; number < pool->numbers; number++) {
         strait_p_wake(&pool->workers[number].event);
     }
     strait_p_parents_wake(pool); /* one may wait for room */
@@ -375,7 +402,7 @@ static void find_stuck(const struct strait_pool *pool, struct strait_pool_worker
 {
     struct strait_pool_worker_stats stats;
     memset(stuck, 0, sizeof(*stuck));
-    for (unsigned number = 0; number < pool->links; number++) {
+    for (unsigned number = 0; number < pool->numbers; number++) {
         const struct strait_p_pool_worker *worker = &pool->workers[number];
         if (strait_pool_worker_stats(pool, number, &stats) != 0 || !stats.run) {
             continue;
@@ -457,7 +484,7 @@ int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
 static void ask_to_leave(struct strait_pool *pool, unsigned count)
 {
     for (int idle = 1; idle >= 0; idle--) {
-        for (unsigned number = pool->links; number-- > 0 && count > 0;) {
+        for (unsigned number = pool->numbers; number-- > 0 && count > 0;) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_AT_WORK && (!idle || strait_p_is_idle(pool, number))) {
                 strait_store_relaxed(&worker->state, STRAIT_P_LEAVING);
@@ -475,15 +502,15 @@ static int set_number(struct strait_pool *pool, unsigned n)
     pthread_mutex_lock(&pool->lock);
     bool elastic = pool->workers_max > pool->workers_min;
     unsigned most = elastic && pool->workers_max > n ? pool->workers_max : n;
-    int error = pool->closing ? -EPIPE : strait_p_parents_link(pool, numbers_for(n, most));
+    int error = pool->closing ? -EPIPE : 0;
     if (!error) {
         bool fewer = n < pool->workers_min;
         strait_store_relaxed(&pool->workers_min, n);
         strait_store_relaxed(&pool->workers_max, most);
-        for (unsigned number = 0; number < pool->links && fewer; number++) {
+        for (unsigned number = 0; number < pool->numbers && fewer; number++) {
             strait_p_wake(&pool->workers[number].event); /* it may end now, if it stays idle */
         }
-        for (unsigned number = 0; number < pool->links && pool->staying < n; number++) {
+        for (unsigned number = 0; number < pool->numbers && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_LEAVING) {
                 strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
@@ -533,23 +560,36 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
 
 /* ---- counters ---- */
 
+/* Nobody is stopped, so the counters are read while they move. They only grow, and each is read
+ * after those that it bounds: what is completed, then what has started, then what was submitted. So
+ * no difference between them is negative, and they add up because queued and running are such
+ * differences. */
 void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats)
 {
+    uint64_t finished = 0;
+    uint64_t started = 0;
+    uint64_t busy = 0;
+    memset(stats, 0, sizeof(*stats));
     pthread_mutex_lock(&pool->lock);
-    *stats = pool->left;
     for (uint32_t place = 0; place < pool->places; place++) {
-        const struct strait_parent *parent = (const struct strait_parent *)pool->parents[place];
-        if (parent) {
-            strait_p_parent_count(parent, stats);
-            stats->parents++;
-        }
+        strait_p_parent_count(pool->parents[place], stats, &finished);
     }
+    for (unsigned number = 0; number < pool->numbers; number++) {
+        const struct strait_p_pool_worker *worker = &pool->workers[number];
+        started += strait_p_count_read(&worker->tasks);
+        busy += strait_word_load_relaxed(&worker->run) != 0;
+    }
+    for (uint32_t place = 0; place < pool->places; place++) {
+        const struct strait_parent *parent = pool->parents[place];
+        uint64_t submitted = strait_p_count_read(&parent->counters.submitted);
+        stats->submitted += submitted;
+        stats->parents += parent->worker ? submitted > 0 : parent->attached;
+    }
+    stats->running = started - finished;
+    stats->queued = stats->submitted - stats->running - stats->done - stats->failed -
+                    stats->cancelled - stats->expired - stats->abandoned;
     stats->queue_limit = pool->queue_limit;
     stats->workers = pool->online;
-    uint64_t busy = 0;
-    for (unsigned number = 0; number < pool->links; number++) {
-        busy += strait_word_load_relaxed(&pool->workers[number].run) != 0;
-    }
     stats->idle = stats->workers - strait_min(busy, stats->workers);
     pthread_mutex_unlock(&pool->lock);
 }

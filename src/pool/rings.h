@@ -1,41 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rings: the submission ring, on which a parent's tasks go to the workers, and the completion ring,
- * on which one worker tells one parent which of its tasks it is done with.
+ * rings: the submission ring, on which a parent's tasks go to the workers, and the completion
+ * stack, on which they come back.
  *
- * Submission ring. A task lies in its slot from its submission to its completion. Positions count
- * up; position p is slot p mod slots. Any worker claims the oldest task by moving the head over it.
- * A task's own children are queued in the same way, but their parent, a worker, also takes the
- * newest back, by moving the tail down. Tasks end in any order, so the parent may come round to a
- * slot that is still in use: it marks that position as skipped and goes on.
+ * A task lies in a slot from its submission to its completion. Rings and stack hand slots on by
+ * their index; tasks end in any order, and the parent takes any free slot for the next.
+ *
+ * Submission ring. Positions count up; position p is word p mod words. A word has the index of a
+ * slot, and the number of the lap in which it was written, and so says whether the position is
+ * published. Any worker claims the oldest task by moving the head over it. A task's own children
+ * are queued in the same way, but their parent, a worker, also takes the newest back, by moving the
+ * tail down. There is a word for every slot, so the ring is never full.
  *
  * Algorithm: claim and take are steal and pop of Chase and Lev's deque ("Dynamic Circular
- * Work-Stealing Deque", 2005). That a slot says by itself whether its position is published is
- * Vyukov's bounded queue's (1024cores.net, 2010): the worker that polls the slot at the head has
- * the task with the same line that tells it of the task.
+ * Work-Stealing Deque", 2005). That a place says by itself whether it is taken is Giacomoni,
+ * Moseley and Vachharajani's FastForward (PPoPP 2008).
  *
- *   line 0  geometry        set once
- *   line 1  tail            the parent writes
- *   line 2  head            whoever claims compares and swaps it
- *   slots   one line each   the parent writes; while it runs the task, the worker
- *   plans   one each        before the slots, growing downwards: what few tasks have
+ *   line 0  geometry   set once
+ *   line 1  tail       the parent writes
+ *   line 2  head       whoever claims compares and swaps it
+ *   words              the parent writes
  *
  * Invariants
- *   head <= tail <= head + slots
- *   slot.turn    == p + 1  <=>  position p is published, and nobody has taken it back
- *   slot.skipped == p + 1  <=>  position p has no task; 32 bits of it are enough, since whatever
- *                               comes next to the slot overwrites it
- *   a slot is written for another position only once its task has completed and whoever claimed it
- *   has reported
+ *   head <= tail <= head + words
+ *   word p is of p's lap  <=>  position p is published, or head > p
+ *   a slot is written for another task only once its task has completed and whoever claimed it has
+ *   reported
  *
- * Completion ring. Words, written by one worker and read by one parent. A word has the slot's index
- * and what became of the task, and a bit that changes from lap to lap and so tells whether the word
- * is new: one line tells the parent of up to 32 reports. There is a word for every slot, so the
- * ring is never full. That places say by themselves whether they are taken is Giacomoni, Moseley
- * and Vachharajani's FastForward (PPoPP 2008).
+ * Completion stack. One word names the slot that was reported last, and counts reports; each slot's
+ * link names the one before. Workers push slots (Treiber, "Systems Programming: Coping with
+ * Parallelism", 1986). Nothing is popped: the parent knows how many it has seen, and follows the
+ * links for the rest, so that workers alone write the word, and nothing is taken from under one.
+ * The links lie side by side: one line tells of 32 of them.
  *
- * Progress: push is wait-free (it passes over each slot in use once a lap), claim and take are
- * lock-free, send and receive wait-free; a worker that is stopped anywhere holds up nobody.
+ * Progress: to submit and to read the reports is wait-free; claim, take and report are lock-free; a
+ * worker that is stopped anywhere holds up nobody.
  */
 #ifndef STRAIT_POOL_RINGS_H
 #define STRAIT_POOL_RINGS_H
@@ -44,28 +43,30 @@
 
 /* In its first 64 bytes lies all that a small task needs on its way to the worker and back. */
 struct strait_p_slot {
-    STRAIT_LINE_ALIGNED uintptr_t turn; /* the parent writes */
-    uint32_t skipped;                   /* the parent writes, also while a worker runs the task */
-    uint32_t cancel;  /* enum strait_p_cancel, and STRAIT_P_AWAITED; the parent writes, whoever
-                         runs the task polls */
-    uint32_t index;   /* of the slot; the parent writes, always the same */
-    uint8_t state;    /* enum strait_p_state; the parent's own */
-    uint8_t priority; /* which of the parent's rings this is in */
-    bool planned;     /* its plan says something about this task */
-    bool named;       /* its submitter knows its id; the parent's own */
+    STRAIT_LINE_ALIGNED uint64_t serial; /* of the task among the parent's; it writes */
+    uint32_t position; /* in its ring, as far as 32 bits tell; of a free slot the next one's index;
+                          the parent writes */
+    uint32_t cancel;   /* enum strait_p_cancel, and STRAIT_P_AWAITED; the parent writes, whoever
+                          runs the task polls */
+    uint32_t index;    /* of the slot; the parent writes, always the same */
+    uint8_t state;     /* STRAIT_P_OWED and the like, 0: free; the parent's own */
+    uint8_t priority;  /* which of the parent's rings this is in; it writes */
+    bool planned;      /* its plan says something about this task; the parent writes */
+    uint8_t verdict;   /* enum strait_p_verdict; the worker writes, before its report */
     struct strait_task task;
 };
 
 STRAIT_STATIC_ASSERT(sizeof(struct strait_p_slot) == STRAIT_LINE, "slots share no line");
 STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "small tasks");
 
-enum strait_p_state {
-    STRAIT_P_FREE,
-    STRAIT_P_QUEUED,   /* submitted; a report will say how it ended */
-    STRAIT_P_DUE,      /* withdrawn: its completion is due, and a report to come */
-    STRAIT_P_DUE_BACK, /* likewise, and the report has come */
-    STRAIT_P_GONE,     /* completed, and a report to come */
-};
+/* The state of a slot is what is still to come. The slot is free once neither of the first two is.
+ */
+#define STRAIT_P_OWED 1u /* its completion */
+#define STRAIT_P_OUT 2u  /* a report, from whoever claims it */
+#define STRAIT_P_WITHDRAWN                                                                         \
+    4u                        /* and that report does not matter: the parent completes it itself   \
+                               */
+#define STRAIT_P_COMPLETED 8u /* its completion has begun: it has no id any more */
 
 /* Why a task is not wanted any more. */
 enum strait_p_cancel {
@@ -75,50 +76,36 @@ enum strait_p_cancel {
 };
 #define STRAIT_P_AWAITED 0x100u /* the parent sleeps until this task has ended */
 
-/* What few tasks have. The parent writes the first five before it publishes the slot. */
+/* What few tasks have, in an array that ends where that of the slots begins: the first is the last.
+ * The parent writes all but the last four before it publishes the slot. */
 struct strait_p_plan {
     int64_t start_by;  /* STRAIT_FOREVER: none */
     int64_t finish_by; /* likewise */
     struct strait_group *group;
     struct strait_p_slot *next; /* the parent's own: whose completion is due after this one's */
-    uint64_t serial;            /* the parent's own: what its id begins with in a two-ended ring */
+    uint64_t submitted_at;      /* ns; if the pool is timed, as the last two */
     uintptr_t floor;            /* the runner's tail when it started; it writes, before `runner` */
-    uint32_t runner;       /* 1 + the number of the worker that runs it; it writes, 0 at the end */
-    uint64_t submitted_at; /* ns; the parent writes, behind the push; 0: not yet. This and what
-                              follows: if the pool is timed */
-    uint64_t waited_ns;    /* the worker writes, before its report */
-    uint64_t ran_ns;       /* likewise */
+    uint32_t runner;    /* 1 + the number of the worker that runs it; it writes, 0 at the end */
+    uint64_t waited_ns; /* the worker writes, before its report */
+    uint64_t ran_ns;    /* likewise */
 };
 
 struct strait_p_submission_ring {
     /* line 0: set once */
-    STRAIT_LINE_ALIGNED uintptr_t mask;
-    struct strait_p_slot *slots;
-    void *block;    /* that they lie in */
-    bool two_ended; /* a worker's: the newest is taken back */
-    uint8_t priority;
+    STRAIT_LINE_ALIGNED uint32_t *words; /* the parent writes */
+    uintptr_t mask;
+    unsigned lap_shift; /* of a position, to get the number of its lap */
+    bool two_ended;     /* a worker's: the newest is taken back */
     /* line 1: the parent writes */
     STRAIT_LINE_ALIGNED uintptr_t tail;
-    uintptr_t head_seen; /* a past head */
-    size_t waiting;      /* tasks, as of that head */
-    size_t dead;         /* positions from there on that have nothing to run */
-    size_t waiting_max;  /* others read it */
-    size_t in_use;       /* slots */
+    size_t dead; /* slots whose report does not matter; its own */
     /* line 2: whoever claims writes */
     STRAIT_LINE_ALIGNED uintptr_t head;
 };
 
-STRAIT_STATIC_ASSERT(offsetof(struct strait_p_submission_ring, mask) == 0, "line 0");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_p_submission_ring, words) == 0, "line 0");
 STRAIT_STATIC_ASSERT(offsetof(struct strait_p_submission_ring, tail) == STRAIT_LINE, "line 1");
 STRAIT_STATIC_ASSERT(offsetof(struct strait_p_submission_ring, head) == 2 * STRAIT_LINE, "line 2");
-
-/* ---- places ---- */
-
-static inline struct strait_p_slot *strait_p_slot_at(const struct strait_p_submission_ring *ring,
-                                                     uintptr_t position)
-{
-    return &ring->slots[position & ring->mask];
-}
 
 static inline struct strait_p_plan *strait_p_plan_of(const struct strait_p_slot *slot)
 {
@@ -126,14 +113,34 @@ static inline struct strait_p_plan *strait_p_plan_of(const struct strait_p_slot 
     return (struct strait_p_plan *)(uintptr_t)slots - 1 - slot->index;
 }
 
+/* NULL: it has none. */
+static inline struct strait_p_plan *strait_p_planned(const struct strait_p_slot *slot)
+{
+    return slot->planned ? strait_p_plan_of(slot) : NULL;
+}
+
 static inline struct strait_p_slot *strait_p_slot_of(const struct strait_task *task)
 {
     return (struct strait_p_slot *)((uintptr_t)task - offsetof(struct strait_p_slot, task));
 }
 
-/* Set in a turn: its parent has taken the task back. Where words have 32 bits, it is a turn's own
- * bit once a worker's tasks have submitted 2^31: a limit there. */
-#define STRAIT_P_TAKEN_BACK (~(UINTPTR_MAX >> 1))
+/* ---- submission rings ---- */
+
+#define STRAIT_P_NONE UINT32_MAX /* no slot's index */
+
+/* A word: the slot's index, and above it the end of the lap's number and a bit that is always set:
+ * 0 is no word of any lap. */
+#define STRAIT_P_WORD_INDEX_BITS 24
+#define STRAIT_P_WORD_INDEX ((1u << STRAIT_P_WORD_INDEX_BITS) - 1)
+
+STRAIT_STATIC_ASSERT(STRAIT_QUEUE_LIMIT_MAX * 4 <= STRAIT_P_WORD_INDEX + 1,
+                     "a word has room for the index of any slot");
+
+static inline uint32_t strait_p_lap(const struct strait_p_submission_ring *ring, uintptr_t position)
+{
+    uint32_t lap = (uint32_t)(position >> ring->lap_shift) | 0x80u;
+    return lap << STRAIT_P_WORD_INDEX_BITS;
+}
 
 /* How far tasks have been claimed, and it may be further. Any thread. */
 static inline uintptr_t strait_p_ring_head(const struct strait_p_submission_ring *ring)
@@ -141,45 +148,34 @@ static inline uintptr_t strait_p_ring_head(const struct strait_p_submission_ring
     return strait_word_load_relaxed(&ring->head);
 }
 
-/* ---- the parent's end ---- */
-
-/* Takes note of how far the workers have come. Parent only, before it gives back a slot that they
- * have passed. */
-static inline void strait_p_ring_passed(struct strait_p_submission_ring *ring, uintptr_t head)
+/* The index of the slot at a position, or NONE: it is not published. */
+static inline uint32_t strait_p_ring_at(const struct strait_p_submission_ring *ring,
+                                        uintptr_t position)
 {
-    if ((intptr_t)(head - ring->head_seen) <= 0) {
-        return;
-    }
-    size_t dead = 0;
-    for (uintptr_t at = ring->head_seen; ring->dead > 0 && at != head; at++) {
-        const struct strait_p_slot *slot = strait_p_slot_at(ring, at);
-        dead += slot->turn != at + 1 || slot->state != STRAIT_P_QUEUED;
-    }
-    ring->waiting -= head - ring->head_seen - dead;
-    ring->dead -= dead;
-    ring->head_seen = head;
+    /* submission.claim: pairs with submission.push; the task and its plan; without it the worker
+     * runs what was in the slot before */
+    uint32_t word = strait_load_acquire(&ring->words[position & ring->mask]);
+    uint32_t index = word & STRAIT_P_WORD_INDEX;
+    return (word ^ index) == strait_p_lap(ring, position) ? index : STRAIT_P_NONE;
 }
 
-/* Publishes the slot at the tail. Parent only. */
+/* The slot's index at a position that was pushed. Parent only. */
+static inline uint32_t strait_p_ring_pushed(const struct strait_p_submission_ring *ring,
+                                            uintptr_t position)
+{
+    return ring->words[position & ring->mask] & STRAIT_P_WORD_INDEX;
+}
+
+/* Publishes a slot at the tail. Parent only. */
 static inline void strait_p_ring_push(struct strait_p_submission_ring *ring,
                                       struct strait_p_slot *slot)
 {
-    strait_store_relaxed(&slot->skipped, (uint32_t)ring->tail);
+    uintptr_t tail = ring->tail;
+    slot->position = (uint32_t)tail;
     /* submission.push: pairs with submission.claim; the task and its plan; without it a worker runs
      * what was in the slot before */
-    strait_word_store_release(&slot->turn, ring->tail + 1);
-    strait_word_store_relaxed(&ring->tail, ring->tail + 1);
-    ring->waiting++;
-    ring->in_use++;
-}
-
-/* Passes over the slot at the tail, which is in use. Parent only. */
-static inline void strait_p_ring_skip(struct strait_p_submission_ring *ring,
-                                      struct strait_p_slot *slot)
-{
-    strait_store_relaxed(&slot->skipped, (uint32_t)(ring->tail + 1));
-    strait_word_store_relaxed(&ring->tail, ring->tail + 1);
-    ring->dead++;
+    strait_store_release(&ring->words[tail & ring->mask], slot->index | strait_p_lap(ring, tail));
+    strait_word_store_relaxed(&ring->tail, tail + 1);
 }
 
 /* Withdraws a task, for a reason that is not 0. True: nobody has claimed it, and whoever does will
@@ -191,66 +187,42 @@ static inline bool strait_p_ring_withdraw(struct strait_p_submission_ring *ring,
     /* submission.withdraw: pairs with submission.claimed; that the task is cancelled, or else the
      * claim; without it a task runs that was said never to start */
     strait_full_fence();
-    if (slot->turn & STRAIT_P_TAKEN_BACK ||
-        (intptr_t)(strait_p_ring_head(ring) - slot->turn) >= 0) {
+    /* Is it in the ring? A slot that ran for 2^32 positions is not, though its number comes again.
+     */
+    uintptr_t head = strait_p_ring_head(ring);
+    uint32_t ahead = slot->position - (uint32_t)head;
+    if (ahead >= ring->tail - head || strait_p_ring_pushed(ring, head + ahead) != slot->index) {
         return false;
     }
-    slot->state = STRAIT_P_DUE;
-    ring->waiting--;
+    slot->state |= STRAIT_P_WITHDRAWN;
     ring->dead++;
     return true;
 }
 
-/* Takes the newest task back, at `floor` or above; NULL: others have claimed all of them. Positions
- * above it that have no task go with it. Parent of a two-ended ring only. */
-static inline struct strait_p_slot *strait_p_ring_take(struct strait_p_submission_ring *ring,
-                                                       uintptr_t floor)
+/* Takes the newest task back, at `floor` or above: its slot's index, or NONE: others have claimed
+ * all of them. Parent of a two-ended ring only. */
+static inline uint32_t strait_p_ring_take(struct strait_p_submission_ring *ring, uintptr_t floor)
 {
-    uintptr_t tail = ring->tail;
-    uintptr_t at = tail;
-    struct strait_p_slot *slot;
-    do {
-        if ((intptr_t)(at - floor) <= 0) {
-            return NULL; /* what was skipped stays where it is */
-        }
-        slot = strait_p_slot_at(ring, --at);
-    } while (slot->turn != at + 1);
-    for (uintptr_t dead = at + 1; dead != tail; dead++) {
-        strait_store_relaxed(&strait_p_slot_at(ring, dead)->skipped, (uint32_t)dead);
+    uintptr_t at = ring->tail - 1;
+    if ((intptr_t)(at - floor) < 0) {
+        return STRAIT_P_NONE;
     }
-    strait_word_store_relaxed(&slot->turn, (at + 1) | STRAIT_P_TAKEN_BACK);
+    uint32_t *word = &ring->words[at & ring->mask];
+    uint32_t published = *word;
+    strait_store_relaxed(word, 0);
     strait_word_store_relaxed(&ring->tail, at);
     /* submission.take: pairs with submission.look, submission.claimed; that the position is the
      * parent's, or else the claim; without it a task runs twice */
     strait_full_fence();
     uintptr_t head = strait_p_ring_head(ring);
     if ((intptr_t)(head - at) < 0) {
-        ring->dead -= tail - at - 1;
-        ring->waiting -= slot->state == STRAIT_P_QUEUED;
-        ring->dead -= slot->state != STRAIT_P_QUEUED;
-        return slot;
+        return published & STRAIT_P_WORD_INDEX;
     }
-    /* The last task is for whoever moves the head over it. What lies above was skipped, and stays:
-     * somebody may be about to pass over it. */
+    /* The last task is for whoever moves the head over it. */
     bool taken = head == at && strait_word_cas_relaxed(&ring->head, &head, at + 1);
-    for (uintptr_t dead = at + 1; dead != tail; dead++) {
-        strait_store_relaxed(&strait_p_slot_at(ring, dead)->skipped, (uint32_t)(dead + 1));
-    }
-    strait_word_store_relaxed(&slot->turn, at + 1);
-    strait_word_store_relaxed(&ring->tail, tail);
-    strait_p_ring_passed(ring, taken ? at + 1 : head);
-    if (!taken) {
-        return NULL;
-    }
-    strait_word_store_relaxed(&slot->turn, (at + 1) | STRAIT_P_TAKEN_BACK);
-    return slot;
-}
-
-/* ---- the workers' end ---- */
-
-static inline bool strait_p_slot_skipped(const struct strait_p_slot *slot, uintptr_t position)
-{
-    return strait_load_relaxed(&slot->skipped) == (uint32_t)(position + 1);
+    strait_store_relaxed(word, published); /* for whoever looks where its children are */
+    strait_word_store_relaxed(&ring->tail, at + 1);
+    return taken ? published & STRAIT_P_WORD_INDEX : STRAIT_P_NONE;
 }
 
 /* Is there anything to claim? Never false while what was pushed before lies there. Any thread. */
@@ -258,12 +230,10 @@ static inline bool strait_p_ring_ready(const struct strait_p_submission_ring *ri
 {
     uintptr_t head = strait_p_ring_head(ring);
     for (;;) {
-        const struct strait_p_slot *slot = strait_p_slot_at(ring, head);
-        if (strait_word_load_relaxed(&slot->turn) == head + 1 ||
-            strait_p_slot_skipped(slot, head)) {
+        uintptr_t before = head;
+        if (strait_p_ring_at(ring, head) != STRAIT_P_NONE) {
             return true;
         }
-        uintptr_t before = head;
         head = strait_p_ring_head(ring);
         if (head == before) {
             return false;
@@ -271,18 +241,10 @@ static inline bool strait_p_ring_ready(const struct strait_p_submission_ring *ri
     }
 }
 
-/* Are fewer than n tasks waiting? A guess: what it looks at may move. Any thread. */
-static inline bool strait_p_ring_short(const struct strait_p_submission_ring *ring, uintptr_t n)
-{
-    uintptr_t at = strait_p_ring_head(ring) + n - 1;
-    const struct strait_p_slot *slot = strait_p_slot_at(ring, at);
-    return strait_word_load_relaxed(&slot->turn) != at + 1 && !strait_p_slot_skipped(slot, at);
-}
-
-/* Claims the oldest task; NULL: there is none. Behind it stands a full fence: a parent that
+/* Claims the oldest task: its slot's index, or NONE. Behind it stands a full fence: a parent that
  * withdraws the task and then finds that the head has not passed it knows that its claimer will see
  * so. Any thread. */
-static inline struct strait_p_slot *strait_p_ring_claim(struct strait_p_submission_ring *ring)
+static inline uint32_t strait_p_ring_claim(struct strait_p_submission_ring *ring)
 {
     uintptr_t head = strait_p_ring_head(ring);
     for (;;) {
@@ -291,29 +253,20 @@ static inline struct strait_p_slot *strait_p_ring_claim(struct strait_p_submissi
              * task there was taken back; without it a task runs twice */
             strait_full_fence();
         }
-        struct strait_p_slot *slot = strait_p_slot_at(ring, head);
-        /* submission.claim: pairs with submission.push; the task and its plan; without it the
-         * worker runs what was in the slot before */
-        bool published = strait_word_load_acquire(&slot->turn) == head + 1;
-        if (!published && !strait_p_slot_skipped(slot, head)) {
-            uintptr_t before = head;
+        uintptr_t before = head;
+        uint32_t index = strait_p_ring_at(ring, head);
+        if (index == STRAIT_P_NONE) {
             head = strait_p_ring_head(ring);
             if (head == before) {
-                return NULL;
+                return STRAIT_P_NONE;
             }
-            continue;
-        }
-        if (!strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
-            continue;
-        }
-        if (published) {
+        } else if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
             /* submission.claimed: pairs with submission.withdraw, submission.take, parent.starved;
              * that the task is claimed, or else that it is withdrawn, or that room is wanted;
              * without it a task runs that its parent was told would not */
             strait_fence_after_cas();
-            return slot;
+            return index;
         }
-        head++;
     }
 }
 
@@ -324,33 +277,30 @@ static inline bool strait_p_ring_leapable(const struct strait_p_submission_ring 
 {
     uintptr_t head = strait_p_ring_head(ring);
     return (intptr_t)(head - strait_word_load_relaxed(&child->floor)) >= 0 &&
-           strait_word_load_relaxed(&strait_p_slot_at(ring, head)->turn) == head + 1;
+           strait_p_ring_at(ring, head) != STRAIT_P_NONE;
 }
 
 /* Claims it, if it does, and `runner` runs the child still. Any thread. */
-static inline struct strait_p_slot *strait_p_ring_leap(struct strait_p_submission_ring *ring,
-                                                       const struct strait_p_plan *child,
-                                                       uint32_t runner)
+static inline uint32_t strait_p_ring_leap(struct strait_p_submission_ring *ring,
+                                          const struct strait_p_plan *child, uint32_t runner)
 {
     uintptr_t head = strait_p_ring_head(ring);
     /* submission.look: the same */
     strait_full_fence();
-    struct strait_p_slot *slot = strait_p_slot_at(ring, head);
-    /* submission.claim: the same */
-    bool published = strait_word_load_acquire(&slot->turn) == head + 1;
+    uint32_t index = strait_p_ring_at(ring, head);
     bool above = (intptr_t)(head - strait_word_load_relaxed(&child->floor)) >= 0;
     /* What lies at the head stays there until the head moves: so it was pushed while the child ran,
      * if the child runs now and the head has not moved after this. */
-    if (!published || !above || strait_load_relaxed(&child->runner) != runner ||
+    if (index == STRAIT_P_NONE || !above || strait_load_relaxed(&child->runner) != runner ||
         !strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
-        return NULL;
+        return STRAIT_P_NONE;
     }
     /* submission.claimed: the same */
     strait_fence_after_cas();
-    return slot;
+    return index;
 }
 
-/* ---- completion rings ---- */
+/* ---- completion stacks ---- */
 
 enum strait_p_verdict {
     STRAIT_P_RAN,         /* and returned 0 */
@@ -364,10 +314,10 @@ enum strait_p_verdict {
 /* Is the task's time over, to start it or to go on with it? */
 static inline bool strait_p_late(const struct strait_p_slot *slot, bool started)
 {
-    if (!slot->planned) {
+    const struct strait_p_plan *plan = strait_p_planned(slot);
+    if (!plan) {
         return false;
     }
-    const struct strait_p_plan *plan = strait_p_plan_of(slot);
     int64_t by = started || plan->finish_by < plan->start_by ? plan->finish_by : plan->start_by;
     return by != STRAIT_FOREVER && strait_now() >= by;
 }
@@ -382,49 +332,37 @@ static inline enum strait_p_verdict strait_p_ran(struct strait_p_slot *slot, int
     return strait_p_late(slot, true) ? STRAIT_P_RAN_LATE : STRAIT_P_RAN_TO_CODE;
 }
 
-/* A word: bit 0 the lap's; 1 to 3 the verdict; 4 the priority; from 5 on the slot's index. */
-#define STRAIT_P_WORD_VERDICT 1
-#define STRAIT_P_WORD_PRIORITY 4
-#define STRAIT_P_WORD_INDEX 5
+/* The stack's word: the index of the slot reported last, and above it the number of reports. */
+#define STRAIT_P_INDEX_BITS ((unsigned)(4 * sizeof(uintptr_t)))
+#define STRAIT_P_INDEX_MASK (((uintptr_t)1 << STRAIT_P_INDEX_BITS) - 1)
 
-STRAIT_STATIC_ASSERT(STRAIT_QUEUE_LIMIT_MAX * 2 <= (UINT32_MAX >> STRAIT_P_WORD_INDEX),
-                     "a word has room for the index of any slot");
+STRAIT_STATIC_ASSERT(STRAIT_QUEUE_LIMIT_MAX * 4 <= STRAIT_P_INDEX_MASK,
+                     "half a word has room for the index of any slot, and for the number of all");
 
-/* One end of a ring. All that the ends share are the words: the worker writes them. */
-struct strait_p_completion_ring {
-    uint32_t *words;
-    uintptr_t mask;
-    uintptr_t position; /* of the next word; this end's own */
-};
-
-/* What bit 0 of a word is in this lap. Memory that was never written is of no lap yet. */
-static inline uint32_t strait_p_lap(const struct strait_p_completion_ring *end, uintptr_t position)
+/* A number of reports, as it stands in the word. */
+static inline uintptr_t strait_p_reports(size_t count)
 {
-    return position & (end->mask + 1) ? 0 : 1;
+    return (uintptr_t)count << STRAIT_P_INDEX_BITS;
 }
 
-/* Says that the slot is the parent's again. The worker only. */
-static inline void strait_p_report(struct strait_p_completion_ring *end,
-                                   const struct strait_p_slot *slot, enum strait_p_verdict verdict)
+/* Says that the slot is the parent's again. Returns the stack's word, and passes a full fence: the
+ * parent, which announces itself and then looks, sees the report, or the worker sees the
+ * announcement. A worker only. */
+static inline uintptr_t strait_p_report(uintptr_t *stack, uint32_t *links,
+                                        const struct strait_p_slot *slot)
 {
-    uint32_t word = strait_p_lap(end, end->position) | (uint32_t)verdict << STRAIT_P_WORD_VERDICT |
-                    (uint32_t)slot->priority << STRAIT_P_WORD_PRIORITY |
-                    slot->index << STRAIT_P_WORD_INDEX;
-    /* completion.report: pairs with completion.receive; all that the worker did to the slot, and to
-     * the group; without it a completion sees half a result */
-    strait_store_release(&end->words[end->position & end->mask], word);
-    end->position++;
-}
-
-/* The word that is `ahead` of the next one; false: not there yet. The parent only. */
-static inline bool strait_p_report_at(const struct strait_p_completion_ring *end, uintptr_t ahead,
-                                      uint32_t *word)
-{
-    uintptr_t position = end->position + ahead;
-    /* completion.receive: pairs with completion.report; all that the worker did to the slot, and to
-     * the group; without it a completion sees half a result */
-    *word = strait_load_acquire(&end->words[position & end->mask]);
-    return (*word & 1) == strait_p_lap(end, position);
+    uintptr_t before = strait_word_load_relaxed(stack);
+    uintptr_t top;
+    do {
+        top = ((before & ~STRAIT_P_INDEX_MASK) + strait_p_reports(1)) | slot->index;
+        strait_store_relaxed(&links[slot->index], (uint32_t)(before & STRAIT_P_INDEX_MASK));
+        /* completion.report: pairs with completion.receive, completion.look; all that the worker
+         * did to the slot, and its link; without it a completion sees half a result */
+    } while (!strait_word_cas_acq_rel(stack, &before, top));
+    /* completion.reported: pairs with event.prepare; the report, or else that the parent waits, and
+     * for what; without it the parent sleeps on */
+    strait_fence_after_cas();
+    return top;
 }
 
 #endif /* STRAIT_POOL_RINGS_H */

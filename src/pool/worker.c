@@ -24,98 +24,6 @@
 
 static __thread struct strait_p_pool_worker *current_worker;
 
-/* ---- parents ---- */
-
-/* Says whose memory the worker touches from here on, and that it is done with the one before. */
-static void set_visiting(struct strait_p_pool_worker *self, const struct strait_parent *parent)
-{
-    /* worker.left: pairs with parent.leave; all that the worker did with the parent before; without
-     * it that one's memory is given back before the worker's last access to it */
-    strait_word_store_release(&self->visiting, (uintptr_t)parent);
-}
-
-/* The parent at a place, which is not freed until the worker visits another one; NULL: nobody. */
-static struct strait_parent *visit(struct strait_p_pool_worker *self, uint32_t place)
-{
-    struct strait_pool *pool = self->pool;
-    uintptr_t parent = strait_word_load_relaxed(&pool->parents[place]);
-    while (parent != self->visiting) {
-        set_visiting(self, (const struct strait_parent *)parent);
-        if (STRAIT_UNLIKELY(pool->fenced)) {
-            /* worker.fence: pairs with event.prepare; that the worker visits, or else that the
-             * parent has left; without it the worker uses memory that was given back */
-            strait_full_fence();
-        }
-        /* worker.visit: pairs with parent.attach, event.prepare; the parent, and that
-         * it has not left; without it the worker uses memory that was given back */
-        strait_light_barrier();
-        /* worker.visit: the same */
-        parent = strait_word_load_acquire(&pool->parents[place]);
-    }
-    return (struct strait_parent *)parent;
-}
-
-/* The first place from `from` on, below `end`, whose bit is up; `end`: none. */
-static uint32_t next_place(const struct strait_pool *pool, unsigned priority, uint32_t from,
-                           uint32_t end)
-{
-    while (from < end) {
-        uintptr_t word = strait_word_load_relaxed(&pool->bits[priority][from / STRAIT_P_BITS]);
-        word >>= from % STRAIT_P_BITS;
-        if (word) {
-            from += (uint32_t)__builtin_ctzll(word);
-            return from < end ? from : end;
-        }
-        from = (from / STRAIT_P_BITS + 1) * STRAIT_P_BITS;
-    }
-    return end;
-}
-
-static struct strait_p_submission_ring *ring_at(struct strait_p_pool_worker *self,
-                                                unsigned priority, uint32_t place)
-{
-    const struct strait_parent *parent = visit(self, place);
-    return parent ? strait_p_ring_of(parent, priority) : NULL;
-}
-
-/* Lowers the bits of parents that have nothing. A push that came before the barrier is seen behind
- * it; the parent of a later one sees that its bit is down. */
-static void lower_bits(struct strait_p_pool_worker *self)
-{
-    struct strait_pool *pool = self->pool;
-    uint32_t places = strait_load_relaxed(&pool->places);
-    uintptr_t lowered[STRAIT_P_PRIORITIES][STRAIT_P_PLACE_WORDS];
-    memset(lowered, 0, sizeof(lowered));
-    for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
-        for (uint32_t place = next_place(pool, p, 0, places); place < places;
-             place = next_place(pool, p, place + 1, places)) {
-            const struct strait_p_submission_ring *ring = ring_at(self, p, place);
-            if (!ring || !strait_p_ring_ready(ring)) {
-                uintptr_t bit = (uintptr_t)1 << (place % STRAIT_P_BITS);
-                lowered[p][place / STRAIT_P_BITS] |= bit;
-                strait_p_bits_change(&pool->bits[p][place / STRAIT_P_BITS], 0, bit);
-            }
-        }
-    }
-    strait_p_heavy_barrier(pool->fenced);
-    for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
-        for (uint32_t place = 0; place < places; place++) {
-            uintptr_t bit = (uintptr_t)1 << (place % STRAIT_P_BITS);
-            uintptr_t *word = &lowered[p][place / STRAIT_P_BITS];
-            const struct strait_p_submission_ring *ring =
-                *word & bit ? ring_at(self, p, place) : NULL;
-            if (ring && strait_p_ring_ready(ring)) {
-                strait_p_bits_change(&pool->bits[p][place / STRAIT_P_BITS], bit, 0);
-            }
-        }
-    }
-    if (STRAIT_UNLIKELY(pool->fenced)) {
-        /* pool.fence: the same, of the bits that are up again */
-        strait_full_fence();
-    }
-    self->misses = 0;
-}
-
 /* ---- finding a task ---- */
 
 struct claim {
@@ -123,60 +31,96 @@ struct claim {
     struct strait_p_slot *slot;
 };
 
+static bool claim_from(struct strait_parent *parent, unsigned priority, struct claim *claim)
+{
+    uint32_t index = strait_p_ring_claim(&parent->rings[priority]);
+    if (index == STRAIT_P_NONE) {
+        return false;
+    }
+    claim->parent = parent;
+    claim->slot = &parent->slots[index];
+    return true;
+}
+
 /* Parents take turns, each worker's own. */
 static bool claim_priority(struct strait_p_pool_worker *self, unsigned priority,
                            struct claim *claim)
 {
     struct strait_pool *pool = self->pool;
-    uint32_t places = strait_load_relaxed(&pool->places);
+    const uintptr_t *bits = pool->bits[priority];
+    uint32_t places = strait_p_places(pool);
     uint32_t turn = self->turn[priority] < places ? self->turn[priority] : 0;
     unsigned empty = 0;
-    claim->slot = NULL;
-    for (int half = 0; half < 2 && !claim->slot; half++) {
+    for (int half = 0; half < 2; half++) {
         uint32_t end = half == 0 ? places : turn;
-        for (uint32_t place = next_place(pool, priority, half == 0 ? turn : 0, end);
-             place < end && !claim->slot; place = next_place(pool, priority, place + 1, end)) {
-            struct strait_p_submission_ring *ring = ring_at(self, priority, place);
-            claim->parent = (struct strait_parent *)self->visiting;
-            claim->slot = ring ? strait_p_ring_claim(ring) : NULL;
-            empty += claim->slot == NULL;
-            self->turn[priority] = claim->slot ? place + 1 : self->turn[priority];
+        for (uint32_t place = strait_p_next_bit(bits, half == 0 ? turn : 0, end); place < end;
+             place = strait_p_next_bit(bits, place + 1, end)) {
+            if (claim_from(pool->parents[place], priority, claim)) {
+                self->turn[priority] = place + 1;
+                self->misses += empty > FEW_MISSES ? empty : 0;
+                return true;
+            }
+            empty++;
         }
     }
     self->misses += empty > FEW_MISSES ? empty : 0;
-    return claim->slot != NULL;
+    return false;
 }
 
 /* `own`: of what the worker's own tasks have submitted alone. */
 static bool claim_next(struct strait_p_pool_worker *self, bool own, struct claim *claim)
 {
-    if (own) {
-        claim->parent = strait_p_worker_parent(self);
-        claim->slot =
-            claim->parent ? strait_p_ring_claim(strait_p_ring_of(claim->parent, 0)) : NULL;
-        return claim->slot != NULL;
-    }
-    return (strait_load_relaxed(&self->pool->high_used) &&
-            claim_priority(self, STRAIT_PRIORITY_HIGH, claim)) ||
-           claim_priority(self, STRAIT_PRIORITY_NORMAL, claim);
+    return own ? claim_from(self->parent, STRAIT_PRIORITY_NORMAL, claim)
+               : claim_priority(self, STRAIT_PRIORITY_HIGH, claim) ||
+                     claim_priority(self, STRAIT_PRIORITY_NORMAL, claim);
+}
+
+/* Asks for the slot of a task that is to be claimed soon. */
+static void ask_ahead(const struct claim *claim)
+{
+    const struct strait_p_submission_ring *ring = &claim->parent->rings[claim->slot->priority];
+    uint32_t word = strait_load_relaxed(&ring->words[(claim->slot->position + AHEAD) & ring->mask]);
+    strait_prefetch_read(&claim->parent->slots[word & STRAIT_P_WORD_INDEX]);
 }
 
 /* Is there a task that any worker could claim? */
-static bool work_waits(struct strait_p_pool_worker *self)
+static bool work_waits(const struct strait_pool *pool)
 {
-    const struct strait_pool *pool = self->pool;
-    uint32_t places = strait_load_relaxed(&pool->places);
-    unsigned priorities = strait_load_relaxed(&pool->high_used) ? STRAIT_P_PRIORITIES : 1;
-    for (unsigned p = 0; p < priorities; p++) {
-        for (uint32_t place = next_place(pool, p, 0, places); place < places;
-             place = next_place(pool, p, place + 1, places)) {
-            const struct strait_p_submission_ring *ring = ring_at(self, p, place);
-            if (ring && strait_p_ring_ready(ring)) {
+    uint32_t places = strait_p_places(pool);
+    for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
+        for (uint32_t place = strait_p_next_bit(pool->bits[p], 0, places); place < places;
+             place = strait_p_next_bit(pool->bits[p], place + 1, places)) {
+            if (strait_p_ring_ready(&pool->parents[place]->rings[p])) {
                 return true;
             }
         }
     }
     return false;
+}
+
+/* Lowers the bits of parents that have nothing. A push that came before the barrier is seen behind
+ * it; the parent of a later one sees that its bit is down. */
+static void lower_bits(struct strait_p_pool_worker *self)
+{
+    struct strait_pool *pool = self->pool;
+    uint32_t places = strait_p_places(pool);
+    for (int raise = 0; raise < 2; raise++) {
+        for (uint32_t n = 0; n < STRAIT_P_PRIORITIES * places; n++) {
+            unsigned priority = n % STRAIT_P_PRIORITIES;
+            uint32_t place = n / STRAIT_P_PRIORITIES;
+            uintptr_t *word = &pool->bits[priority][place / STRAIT_P_BITS];
+            uintptr_t bit = (uintptr_t)1 << (place % STRAIT_P_BITS);
+            bool up = (strait_word_load_relaxed(word) & bit) != 0;
+            if (up != raise &&
+                strait_p_ring_ready(&pool->parents[place]->rings[priority]) == raise) {
+                strait_p_bits_change(word, raise ? bit : 0, raise ? 0 : bit);
+            }
+        }
+        if (!raise) {
+            strait_p_heavy_barrier(pool->fenced);
+        }
+    }
+    self->misses = 0;
 }
 
 /* ---- running a task ---- */
@@ -192,6 +136,7 @@ struct sight {
 static void show(struct strait_p_pool_worker *self, const struct sight *sight)
 {
     uintptr_t shown = self->shown;
+    self->began = sight->since;
     strait_word_store_relaxed(&self->shown, shown + 1);
     /* worker.show: pairs with stats.shown; that the three are being changed; without it a reader
      * gets the name of one task with the function of another */
@@ -218,22 +163,18 @@ static enum strait_p_verdict judge(const struct strait_pool *pool, const struct 
 
 /* This worker will be busy: whatever waits still is for the next one. Who has pushed it may have
  * taken this one for idle. */
-static void pass_on(struct strait_p_pool_worker *self)
+static void pass_on(struct strait_pool *pool)
 {
-    struct strait_pool *pool = self->pool;
-    if (strait_p_next_idle(pool, 0)) {
-        if (work_waits(self)) {
-            strait_p_wake_idle(pool);
-        }
-    } else if (STRAIT_UNLIKELY(strait_p_may_grow(pool)) && !strait_load_relaxed(&pool->starting) &&
-               work_waits(self)) {
+    uint32_t numbers = strait_load_relaxed(&pool->numbers);
+    bool idle = strait_p_next_bit(pool->idle, 0, numbers) < numbers;
+    if ((idle || STRAIT_UNLIKELY(strait_p_may_grow(pool))) && work_waits(pool) &&
+        !strait_p_wake_idle(pool)) {
         pool->grow(pool);
     }
 }
 
 /* Calls the task's `run`, and counts, shows and times it. */
-static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strait_p_link *link,
-                                 struct strait_p_slot *slot)
+static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strait_p_slot *slot)
 {
     struct sight outer = {(strait_run_fn *)self->run, (const char *)self->name, self->began};
     struct sight sight = {slot->task.run, slot->task.name, 0};
@@ -241,80 +182,55 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
     if (STRAIT_UNLIKELY(timed)) {
         sight.since = strait_now();
     }
-    self->began = sight.since;
-    /* stats.count: the same */
-    strait_word_store_release(&link->started, link->started + 1);
-    strait_word_store_relaxed(&self->tasks, self->tasks + 1);
+    strait_p_count(&self->tasks);
     show(self, &sight);
     if (STRAIT_UNLIKELY(strait_p_may_grow(self->pool))) {
         /* worker.busy: pairs with pool.busy; that the worker is inside a task, or else what was
          * pushed; without it neither side starts the worker that a task waits for */
         strait_full_fence();
-        pass_on(self);
+        pass_on(self->pool);
     }
-    strait_p_probe_start(self->number, slot);
+    DTRACE_PROBE3(strait, task__start, self->number, slot, slot->task.run);
     int code = slot->task.run(&slot->task);
-    strait_p_probe_done(self->number, slot, code);
+    DTRACE_PROBE3(strait, task__done, self->number, slot, code);
     if (STRAIT_UNLIKELY(timed)) {
         struct strait_p_plan *plan = strait_p_plan_of(slot);
-        uint64_t submitted = strait_wide_load_relaxed(&plan->submitted_at);
         uint64_t began = (uint64_t)sight.since;
-        /* a task whose parent has not read the clock yet has hardly waited */
-        plan->waited_ns = submitted && submitted < began ? began - submitted : 0;
+        plan->waited_ns = plan->submitted_at < began ? began - plan->submitted_at : 0;
         plan->ran_ns = (uint64_t)strait_now() - began;
         if (!outer.run) {
             strait_wide_store_relaxed(&self->busy_ns, self->busy_ns + plan->ran_ns);
         }
     }
-    self->began = outer.since;
     show(self, &outer);
     return strait_p_ran(slot, code);
 }
 
-/* Is this the task that its parent sleeps for, or the last one of a group that it sleeps for? The
- * group is counted before the report: behind it, it may be gone. */
-static bool count_in_group(const struct strait_p_slot *slot, enum strait_p_verdict verdict)
-{
-    struct strait_group *group = slot->planned ? strait_p_plan_of(slot)->group : NULL;
-    if (verdict == STRAIT_P_NOT_WANTED || !group) {
-        return verdict == STRAIT_P_NOT_WANTED;
-    }
-    /* worker.count: pairs with event.prepare; that the task is counted, or else which count the
-     * parent sleeps for; without it the parent sleeps on */
-    uintptr_t finished = strait_word_add_acq_rel(&group->finished, 1) + 1;
-    return finished == strait_word_load_relaxed(&group->goal);
-}
-
 /* Hands the slot back to a parent that is another thread, and wakes it if this is what it sleeps
- * for. */
-static void report(struct strait_p_pool_worker *self, const struct claim *claim,
-                   enum strait_p_verdict verdict)
+ * for. Behind the report the slot may be another task's: then that is for nothing. */
+static void report(struct strait_p_pool_worker *self, const struct claim *claim)
 {
     struct strait_parent *parent = claim->parent;
     const struct strait_p_slot *slot = claim->slot;
-    struct strait_p_submission_ring *ring = strait_p_ring_of(parent, slot->priority);
-    bool goal = !parent->is_worker && count_in_group(slot, verdict);
-    set_visiting(self, parent);
-    strait_p_report(&parent->links[self->number]->sends, slot, verdict);
-    strait_p_notify(parent->any, parent->fenced);
-    if (STRAIT_UNLIKELY(strait_load_relaxed(&parent->goal.word) & STRAIT_P_WAITING)) {
-        uint32_t online = strait_load_relaxed(&self->pool->online);
-        /* the slot may be another task's by now: then this wakes the parent for nothing */
-        if (goal || strait_load_relaxed(&slot->cancel) & STRAIT_P_AWAITED ||
-            strait_p_ring_short(ring, online)) {
-            strait_p_wake_sleeper(&parent->goal);
-        }
+    strait_word_store_relaxed(&self->reporting, (uintptr_t)parent);
+    uintptr_t top = strait_p_report(&parent->stack, parent->links, slot);
+    if ((intptr_t)(top - strait_word_load_relaxed(&parent->goal)) >= 0 ||
+        strait_load_relaxed(&slot->cancel) & STRAIT_P_AWAITED) {
+        strait_p_notify(parent->event, false);
     }
+    /* worker.reported: pairs with parent.leave; all that the worker did with the parent; without it
+     * a worker makes a descriptor readable that is somebody else's by now */
+    strait_word_store_release(&self->reporting, 0);
 }
 
-/* What it claimed may have made room. */
+/* What was claimed may have made room. */
 static void note_room(const struct claim *claim)
 {
     struct strait_parent *parent = claim->parent;
     const struct strait_p_slot *slot = claim->slot;
     uintptr_t at = strait_word_load_relaxed(&parent->room_at[slot->priority]);
-    if (STRAIT_UNLIKELY(at) && (intptr_t)(strait_word_load_relaxed(&slot->turn) - at) >= 0) {
-        strait_p_notify(parent->any, parent->fenced);
+    if (STRAIT_UNLIKELY(at) && (int32_t)(slot->position + 1 - (uint32_t)at) >= 0) {
+        strait_p_notify(parent->event, false);
     }
 }
 
@@ -322,132 +238,95 @@ static void note_room(const struct claim *claim)
 static void handle(struct strait_p_pool_worker *self, const struct claim *claim)
 {
     struct strait_p_slot *slot = claim->slot;
-    struct strait_parent *parent = claim->parent;
-    struct strait_parent *own = strait_p_worker_parent(self);
-    struct strait_p_plan *stolen =
-        parent->is_worker && parent != own ? strait_p_plan_of(slot) : NULL;
-    struct strait_p_event_count *lender = self->lender;
-    set_visiting(self, parent);
+    struct strait_parent *own = self->parent;
+    bool is_own = claim->parent == own;
     note_room(claim);
     enum strait_p_verdict verdict = judge(self->pool, slot);
     if (STRAIT_LIKELY(verdict == STRAIT_P_RAN)) {
-        uintptr_t tail = own ? strait_p_ring_of(own, 0)->tail : 0;
-        uintptr_t floor = own ? own->floor : 0;
-        self->lender = parent == own ? lender : stolen ? parent->any : NULL;
-        if (own) {
-            own->floor = tail;
-            own->lender = self->lender;
-        }
+        struct strait_p_plan *stolen =
+            claim->parent->worker && !is_own ? strait_p_plan_of(slot) : NULL;
+        struct strait_p_event_count *lender = self->lender;
+        uintptr_t floor = own->floor;
+        own->floor = own->rings[0].tail;
+        own->inside += is_own;
         if (stolen) {
-            strait_word_store_relaxed(&stolen->floor, tail);
+            strait_word_store_relaxed(&stolen->floor, own->floor);
             /* worker.runner: pairs with worker.leap; where its children begin; without it a
              * waiting task runs what is none of its children */
             strait_store_release(&stolen->runner, 1 + self->number);
         }
-        if (parent == own) {
-            own->inside++;
-        }
-        verdict = run(self, parent->links[self->number], slot);
-        if (parent == own) {
-            own->inside--;
-        }
+        self->lender = is_own ? lender : stolen ? claim->parent->event : NULL;
+        verdict = run(self, slot);
+        self->lender = lender;
         if (stolen) {
             strait_store_relaxed(&stolen->runner, 0);
         }
-        self->lender = lender;
-        own = strait_p_worker_parent(self); /* the task may have been the first to ask for it */
-        if (own) {
-            own->floor = floor;
-            own->lender = lender;
-        }
+        own->inside -= is_own;
+        own->floor = floor;
     }
-    if (parent == own) {
-        strait_p_complete_own(parent, slot, verdict);
+    slot->verdict = (uint8_t)verdict;
+    if (is_own) {
+        strait_p_complete_own(own, slot);
     } else {
-        report(self, claim, verdict);
+        report(self, claim);
     }
 }
 
 /* ---- a task that waits ---- */
 
 /* Finds a child of the waiting task's that another worker runs, and whose own oldest child may be
- * claimed. Its ring, or NULL; *plan is the child's. */
-static struct strait_p_submission_ring *find_runner(struct strait_p_pool_worker *self,
-                                                    const struct strait_parent *own,
-                                                    const struct strait_p_plan **plan,
-                                                    uint32_t *runner)
+ * claimed. That worker's number and 1, or 0; *plan is the child's. */
+static uint32_t find_runner(const struct strait_p_pool_worker *self,
+                            const struct strait_p_plan **plan)
 {
-    const struct strait_p_submission_ring *ring = strait_p_ring_of(own, 0);
+    const struct strait_parent *own = self->parent;
+    const struct strait_p_submission_ring *ring = &own->rings[0];
     uintptr_t head = strait_p_ring_head(ring);
     for (uintptr_t at = head; (intptr_t)(at - own->floor) > 0 && head - at < CHILDREN_LOOKED_AT;) {
-        const struct strait_p_slot *child = strait_p_slot_at(ring, --at);
-        if (child->turn != at + 1 || child->state != STRAIT_P_QUEUED) {
+        at--;
+        const struct strait_p_slot *child = &own->slots[strait_p_ring_pushed(ring, at)];
+        if (child->position != (uint32_t)at || child->state != (STRAIT_P_OWED | STRAIT_P_OUT)) {
             continue;
         }
         *plan = strait_p_plan_of(child);
         /* worker.leap: pairs with worker.runner; where the child's children begin; without it a
          * waiting task runs what is none of its children */
-        *runner = strait_load_acquire(&(*plan)->runner);
-        const struct strait_parent *other =
-            *runner ? strait_p_worker_parent(&self->pool->workers[*runner - 1]) : NULL;
-        if (other && other != own && strait_p_ring_leapable(strait_p_ring_of(other, 0), *plan)) {
-            return strait_p_ring_of(other, 0);
+        uint32_t runner = strait_load_acquire(&(*plan)->runner);
+        if (runner && runner != 1 + self->number &&
+            strait_p_ring_leapable(&self->pool->workers[runner - 1].parent->rings[0], *plan)) {
+            return runner;
         }
     }
-    return NULL;
+    return 0;
 }
 
-static bool can_help(struct strait_parent *own)
+/* Runs a descendant of the task that waits, or says whether there may be one that another worker
+ * has. False: there is none to be had. */
+STRAIT_PRIVATE bool strait_p_worker_help(struct strait_parent *own, bool run_it)
 {
+    struct strait_p_pool_worker *self = own->worker;
     const struct strait_p_plan *plan;
-    uint32_t runner;
-    return find_runner(current_worker, own, &plan, &runner) != NULL;
-}
-
-/* Runs a descendant of the task that waits. False: there is none to be had. */
-static bool help(struct strait_parent *own)
-{
-    struct strait_p_pool_worker *self = current_worker;
     struct claim claim = {.parent = own};
-    claim.slot = strait_p_ring_take(strait_p_ring_of(own, 0), own->floor);
-    if (!claim.slot) {
-        const struct strait_p_plan *plan;
-        uint32_t runner;
-        struct strait_p_submission_ring *ring = find_runner(self, own, &plan, &runner);
-        claim.slot = ring ? strait_p_ring_leap(ring, plan, runner) : NULL;
-        claim.parent = claim.slot ? strait_p_worker_parent(&self->pool->workers[runner - 1]) : own;
+    uint32_t index = run_it ? strait_p_ring_take(&own->rings[0], own->floor) : STRAIT_P_NONE;
+    if (index == STRAIT_P_NONE) {
+        uint32_t runner = find_runner(self, &plan);
+        if (!run_it || !runner) {
+            return runner != 0;
+        }
+        claim.parent = self->pool->workers[runner - 1].parent;
+        index = strait_p_ring_leap(&claim.parent->rings[0], plan, runner);
     }
-    if (!claim.slot) {
-        set_visiting(self, NULL);
+    if (index == STRAIT_P_NONE) {
         return false;
     }
+    claim.slot = &claim.parent->slots[index];
     handle(self, &claim);
     return true;
 }
 
 struct strait_parent *strait_parent_current(void)
 {
-    struct strait_p_pool_worker *self = current_worker;
-    if (!self) {
-        return NULL;
-    }
-    struct strait_parent *parent = strait_p_worker_parent(self);
-    if (STRAIT_LIKELY(parent)) {
-        return parent;
-    }
-    const struct strait_pool *pool = self->pool;
-    struct strait_parent_options options = {.wait = pool->options.wait,
-                                            .low_water = pool->queue_limit / 2};
-    if (strait_p_parent_create(self->pool, &parent, &options, self) != 0) {
-        return NULL;
-    }
-    parent->help = help;
-    parent->can_help = can_help;
-    parent->lender = self->lender;
-    /* worker.inner: pairs with pool.inner; the parent; without it another worker reads what was
-     * there before it was made */
-    strait_word_store_release(&self->parent, (uintptr_t)parent);
-    return parent;
+    return current_worker ? current_worker->parent : NULL;
 }
 
 void *strait_pool_data(void)
@@ -457,18 +336,6 @@ void *strait_pool_data(void)
 
 /* ---- the loop ---- */
 
-static bool collectable(struct strait_p_pool_worker *self)
-{
-    struct strait_parent *own = strait_p_worker_parent(self);
-    return own && strait_p_collectable(own);
-}
-
-static bool owed_nothing(const struct strait_p_pool_worker *self)
-{
-    const struct strait_parent *own = strait_p_worker_parent(self);
-    return !own || own->owed == 0;
-}
-
 /* Must it end as soon as it may? Read before the look for a task: what that does not find will not
  * come. */
 static bool is_asked_to_end(const struct strait_p_pool_worker *self)
@@ -477,14 +344,6 @@ static bool is_asked_to_end(const struct strait_p_pool_worker *self)
      * left behind */
     return strait_load_acquire(&self->pool->ending) ||
            strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
-}
-
-static bool has_work(struct strait_p_pool_worker *self)
-{
-    if (strait_load_relaxed(&self->state) != STRAIT_P_LEAVING && work_waits(self)) {
-        return true;
-    }
-    return collectable(self) || (is_asked_to_end(self) && owed_nothing(self));
 }
 
 /* There are more workers than there must be. */
@@ -497,14 +356,14 @@ static bool too_many(const struct strait_pool *pool)
 static bool worker_ready(void *side)
 {
     struct strait_p_pool_worker *self = side;
-    bool called = (self->raised && !strait_p_is_idle(self->pool, self->number)) ||
-                  (self->idle_until == STRAIT_FOREVER && too_many(self->pool));
-    bool ready = called || has_work(self);
-    set_visiting(self, NULL);
-    return ready;
+    bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
+    return (!leaving && work_waits(self->pool)) || strait_p_collectable(self->parent) ||
+           (self->raised && !strait_p_is_idle(self->pool, self->number)) ||
+           (self->idle_until == STRAIT_FOREVER && too_many(self->pool)) ||
+           (is_asked_to_end(self) && self->parent->owed == 0);
 }
 
-/* Nobody needs to know of it: it finds by itself whatever comes. */
+/* In a pool that spins nobody needs to know who is idle: workers find by themselves what comes. */
 static void spin_for_work(struct strait_p_pool_worker *self, int64_t until)
 {
     for (unsigned looks = 1; !worker_ready(self); looks++) {
@@ -523,13 +382,16 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
 {
     struct strait_pool *pool = self->pool;
     if (self->idle_until == 0 || self->idle_until == STRAIT_FOREVER) {
-        bool extra = too_many(pool);
-        self->idle_until = extra ? strait_deadline(pool->options.idle_timeout) : STRAIT_FOREVER;
+        self->idle_until =
+            too_many(pool) ? strait_deadline(pool->options.idle_timeout) : STRAIT_FOREVER;
     }
     int64_t until = self->idle_until;
-    bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
     if (self->misses >= MISSES) {
         lower_bits(self);
+    }
+    if (pool->options.wait == STRAIT_WAIT_SPIN && until == STRAIT_FOREVER) {
+        spin_for_work(self, until);
+        return false;
     }
     struct strait_p_waiter waiter = {
         .own = &self->event,
@@ -541,7 +403,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
         .sole = true,
         .fenced = pool->fenced,
     };
-    self->raised = !leaving;
+    self->raised = strait_load_relaxed(&self->state) != STRAIT_P_LEAVING;
     strait_p_idle_change(pool, self->number, self->raised);
     if (pool->options.wait == STRAIT_WAIT_SPIN) {
         spin_for_work(self, until);
@@ -559,13 +421,12 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
 static bool end(struct strait_p_pool_worker *self, bool idle)
 {
     struct strait_pool *pool = self->pool;
-    bool ends = true;
+    bool ends;
     pthread_mutex_lock(&pool->lock);
     if (idle) {
-        ends =
-            self->state == STRAIT_P_AT_WORK && pool->online > pool->workers_min && !pool->closing;
-    } else if (!pool->ending) {
-        ends = self->state == STRAIT_P_LEAVING; /* it may have been asked to stay */
+        ends = self->state == STRAIT_P_AT_WORK && too_many(pool) && !pool->closing;
+    } else {
+        ends = pool->ending || self->state == STRAIT_P_LEAVING; /* or it was asked to stay */
     }
     if (ends) {
         strait_p_gone(self);
@@ -574,7 +435,7 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
         /* who pushed before this is seen to have; who pushes later sees that there may be one more
          */
         strait_p_heavy_barrier(pool->fenced);
-        ends = !work_waits(self);
+        ends = !work_waits(pool);
         if (!ends) {
             strait_p_at_work(self);
         }
@@ -587,47 +448,40 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
 STRAIT_PRIVATE void strait_p_worker_run(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
+    struct strait_parent *own = self->parent;
     bool idle = false; /* for so long that it may end */
     for (;;) {
         struct claim claim;
         bool asked = is_asked_to_end(self);
-        bool own = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
-        bool completed = collectable(self);
-        if (completed || own) {
-            pass_on(self); /* it may have been taken for idle, and takes nothing, or not at once */
+        bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
+        bool completed = strait_p_collectable(own);
+        if (completed || leaving) {
+            pass_on(
+                self->pool); /* it may have been taken for idle, and takes nothing, or not yet */
         }
         if (completed) {
-            struct strait_parent *parent = strait_p_worker_parent(self);
-            strait_p_collect(parent, parent->owed + 1);
+            strait_p_collect(own, own->owed + 1);
         }
-        if (claim_next(self, own, &claim)) {
+        if (claim_next(self, leaving, &claim)) {
             if (++self->streak > STREAK) {
-                struct strait_p_submission_ring *ring =
-                    strait_p_ring_of(claim.parent, claim.slot->priority);
-                strait_prefetch_read(strait_p_slot_at(
-                    ring, strait_word_load_relaxed(&claim.slot->turn) - 1 + AHEAD));
+                ask_ahead(&claim);
             }
             if (STRAIT_UNLIKELY(self->misses >= MISSES)) {
                 lower_bits(self);
             }
-            pass_on(self);
+            pass_on(self->pool);
             handle(self, &claim);
-            idle = false;
-            self->idle_until = 0;
-        } else if (completed) {
-            idle = false;
-            self->idle_until = 0;
-        } else if ((asked || idle) && owed_nothing(self)) {
-            if (end(self, !asked)) {
-                break;
+        } else if (!completed) {
+            if ((asked || idle) && own->owed == 0 && end(self, !asked)) {
+                return;
             }
-            idle = false;
-        } else {
             self->streak = 0;
             idle = wait_for_work(self);
+            continue;
         }
+        idle = false;
+        self->idle_until = 0;
     }
-    set_visiting(self, NULL);
 }
 
 STRAIT_PRIVATE bool strait_p_worker_is_current(const struct strait_pool *pool)
@@ -667,10 +521,7 @@ STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;
-    struct strait_parent *own = strait_p_worker_parent(self);
-    if (own) {
-        own->owner = 0; /* it was another thread's, of this number */
-    }
+    self->parent->user = 0; /* it was another thread's, of this number */
     self->data = NULL;
     int error = pool->options.init
                     ? pool->options.init(self->number, &self->data, pool->options.context)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A pool's submission and completion rings as they ship: a parent with two slots and a task more
- * than that, workers that claim, a parent that takes back, and a cancel that races with them. What
- * the task carries is plain memory: a claim before its push is visible, or a slot written again
- * before its report, is a data race. */
+/* A pool's submission rings and completion stacks as they ship: a parent with two slots and a task
+ * more than that, workers that claim, a parent that takes back, and a cancel that races with them.
+ * What the task carries is plain memory: a claim before its push is visible, or a slot written
+ * again before its report, is a data race. */
 #include "tests.h"
 
 #include <string.h>
@@ -12,20 +12,21 @@
 #include "pool/rings.h"
 
 #define SLOTS 2
-#define WORDS 4
+#define LAP_SHIFT 1
 #define WORKERS 2
 #define TASKS_MAX 4
 #define RESULT 100
 
 static struct {
     struct strait_p_submission_ring ring;
+    uint32_t words[SLOTS];
     struct strait_p_plan plans[SLOTS];
     struct strait_p_slot slots[SLOTS];
-    uint32_t words[WORKERS][WORDS];
+    uintptr_t stack;
+    uint32_t links[SLOTS];
 } shared;
 
-static struct strait_p_completion_ring sends[WORKERS];    /* each worker's own */
-static struct strait_p_completion_ring receives[WORKERS]; /* the parent's own */
+static uintptr_t seen; /* the parent's own: the stack's count, as far as it has read */
 static uint32_t over;
 static unsigned tasks;
 static unsigned workers;
@@ -41,16 +42,13 @@ static void begin(unsigned count, unsigned crew)
     memset(ran, 0, sizeof(ran));
     memset(ended, 0, sizeof(ended));
     memset(withdrawn, 0, sizeof(withdrawn));
+    shared.ring.words = shared.words;
     shared.ring.mask = SLOTS - 1;
-    shared.ring.slots = shared.slots;
+    shared.ring.lap_shift = LAP_SHIFT;
+    seen = 0;
     tasks = count;
     workers = crew;
     over = 0;
-    for (unsigned i = 0; i < WORKERS; i++) {
-        struct strait_p_completion_ring end = {.words = shared.words[i], .mask = WORDS - 1};
-        sends[i] = end;
-        receives[i] = end;
-    }
 }
 
 static void three_tasks_for_one(void)
@@ -99,58 +97,42 @@ static void slot_back(struct strait_p_slot *slot, bool did_run)
     model_plain_read(slot->task.data, sizeof(unsigned));
     unsigned number = *cargo_of(slot);
     if (did_run) {
-        model_assert(number >= RESULT && slot->state == STRAIT_P_QUEUED);
+        model_assert(number >= RESULT);
         number -= RESULT;
     }
+    model_assert(slot->state == STRAIT_P_OUT || slot->state == (STRAIT_P_OUT | STRAIT_P_WITHDRAWN));
     model_assert(number < tasks);
     ended[number]++;
-    slot->state = STRAIT_P_FREE;
-    shared.ring.in_use--;
+    slot->state = 0;
 }
 
-/* False: there was nothing. */
+/* As read_links() in parent.c does. False: there was nothing. */
 static bool collect(void)
 {
-    bool received = false;
-    for (unsigned i = 0; i < workers; i++) {
-        uint32_t word;
-        while (strait_p_report_at(&receives[i], 0, &word)) {
-            struct strait_p_slot *slot = &shared.slots[word >> STRAIT_P_WORD_INDEX];
-            receives[i].position++;
-            strait_p_ring_passed(&shared.ring, slot->turn & ~STRAIT_P_TAKEN_BACK);
-            slot_back(slot, (word >> STRAIT_P_WORD_VERDICT & 7) == STRAIT_P_RAN);
-            received = true;
-        }
+    uintptr_t top = strait_word_load_acquire(&shared.stack);
+    uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
+    size_t unread = (size_t)((top - seen) >> STRAIT_P_INDEX_BITS);
+    seen = top & ~STRAIT_P_INDEX_MASK;
+    for (size_t left = unread; left > 0; left--) {
+        struct strait_p_slot *slot = &shared.slots[at];
+        at = left > 1 ? strait_load_relaxed(&shared.links[at]) : 0;
+        slot_back(slot, slot->verdict == STRAIT_P_RAN);
     }
-    return received;
+    return unread > 0;
 }
 
-/* As parent.c does it: only while a slot is free, so that it comes by it within a lap. */
 static struct strait_p_slot *free_slot(void)
 {
-    struct strait_p_submission_ring *ring = &shared.ring;
     for (;;) {
-        if (ring->tail - ring->head_seen > ring->mask) {
-            uintptr_t head = strait_p_ring_head(ring);
-            while (head != ring->tail &&
-                   strait_p_slot_skipped(strait_p_slot_at(ring, head), head)) {
-                if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
-                    head++;
-                }
+        for (uint32_t i = 0; i < SLOTS; i++) {
+            if (!shared.slots[i].state) {
+                shared.slots[i].index = i;
+                return &shared.slots[i];
             }
-            strait_p_ring_passed(ring, head);
         }
-        if (ring->in_use == SLOTS || ring->tail - ring->head_seen > ring->mask) {
-            if (!collect()) {
-                strait_pause();
-            }
-            continue;
+        if (!collect()) {
+            strait_pause();
         }
-        struct strait_p_slot *slot = strait_p_slot_at(ring, ring->tail);
-        if (slot->state == STRAIT_P_FREE) {
-            return slot;
-        }
-        strait_p_ring_skip(ring, slot);
     }
 }
 
@@ -160,8 +142,7 @@ static struct strait_p_slot *submit(unsigned number)
     model_plain_write(slot->task.data, sizeof(unsigned));
     *cargo_of(slot) = number;
     strait_store_relaxed(&slot->cancel, 0);
-    slot->index = (uint32_t)(slot - shared.slots);
-    slot->state = STRAIT_P_QUEUED;
+    slot->state = STRAIT_P_OUT;
     strait_p_ring_push(&shared.ring, slot);
     return slot;
 }
@@ -208,11 +189,12 @@ static void submits_and_withdraws(void)
 /* A worker's own: it takes back what nobody has claimed, the newest first, and runs it. */
 static void submits_and_takes(void)
 {
-    struct strait_p_slot *slot;
+    uint32_t index;
     for (unsigned i = 0; i < tasks; i++) {
         submit(i);
     }
-    while ((slot = strait_p_ring_take(&shared.ring, 0)) != NULL) {
+    while ((index = strait_p_ring_take(&shared.ring, 0)) != STRAIT_P_NONE) {
+        struct strait_p_slot *slot = &shared.slots[index];
         model_plain_read(slot->task.data, sizeof(unsigned));
         ran[*cargo_of(slot)]++;
         slot_back(slot, false);
@@ -222,8 +204,9 @@ static void submits_and_takes(void)
 
 /* ---- the workers ---- */
 
-static void handle(struct strait_p_slot *slot, struct strait_p_completion_ring *reports)
+static uintptr_t handle(uint32_t index)
 {
+    struct strait_p_slot *slot = &shared.slots[index];
     enum strait_p_verdict verdict = STRAIT_P_NOT_WANTED;
     if (!strait_load_relaxed(&slot->cancel)) {
         model_plain_read(slot->task.data, sizeof(unsigned));
@@ -234,16 +217,16 @@ static void handle(struct strait_p_slot *slot, struct strait_p_completion_ring *
         *cargo_of(slot) = number + RESULT;
         verdict = STRAIT_P_RAN;
     }
-    strait_p_report(reports, slot, verdict);
+    slot->verdict = (uint8_t)verdict;
+    return strait_p_report(&shared.stack, shared.links, slot);
 }
 
 static void works(void)
 {
-    struct strait_p_completion_ring *reports = &sends[model_self() - 1];
     while (!strait_load_acquire(&over)) {
-        struct strait_p_slot *slot = strait_p_ring_claim(&shared.ring);
-        if (slot) {
-            handle(slot, reports);
+        uint32_t index = strait_p_ring_claim(&shared.ring);
+        if (index != STRAIT_P_NONE) {
+            handle(index);
         } else {
             strait_pause();
         }
@@ -254,17 +237,60 @@ static void works(void)
  * nobody else will take. */
 static void works_when_ready(void)
 {
-    struct strait_p_completion_ring *reports = &sends[model_self() - 1];
     while (!strait_load_acquire(&over)) {
-        struct strait_p_slot *slot = NULL;
+        uint32_t index = STRAIT_P_NONE;
         if (strait_p_ring_ready(&shared.ring)) {
-            slot = strait_p_ring_claim(&shared.ring);
+            index = strait_p_ring_claim(&shared.ring);
         }
-        if (slot) {
-            handle(slot, reports);
+        if (index != STRAIT_P_NONE) {
+            handle(index);
         } else {
             strait_pause();
         }
+    }
+}
+
+/* ---- a parent that sleeps until its task is reported ---- */
+
+static struct strait_p_event_count bell;
+static uintptr_t goal;
+
+static void one_task_to_wait_for(void)
+{
+    begin(1, 1);
+    memset(&bell, 0, sizeof(bell));
+    bell.fd = -1;
+    goal = strait_p_reports(2);
+}
+
+/* wait_sleep() in parent.c: it says how many reports are to wake it, and that it waits, then looks,
+ * then sleeps. */
+static void submits_and_sleeps(void)
+{
+    submit(0);
+    while (!collect()) {
+        strait_word_store_relaxed(&goal, seen + strait_p_reports(1));
+        uint32_t word = strait_load_relaxed(&bell.word);
+        while (!strait_cas_relaxed(&bell.word, &word, word | STRAIT_P_WAITING)) {
+        }
+        strait_full_fence();
+        if (strait_word_load_relaxed(&shared.stack) == seen) {
+            model_futex_wait(&bell.word, word | STRAIT_P_WAITING, false);
+        }
+    }
+    strait_store_release(&over, 1);
+}
+
+/* report() in worker.c. */
+static void works_and_wakes(void)
+{
+    uint32_t index;
+    while ((index = strait_p_ring_claim(&shared.ring)) == STRAIT_P_NONE) {
+        strait_pause();
+    }
+    uintptr_t top = handle(index);
+    if ((intptr_t)(top - strait_word_load_relaxed(&goal)) >= 0) {
+        strait_p_notify(&bell, false);
     }
 }
 
@@ -303,9 +329,9 @@ static void works_until_the_end(void)
 {
     for (;;) {
         bool last = strait_load_acquire(&ending) != 0;
-        struct strait_p_slot *slot = strait_p_ring_claim(&shared.ring);
-        if (slot) {
-            handle(slot, &sends[0]);
+        uint32_t index = strait_p_ring_claim(&shared.ring);
+        if (index != STRAIT_P_NONE) {
+            handle(index);
         } else if (last) {
             return;
         } else {
@@ -364,6 +390,10 @@ const struct model_test task_tests[] = {
      check,
      1,
      1},
+    {"tasks, and the parent sleeps",
+     one_task_to_wait_for,
+     {submits_and_sleeps, works_and_wakes},
+     check},
     {"tasks, and the pool closes",
      one_task_for_one,
      {submits_at_closing_time, closes, works_until_the_end},

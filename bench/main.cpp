@@ -10,6 +10,7 @@
 #include "harness/reporter.h"
 #include "harness/rounds.h"
 #include "harness/ticks.h"
+#include "workloads/create.h"
 #include "workloads/workloads.h"
 
 namespace
@@ -63,6 +64,11 @@ void add_notes(bench::Harness &harness)
             harness.results.note(ring->name, ring->note);
         }
     }
+    for (const bench::TeamMaker &team : bench::teams()) {
+        if (team.note) {
+            harness.results.note(team.name, team.note);
+        }
+    }
 }
 
 bool write_files(const bench::Harness &harness, bench::Reporter &reporter)
@@ -90,6 +96,9 @@ void report_missing()
 
 int main(int argc, char **argv)
 {
+    if (argc == 4 && std::string(argv[1]) == bench::kFootprint) {
+        return bench::print_footprint(argv[2], argv[3]);
+    }
     bench::Settings settings;
     bool help = false;
     if (!bench::parse(argc, argv, settings, help)) {
@@ -119,6 +128,13 @@ int main(int argc, char **argv)
     bench::add_sojourns(harness);
     bench::add_spawns(harness);
     bench::add_heaps(harness);
+    bench::add_works(harness);
+    bench::add_fork_joins(harness);
+    bench::add_parents(harness);
+    bench::add_gaps(harness);
+    bench::add_hogs(harness);
+    bench::add_waits(harness);
+    bench::add_creates(harness);
     add_notes(harness);
     bench::Reporter reporter(harness);
     if (bench::run_rounds(harness, reporter) == 0) {

@@ -27,7 +27,8 @@ class Runner
     static constexpr int kPatienceMs = 2000;
     static constexpr uint64_t kLimit = 2048; // tasks that are not done, at most
 
-    Runner(int cpu, const Job &job) : cpu_(cpu), job_(job)
+    // CPU -1: its threads are not pinned here.
+    Runner(int cpu, const Job &job, uint64_t limit = kLimit) : cpu_(cpu), job_(job), slots_(limit)
     {
     }
 
@@ -61,7 +62,7 @@ class Runner
         uint64_t result;
     };
 
-    // The one that was given back last. Null: there are kLimit tasks.
+    // The one that was given back last. Null: there are as many tasks as may be.
     Slot *take(uint64_t number)
     {
         if (free_.empty()) {
@@ -107,7 +108,7 @@ class Runner
         return all;
     }
 
-    std::vector<Slot> slots_ = std::vector<Slot>(kLimit);
+    std::vector<Slot> slots_;
     std::vector<Slot *> free_ = pointers(slots_);
 };
 

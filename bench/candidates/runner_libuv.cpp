@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// libuv's thread pool, which is one for the whole process: uv_queue_work, completions in a loop.
+// libuv's thread pool, which is one for the whole process: uv_queue_work, completions in a loop. Of
+// its threads all but one stay in a task that waits for the end.
 #include <stdexcept>
-#include <cstdlib>
 #include <uv.h>
 #include <vector>
 
+#include "candidates/libuv_threads.h"
 #include "candidates/table.h"
 
 namespace bench
@@ -17,14 +18,21 @@ class LibuvRunner : public Runner
   public:
     LibuvRunner(int cpu, const Job &job) : Runner(cpu, job), works_(kLimit)
     {
-        setenv("UV_THREADPOOL_SIZE", "1", 1); // read at the first task of all
+        set_libuv_threads();
         if (uv_loop_init(&loop_) != 0) {
             throw std::runtime_error("no loop");
+        }
+        for (uv_work_t &work : kept_) {
+            work.data = &end_;
+            uv_queue_work(
+                &loop_, &work, [](uv_work_t *kept) { static_cast<Latch *>(kept->data)->wait(); },
+                nullptr);
         }
     }
 
     ~LibuvRunner() override
     {
+        end_.count_down();
         uv_run(&loop_, UV_RUN_DEFAULT);
         uv_loop_close(&loop_);
     }
@@ -70,6 +78,8 @@ class LibuvRunner : public Runner
     }
 
     uv_loop_t loop_;
+    Latch end_{1};
+    uv_work_t kept_[kTeamWorkers - 1];
     std::vector<uv_work_t> works_;
 };
 

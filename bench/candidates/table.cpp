@@ -18,6 +18,8 @@ namespace bench
 BENCH_PEERS(DECLARE)
 #define DECLARE_POOL(FAMILY) void add_##FAMILY##_runners(std::vector<RunnerMaker> &runners);
 BENCH_POOLS(DECLARE_POOL)
+#define DECLARE_TEAM(FAMILY) void add_##FAMILY##_teams(std::vector<TeamMaker> &teams);
+BENCH_TEAMS(DECLARE_TEAM)
 
 std::vector<const bench_ring *> rings()
 {
@@ -60,6 +62,16 @@ std::vector<RunnerMaker> runners()
     add_mutex_runners(all);
 #define ADD_POOL(FAMILY) add_##FAMILY##_runners(all);
     BENCH_POOLS(ADD_POOL)
+    return all;
+}
+
+std::vector<TeamMaker> teams()
+{
+    std::vector<TeamMaker> all;
+    add_strait_teams(all);
+    add_mutex_teams(all);
+#define ADD_TEAM(FAMILY) add_##FAMILY##_teams(all);
+    BENCH_TEAMS(ADD_TEAM)
     return all;
 }
 

@@ -11,6 +11,7 @@
 #include "candidates/runner.h"
 #include "candidates/sleeper.h"
 #include "candidates/spawner.h"
+#include "candidates/team.h"
 
 namespace bench
 {
@@ -32,6 +33,9 @@ std::vector<SleeperMaker> sleepers();
 std::vector<RunnerMaker> runners();
 RunnerMaker floor_runner();
 
+// Real work.
+std::vector<TeamMaker> teams();
+
 // Spawns.
 std::vector<SpawnerMaker> spawners();
 
@@ -48,6 +52,9 @@ std::unique_ptr<Sleeper> make_eventfd_sleeper();
 std::unique_ptr<Runner> make_futex_runner(int cpu, const Job &job);
 void add_mutex_runners(std::vector<RunnerMaker> &runners);
 void add_strait_runners(std::vector<RunnerMaker> &runners);
+
+void add_mutex_teams(std::vector<TeamMaker> &teams);
+void add_strait_teams(std::vector<TeamMaker> &teams);
 
 std::unique_ptr<Spawner> make_thread_spawner(int cpu);
 std::unique_ptr<Spawner> make_pinned_thread_spawner(int cpu);

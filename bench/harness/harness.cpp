@@ -95,7 +95,8 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
     outcome.preemptions = harness.pair.preemptions();
     double after_ns = line_round_trip_ns(harness.pair);
     const Cuts &cuts = harness.settings.cuts;
-    Place place = place_of(before_ns, after_ns, cuts);
+    Place seen = place_of(before_ns, after_ns, cuts);
+    Place place = workload.anywhere ? Place::any : seen;
     bool disturbed = outcome.preemptions > 0 && !workload.oversubscribed && place != Place::one_cpu;
     state.counters["line_rt_before_ns"] = before_ns;
     state.counters["line_rt_after_ns"] = after_ns;
@@ -103,11 +104,14 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
     harness.place = classify(after_ns, cuts);
     harness.samples++;
     harness.current->sampled = true;
-    harness.results.add_placement(place, before_ns, after_ns, disturbed);
+    if (place != Place::any || seen != Place::mixed) {
+        harness.results.add_placement(seen, before_ns, after_ns, disturbed);
+    }
     const std::string &error = warm_up.error.empty() ? outcome.error : warm_up.error;
     if (!error.empty()) {
         harness.current->violations++;
-        harness.results.add_violation(workload, candidate, harness.place);
+        harness.results.add_violation(workload, candidate,
+                                      workload.anywhere ? Place::any : harness.place);
     }
     if (outcome.items > 0) {
         report(state, outcome);

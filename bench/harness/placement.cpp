@@ -23,6 +23,8 @@ const char *name(Place place)
         return "across";
     case Place::one_cpu:
         return "one_cpu";
+    case Place::any:
+        return "any";
     case Place::mixed:
         break;
     }

@@ -11,7 +11,8 @@
 namespace bench
 {
 
-enum class Place { smt, l3, across, one_cpu, mixed };
+// any: of a workload whose samples are filed together, wherever the CPUs were.
+enum class Place { smt, l3, across, one_cpu, mixed, any };
 
 constexpr Place kPlaces[] = {Place::smt, Place::l3, Place::across, Place::one_cpu, Place::mixed};
 

@@ -21,6 +21,8 @@ struct Workload {
     std::vector<std::string> columns; // one figure each; empty: latencies
     const char *aside = nullptr;      // what else a sample of columns says, in a table of its own
     bool oversubscribed = false;      // preemptions are part of it: they disturb no sample
+    bool anywhere = false; // samples last longer than a placement does: they are filed together
+    bool more = false;     // the greater a figure, the better
 };
 
 // 0 for no values.

@@ -39,6 +39,9 @@ size_t missing(const Harness &harness, const Benchmark &benchmark, Place place)
     size_t enough = harness.settings.samples;
     auto found = benchmark.counts.find(place);
     if (found == benchmark.counts.end()) {
+        found = benchmark.counts.find(Place::any);
+    }
+    if (found == benchmark.counts.end()) {
         return enough;
     }
     const Benchmark::Count &count = found->second;

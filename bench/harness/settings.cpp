@@ -9,13 +9,13 @@ namespace bench
 
 const char usage[] =
     "usage: strait_bench [option]...\n"
-    "  --quick           fewer samples, at most 110 s\n"
+    "  --quick           fewer samples, at most 170 s\n"
     "  --json FILE       write google-benchmark's JSON\n"
     "  --filter REGEX    only the benchmarks whose names match\n"
     "  --cpus A,B        sender and receiver (default: the first two allowed)\n"
     "  --cuts NS,NS      line round trips that part smt from l3 from across\n"
     "  --samples N       of each benchmark in one placement (default: 15, quick: 9)\n"
-    "  --seconds N       time limit (default: 1080, quick: 110)\n"
+    "  --seconds N       time limit (default: 1380, quick: 170)\n"
     "  --plots DIR       write data for plots there\n"
     "  --commit ID       for the JSON's context\n"
     "  --benchmark_...   passed on to google-benchmark\n"
@@ -110,7 +110,7 @@ bool parse(int argc, char **argv, Settings &settings, bool &help)
         settings.samples = settings.quick ? 9 : 15;
     }
     if (settings.seconds == 0) {
-        settings.seconds = settings.quick ? 110 : 18 * 60;
+        settings.seconds = settings.quick ? 170 : 23 * 60;
     }
     return true;
 }

@@ -43,13 +43,14 @@ std::string spread(const std::vector<double> &values, double unit)
            digits(quantile(values, 0.75) / unit) + ")";
 }
 
-// The smallest figure of all candidates of a kind; 0: there is none.
-double best(const Rows &rows, Kind kind, const Figure &figure)
+// The best figure of all candidates of a kind; 0: there is none.
+double best(const Rows &rows, Kind kind, bool more, const Figure &figure)
 {
     double best = 0;
     for (const auto &[candidate, row] : rows) {
         double value = figure(row);
-        if (kind_of(candidate) == kind && value > 0 && (best == 0 || value < best)) {
+        bool better = best == 0 || (more ? value > best : value < best);
+        if (kind_of(candidate) == kind && value > 0 && better) {
             best = value;
         }
     }
@@ -57,12 +58,13 @@ double best(const Rows &rows, Kind kind, const Figure &figure)
 }
 
 // Candidates by their figures, the best first, those without one last.
-std::vector<Rows::const_iterator> ranked(const Rows &rows, const Figure &figure)
+std::vector<Rows::const_iterator> ranked(const Rows &rows, bool more, const Figure &figure)
 {
     std::vector<std::pair<double, Rows::const_iterator>> order;
     for (auto it = rows.begin(); it != rows.end(); ++it) {
         double value = figure(it->second);
-        order.emplace_back(value > 0 ? value : std::numeric_limits<double>::max(), it);
+        double rank = more ? -value : value;
+        order.emplace_back(value > 0 ? rank : std::numeric_limits<double>::max(), it);
     }
     std::stable_sort(order.begin(), order.end(),
                      [](const auto &a, const auto &b) { return a.first < b.first; });
@@ -107,7 +109,7 @@ class Printer
     void print_placement(const Cuts &cuts);
 
   private:
-    using Print = void (Printer::*)(const Cell &cell, double best_peer);
+    using Print = void (Printer::*)(const Cell &cell, double best_peer, bool more);
 
     std::string few(size_t samples) const
     {
@@ -119,8 +121,8 @@ class Printer
     void print_notes();
     void print_throughputs(const Workload &workload, Place place, const Rows &rows);
     void print_columns(const Workload &workload, const Rows &rows, size_t from, Print print);
-    void print_figure(const Cell &cell, double best_peer);
-    void print_aside(const Cell &cell, double best_peer);
+    void print_figure(const Cell &cell, double best_peer, bool more);
+    void print_aside(const Cell &cell, double best_peer, bool more);
     void print_latencies(const Workload &workload, Place place, const Rows &rows);
     void print_ratio(double value, double to);
 
@@ -158,7 +160,7 @@ void Printer::print_notes()
     }
 }
 
-void Printer::print_figure(const Cell &cell, double best_peer)
+void Printer::print_figure(const Cell &cell, double best_peer, bool more)
 {
     const std::vector<double> &values = cell.values();
     if (values.empty()) {
@@ -166,12 +168,13 @@ void Printer::print_figure(const Cell &cell, double best_peer)
         return;
     }
     double median = quantile(values, 0.5);
-    std::string ratio = best_peer > 0 ? digits(best_peer / median) + "x" : "";
+    double times = more ? median / best_peer : best_peer / median;
+    std::string ratio = best_peer > 0 ? digits(times) + "x" : "";
     std::fprintf(out_, " %6s%c%-13s %5s %-3s", digits(median).c_str(), cell.disturbed() ? '!' : ' ',
                  spread(values, 1).c_str(), ratio.c_str(), few(values.size()).c_str());
 }
 
-void Printer::print_aside(const Cell &cell, double)
+void Printer::print_aside(const Cell &cell, double, bool)
 {
     if (cell.asides.empty()) {
         std::fprintf(out_, " %13s%16s", "-", "");
@@ -192,17 +195,17 @@ void Printer::print_columns(const Workload &workload, const Rows &rows, size_t f
     std::vector<double> peers;
     for (size_t column = from; column < to; column++) {
         std::fprintf(out_, " %15s%14s", workload.columns[column].c_str(), "");
-        peers.push_back(best(rows, Kind::peer, figure(column)));
+        peers.push_back(best(rows, Kind::peer, workload.more, figure(column)));
     }
     std::fprintf(out_, "\n");
-    for (auto it : ranked(rows, figure(from))) {
+    for (auto it : ranked(rows, workload.more, figure(from))) {
         const std::vector<Cell> &cells = it->second.columns;
         if (it->second.violations == 0 && !has_values(cells, from, to)) {
             continue;
         }
         print_name(it->first);
         for (size_t column = from; column < to; column++) {
-            (this->*print)(cells[column], peers[column - from]);
+            (this->*print)(cells[column], peers[column - from], workload.more);
         }
         print_end(it->second);
     }
@@ -235,9 +238,9 @@ void Printer::print_latencies(const Workload &workload, Place place, const Rows 
                  workload.title.c_str(), name(place), workload.unit, kNameWidth, "", "p50", "",
                  "mean 99%", "p99", "p99.9", "max", "/ floor", "/ peer", "count");
     Figure p50 = [](const Row &row) { return quantile(row.latencies().p50s, 0.5); };
-    double floor = best(rows, Kind::floor, p50);
-    double peer = best(rows, Kind::peer, p50);
-    for (auto it : ranked(rows, p50)) {
+    double floor = best(rows, Kind::floor, false, p50);
+    double peer = best(rows, Kind::peer, false, p50);
+    for (auto it : ranked(rows, false, p50)) {
         const Row &row = it->second;
         const Latencies &values = row.latencies();
         auto show = [&](double ns) { return digits(ns / workload.unit_ns); };

@@ -20,6 +20,13 @@ void add_tasks(Harness &harness);
 void add_sojourns(Harness &harness);
 void add_spawns(Harness &harness);
 void add_heaps(Harness &harness);
+void add_works(Harness &harness);
+void add_fork_joins(Harness &harness);
+void add_parents(Harness &harness);
+void add_gaps(Harness &harness);
+void add_hogs(Harness &harness);
+void add_waits(Harness &harness);
+void add_creates(Harness &harness);
 
 // A sample of another workload, as candidate floor.spsc: round trips of strait's spsc, 8 bytes.
 void floor_of_spsc(benchmark::State &state, Harness &harness, const Workload &workload);

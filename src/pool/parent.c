@@ -18,13 +18,16 @@
 #define LEAVE_TRIES 100
 #define SECOND_NS 1000000000
 
-/* Completions that come within FAST_NS of the last ones are gathered for GATHER_NS by an event
- * loop: none is told of later than the two together allow, 100 us. */
-#define FAST_NS 100000
+/* Completions that come so fast that at least GATHER_LEAST of them are expected in GATHER_NS are
+ * gathered for that time by an event loop: to set a timer and to be woken by it costs as much as a
+ * few wake-ups by workers. */
 #define GATHER_NS 50000
+#define GATHER_LEAST 2
 /* But while more tasks are left than end in this time, about what it takes the loop to come round.
  */
 #define ROUND_NS 20000
+/* A longer pause between completions says no more than this. */
+#define PACE_MOST_NS 1000000
 /* The same for a wait, which sleeps for what it waits for, and looks around so often. */
 #define GATHER_IN_WAIT_NS 500000
 
@@ -210,6 +213,7 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
     parent->spin_ns = STRAIT_P_SPIN_NS;
     parent->user = 0;
     parent->busy_at = 0;
+    parent->pace = PACE_MOST_NS;
     parent->attached = true;
     pool->attached += !worker;
     pool->vacant--;
@@ -619,13 +623,14 @@ static bool fd_await(struct strait_parent *parent, size_t completed)
     size_t reports = 1;
     if (completed > 0) {
         int64_t now = strait_now();
-        int64_t passed = now - parent->busy_at;
-        if (passed < FAST_NS) {
-            size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
-                         completed * ROUND_NS / (size_t)(passed + 1);
-            reports = parent->owed > unseen(parent) + few ? parent->owed - few : 1;
-        }
+        int64_t each = (now - parent->busy_at) / (int64_t)completed;
+        parent->pace += ((each < PACE_MOST_NS ? each : PACE_MOST_NS) - parent->pace) / 4;
         parent->busy_at = now;
+        size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
+                     (size_t)(ROUND_NS / (parent->pace + 1));
+        if (parent->pace < GATHER_NS / GATHER_LEAST && parent->owed > unseen(parent) + few) {
+            reports = parent->owed - few;
+        }
     }
     return fd_arm(parent, reports);
 }

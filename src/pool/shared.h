@@ -115,6 +115,7 @@ struct strait_parent {
     int epoll; /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
     int64_t busy_at; /* when it last ran completions */
+    int64_t pace;    /* ns from one completion to the next, of late */
     bool attached;   /* under the pool's lock, as the next */
     bool leftover;   /* it has left, and its pages or descriptors are still there */
     struct strait_p_submission_ring rings[STRAIT_P_PRIORITIES];

@@ -19,7 +19,7 @@
  *
  *                                 parent's | join | destroy | stop status | the worker itself
  *   parent's: port, dispatch      x        | x    | x       | -           | -
- *   join, workers_join            x        | x    | x       | -           | -
+ *   join                          x        | x    | x       | -           | -
  *   destroy                       x        | x    | x       | x           | x: join comes first
  *   stop, stopping, status, fd    -        | -    | x       | -           | -
  *
@@ -61,10 +61,10 @@
  * by std::terminate, and out of an event callback it leaves a worker that says -EDEADLK. Nor may a
  * longjmp. An entry may end its thread by pthread_exit or be cancelled: the parent sees that.
  *
- * fork. A child process has none of its parent's workers. It may call strait_worker_join,
- * strait_workers_join and strait_worker_destroy on them, which say -EOWNERDEAD at once, and spawn
- * workers of its own. All else of an inherited worker must be left alone: its port's memory is a
- * copy with nobody at the other end, and its fd is the parent's.
+ * fork. A child process has none of its parent's workers. It may call strait_worker_join and
+ * strait_worker_destroy on them, which say -EOWNERDEAD at once, and spawn workers of its own. All
+ * else of an inherited worker must be left alone: its port's memory is a copy with nobody at the
+ * other end, and its fd is the parent's.
  */
 #ifndef STRAIT_WORKER_H
 #define STRAIT_WORKER_H
@@ -187,16 +187,11 @@ STRAIT_API void strait_worker_stop(struct strait_worker *worker);
 
 /* Waits until the worker's thread is gone, its thread-exit destructors included. 0; -ETIMEDOUT, and
  * it can be joined again; -EDEADLK: called by the worker itself; -EOWNERDEAD: in a fork's child.
- * Its events can still be dispatched afterwards. Parent only; blocks until the deadline at most. A
- * worker that waits for room in a full channel to its parent ends only once it is stopped. */
+ * Its events can still be dispatched afterwards. One that is gone is joined whatever the deadline:
+ * several are joined one after the other, by one deadline. Parent only; blocks until the deadline
+ * at most. A worker that waits for room in a full channel to its parent ends only once it is
+ * stopped. */
 STRAIT_API int strait_worker_join(struct strait_worker *worker, int64_t deadline);
-
-/* Joins `count` workers by one deadline. 0 and *stuck = NULL, or the error of the first that could
- * not be joined (those of strait_worker_join) and that one in *stuck; all that have ended by the
- * deadline are joined in either case. `stuck` may be NULL. Parent of all of them only; blocks until
- * the deadline at most. */
-STRAIT_API int strait_workers_join(struct strait_worker *const *workers, size_t count,
-                                   int64_t deadline, struct strait_worker **stuck);
 
 /* Frees a joined worker; messages left go to the drop callbacks. -EBUSY: not joined. -EOWNERDEAD:
  * in a fork's child, and the memory stays. NULL is ignored. Parent only, not from an event callback

@@ -455,22 +455,6 @@ int strait_worker_join(struct strait_worker *worker, int64_t deadline)
     return strait_p_thread_join(&worker->thread, deadline);
 }
 
-int strait_workers_join(struct strait_worker *const *workers, size_t count, int64_t deadline,
-                        struct strait_worker **stuck)
-{
-    struct strait_worker *first = NULL;
-    int error = 0;
-    for (size_t i = 0; i < count; i++) {
-        int failed = strait_worker_join(workers[i], deadline);
-        first = failed && !error ? workers[i] : first;
-        error = error ? error : failed;
-    }
-    if (stuck) {
-        *stuck = first;
-    }
-    return error;
-}
-
 int strait_worker_destroy(struct strait_worker *worker)
 {
     if (!worker) {

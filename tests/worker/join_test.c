@@ -65,31 +65,29 @@ static void join_keeps_its_deadline(void)
     pthread_key_delete(slow_key);
 }
 
-static void a_stuck_worker_is_named(void)
+/* Whoever is gone is joined though the deadline has passed, behind the stuck ones, too. */
+static void one_deadline_does_for_several_workers(void)
 {
     struct gate gate = {0};
-    struct strait_worker *stuck = NULL;
+    int64_t deadline = strait_now();
     struct strait_worker *workers[] = {
         spawn_entry(nothing_entry, NULL),
         spawn_entry(gate_entry, &gate),
         spawn_entry(gate_entry, &gate),
         spawn_entry(nothing_entry, NULL),
     };
-    while (status_of(workers[3]).state != STRAIT_WORKER_ENDED) {
-        sleep_ns(GATE_NAP_NS);
+    for (int i = 0; i < 4; i++) {
+        bool stuck = i == 1 || i == 2;
+        while (strait_worker_join(workers[i], deadline) != 0 && !stuck) {
+            sleep_ns(GATE_NAP_NS);
+        }
+        assert_returns(strait_worker_join(workers[i], -1), stuck ? -ETIMEDOUT : 0);
+        assert_returns(strait_worker_destroy(workers[i]), stuck ? -EBUSY : 0);
     }
-    assert_returns(strait_worker_join(workers[0], STRAIT_FOREVER), 0);
-    assert_returns(strait_workers_join(workers, 4, strait_deadline(10000000), &stuck), -ETIMEDOUT);
-    assert_ptr_equal(stuck, workers[1]);
-    assert_returns(strait_workers_join(workers, 4, -1, NULL), -ETIMEDOUT);
-    assert_returns(strait_worker_destroy(workers[3]), 0); /* it was joined, behind the stuck ones */
     gate_open(&gate);
-    assert_returns(strait_workers_join(workers, 3, STRAIT_FOREVER, &stuck), 0);
-    assert_null(stuck);
-    for (int i = 0; i < 3; i++) {
-        assert_returns(strait_worker_destroy(workers[i]), 0);
+    for (int i = 1; i < 3; i++) {
+        join_and_destroy(workers[i]);
     }
-    assert_returns(strait_workers_join(NULL, 0, 0, NULL), 0);
 }
 
 struct self {
@@ -100,14 +98,11 @@ struct self {
 static int joins_itself_entry(struct strait_port *port, void *data)
 {
     struct self *self = data;
-    struct strait_worker *stuck = NULL;
     (void)port;
     gate_wait(&self->gate);
     EXPECT(strait_worker_current() == self->worker);
     EXPECT(strait_worker_join(self->worker, STRAIT_FOREVER) == -EDEADLK);
     EXPECT(strait_worker_join(self->worker, 0) == -EDEADLK);
-    EXPECT(strait_workers_join(&self->worker, 1, STRAIT_FOREVER, &stuck) == -EDEADLK);
-    EXPECT(stuck == self->worker);
     return 0;
 }
 
@@ -209,13 +204,10 @@ static void the_end_of_a_thread_is_told(void)
 static void use_inherited(void *context)
 {
     struct strait_worker *worker = context;
-    struct strait_worker *stuck = NULL;
     struct strait_worker *own = NULL;
     struct strait_worker_options options = {.entry = nothing_entry};
     alarm(60);
     EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == -EOWNERDEAD);
-    EXPECT(strait_workers_join(&worker, 1, STRAIT_FOREVER, &stuck) == -EOWNERDEAD);
-    EXPECT(stuck == worker);
     EXPECT(strait_worker_destroy(worker) == -EOWNERDEAD);
     EXPECT(strait_worker_spawn(&own, &options) == 0);
     EXPECT(strait_worker_join(own, STRAIT_FOREVER) == 0);
@@ -251,6 +243,6 @@ static void a_forks_child_leaves_the_worker_alone(void)
     }
 }
 
-TESTS(ONCE(join_keeps_its_deadline), ONCE(a_stuck_worker_is_named),
+TESTS(ONCE(join_keeps_its_deadline), ONCE(one_deadline_does_for_several_workers),
       ONCE(a_worker_cannot_join_itself), ONCE(the_end_of_a_thread_is_told),
       ONCE(a_forks_child_leaves_the_worker_alone))

@@ -13,8 +13,8 @@
 #define QUEUE_LIMIT 1024
 #define IDLE_TIMEOUT_NS 1000000000
 
-/* Where a worker must share the parent's CPU: the loop gets it the moment it wakes, and beside
- * other processes the workers still get a tenth of it. */
+/* Where a worker must share the parent's CPU, and with the shortest time slice besides: the loop
+ * gets it the moment it wakes, and beside other processes the workers still get a tenth of it. */
 #define SHARING_NICE 10
 #define NICE_MOST 19
 
@@ -55,23 +55,24 @@ static int pool_options(struct strait_pool_options *options,
 /* ---- starting workers ---- */
 
 /* In which class, and how nice. Returns why. */
-static const char *schedule_worker(const struct strait_pool *pool, enum strait_schedule *schedule,
-                                   int *nice)
+static const char *schedule_worker(const struct strait_pool *pool,
+                                   struct strait_p_thread_options *thread)
 {
     const struct strait_pool_options *options = &pool->options;
-    *nice = options->nice;
-    *schedule = options->schedule;
+    thread->nice = options->nice;
+    thread->schedule = options->schedule;
     if (options->schedule != STRAIT_SCHEDULE_DEFAULT) {
         return "as the options say";
     }
-    *schedule = STRAIT_SCHEDULE_NORMAL;
+    thread->schedule = STRAIT_SCHEDULE_NORMAL;
     if (options->nice) {
         return "the nice that the options say";
     }
     if (pool->workers_max < strait_p_cpu_count()) {
         return "there are more CPUs than workers";
     }
-    *nice = SHARING_NICE;
+    thread->nice = SHARING_NICE;
+    thread->yielding = true;
     return "there are as many workers as CPUs: one must share the parent's";
 }
 
@@ -135,7 +136,7 @@ static int launch(struct strait_pool *pool, bool best_effort)
         .argument = worker,
     };
     thread.placement.number = number;
-    worker->reason = schedule_worker(pool, &thread.schedule, &thread.nice);
+    worker->reason = schedule_worker(pool, &thread);
     thread.nice += pool->nice;
     thread.nice = thread.nice < NICE_MOST ? thread.nice : NICE_MOST;
     worker->spin_ns = STRAIT_P_SPIN_NS;

@@ -25,6 +25,7 @@ struct strait_p_thread_options {
     enum strait_schedule schedule; /* STRAIT_SCHEDULE_DEFAULT: the starter's */
     int nice;                      /* the thread's; its starter's where that is higher */
     bool scheduled;    /* no such class and niceness, no thread; else it runs in the starter's */
+    bool yielding;     /* with the shortest time slice that there is, where the kernel has slices */
     size_t stack_size; /* bytes; 0: the system's default */
     int (*set_up)(void *argument); /* on the thread, named, pinned and scheduled: 0, or -errno and
                                       neither `run` nor `ended` follows */

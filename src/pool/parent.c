@@ -922,10 +922,9 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
     uintptr_t *bits = &pool->bits[priority][parent->place / STRAIT_P_BITS];
     if (STRAIT_UNLIKELY(!(strait_word_load_relaxed(bits) & bit))) {
         strait_p_bits_change(bits, bit, 0);
-        if (pool->fenced) {
-            /* pool.fence: the same, of the bit that is up again */
-            strait_full_fence();
-        }
+        /* pool.fence: the same, of the bit that is up again; where there is a membarrier, too: the
+         * barrier above came before */
+        strait_fence_after_cas();
     }
     struct strait_p_event_count *woken = strait_p_wake_idle(pool);
     parent->peer = woken ? woken : parent->peer;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* The pool from the outside: options, submitting, the order of starts, completions, room. */
+/* The pool from the outside: options, results, the order of starts, room, completions. */
 #include "fixture.h"
 
 /* ---- options ---- */
 
-static void bad_pool_options_leave_nothing(void)
+struct tail {
+    char bytes[16];
+};
+
+static void bad_options_leave_nothing(void)
 {
     static const int wrong[] = {-1, CPU_SETSIZE, INT32_MAX};
     int cpu = sched_getcpu();
-    struct {
-        struct strait_pool_options options;
-        char tail[16];
-    } newer = {.options = {.size = sizeof(newer)}, .tail = {0, 0, 1}};
-    const struct strait_pool_options bad[] = {
+    const struct strait_pool_options pools[] = {
         {.workers = STRAIT_POOL_WORKERS_MAX + 1},
         {.workers = 3, .workers_max = 2},
         {.workers_max = STRAIT_POOL_WORKERS_MAX + 1},
@@ -34,119 +34,48 @@ static void bad_pool_options_leave_nothing(void)
         {.pin = STRAIT_PIN_CPU, .cpus = &wrong[1], .cpu_count = 1},
         {.pin = STRAIT_PIN_SET, .cpus = &wrong[2], .cpu_count = 1},
     };
-    struct strait_pool *pool = NULL;
-    for (size_t i = 0; i < COUNT(bad); i++) {
-        assert_returns(strait_pool_create(&pool, &bad[i]), -EINVAL);
-    }
-    assert_returns(strait_pool_create(&pool, &newer.options), -EINVAL);
-    assert_null(pool);
-}
-
-static void bad_submits_take_nothing(void)
-{
-    const struct strait_submit_options bad[] = {
+    const struct strait_parent_options parents[] = {{.wait = (enum strait_wait)99},
+                                                    {.low_water = 1025}};
+    const struct strait_submit_options submits[] = {
         {.priority = (enum strait_priority)2}, {.start_by = -1}, {.finish_by = -1}};
-    OPEN(.workers = 1);
-    assert_int_equal(try_submit(NULL, 0, NULL), -EINVAL);
-    for (size_t i = 0; i < COUNT(bad); i++) {
-        assert_int_equal(try_submit(runs, 0, &bad[i]), -EINVAL);
+    struct {
+        struct strait_pool_options options;
+        struct tail tail;
+    } newer_pool = {.options = {.size = sizeof(newer_pool)}, .tail = {{0, 0, 1}}};
+    struct {
+        struct strait_parent_options options;
+        struct tail tail;
+    } newer_parent = {.options = {.size = sizeof(newer_parent)}, .tail = {{0, 0, 1}}};
+    struct strait_pool *pool = NULL;
+    struct strait_parent *parent = NULL;
+    for (size_t i = 0; i < COUNT(pools); i++) {
+        assert_returns(strait_pool_create(&pool, &pools[i]), -EINVAL);
     }
+    assert_returns(strait_pool_create(&pool, &newer_pool.options), -EINVAL);
+    assert_null(pool);
+    OPEN(.workers = 1);
+    for (size_t i = 0; i < COUNT(parents); i++) {
+        assert_returns(strait_pool_attach(here.pool, &parent, &parents[i]), -EINVAL);
+    }
+    assert_returns(strait_pool_attach(here.pool, &parent, &newer_parent.options), -EINVAL);
+    assert_null(parent);
+    for (size_t i = 0; i < COUNT(submits); i++) {
+        assert_returns(try_submit(runs, 0, &submits[i]), -EINVAL);
+    }
+    assert_returns(try_submit(NULL, 0, NULL), -EINVAL);
     assert_int_equal(strait_parent_owed(here.parent), 0);
     assert_int_equal(pool_stats().submitted, 0);
+    assert_returns(strait_pool_resize(here.pool, 0, 0), -EINVAL);
+    assert_returns(strait_pool_resize(here.pool, STRAIT_POOL_WORKERS_MAX + 1, 0), -EINVAL);
+    assert_returns(strait_parent_detach(here.parent, (enum strait_close)2, 0), -EINVAL);
+    assert_returns(strait_parent_detach(NULL, STRAIT_CLOSE_DRAIN, 0), 0);
+    assert_returns(strait_pool_finish(here.pool, here.parent, (enum strait_close)2, 0), -EINVAL);
+    close_with((enum strait_close)2, 0, -EINVAL);
+    assert_returns(strait_pool_destroy(NULL), 0);
     close_pool();
 }
 
-/* ---- each task completes once ---- */
-
-static void complete_all(unsigned workers, enum strait_wait wait, enum strait_wait parent)
-{
-    open_pool(&(struct strait_pool_options){.workers = workers, .wait = wait},
-              &(struct strait_parent_options){.wait = parent});
-    for (unsigned i = 0; i < 1500; i++) {
-        while (try_submit(runs, i, NULL) == -EAGAIN) {
-            collect();
-        }
-    }
-    settle();
-    assert_ended(0, 1500, STRAIT_TASK_DONE, 1);
-    if (workers == 1) {
-        assert_started_in_order(0, 1500);
-    }
-    close_pool();
-}
-
-static void any_number_of_workers_completes_each_task_once(void)
-{
-    complete_all(1, STRAIT_WAIT_PARK, STRAIT_WAIT_PARK);
-    complete_all(2, STRAIT_WAIT_PARK, STRAIT_WAIT_FD);
-    complete_all(2, STRAIT_WAIT_SPIN, STRAIT_WAIT_SPIN);
-    complete_all(8, STRAIT_WAIT_PARK, STRAIT_WAIT_DEFAULT);
-    complete_all(70, STRAIT_WAIT_PARK, STRAIT_WAIT_FD);
-}
-
-static int32_t main_thread;
-
-static void done_on_main(struct strait_task *task)
-{
-    EXPECT(thread_number() == main_thread);
-    note_done(task);
-}
-
-static void completions_run_when_the_parent_lets_them(void)
-{
-    OPEN(.workers = 2);
-    main_thread = thread_number();
-    for (unsigned i = 0; i < 50; i++) {
-        struct strait_task task = numbered(runs, i, NULL);
-        task.done = i % 5 ? done_on_main : NULL;
-        submit_task(&task, NULL);
-    }
-    await_starts(50);
-    assert_int_equal(seen.ends, 0);
-    assert_int_equal(strait_parent_owed(here.parent), 50);
-    close_pool();
-    assert_int_equal(seen.ends, 40);
-}
-
-/* ---- what a task brings and leaves ---- */
-
-static int turns_data_round(struct strait_task *task)
-{
-    for (unsigned i = 0; i < STRAIT_TASK_DATA; i++) {
-        task->data[i] ^= 0xff;
-    }
-    return 0;
-}
-
-static void finds_data_turned_round(struct strait_task *task)
-{
-    unsigned *round = task->context;
-    for (unsigned i = 0; i < STRAIT_TASK_DATA; i++) {
-        EXPECT((task->data[i] ^ 0xff) == (unsigned char)(*round + i * 7));
-    }
-    EXPECT(((uintptr_t)task->data & 7) == 0 && strcmp(task->name, "data") == 0);
-    (*round)++;
-}
-
-static void data_travels_in_and_out(void)
-{
-    unsigned round = 0;
-    OPEN(.workers = 1, .queue_limit = 3);
-    for (unsigned n = 1; n < 300; n++) {
-        struct strait_task task = {.run = turns_data_round,
-                                   .done = finds_data_turned_round,
-                                   .context = &round,
-                                   .name = "data"};
-        for (unsigned i = 0; i < STRAIT_TASK_DATA; i++) {
-            task.data[i] = (unsigned char)(round + i * 7);
-        }
-        submit_task(&task, NULL);
-        memset(&task, 0xee, sizeof(task)); /* the pool has a copy */
-        settle();
-        assert_int_equal(round, n);
-    }
-    close_pool();
-}
+/* ---- what a task leaves ---- */
 
 static const struct {
     int returned;
@@ -183,8 +112,7 @@ static void ids_name_one_task_for_ever(void)
     static strait_task_id ids[IDS];
     OPEN(.workers = 1, .queue_limit = 2);
     for (unsigned i = 0; i < IDS; i++) { /* few places: each is used again and again */
-        struct strait_submit_options how = {.priority = (enum strait_priority)(i % 2)};
-        ids[i] = submit(runs, i, &how);
+        ids[i] = submit(runs, i, i % 2 ? &high : NULL);
         settle();
         assert_true(ids[i] != 0);
         for (unsigned j = 0; j < i; j++) {
@@ -202,7 +130,6 @@ static void ids_name_one_task_for_ever(void)
 /* Each priority has a queue of its own, and a limit. */
 static void high_tasks_start_before_normal_ones(void)
 {
-    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
     OPEN(.workers = 1, .queue_limit = 20);
     hold(1);
     for (unsigned i = 0; i < 20; i++) {
@@ -223,18 +150,17 @@ static void parents_take_turns(void)
     OPEN(.workers = 1);
     hold(1);
     for (unsigned p = 0; p < 4; p++) {
-        assert_returns(strait_pool_attach(here.pool, &parents[p], NULL), 0);
+        parents[p] = attach(STRAIT_WAIT_DEFAULT);
         for (unsigned i = 0; i < EACH; i++) {
             struct strait_task task = numbered(runs, p * EACH + i, NULL);
-            assert_returns(strait_task_submit(parents[p], &task, NULL, NULL), 0);
+            submit_to(parents[p], &task, NULL);
         }
     }
     release();
     for (unsigned p = 0; p < 4; p++) {
         leave(parents[p]);
         for (unsigned i = 0; i < EACH; i++) {
-            unsigned start = seen.started[p * EACH + i] - 1;
-            assert_true(start >= 4 * i && start < 4 * i + 4);
+            assert_int_equal((seen.started[p * EACH + i] - 1) / 4, i);
         }
     }
     close_pool();
@@ -254,21 +180,21 @@ static void a_burst_starts_on_every_worker(void)
                   {4, 30, STRAIT_SCHEDULE_IDLE}};
     struct strait_task tasks[70];
     for (size_t k = 0; k < COUNT(bursts); k++) {
-        OPEN(.workers = bursts[k].workers, .schedule = bursts[k].schedule);
-        for (unsigned i = 0; i < bursts[k].workers; i++) {
+        unsigned workers = bursts[k].workers;
+        OPEN(.workers = workers, .schedule = bursts[k].schedule);
+        for (unsigned i = 0; i < workers; i++) {
             tasks[i] = numbered(runs_at_gate, i, &here.gate);
         }
         for (unsigned round = 0; round < scaled(bursts[k].rounds); round++) {
             submit_some(runs, 100, round % 5, NULL);
             settle();
-            hold(bursts[k].workers);
+            hold(workers);
             release();
             settle();
             shut_gate();
-            assert_int_equal(
-                strait_task_submit_many(here.parent, tasks, bursts[k].workers, NULL, NULL),
-                bursts[k].workers);
-            gate_await(&here.gate, bursts[k].workers);
+            assert_returns(strait_task_submit_many(here.parent, tasks, workers, NULL, NULL),
+                           workers);
+            await_arrivals(workers);
             release();
             settle();
         }
@@ -278,27 +204,78 @@ static void a_burst_starts_on_every_worker(void)
 
 /* ---- room ---- */
 
+/* To the last place: at first, and again when all in the queue has been cancelled, however often
+ * and whether or not the completions have run. The workers are held all the while. */
 static void the_queue_limit_is_exact(void)
 {
     static const unsigned limits[] = {1, 2, 3, 64, 100};
     for (unsigned k = 0; k < 2 * COUNT(limits); k++) {
         unsigned workers = 1 + k % 2;
         unsigned limit = limits[k / 2];
+        strait_task_id ids[100];
         OPEN(.workers = workers, .queue_limit = limit);
         hold(workers);
-        for (unsigned i = 0; i < limit; i++) {
-            submit(runs, i, NULL);
-            assert_int_equal(pool_stats().queued, i + 1);
+        for (unsigned round = 0; round < 20; round++) {
+            unsigned completed = seen.ends;
+            for (unsigned i = 0; i < limit; i++) {
+                ids[i] = submit(runs, i, NULL);
+                assert_int_equal(pool_stats().queued, (round % 2 ? limit : 0) + i + 1);
+            }
+            assert_int_equal(try_submit(runs, 0, NULL), -EAGAIN);
+            for (unsigned i = 0; i < limit; i++) {
+                assert_returns(strait_task_cancel(here.parent, ids[i]), 0);
+            }
+            if (round % 2) {
+                assert_returns(strait_parent_poll(here.parent, SIZE_MAX), 2 * limit);
+                assert_int_equal(seen.ends - completed, 2 * limit);
+            }
         }
+        memset(&seen, 0, sizeof(seen));
+        submit_some(runs, 0, limit, NULL);
         assert_int_equal(try_submit(runs, 0, NULL), -EAGAIN);
         struct strait_pool_stats stats = pool_stats();
-        assert_int_equal(stats.refused, 1);
+        assert_int_equal(stats.refused, 21);
         assert_int_equal(stats.queued_max, limit);
         assert_int_equal(stats.queue_limit, limit);
         assert_int_equal(stats.running, workers);
         close_pool();
         assert_ended(0, limit, STRAIT_TASK_DONE, 1);
     }
+}
+
+/* Cancelled tasks between others count no more than those at the head, and a worker that comes by
+ * one gives its slot back: all that a queue holds can be submitted again and again. */
+static void cancelled_tasks_leave_their_room(void)
+{
+    enum { LIMIT = 50 };
+    OPEN(.workers = 1, .queue_limit = LIMIT);
+    for (unsigned round = 0; round < 100; round++) {
+        strait_task_id ids[LIMIT];
+        memset(&seen, 0, sizeof(seen));
+        hold(1);
+        for (unsigned i = 0; i < LIMIT; i++) {
+            ids[i] = submit(runs, i, NULL);
+        }
+        for (unsigned i = round % 3; i < LIMIT; i += 2) {
+            assert_returns(strait_task_cancel(here.parent, ids[i]), 0);
+        }
+        unsigned cancelled = (LIMIT - round % 3 + 1) / 2;
+        for (unsigned left = round % 2 ? cancelled : 0; left > 0; left -= left < 2 ? 1 : 2) {
+            assert_true(readable(strait_parent_fd(here.parent), 0));
+            assert_returns(strait_parent_dispatch(here.parent, 2), left < 2 ? 1 : 2);
+        }
+        assert_int_equal(seen.ends, round % 2 ? cancelled : 0);
+        submit_some(runs, LIMIT, cancelled, NULL);
+        assert_int_equal(try_submit(runs, 0, NULL), -EAGAIN);
+        release();
+        settle();
+        for (unsigned i = 0; i < LIMIT; i++) {
+            bool gone = i >= round % 3 && i % 2 == round % 3 % 2;
+            assert_ended(i, 1, gone ? STRAIT_TASK_CANCELLED : STRAIT_TASK_DONE, !gone);
+        }
+        assert_ended(LIMIT, cancelled, STRAIT_TASK_DONE, 1);
+    }
+    close_pool();
 }
 
 static void completions_that_nobody_takes_refuse_more(void)
@@ -352,9 +329,11 @@ static void submit_wait_waits_for_room(void)
         open_pool(&(struct strait_pool_options){.workers = 1, .queue_limit = 2}, &parent);
         hold(1);
         submit_some(runs, 501, 2, NULL);
-        assert_returns(strait_task_submit_wait(here.parent, &task, NULL, NULL, strait_deadline(MS)),
-                       -ETIMEDOUT);
-        assert_returns(strait_task_submit_wait(here.parent, &task, NULL, NULL, 0), -ETIMEDOUT);
+        for (int k = 0; k < 2; k++) {
+            int64_t deadline = k ? strait_deadline(MS) : 0;
+            assert_returns(strait_task_submit_wait(here.parent, &task, NULL, NULL, deadline),
+                           -ETIMEDOUT);
+        }
         assert_int_equal(strait_parent_owed(here.parent), 3);
         release();
         for (unsigned i = 0; i < 500; i++) {
@@ -370,29 +349,6 @@ static void submit_wait_waits_for_room(void)
 
 /* ---- calls from inside a completion ---- */
 
-static void submits_the_next(struct strait_task *task)
-{
-    unsigned number = number_of(task);
-    note_done(task);
-    if (number < 999) {
-        struct strait_task next = numbered(runs, number + 1, NULL);
-        next.done = submits_the_next;
-        submit_task(&next, NULL);
-        EXPECT(seen.completions[number + 1] == 0); /* never inside the submit */
-    }
-}
-
-/* Through a queue of one; the stack does not grow. */
-static void a_completion_may_submit(void)
-{
-    struct strait_task task = numbered(runs, 0, NULL);
-    OPEN(.workers = 1, .queue_limit = 1);
-    task.done = submits_the_next;
-    submit_task(&task, NULL);
-    close_pool();
-    assert_ended(0, 1000, STRAIT_TASK_DONE, 1);
-}
-
 static strait_task_id own_id;
 
 static void tries_what_it_may_not(struct strait_task *task)
@@ -400,7 +356,6 @@ static void tries_what_it_may_not(struct strait_task *task)
     struct strait_group nobody = {0};
     struct strait_parent *parent = here.parent;
     struct strait_task more = numbered(runs, 9, NULL);
-    struct strait_submit_options in_place = {.in_place = true};
     note_done(task);
     EXPECT(strait_parent_dispatch(parent, 0) == -EDEADLK);
     EXPECT(strait_parent_poll(parent, 0) == -EDEADLK);
@@ -417,6 +372,7 @@ static void tries_what_it_may_not(struct strait_task *task)
     EXPECT(strait_task_submit_wait(parent, &more, NULL, NULL, STRAIT_FOREVER) == -EDEADLK);
 }
 
+/* And it runs when the parent lets it, not before. */
 static void a_completion_may_not_wait_nor_end_things(void)
 {
     struct strait_task task = numbered(runs, 0, NULL);
@@ -426,32 +382,16 @@ static void a_completion_may_not_wait_nor_end_things(void)
     await_starts(1);
     hold(1);
     submit(runs, 1, NULL); /* the queue is full */
+    assert_int_equal(seen.ends, 0);
     settle_to(2);
     close_pool();
     assert_ended(0, 2, STRAIT_TASK_DONE, 1);
     assert_int_equal(seen.completions[9], 0);
 }
 
-static const struct test tests[] = {
-    ONCE(bad_pool_options_leave_nothing),
-    ONCE(bad_submits_take_nothing),
-    ONCE(any_number_of_workers_completes_each_task_once),
-    ONCE(completions_run_when_the_parent_lets_them),
-    ONCE(data_travels_in_and_out),
-    ONCE(the_result_becomes_the_status),
-    ONCE(ids_name_one_task_for_ever),
-    ONCE(high_tasks_start_before_normal_ones),
-    ONCE(parents_take_turns),
-    ONCE(a_burst_starts_on_every_worker),
-    ONCE(the_queue_limit_is_exact),
-    ONCE(completions_that_nobody_takes_refuse_more),
-    ONCE(a_batch_is_taken_in_order),
-    ONCE(submit_wait_waits_for_room),
-    ONCE(a_completion_may_submit),
-    ONCE(a_completion_may_not_wait_nor_end_things),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_basic", tests);
-}
+TESTS(ONCE(bad_options_leave_nothing), ONCE(the_result_becomes_the_status),
+      ONCE(ids_name_one_task_for_ever), ONCE(high_tasks_start_before_normal_ones),
+      ONCE(parents_take_turns), ONCE(a_burst_starts_on_every_worker),
+      ONCE(the_queue_limit_is_exact), ONCE(cancelled_tasks_leave_their_room),
+      ONCE(completions_that_nobody_takes_refuse_more), ONCE(a_batch_is_taken_in_order),
+      ONCE(submit_wait_waits_for_room), ONCE(a_completion_may_not_wait_nor_end_things))

@@ -4,6 +4,11 @@
 
 #define LONG (1000 * 200 * (int64_t)MS)
 
+static int cancel(strait_task_id id)
+{
+    return strait_task_cancel(here.parent, id);
+}
+
 /* ---- one task ---- */
 
 static void a_waiting_task_is_cancelled_for_certain(void)
@@ -13,15 +18,15 @@ static void a_waiting_task_is_cancelled_for_certain(void)
     submit(runs, 1, NULL);
     strait_task_id id = submit(runs, 2, NULL);
     submit(runs, 3, NULL);
-    assert_returns(strait_task_cancel(here.parent, id), 0);
+    assert_returns(cancel(id), 0);
     assert_int_equal(seen.ends, 0); /* not inside the cancel */
-    assert_returns(strait_task_cancel(here.parent, id), -EALREADY);
+    assert_returns(cancel(id), -EALREADY);
     assert_int_equal(pool_stats().queued, 3);
     assert_true(readable(strait_parent_fd(here.parent), -1));
     assert_returns(strait_parent_dispatch(here.parent, 0), 1);
     assert_ended(2, 1, STRAIT_TASK_CANCELLED, 0);
     assert_int_equal(seen.code[2], -ECANCELED);
-    assert_returns(strait_task_cancel(here.parent, id), -ENOENT);
+    assert_returns(cancel(id), -ENOENT);
     assert_int_equal(pool_stats().queued, 2);
     assert_false(readable(strait_parent_fd(here.parent), 0));
     close_pool();
@@ -30,98 +35,34 @@ static void a_waiting_task_is_cancelled_for_certain(void)
     assert_ended(3, 1, STRAIT_TASK_DONE, 1);
 }
 
-static void a_running_task_is_told_of_its_cancel(void)
-{
-    OPEN(.workers = 3);
-    strait_task_id first = submit(runs_until_cancelled, 0, NULL);
-    strait_task_id second = submit(runs_until_cancelled, 1, NULL);
-    strait_task_id deaf = submit(runs_at_gate, 2, NULL);
-    await_arrivals(3);
-    assert_returns(strait_task_cancel(here.parent, first), -EINPROGRESS);
-    assert_returns(strait_task_wait(here.parent, first, STRAIT_FOREVER), 0);
-    assert_ended(0, 1, STRAIT_TASK_CANCELLED, 1);
-    assert_returns(strait_task_cancel(here.parent, first), -ENOENT);
-    assert_int_equal(pool_stats().running, 2); /* the others were not meant */
-    assert_returns(strait_task_cancel(here.parent, second), -EINPROGRESS);
-    assert_returns(strait_task_cancel(here.parent, deaf), -EINPROGRESS);
-    assert_returns(strait_task_cancel(here.parent, deaf), -EALREADY);
-    close_pool();
-    assert_ended(1, 1, STRAIT_TASK_CANCELLED, 1);
-    assert_ended(2, 1, STRAIT_TASK_DONE, 1); /* it has not looked, and its result counts */
-}
-
 static int expects_no_cancel(struct strait_task *task)
 {
     EXPECT(!strait_task_cancelled(task));
     return runs(task);
 }
 
-static void a_cancel_does_not_outlive_its_task(void)
+/* It alone: neither what runs beside it, nor the next task in its slot. */
+static void a_running_task_is_told_of_its_cancel(void)
 {
-    OPEN(.workers = 1, .queue_limit = 1);
+    OPEN(.workers = 2, .queue_limit = 1);
+    strait_task_id deaf = submit(runs_at_gate, 100, NULL);
+    await_arrivals(1);
     for (unsigned i = 0; i < 40; i += 2) {
         strait_task_id id = submit(runs_until_cancelled, i, NULL);
         await_arrivals(1);
-        assert_returns(strait_task_cancel(here.parent, id), -EINPROGRESS);
-        settle();
+        assert_returns(cancel(id), -EINPROGRESS);
+        assert_returns(strait_task_wait(here.parent, id, STRAIT_FOREVER), 0);
+        assert_ended(i, 1, STRAIT_TASK_CANCELLED, 1);
+        assert_returns(cancel(id), -ENOENT);
+        assert_int_equal(pool_stats().running, 1);
         submit(expects_no_cancel, i + 1, NULL);
-        settle();
+        settle_to(1);
         assert_ended(i + 1, 1, STRAIT_TASK_DONE, 1);
     }
+    assert_returns(cancel(deaf), -EINPROGRESS);
+    assert_returns(cancel(deaf), -EALREADY);
     close_pool();
-}
-
-/* ---- what is cancelled leaves the queue as it was ---- */
-
-/* Dispatched before a worker passes them by, or after: the limit stays exact. */
-static void cancelled_tasks_leave_their_room(void)
-{
-    enum { LIMIT = 50 };
-    unsigned number = 0;
-    OPEN(.workers = 1, .queue_limit = LIMIT);
-    for (unsigned round = 0; round < 8; round++) {
-        struct gate second = {0};
-        struct strait_task task = numbered(runs_at_gate, 2000 + round, &second);
-        hold(1);
-        for (unsigned i = 0; i < LIMIT - 1; i++) {
-            strait_task_id id = submit(runs, number + i, NULL);
-            assert_returns(strait_task_cancel(here.parent, id), 0);
-        }
-        if (round % 2) {
-            assert_returns(strait_parent_dispatch(here.parent, 0), LIMIT - 1);
-        }
-        submit_task(&task, NULL);
-        release();
-        gate_await(&second, 1);
-        while (strait_parent_owed(here.parent) > 1) {
-            assert_true(strait_parent_poll(here.parent, 0) >= 0);
-        }
-        assert_ended(number, LIMIT - 1, STRAIT_TASK_CANCELLED, 0);
-        submit_some(runs, number + LIMIT, LIMIT, NULL);
-        assert_int_equal(try_submit(runs, 0, NULL), -EAGAIN);
-        gate_open(&second);
-        settle();
-        assert_ended(number + LIMIT, LIMIT, STRAIT_TASK_DONE, 1);
-        number += 2 * LIMIT;
-    }
-    close_pool();
-}
-
-static void a_budget_counts_cancelled_tasks_too(void)
-{
-    OPEN(.workers = 1);
-    hold(1);
-    for (unsigned i = 0; i < 50; i++) {
-        assert_returns(strait_task_cancel(here.parent, submit(runs, i, NULL)), 0);
-    }
-    for (unsigned i = 0; i < 25; i++) {
-        assert_true(readable(strait_parent_fd(here.parent), 0));
-        assert_returns(strait_parent_dispatch(here.parent, 2), 2);
-    }
-    assert_returns(strait_parent_dispatch(here.parent, 2), 0);
-    assert_false(readable(strait_parent_fd(here.parent), 0));
-    submit_some(runs, 100, 1023, NULL); /* nothing waits: all of the queue is there again */
-    close_pool();
+    assert_ended(100, 1, STRAIT_TASK_DONE, 1); /* it has not looked, and its result counts */
 }
 
 /* ---- from a completion ---- */
@@ -135,7 +76,7 @@ static void cancels_what_is_claimed_next(struct strait_task *task)
     note_done(task);
     unsigned before = seen.ends;
     if (number_of(task) % 8 == 1) {
-        EXPECT(strait_task_cancel(here.parent, victim) == 0);
+        EXPECT(cancel(victim) == 0);
     } else {
         EXPECT(strait_group_cancel(here.parent, &victims) == 1);
     }
@@ -184,7 +125,7 @@ static void cancelling_a_group_harms_no_other(void)
     struct strait_group group = {0};
     struct strait_group other = {0};
     struct strait_submit_options how = {.group = &group};
-    struct strait_submit_options high = {.group = &group, .priority = STRAIT_PRIORITY_HIGH};
+    struct strait_submit_options high_too = {.group = &group, .priority = STRAIT_PRIORITY_HIGH};
     struct strait_submit_options others = {.group = &other};
     OPEN(.workers = 2);
     submit(tells_at_gate, 0, &how);
@@ -192,7 +133,7 @@ static void cancelling_a_group_harms_no_other(void)
     await_arrivals(2);
     for (unsigned i = 0; i < 10; i++) {
         submit(runs, 10 + i, &how);
-        submit(runs, 20 + i, &high);
+        submit(runs, 20 + i, &high_too);
         submit(runs, 30 + i, &others);
         submit(runs, 40 + i, NULL);
     }
@@ -228,14 +169,13 @@ static void a_task_that_starts_too_late_expires(void)
         options[i].priority = STRAIT_PRIORITY_HIGH;
         submit(expects_no_cancel, 10 + i, &options[i]);
     }
-    strait_task_id late = submit(runs, 20, &options[0]); /* it cannot be both */
-    assert_returns(strait_task_cancel(here.parent, late), 0);
+    assert_returns(cancel(submit(runs, 20, &late)), 0); /* it cannot be both */
     sleep_ns(5 * MS);
     close_pool();
-    assert_ended(0, 4, STRAIT_TASK_EXPIRED, 0);
-    assert_ended(10, 4, STRAIT_TASK_EXPIRED, 0);
-    assert_ended(4, 2, STRAIT_TASK_DONE, 1);
-    assert_ended(14, 2, STRAIT_TASK_DONE, 1);
+    for (unsigned i = 0; i < 20; i += 10) {
+        assert_ended(i, 4, STRAIT_TASK_EXPIRED, 0);
+        assert_ended(i + 4, 2, STRAIT_TASK_DONE, 1);
+    }
     assert_ended(20, 1, STRAIT_TASK_CANCELLED, 0);
     assert_int_equal(seen.code[0], -ETIMEDOUT);
 }
@@ -246,10 +186,26 @@ static int past_its_time(struct strait_task *task)
     return number_of(task) == 0 ? 0 : 7;
 }
 
+/* By itself: nobody cancels it. A late result counts, a late failure is an expiry. */
+static void a_running_task_is_told_that_its_time_is_over(void)
+{
+    OPEN(.workers = 1);
+    for (unsigned i = 0; i < 2; i++) {
+        struct strait_submit_options how = {.finish_by = strait_deadline(50 * MS)};
+        submit(past_its_time, i, &how);
+        settle();
+        assert_true(strait_now() >= how.finish_by);
+        if (seen.runs[i]) { /* a worker came in time */
+            assert_ended(i, 1, i ? STRAIT_TASK_EXPIRED : STRAIT_TASK_DONE, 1);
+            assert_int_equal(seen.code[i], i ? 7 : 0);
+        }
+    }
+    close_pool();
+}
+
 static int in_its_time(struct strait_task *task)
 {
-    runs(task);
-    gate_wait(task->context);
+    runs_at_gate(task);
     return 7;
 }
 
@@ -272,37 +228,7 @@ static void a_failure_in_time_is_no_expiry(void)
     close_pool();
 }
 
-/* By itself: nobody cancels it. A late result counts, a late failure is an expiry. */
-static void a_running_task_is_told_that_its_time_is_over(void)
-{
-    OPEN(.workers = 1);
-    for (unsigned i = 0; i < 2; i++) {
-        struct strait_submit_options how = {.finish_by = strait_deadline(50 * MS)};
-        submit(past_its_time, i, &how);
-        settle();
-        assert_true(strait_now() >= how.finish_by);
-        if (seen.runs[i]) { /* a worker came in time */
-            assert_ended(i, 1, i ? STRAIT_TASK_EXPIRED : STRAIT_TASK_DONE, 1);
-            assert_int_equal(seen.code[i], i ? 7 : 0);
-        }
-    }
-    close_pool();
-}
-
-static const struct test tests[] = {
-    ONCE(a_waiting_task_is_cancelled_for_certain),
-    ONCE(a_running_task_is_told_of_its_cancel),
-    ONCE(a_cancel_does_not_outlive_its_task),
-    ONCE(cancelled_tasks_leave_their_room),
-    ONCE(a_budget_counts_cancelled_tasks_too),
-    ONCE(what_a_completion_cancels_is_run_by_nobody),
-    ONCE(cancelling_a_group_harms_no_other),
-    ONCE(a_task_that_starts_too_late_expires),
-    ONCE(a_running_task_is_told_that_its_time_is_over),
-    ONCE(a_failure_in_time_is_no_expiry),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_cancel", tests);
-}
+TESTS(ONCE(a_waiting_task_is_cancelled_for_certain), ONCE(a_running_task_is_told_of_its_cancel),
+      ONCE(what_a_completion_cancels_is_run_by_nobody), ONCE(cancelling_a_group_harms_no_other),
+      ONCE(a_task_that_starts_too_late_expires), ONCE(a_running_task_is_told_that_its_time_is_over),
+      ONCE(a_failure_in_time_is_no_expiry))

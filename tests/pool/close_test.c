@@ -4,17 +4,8 @@
 
 #include <sys/wait.h>
 
-/* What runs: a task that waits at the gate, and where there is a second worker one that looks. */
-static void open_busy(unsigned workers)
-{
-    OPEN(.workers = workers);
-    hold(1);
-    if (workers > 1) {
-        submit(runs_until_cancelled, 0, NULL);
-        await_arrivals(1);
-    }
-    submit_some(runs, 1, 20, NULL);
-}
+#define closes(mode, deadline) strait_pool_close(here.pool, mode, deadline, NULL)
+#define finishes(mode, deadline) strait_pool_finish(here.pool, here.parent, mode, deadline)
 
 /* ---- close ---- */
 
@@ -22,42 +13,13 @@ static void a_pool_that_did_nothing_closes(void)
 {
     for (unsigned workers = 1; workers <= 64; workers *= 8) {
         for (unsigned mode = 0; mode < 2; mode++) {
-            struct strait_pool *pool;
-            struct strait_pool_options options = {.workers = workers, .workers_max = 70};
-            assert_returns(strait_pool_create(&pool, &options), 0);
-            assert_returns(strait_pool_close(pool, (enum strait_close)2, 0, NULL), -EINVAL);
-            assert_returns(strait_pool_destroy(pool), -EBUSY);
-            assert_returns(strait_pool_close(pool, (enum strait_close)mode, STRAIT_FOREVER, NULL),
-                           0);
-            assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, 0, NULL), 0);
-            assert_returns(strait_pool_destroy(pool), 0);
+            OPEN(.workers = workers, .workers_max = 70);
+            leave(here.parent);
+            assert_returns(strait_pool_destroy(here.pool), -EBUSY);
+            close_with((enum strait_close)mode, STRAIT_FOREVER, 0);
+            close_with(STRAIT_CLOSE_DRAIN, 0, 0);
+            assert_returns(strait_pool_destroy(here.pool), 0);
         }
-    }
-    assert_returns(strait_pool_destroy(NULL), 0);
-}
-
-/* Or drains at first, and then cancels. The loop is told of what is left for it. */
-static void a_close_drains_or_cancels(void)
-{
-    for (unsigned cancels = 0; cancels < 2; cancels++) {
-        enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
-        open_busy(1);
-        assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, 0, NULL), -ETIMEDOUT);
-        assert_int_equal(try_submit(runs, 99, NULL), -EPIPE);
-        assert_returns(strait_pool_attach(here.pool, &(struct strait_parent *){NULL}, NULL),
-                       -EPIPE);
-        assert_returns(strait_pool_resize(here.pool, 5, 0), -EPIPE);
-        release();
-        assert_returns(strait_pool_close(here.pool, mode, STRAIT_FOREVER, NULL), 0);
-        assert_int_equal(pool_stats().workers, 0);
-        assert_int_equal(seen.ends, 0); /* the parent is still owed them */
-        assert_returns(strait_pool_destroy(here.pool), -EBUSY);
-        assert_true(readable(strait_parent_fd(here.parent), -1));
-        assert_true(strait_parent_dispatch(here.parent, 1) == 1);
-        leave(here.parent);
-        assert_ended(1, 20, cancels ? STRAIT_TASK_ABANDONED : STRAIT_TASK_DONE, !cancels);
-        assert_int_equal(seen.code[1], cancels ? -ECANCELED : 0);
-        assert_returns(strait_pool_destroy(here.pool), 0);
     }
 }
 
@@ -68,15 +30,35 @@ static int is_never_told(struct strait_task *task)
     return 0;
 }
 
-/* That is its parent's affair: what has begun when the pool closes is finished. */
-static void a_close_that_cancels_tells_no_running_task(void)
+/* Or drains at first, and then cancels: what has begun is finished all the same, for to tell it is
+ * its parent's affair. The loop is told of what is left for it. */
+static void a_close_drains_or_cancels(void)
 {
-    OPEN(.workers = 1);
-    submit(is_never_told, 0, NULL);
-    await_arrivals(1);
-    assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_CANCEL, 0, NULL), -ETIMEDOUT);
-    close_pool();
-    assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+    for (unsigned cancels = 0; cancels < 2; cancels++) {
+        enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
+        OPEN(.workers = 1);
+        submit(is_never_told, 0, NULL);
+        await_arrivals(1);
+        submit_some(runs, 1, 20, NULL);
+        close_with(STRAIT_CLOSE_DRAIN, 0, -ETIMEDOUT);
+        close_with(mode, 0, -ETIMEDOUT);
+        assert_int_equal(try_submit(runs, 99, NULL), -EPIPE);
+        assert_returns(strait_pool_attach(here.pool, &(struct strait_parent *){NULL}, NULL),
+                       -EPIPE);
+        assert_returns(strait_pool_resize(here.pool, 5, 0), -EPIPE);
+        release();
+        close_with(mode, STRAIT_FOREVER, 0);
+        assert_int_equal(pool_stats().workers, 0);
+        assert_int_equal(seen.ends, 0); /* the parent is still owed them */
+        assert_returns(strait_pool_destroy(here.pool), -EBUSY);
+        assert_true(readable(strait_parent_fd(here.parent), -1));
+        assert_true(strait_parent_dispatch(here.parent, 1) == 1);
+        leave(here.parent);
+        assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+        assert_ended(1, 20, cancels ? STRAIT_TASK_ABANDONED : STRAIT_TASK_DONE, !cancels);
+        assert_int_equal(seen.code[1], cancels ? -ECANCELED : 0);
+        assert_returns(strait_pool_destroy(here.pool), 0);
+    }
 }
 
 static int takes_a_while(struct strait_task *task)
@@ -121,8 +103,9 @@ static void a_second_closer_is_told_so(void)
     while (try_submit(runs, 0, NULL) != -EPIPE) {
         collect();
     }
-    assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), -EBUSY);
-    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_CANCEL, 0), -EBUSY);
+    close_with(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, -EBUSY);
+    assert_returns(finishes(STRAIT_CLOSE_CANCEL, 0), -EBUSY);
+    assert_returns(strait_pool_resize(here.pool, 2, 0), -EBUSY);
     assert_returns(strait_pool_destroy(here.pool), -EBUSY);
     release();
     thread_join(closer);
@@ -147,11 +130,11 @@ static void a_pool_is_destroyed_when_its_closer_has_left(void)
 
 static struct strait_pool *other_pool;
 
-static int tries_to_close(struct strait_task *task)
+static int tries_to_end_its_own(struct strait_task *task)
 {
-    struct strait_pool *own = task->context;
-    EXPECT(strait_pool_close(own, STRAIT_CLOSE_CANCEL, 0, NULL) == -EDEADLK);
-    EXPECT(strait_pool_finish(own, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(closes(STRAIT_CLOSE_CANCEL, 0) == -EDEADLK);
+    EXPECT(finishes(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_pool_resize(here.pool, 3, STRAIT_FOREVER) == -EDEADLK);
     EXPECT(strait_pool_finish(other_pool, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
     return runs(task);
 }
@@ -159,9 +142,8 @@ static int tries_to_close(struct strait_task *task)
 static void a_task_may_close_another_pool_only(void)
 {
     OPEN(.workers = 1);
-    struct strait_task task = numbered(tries_to_close, 0, here.pool);
     assert_returns(strait_pool_create(&other_pool, NULL), 0);
-    submit_task(&task, NULL);
+    submit(tries_to_end_its_own, 0, NULL);
     close_pool();
     assert_ended(0, 1, STRAIT_TASK_DONE, 1);
 }
@@ -173,28 +155,12 @@ static void the_last_task_before_a_close_is_done(void)
         OPEN(.workers = 1 + i % 2);
         dawdle(i % 97 * 50);
         submit(runs, 0, NULL);
-        assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+        close_with(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, 0);
         assert_returns(strait_parent_detach(here.parent, STRAIT_CLOSE_DRAIN, 0), 0);
         assert_ended(0, 1, STRAIT_TASK_DONE, 1);
         assert_returns(strait_pool_destroy(here.pool), 0);
         progress_made();
     }
-}
-
-static int sleeps_long(struct strait_task *task)
-{
-    sleep_ns(200 * MS);
-    return runs(task);
-}
-
-static void a_close_that_waits_burns_no_cpu(void)
-{
-    clock_t before = clock();
-    OPEN(.workers = 3, .workers_max = 5);
-    submit(sleeps_long, 0, NULL);
-    assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
-    assert_true(clock() - before < CLOCKS_PER_SEC / 20);
-    close_pool();
 }
 
 /* ---- tasks of tasks ---- */
@@ -219,9 +185,9 @@ static void a_workers_own_tasks_end_with_the_pool(void)
         OPEN(.workers = 1);
         submit(has_children_late, 0, NULL);
         await_arrivals(1);
-        assert_returns(strait_pool_close(here.pool, mode, 0, NULL), -ETIMEDOUT);
+        close_with(mode, 0, -ETIMEDOUT);
         release();
-        assert_returns(strait_pool_close(here.pool, mode, STRAIT_FOREVER, NULL), 0);
+        close_with(mode, STRAIT_FOREVER, 0);
         settle();
         assert_ended(0, 1, STRAIT_TASK_DONE, 1);
         if (!cancels) {
@@ -235,49 +201,17 @@ static void a_workers_own_tasks_end_with_the_pool(void)
 
 /* ---- finish ---- */
 
-static void finish_ends_all_in_order(void)
-{
-    OPEN(.workers = 2);
-    submit_some(runs, 0, 10, NULL);
-    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER),
-                   0);
-    assert_ended(0, 10, STRAIT_TASK_DONE, 1);
-}
-
-/* In time or not at all; again, and by cancelling. */
-static void finish_loses_nothing_when_it_is_late(void)
-{
-    open_busy(2);
-    assert_returns(strait_pool_finish(here.pool, here.parent, (enum strait_close)2, 0), -EINVAL);
-    for (int i = 0; i < 2; i++) {
-        int64_t deadline = strait_deadline(i * 5 * MS);
-        assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, deadline),
-                       -ETIMEDOUT);
-        assert_true(strait_parent_owed(here.parent) >= 2);
-    }
-    release();
-    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER),
-                   0);
-    assert_ended(0, 1, STRAIT_TASK_CANCELLED, 1);
-    for (unsigned i = 1; i <= 20; i++) {
-        assert_int_equal(seen.completions[i], 1);
-    }
-}
-
 static void finish_leaves_other_parents_alone(void)
 {
-    struct strait_parent *other;
     OPEN(.workers = 1);
-    assert_returns(strait_pool_attach(here.pool, &other, NULL), 0);
+    struct strait_parent *other = attach(STRAIT_WAIT_FD);
     submit(runs, 0, NULL);
-    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER),
-                   -EBUSY);
+    assert_returns(finishes(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), -EBUSY);
     assert_returns(strait_pool_finish(here.pool, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), -EBUSY);
-    submit(runs, 1, NULL); /* nothing has happened */
+    submit_some(runs, 1, 10, NULL); /* nothing has happened */
     leave(other);
-    assert_returns(strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER),
-                   0);
-    assert_ended(0, 2, STRAIT_TASK_DONE, 1);
+    assert_returns(finishes(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+    assert_ended(0, 11, STRAIT_TASK_DONE, 1);
 }
 
 /* ---- what a thread, a process and a fork do at their end ---- */
@@ -296,13 +230,15 @@ static int leaves_a_slow_destructor(struct strait_task *task)
     return runs(task);
 }
 
+/* And who waits for the rest burns no CPU. */
 static void a_close_keeps_its_deadline_whatever_threads_do_last(void)
 {
     struct strait_pool_worker_stats stuck;
     assert_int_equal(pthread_key_create(&key, ends_slowly), 0);
-    OPEN(.workers = 1);
+    OPEN(.workers = 3, .workers_max = 5);
     submit(leaves_a_slow_destructor, 0, NULL);
     settle();
+    clock_t cpu = clock();
     int64_t began = strait_now();
     assert_returns(
         strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, strait_deadline(20 * MS), &stuck),
@@ -310,17 +246,16 @@ static void a_close_keeps_its_deadline_whatever_threads_do_last(void)
     assert_true(strait_now() - began < 300 * MS);
     assert_null(stuck.run); /* no task runs */
     close_pool();
+    assert_true(clock() - cpu < CLOCKS_PER_SEC / 20);
     assert_int_equal(pthread_key_delete(key), 0);
 }
 
 static void leaves_an_inherited_pool_alone(void *context)
 {
     (void)context;
-    bool told =
-        strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL) == -EOWNERDEAD &&
-        strait_pool_finish(here.pool, here.parent, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER) ==
-            -EOWNERDEAD &&
-        strait_pool_destroy(here.pool) == -EOWNERDEAD;
+    bool told = closes(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == -EOWNERDEAD &&
+                finishes(STRAIT_CLOSE_CANCEL, STRAIT_FOREVER) == -EOWNERDEAD &&
+                strait_pool_destroy(here.pool) == -EOWNERDEAD;
     _exit(told ? 0 : 1);
 }
 
@@ -367,26 +302,10 @@ static void a_process_may_exit_while_its_pool_works(void)
     assert_string_equal(said, "");
 }
 
-static const struct test tests[] = {
-    ONCE(a_pool_that_did_nothing_closes),
-    ONCE(a_close_drains_or_cancels),
-    ONCE(a_close_that_cancels_tells_no_running_task),
-    ONCE(a_close_names_what_holds_it_up),
-    ONCE(a_second_closer_is_told_so),
-    ONCE(a_pool_is_destroyed_when_its_closer_has_left),
-    ONCE(a_task_may_close_another_pool_only),
-    ONCE(the_last_task_before_a_close_is_done),
-    ONCE(a_close_that_waits_burns_no_cpu),
-    ONCE(a_workers_own_tasks_end_with_the_pool),
-    ONCE(finish_ends_all_in_order),
-    ONCE(finish_loses_nothing_when_it_is_late),
-    ONCE(finish_leaves_other_parents_alone),
-    ONCE(a_close_keeps_its_deadline_whatever_threads_do_last),
-    ONCE(a_forks_child_has_no_pool),
-    ONCE(a_process_may_exit_while_its_pool_works),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_close", tests);
-}
+TESTS(ONCE(a_pool_that_did_nothing_closes), ONCE(a_close_drains_or_cancels),
+      ONCE(a_close_names_what_holds_it_up), ONCE(a_second_closer_is_told_so),
+      ONCE(a_pool_is_destroyed_when_its_closer_has_left), ONCE(a_task_may_close_another_pool_only),
+      ONCE(the_last_task_before_a_close_is_done), ONCE(a_workers_own_tasks_end_with_the_pool),
+      ONCE(finish_leaves_other_parents_alone),
+      ONCE(a_close_keeps_its_deadline_whatever_threads_do_last), ONCE(a_forks_child_has_no_pool),
+      ONCE(a_process_may_exit_while_its_pool_works))

@@ -107,26 +107,54 @@ static void submits_allocate_nothing(void)
     close_pool();
 }
 
-static void a_parent_that_leaves_gives_its_memory_back(void)
+/* Where a worker stands that makes an fd readable, while the first gate is shut. */
+static struct gate in_report;
+static _Atomic bool stops_in_report;
+
+ssize_t __real_write(int fd, const void *bytes, size_t count);
+ssize_t __wrap_write(int fd, const void *bytes, size_t count);
+ssize_t __wrap_write(int fd, const void *bytes, size_t count)
 {
-    struct strait_parent *parent;
-    struct strait_task task = {.run = nothing};
-    int live = 0;
-    OPEN(.workers = 1, .queue_limit = 4096);
-    for (unsigned i = 0; i < 3; i++) {
-        struct strait_submit_options how = {.priority = (enum strait_priority)(i % 2)};
-        assert_returns(strait_pool_attach(here.pool, &parent, NULL), 0);
-        assert_returns(strait_task_submit(parent, &task, &how, NULL), 0);
-        leave(parent);
-        submit(runs, i, NULL); /* the worker has turned to another one */
-        settle();
-        live = i ? live : counts.live;
-        assert_int_equal(counts.live, live);
+    if (atomic_exchange(&stops_in_report, false)) {
+        gate_wait(&in_report);
     }
-    close_pool();
+    return __real_write(fd, bytes, count);
 }
 
-/* Workers that cannot be started cost little, and are started when that can be. */
+/* A worker is in its report to a parent that has it already, and leaves. What the parent had stays
+ * as long, and no longer, and the next but one is in its place. */
+static void a_parent_leaves_during_a_report(void)
+{
+    OPEN(.workers = 1);
+    for (unsigned round = 0; round < 3; round++) {
+        struct census before = census_take();
+        struct strait_parent *parent = attach(STRAIT_WAIT_FD);
+        struct strait_task task = numbered(runs, round, NULL);
+        memset(&in_report, 0, sizeof(in_report));
+        atomic_store(&stops_in_report, true);
+        submit_to(parent, &task, NULL);
+        gate_await(&in_report, 1);
+        assert_returns(strait_parent_poll(parent, 0), 1);
+        leave(parent);
+        struct strait_parent *next = attach(STRAIT_WAIT_PARK);
+        assert_true(next != parent);
+        assert_true(census_take().fds > before.fds);
+        gate_open(&in_report);
+        submit(runs, 10 + round, NULL);
+        settle(); /* the worker is done with the report */
+        leave(next);
+        assert_census(before);
+        next = attach(STRAIT_WAIT_PARK);
+        assert_true(next == parent);
+        leave(next);
+    }
+    close_pool();
+    assert_ended(0, 3, STRAIT_TASK_DONE, 1);
+    assert_ended(10, 3, STRAIT_TASK_DONE, 1);
+}
+
+/* Workers that cannot be started cost little, and are started when that can be, though the parent
+ * sits in an event loop, where nothing else happens. */
 static void a_pool_goes_on_where_it_cannot_grow(void)
 {
     struct strait_task task = {.run = nothing};
@@ -135,31 +163,14 @@ static void a_pool_goes_on_where_it_cannot_grow(void)
     arm_fault(PTHREAD_CREATE, EVERY);
     clock_t before = clock();
     for (int64_t until = strait_deadline(300 * MS); strait_now() < until;) {
-        (void)strait_task_submit(here.parent, &task, NULL, NULL);
+        submit_task(&task, NULL);
         sleep_ns(MS);
     }
     assert_true(counts.hits > 0 && counts.hits < 100);
     assert_true(clock() - before < CLOCKS_PER_SEC / 5);
     arm_fault(FUNCTIONS, 0);
-    while (pool_stats().done == 0) { /* by another worker */
-        (void)strait_task_submit(here.parent, &task, NULL, NULL);
-        assert_true(strait_parent_poll(here.parent, 0) >= 0);
-        sleep_ns(MS);
-    }
-    close_pool();
-}
-
-/* Its parent sits in an event loop, where nothing else happens. */
-static void a_pool_grows_by_and_by(void)
-{
-    OPEN(.workers = 1, .workers_max = 2);
-    hold(1);
-    arm_fault(PTHREAD_CREATE, EVERY);
-    submit(runs, 0, NULL);
-    assert_true(counts.hits > 0);
-    arm_fault(FUNCTIONS, 0);
     settle_to(1);
-    assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+    assert_true(pool_stats().workers > 1);
     close_pool();
 }
 
@@ -231,20 +242,9 @@ static void a_pool_fails_cleanly_inside_the_c_library(void)
     }
 }
 
-static const struct test tests[] = {
-    ONCE(a_pool_fails_cleanly),
-    ONCE(submits_allocate_nothing),
-    ONCE(a_parent_that_leaves_gives_its_memory_back),
-    ONCE(a_pool_goes_on_where_it_cannot_grow),
-    ONCE(a_pool_grows_by_and_by),
-    ONCE(tasks_wake_without_membarrier),
-    ONCE(tasks_wake_where_membarrier_fails_later),
-    ONCE(tasks_wake_where_futexes_answer_early),
-    ONCE(workers_share_cpu_0_where_the_affinity_is_unknown),
-    ONCE(a_pool_fails_cleanly_inside_the_c_library),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_fault", tests);
-}
+TESTS(ONCE(a_pool_fails_cleanly), ONCE(submits_allocate_nothing),
+      ONCE(a_parent_leaves_during_a_report), ONCE(a_pool_goes_on_where_it_cannot_grow),
+      ONCE(tasks_wake_without_membarrier), ONCE(tasks_wake_where_membarrier_fails_later),
+      ONCE(tasks_wake_where_futexes_answer_early),
+      ONCE(workers_share_cpu_0_where_the_affinity_is_unknown),
+      ONCE(a_pool_fails_cleanly_inside_the_c_library))

@@ -94,9 +94,22 @@ void leave(struct strait_parent *parent)
     assert_returns(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
 }
 
+struct strait_parent *attach(enum strait_wait wait)
+{
+    struct strait_parent_options options = {.wait = wait};
+    struct strait_parent *parent = NULL;
+    assert_returns(strait_pool_attach(here.pool, &parent, &options), 0);
+    return parent;
+}
+
+void close_with(enum strait_close mode, int64_t deadline, int result)
+{
+    assert_returns(strait_pool_close(here.pool, mode, deadline, NULL), result);
+}
+
 void end_pool(void)
 {
-    assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+    close_with(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, 0);
     assert_returns(strait_pool_destroy(here.pool), 0);
 }
 
@@ -115,7 +128,18 @@ struct strait_pool_stats pool_stats(void)
     return stats;
 }
 
+struct strait_pool_worker_stats worker_of(unsigned number)
+{
+    struct strait_pool_worker_stats stats;
+    assert_returns(strait_pool_worker_stats(here.pool, number, &stats), 0);
+    return stats;
+}
+
 /* ---- tasks with numbers ---- */
+
+const struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
+const struct strait_submit_options late = {.start_by = 1};
+const struct strait_submit_options in_place = {.in_place = true};
 
 struct strait_task numbered(strait_run_fn *run, unsigned number, void *context)
 {
@@ -189,11 +213,17 @@ int try_submit(strait_run_fn *run, unsigned number, const struct strait_submit_o
     return strait_task_submit(here.parent, &task, how, NULL);
 }
 
-strait_task_id submit_task(const struct strait_task *task, const struct strait_submit_options *how)
+strait_task_id submit_to(struct strait_parent *parent, const struct strait_task *task,
+                         const struct strait_submit_options *how)
 {
     strait_task_id id = 0;
-    assert_returns(strait_task_submit(here.parent, task, how, &id), 0);
+    assert_returns(strait_task_submit(parent, task, how, &id), 0);
     return id;
+}
+
+strait_task_id submit_task(const struct strait_task *task, const struct strait_submit_options *how)
+{
+    return submit_to(here.parent, task, how);
 }
 
 strait_task_id submit(strait_run_fn *run, unsigned number, const struct strait_submit_options *how)

@@ -58,9 +58,15 @@ void settle_to(unsigned owed);
 
 /* Releases, settles, detaches, closes and destroys. */
 void close_pool(void);
-void end_pool(void);                      /* the last two */
+void end_pool(void); /* the last two */
+void close_with(enum strait_close mode, int64_t deadline, int result);
+
+/* Further parents. */
+struct strait_parent *attach(enum strait_wait wait);
 void leave(struct strait_parent *parent); /* drains, and has left */
+
 struct strait_pool_stats pool_stats(void);
+struct strait_pool_worker_stats worker_of(unsigned number);
 
 /* ---- tasks with numbers ---- */
 
@@ -90,10 +96,16 @@ void note_done(struct strait_task *task);
 
 void await_starts(unsigned count);
 
+extern const struct strait_submit_options high;
+extern const struct strait_submit_options late; /* before it is submitted */
+extern const struct strait_submit_options in_place;
+
 /* Numbered, with note_done and the gate. All but the last assert that it is taken. */
 strait_task_id submit(strait_run_fn *run, unsigned number, const struct strait_submit_options *how);
 void submit_some(strait_run_fn *run, unsigned first, unsigned count,
                  const struct strait_submit_options *how);
+strait_task_id submit_to(struct strait_parent *parent, const struct strait_task *task,
+                         const struct strait_submit_options *how);
 strait_task_id submit_task(const struct strait_task *task, const struct strait_submit_options *how);
 int try_submit(strait_run_fn *run, unsigned number, const struct strait_submit_options *how);
 

@@ -17,6 +17,13 @@ static void wait_for(strait_task_id id)
     EXPECT(strait_task_wait(strait_parent_current(), id, STRAIT_FOREVER) == 0);
 }
 
+/* With one worker, and none of the tasks that it is inside of. */
+static void wait_for_all(void)
+{
+    EXPECT(strait_parent_wait_all(strait_parent_current(), STRAIT_FOREVER) == 0);
+    EXPECT(strait_parent_wait_any(strait_parent_current(), STRAIT_FOREVER) == 0);
+}
+
 /* ---- trees ---- */
 
 /* Nodes are numbered as in a heap: node n has 2n and 2n + 1. */
@@ -89,24 +96,24 @@ static void walk_tree(const struct strait_pool_options *options, unsigned depth)
     close_pool();
 }
 
-static void a_deep_tree_needs_the_stack_of_its_depth(void)
+static void trees_need_the_stack_of_their_depth(void)
 {
-    walk_tree(&(struct strait_pool_options){0}, TEST_TSAN ? 11 : 16);
-}
-
-static void trees_are_walked_in_every_pool(void)
-{
-    static const struct strait_pool_options pools[] = {
-        {.workers = 1},
-        {.workers = 1, .queue_limit = 1}, /* most of it in place */
-        {.workers = 3, .queue_limit = 2},
-        {.workers = 8},
-        {.workers = 2, .wait = STRAIT_WAIT_SPIN},
-        {.workers = 1, .workers_max = 4, .idle_timeout = 100000},
+    static const struct {
+        struct strait_pool_options options;
+        unsigned depth;
+        unsigned rounds;
+    } pools[] = {
+        {{0}, TEST_TSAN ? 11 : 16, 1},
+        {{.workers = 1}, 9, 5},
+        {{.workers = 1, .queue_limit = 1}, 9, 5}, /* most of it in place */
+        {{.workers = 3, .queue_limit = 2}, 9, 5},
+        {{.workers = 8}, 9, 5},
+        {{.workers = 2, .wait = STRAIT_WAIT_SPIN}, 9, 5},
+        {{.workers = 1, .workers_max = 4, .idle_timeout = 100000}, 9, 5},
     };
     for (size_t i = 0; i < COUNT(pools); i++) {
-        for (unsigned round = 0; round < scaled(5); round++) {
-            walk_tree(&pools[i], 9);
+        for (unsigned round = 0; round < pools[i].rounds; round++) {
+            walk_tree(&pools[i].options, pools[i].depth);
             progress_made();
         }
     }
@@ -133,7 +140,6 @@ static int waits_for_child_elsewhere(struct strait_task *task)
 /* A task that descends from nobody waits for a worker that is free, though one only waits. */
 static void a_waiting_task_runs_no_stranger(void)
 {
-    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
     memset(&childs, 0, sizeof(childs));
     OPEN(.workers = 2);
     submit(waits_for_child_elsewhere, 3, NULL);
@@ -163,7 +169,7 @@ static int has_children_run(struct strait_task *task)
         child_of(&grandchild);
     }
     await(&counted, 20);
-    EXPECT(strait_parent_wait_all(strait_parent_current(), STRAIT_FOREVER) == 0);
+    wait_for_all();
     return nothing(task);
 }
 
@@ -191,111 +197,73 @@ static void a_waiting_task_helps_who_took_its_child(void)
     close_pool();
 }
 
-/* Each waits for the next, or ends when it has submitted it. */
-static int goes_deeper(struct strait_task *task)
-{
-    unsigned number = number_of(task);
-    runs(task);
-    if (number + 1 < (task->context ? 50 : NUMBERS)) {
-        struct strait_task next = numbered(goes_deeper, number + 1, task->context);
-        next.done = NULL;
-        strait_task_id id = child_of(&next);
-        if (task->context) {
-            wait_for(id);
-        }
-    }
-    return 0;
-}
+/* ---- room, and all that is owed ---- */
 
-static void chains_are_longer_than_there_are_workers(void)
+static int fills_the_queue(struct strait_task *task)
 {
-    for (unsigned workers = 1; workers <= 2; workers++) {
-        for (unsigned waits = 0; waits < 2; waits++) {
-            OPEN(.workers = workers, .queue_limit = 2);
-            struct strait_task task = numbered(goes_deeper, 0, waits ? &here : NULL);
-            submit_task(&task, NULL);
-            close_pool();
-            assert_int_equal(atomic_load(&seen.starts), waits ? 50 : NUMBERS);
-            assert_started_in_order(0, waits ? 50 : NUMBERS);
-        }
+    struct strait_task child = {.run = is_counted};
+    waiting = thread_number();
+    for (unsigned i = 0; i < 3; i++) {
+        child_of(&child);
     }
+    EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, NULL) == -EAGAIN);
+    return nothing(task);
 }
 
 static int has_more_than_places(struct strait_task *task)
 {
     struct strait_parent *self = strait_parent_current();
     struct strait_task child = {.run = is_counted};
+    struct strait_group group = {0};
+    struct strait_submit_options how = {.group = &group};
     waiting = thread_number();
     for (unsigned i = 0; i < 100; i++) {
-        EXPECT(strait_task_submit_wait(self, &child, NULL, NULL, STRAIT_FOREVER) == 0);
+        EXPECT(strait_task_submit_wait(self, &child, &how, NULL, STRAIT_FOREVER) == 0);
     }
-    EXPECT(strait_parent_wait_all(self, STRAIT_FOREVER) == 0);
-    EXPECT(strait_parent_wait_any(self, STRAIT_FOREVER) == 0);
+    EXPECT(strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
     return nothing(task);
 }
 
-/* With one worker there is nobody else to make room. */
+/* What fills the queue is another task's at first, and there is nobody else to make room. */
 static void a_task_that_waits_for_room_makes_it(void)
 {
+    struct strait_task task = {.run = fills_the_queue};
     atomic_store(&counted, 0);
     OPEN(.workers = 1, .queue_limit = 3);
-    submit(has_more_than_places, 0, NULL);
-    settle();
-    assert_int_equal(atomic_load(&counted), 100);
-    close_pool();
-}
-
-static int fills_the_queue(struct strait_task *task)
-{
-    struct strait_task child = {.run = nothing};
-    for (unsigned i = 0; i < 4; i++) {
-        child_of(&child);
-    }
-    return nothing(task);
-}
-
-static int wants_room(struct strait_task *task)
-{
-    struct strait_task child = {.run = nothing};
-    for (unsigned i = 0; i < 10; i++) {
-        EXPECT(strait_task_submit_wait(strait_parent_current(), &child, NULL, NULL,
-                                       STRAIT_FOREVER) == 0);
-    }
-    return nothing(task);
-}
-
-/* What fills the queue is another task's, and there is nobody else to take it. */
-static void a_task_makes_room_in_the_queue_of_another(void)
-{
-    struct strait_parent *other;
-    struct strait_task task = {.run = fills_the_queue};
-    OPEN(.workers = 1, .queue_limit = 4);
-    assert_returns(strait_pool_attach(here.pool, &other, NULL), 0);
+    struct strait_parent *other = attach(STRAIT_WAIT_PARK);
     hold(1);
-    assert_returns(strait_task_submit(other, &task, NULL, NULL), 0);
-    submit(wants_room, 0, NULL);
+    submit_to(other, &task, NULL);
+    submit(has_more_than_places, 0, NULL);
     release();
     settle();
+    assert_int_equal(atomic_load(&counted), 103);
     leave(other);
     close_pool();
 }
 
-static int waits_for_all(struct strait_task *task)
+/* A chain of tasks, each in the wait of the one before: for it, or for all. */
+static int waits_for_the_next(struct strait_task *task)
 {
-    struct strait_task child = {.run = number_of(task) < 3 ? waits_for_all : nothing};
     unsigned next = number_of(task) + 1;
-    memcpy(child.data, &next, sizeof(next));
-    child_of(&child);
-    EXPECT(strait_parent_wait_all(strait_parent_current(), STRAIT_FOREVER) == 0);
-    EXPECT(strait_parent_wait_any(strait_parent_current(), STRAIT_FOREVER) == 0);
-    return 0;
+    struct strait_task child = numbered(next < 50 ? waits_for_the_next : runs, next, task->context);
+    strait_task_id id = child_of(&child);
+    if (task->context) {
+        wait_for(id);
+    } else {
+        wait_for_all();
+    }
+    return runs(task);
 }
 
 static void a_task_does_not_wait_for_itself(void)
 {
-    OPEN(.workers = 1);
-    submit(waits_for_all, 0, NULL);
-    close_pool();
+    for (unsigned workers = 1; workers <= 3; workers++) {
+        OPEN(.workers = workers, .queue_limit = 2);
+        struct strait_task task = numbered(waits_for_the_next, 0, workers > 1 ? &here : NULL);
+        submit_task(&task, NULL);
+        close_pool();
+        assert_ended(0, 51, STRAIT_TASK_DONE, 1);
+    }
 }
 
 /* ---- children that nobody waits for ---- */
@@ -326,7 +294,6 @@ static int leaves_children(struct strait_task *task)
  * tasks, and take turns with a parent's normal ones. */
 static void children_are_as_tasks_of_a_parent(void)
 {
-    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
     for (unsigned workers = 1; workers <= 3; workers += 2) {
         OPEN(.workers = workers);
         assert_null(strait_parent_current());
@@ -348,11 +315,11 @@ static int takes_children_back(struct strait_task *task)
     struct strait_parent *self = strait_parent_current();
     struct strait_group group = {0};
     struct strait_submit_options how = {.group = &group};
-    struct strait_submit_options late = {.group = &group, .start_by = 1};
     strait_task_id id = 0;
     for (unsigned i = 0; i < 4; i++) {
         struct strait_task child = numbered(runs, 10 + i, NULL);
-        EXPECT(strait_task_submit(self, &child, i == 3 ? &late : &how, i == 0 ? &id : NULL) == 0);
+        how.start_by = i == 3;
+        EXPECT(strait_task_submit(self, &child, &how, i == 0 ? &id : NULL) == 0);
     }
     EXPECT(strait_task_cancel(self, id) == 0);
     EXPECT(strait_task_cancel(self, id) == -EALREADY);
@@ -430,22 +397,8 @@ static void the_smallest_stack_suffices(void)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-static const struct test tests[] = {
-    ONCE(a_deep_tree_needs_the_stack_of_its_depth),
-    ONCE(trees_are_walked_in_every_pool),
-    ONCE(a_waiting_task_runs_no_stranger),
-    ONCE(a_waiting_task_helps_who_took_its_child),
-    ONCE(chains_are_longer_than_there_are_workers),
-    ONCE(a_task_that_waits_for_room_makes_it),
-    ONCE(a_task_makes_room_in_the_queue_of_another),
-    ONCE(a_task_does_not_wait_for_itself),
-    ONCE(children_are_as_tasks_of_a_parent),
-    ONCE(children_are_cancelled_and_expire_as_others),
-    ONCE(a_full_queue_runs_the_task_in_place),
-    ONCE(the_smallest_stack_suffices),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_nested", tests);
-}
+TESTS(ONCE(trees_need_the_stack_of_their_depth), ONCE(a_waiting_task_runs_no_stranger),
+      ONCE(a_waiting_task_helps_who_took_its_child), ONCE(a_task_that_waits_for_room_makes_it),
+      ONCE(a_task_does_not_wait_for_itself), ONCE(children_are_as_tasks_of_a_parent),
+      ONCE(children_are_cancelled_and_expire_as_others), ONCE(a_full_queue_runs_the_task_in_place),
+      ONCE(the_smallest_stack_suffices))

@@ -3,28 +3,11 @@
 #include "fixture.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
-static const struct strait_parent_options park = {.wait = STRAIT_WAIT_PARK};
-
-static void bad_parent_options_are_refused(void)
-{
-    struct strait_parent *parent = NULL;
-    struct {
-        struct strait_parent_options options;
-        char tail[16];
-    } newer = {.options = {.size = sizeof(newer)}, .tail = {0, 0, 1}};
-    struct strait_parent_options wrong = {.wait = (enum strait_wait)99};
-    struct strait_parent_options high = {.low_water = 1025};
-    OPEN(.workers = 1);
-    assert_returns(strait_pool_attach(here.pool, &parent, &newer.options), -EINVAL);
-    assert_returns(strait_pool_attach(here.pool, &parent, &wrong), -EINVAL);
-    assert_returns(strait_pool_attach(here.pool, &parent, &high), -EINVAL);
-    assert_null(parent);
-    assert_returns(strait_parent_detach(here.parent, (enum strait_close)2, 0), -EINVAL);
-    assert_returns(strait_parent_detach(NULL, STRAIT_CLOSE_DRAIN, 0), 0);
-    close_pool();
-}
+#define STRAIT_PRIVATE             /* none of it is called */
+#include "../../src/pool/shared.h" /* where a parent's rings lie */
 
 /* ---- the fd ---- */
 
@@ -36,7 +19,7 @@ static void the_fd_is_readable_while_there_is_something_to_do(void)
     for (unsigned i = 0; i < 60; i++) {
         if (i % 20 == 0) {
             leave(here.parent);
-            assert_returns(strait_pool_attach(here.pool, &here.parent, NULL), 0);
+            here.parent = attach(STRAIT_WAIT_DEFAULT);
         }
         submit(runs, i, NULL);
         while (seen.ends <= i) {
@@ -46,9 +29,9 @@ static void the_fd_is_readable_while_there_is_something_to_do(void)
         assert_false(readable(strait_parent_fd(here.parent), 0));
         assert_returns(strait_parent_dispatch(here.parent, 0), 0);
     }
-    close_pool();
-    open_pool(&(struct strait_pool_options){.workers = 1}, &park);
-    assert_returns(strait_parent_fd(here.parent), -EINVAL);
+    struct strait_parent *parked = attach(STRAIT_WAIT_PARK);
+    assert_returns(strait_parent_fd(parked), -EINVAL);
+    leave(parked);
     close_pool();
 }
 
@@ -101,25 +84,33 @@ static void no_completion_waits_for_a_long_task(void)
 
 static unsigned rooms;
 
-static void fills_again(struct strait_parent *parent, void *context)
+static void counts_room(struct strait_parent *parent, void *context)
 {
     EXPECT(parent == here.parent && context == &rooms);
     rooms++;
+}
+
+static void fills_again(struct strait_parent *parent, void *context)
+{
+    counts_room(parent, context);
     EXPECT(strait_parent_owed(parent) <= 4);
     EXPECT(try_submit(runs, 100 + rooms, NULL) == 0);
 }
 
-static void room_is_told_after_a_refusal_only(void)
+static void open_for_room(size_t limit, void (*room)(struct strait_parent *, void *))
 {
-    struct strait_pool_options options = {.workers = 1, .queue_limit = 3};
-    struct strait_parent_options parent = {.room = fills_again, .context = &rooms, .low_water = 1};
-    open_pool(&options, &parent);
+    open_pool(&(struct strait_pool_options){.workers = 1, .queue_limit = limit},
+              &(struct strait_parent_options){.room = room, .context = &rooms, .low_water = 1});
     rooms = 0;
     hold(1);
+}
+
+static void room_is_told_after_a_refusal_only(void)
+{
+    struct strait_task more = numbered(runs, 9, NULL);
+    open_for_room(3, fills_again);
     submit_some(runs, 0, 3, NULL);
     assert_returns(strait_parent_dispatch(here.parent, 0), 0);
-    assert_int_equal(rooms, 0);
-    struct strait_task more = numbered(runs, 9, NULL);
     assert_returns(strait_task_submit_wait(here.parent, &more, NULL, NULL, 0), -ETIMEDOUT);
     release();
     settle();
@@ -139,52 +130,24 @@ static void room_is_told_after_a_refusal_only(void)
     assert_int_equal(rooms, 1); /* nothing was refused since */
 }
 
-/* When a worker takes the task that was in the way, not when it is done with it. */
+/* When a worker takes the task that was in the way, not when it is done with it; of one priority
+ * while the queue of the other is full still. */
 static void room_is_told_when_there_is_some(void)
 {
-    struct strait_pool_options options = {.workers = 1, .queue_limit = 1};
-    struct strait_parent_options parent = {.room = fills_again, .context = &rooms};
     struct gate second = {0};
     struct strait_task task = numbered(runs_at_gate, 0, &second);
-    open_pool(&options, &parent);
-    rooms = 0;
-    hold(1);
-    submit_task(&task, NULL);
-    assert_int_equal(try_submit(runs, 1, NULL), -EAGAIN);
-    release();
-    while (rooms == 0) {
-        collect(); /* the fd says so while the second still runs */
-    }
-    gate_open(&second);
-    close_pool();
-}
-
-static void counts_room(struct strait_parent *parent, void *context)
-{
-    (void)parent;
-    ++*(unsigned *)context;
-}
-
-/* Of one priority while the queue of the other is full still. */
-static void room_is_told_for_each_priority(void)
-{
-    struct strait_pool_options options = {.workers = 1, .queue_limit = 1};
-    struct strait_parent_options parent = {.room = counts_room, .context = &rooms};
-    struct strait_submit_options high = {.priority = STRAIT_PRIORITY_HIGH};
-    struct gate second = {0};
-    struct strait_task task = numbered(runs_at_gate, 0, &second);
-    open_pool(&options, &parent);
-    rooms = 0;
-    hold(1);
+    open_for_room(2, counts_room);
     submit_task(&task, &high);
-    assert_int_equal(try_submit(runs, 1, &high), -EAGAIN);
-    submit(runs, 2, NULL);
-    assert_int_equal(try_submit(runs, 3, NULL), -EAGAIN);
+    submit(runs, 1, &high);
+    submit_some(runs, 2, 2, NULL);
+    assert_int_equal(try_submit(runs, 9, &high), -EAGAIN);
+    assert_int_equal(try_submit(runs, 9, NULL), -EAGAIN);
     release();
     while (rooms == 0) {
-        collect(); /* it is in the task of high priority */
+        collect(); /* the fd says so while the first of high priority runs */
     }
-    assert_int_equal(seen.runs[2], 0);
+    gate_await(&second, 1);
+    assert_int_equal(seen.runs[1] + seen.runs[2], 0);
     gate_open(&second);
     settle();
     assert_int_equal(rooms, 2);
@@ -193,9 +156,18 @@ static void room_is_told_for_each_priority(void)
 
 /* ---- leaving ---- */
 
+static int leaves(bool finish, enum strait_close mode, int64_t deadline)
+{
+    return finish ? strait_pool_finish(here.pool, here.parent, mode, deadline)
+                  : strait_parent_detach(here.parent, mode, deadline);
+}
+
+/* A parent alone, or with its pool: in time or not at all; again, and by cancelling. */
 static void leaving_drains_or_cancels(void)
 {
-    for (unsigned cancels = 0; cancels < 2; cancels++) {
+    for (unsigned k = 0; k < 4; k++) {
+        bool finish = k / 2;
+        bool cancels = k % 2;
         enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
         struct strait_group group = {0};
         struct strait_submit_options how = {.group = &group};
@@ -204,33 +176,27 @@ static void leaving_drains_or_cancels(void)
         submit(cancels ? runs_until_cancelled : runs_at_gate, 0, &how);
         await_arrivals(1);
         submit_some(runs, 1, 50, &how); /* the queue is full */
-        assert_returns(strait_parent_detach(here.parent, STRAIT_CLOSE_DRAIN, 0), -ETIMEDOUT);
-        assert_returns(strait_parent_detach(here.parent, mode, strait_deadline(5 * MS)),
-                       -ETIMEDOUT);
+        assert_returns(leaves(finish, STRAIT_CLOSE_DRAIN, 0), -ETIMEDOUT);
+        assert_returns(leaves(finish, mode, strait_deadline(5 * MS)), -ETIMEDOUT);
         if (!cancels) { /* the handle goes on */
             assert_int_equal(strait_parent_owed(here.parent), 52);
             assert_int_equal(try_submit(runs, 99, NULL), -EAGAIN);
             assert_returns(strait_parent_poll(here.parent, 0), 0);
         }
         release();
-        assert_returns(strait_parent_detach(here.parent, mode, STRAIT_FOREVER), 0);
+        assert_returns(leaves(finish, mode, STRAIT_FOREVER), 0);
         assert_ended(0, 1, cancels ? STRAIT_TASK_CANCELLED : STRAIT_TASK_DONE, 1);
         assert_ended(1, 50, cancels ? STRAIT_TASK_ABANDONED : STRAIT_TASK_DONE, !cancels);
-        assert_int_equal(pool_stats().abandoned, cancels ? 50 : 0);
-        assert_int_equal(pool_stats().parents, 0);
         assert_int_equal(group.pending, 0);
-        end_pool();
+        if (!finish) {
+            assert_int_equal(pool_stats().abandoned, cancels ? 50 : 0);
+            assert_int_equal(pool_stats().parents, 0);
+            end_pool();
+        }
     }
 }
 
 /* ---- how many there may be ---- */
-
-static struct strait_parent *attach(const struct strait_parent_options *options)
-{
-    struct strait_parent *parent = NULL;
-    assert_returns(strait_pool_attach(here.pool, &parent, options), 0);
-    return parent;
-}
 
 static void there_may_be_so_many_parents_at_one_time(void)
 {
@@ -239,41 +205,85 @@ static void there_may_be_so_many_parents_at_one_time(void)
     OPEN(.workers = 1); /* it has one already */
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned i = 1; i < STRAIT_PARENTS_MAX; i++) {
-            parents[i] = attach(&park);
+            parents[i] = attach(STRAIT_WAIT_PARK);
         }
         assert_returns(strait_pool_attach(here.pool, &parents[0], NULL), -EUSERS);
         assert_int_equal(pool_stats().parents, STRAIT_PARENTS_MAX);
         for (unsigned i = 1; i < STRAIT_PARENTS_MAX; i++) {
-            assert_returns(strait_task_submit(parents[i], &task, NULL, NULL), 0);
+            submit_to(parents[i], &task, NULL);
             leave(parents[i]);
         }
         progress_made();
-        leave(attach(NULL)); /* of another wait mode */
+        leave(attach(STRAIT_WAIT_FD)); /* of another wait mode */
     }
     close_pool();
 }
 
-/* One worker is in a long task all the while. */
+static void *submits_without_end(void *nobody)
+{
+    struct strait_parent *parent = NULL;
+    struct strait_parent_options park = {.wait = STRAIT_WAIT_PARK};
+    struct strait_task task = {.run = nothing};
+    EXPECT(strait_pool_attach(here.pool, &parent, &park) == 0);
+    atomic_fetch_add(&here.gate.arrived, 1);
+    while (!atomic_load(&here.gate.open)) {
+        int error = strait_task_submit_wait(parent, &task, NULL, NULL, STRAIT_FOREVER);
+        EXPECT(error == 0 && strait_parent_poll(parent, 0) >= 0);
+    }
+    EXPECT(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
+    return nobody;
+}
+
+/* While others submit, or the one worker is in a long task. A former parent's place is taken again,
+ * unless a worker is still busy with it; its ids name no task of the next one's. */
 static void parents_that_left_leave_their_places(void)
 {
-    OPEN(.workers = 1);
-    hold(1);
-    struct census before = census_take();
-    for (size_t i = 0; i < scaled(6000); i++) {
-        struct strait_parent_options options = {.wait = (enum strait_wait)(i % 4)};
-        struct strait_parent *parent = attach(&options);
-        for (unsigned k = 0; k < i % 3; k++) {
-            struct strait_submit_options how = {.priority = (enum strait_priority)(k % 2)};
-            struct strait_task task = numbered(runs, 1 + k, NULL);
-            assert_returns(strait_task_submit(parent, &task, &how, NULL), 0);
+    for (unsigned others = 0; others < 2; others++) {
+        struct strait_parent *places[3] = {NULL};
+        pthread_t thread;
+        strait_task_id former = 0;
+        strait_task_id own = 0;
+        OPEN(.workers = 1 + others);
+        if (others) {
+            thread_start(&thread, submits_without_end, NULL);
+            await_arrivals(1);
+        } else {
+            hold(1);
         }
-        assert_returns(strait_parent_detach(parent, STRAIT_CLOSE_CANCEL, 0), 0);
-        progress_made();
+        struct census before = census_take();
+        for (size_t i = 0; i < scaled(6000); i++) {
+            struct strait_parent *parent = attach((enum strait_wait)(i % 4));
+            enum strait_close mode = others ? (enum strait_close)(i % 2) : STRAIT_CLOSE_CANCEL;
+            unsigned place = 0;
+            while (place < 2 + others && places[place] && places[place] != parent) {
+                place++;
+            }
+            assert_true(place < 1 + 2 * others);
+            places[place] = parent;
+            memset(seen.completions, 0, 3 * sizeof(seen.completions[0]));
+            for (unsigned k = 0; k <= i % 3; k++) {
+                struct strait_task task = numbered(runs, k, NULL);
+                assert_returns(strait_task_cancel(parent, former), -ENOENT);
+                assert_returns(strait_task_wait(parent, former, 0), 0);
+                own = submit_to(parent, &task, k % 2 ? &high : NULL);
+            }
+            former = own;
+            assert_returns(strait_parent_detach(parent, mode, others ? STRAIT_FOREVER : 0), 0);
+            for (unsigned k = 0; k < 3; k++) {
+                assert_int_equal(seen.completions[k], k <= i % 3);
+            }
+            progress_made();
+        }
+        leave(attach(STRAIT_WAIT_PARK)); /* all of them are swept */
+        assert_true(others || seen.runs[0] + seen.runs[1] + seen.runs[2] == 0);
+        release();
+        if (others) {
+            thread_join(thread);
+            before.threads--;
+        }
+        assert_census(before);
+        close_pool();
     }
-    assert_census(before);
-    assert_int_equal(pool_stats().queued, 0);
-    close_pool();
-    assert_int_equal(seen.runs[1] + seen.runs[2], 0);
 }
 
 static void *submits_for_main(void *nobody)
@@ -305,63 +315,127 @@ static void a_parent_is_one_thread(void)
 #endif
 }
 
-/* ---- what idle parents cost ---- */
+/* ---- what parents cost ---- */
 
-/* The best of a few, in nanoseconds for 2,000 tasks. */
-static int64_t busy_time(void)
+static uintptr_t first_page;
+static uintptr_t last_page;
+
+/* The task lies in what the pool keeps for the parent. */
+static void notes_pages(struct strait_task *task)
 {
-    int64_t best = STRAIT_FOREVER;
-    for (unsigned round = 0; round < 30; round++) {
-        int64_t began = strait_now();
-        for (unsigned i = 0; i < 2000; i++) {
-            while (strait_parent_owed(here.parent) >= 64) {
-                collect();
-            }
-            submit(runs, i, NULL);
-        }
-        settle();
-        int64_t took = strait_now() - began;
-        best = took < best ? took : best;
-    }
-    return best;
+    uintptr_t page = (uintptr_t)task & ~(uintptr_t)4095;
+    first_page = first_page && first_page < page ? first_page : page;
+    last_page = last_page > page ? last_page : page;
 }
 
-/* Idle ones, and those that have left. They slowed the busy one down by twenty, once. */
-static void idle_parents_cost_a_busy_one_nothing(void)
+static unsigned pages_there(void)
 {
-    static struct strait_parent *idle[500];
-    struct strait_task task = {.run = nothing};
-    open_pool(&(struct strait_pool_options){.workers = 1}, &park);
-    int64_t alone = busy_time();
-    for (unsigned i = 0; i < COUNT(idle); i++) {
-        idle[i] = attach(&park);
-        assert_returns(strait_task_submit(idle[i], &task, NULL, NULL), 0);
-        assert_returns(strait_parent_wait_all(idle[i], STRAIT_FOREVER), 0);
+    static unsigned char there[1024];
+    unsigned count = 0;
+    size_t pages = (last_page - first_page) / 4096 + 1;
+    assert_true(pages <= COUNT(there));
+    assert_int_equal(mincore((void *)first_page, 4096 * pages, there), 0);
+    for (size_t i = 0; i < pages; i++) {
+        count += there[i] & 1;
     }
-    assert_true(busy_time() < 8 * alone);
-    for (unsigned i = 0; i < COUNT(idle); i++) {
-        leave(idle[i]);
+    return count;
+}
+
+static void a_parent_that_leaves_gives_its_memory_back(void)
+{
+    struct strait_task task = {.run = nothing, .done = notes_pages};
+    OPEN(.workers = 1, .queue_limit = 4096);
+    for (unsigned round = 0; round < 3; round++) {
+        struct strait_parent *parent = attach(STRAIT_WAIT_PARK);
+        first_page = 0;
+        last_page = 0;
+        hold(1);
+        for (unsigned i = 0; i < 4096; i++) {
+            submit_to(parent, &task, round % 2 ? &high : NULL);
+        }
+        release();
+        assert_returns(strait_parent_wait_all(parent, STRAIT_FOREVER), 0);
+        settle(); /* the worker has turned to another one */
+        assert_true(pages_there() >= 4096 * STRAIT_TASK_DATA / 4096);
+        leave(parent);
+        assert_int_equal(pages_there(), 0);
     }
-    assert_true(busy_time() < 8 * alone);
     close_pool();
 }
 
-static const struct test tests[] = {
-    ONCE(a_parent_is_one_thread),
-    ONCE(bad_parent_options_are_refused),
-    ONCE(the_fd_is_readable_while_there_is_something_to_do),
-    ONCE(a_budget_leaves_the_fd_readable),
-    ONCE(no_completion_waits_for_a_long_task),
-    ONCE(room_is_told_after_a_refusal_only),
-    ONCE(room_is_told_when_there_is_some),
-    ONCE(room_is_told_for_each_priority),
-    ONCE(leaving_drains_or_cancels),
-    ONCE(there_may_be_so_many_parents_at_one_time),
-    ONCE(parents_that_left_leave_their_places),
-    ONCE(idle_parents_cost_a_busy_one_nothing),
-};
+/* Parents whose rings no thread may look at: how many a worker has looked at all the same. */
+static struct strait_parent *shut_away[500];
+static _Atomic unsigned looks;
 
-int main(void)
+static void shut_rings(int protection)
 {
-    return RUN_TABLE("pool_parent", tests);
+    for (unsigned i = 0; i < COUNT(shut_away); i++) {
+        struct strait_parent *parent = shut_away[i];
+        assert_int_equal(mprotect(parent->block, parent->bytes, protection), 0);
+    }
 }
+
+static void looks_in(int signal, siginfo_t *info, void *context)
+{
+    for (unsigned i = 0; i < COUNT(shut_away); i++) {
+        struct strait_parent *parent = shut_away[i];
+        if ((uintptr_t)info->si_addr - (uintptr_t)parent->block < parent->bytes) {
+            mprotect(parent->block, parent->bytes, PROT_READ | PROT_WRITE);
+            atomic_fetch_add(&looks, 1);
+            return;
+        }
+    }
+    (void)context;
+    raise(signal == SIGSEGV ? SIGABRT : signal);
+}
+
+static void submit_one_by_one(void)
+{
+    for (unsigned i = 0; i < NUMBERS; i++) {
+        submit(runs, i, NULL);
+        settle_to(i % 64);
+    }
+    settle();
+}
+
+/* Idle ones, and those that have left: thousands of claims come by the same few of them, or none.
+ */
+static void idle_parents_cost_a_busy_one_nothing(void)
+{
+    struct sigaction action = {.sa_sigaction = looks_in, .sa_flags = SA_SIGINFO};
+    struct sigaction before;
+    struct strait_task task = {.run = nothing};
+    OPEN(.workers = 2);
+    sigaction(SIGSEGV, &action, &before);
+    for (unsigned left = 0; left < 2; left++) {
+        for (unsigned i = 0; i < COUNT(shut_away); i++) {
+            shut_away[i] = attach(STRAIT_WAIT_PARK);
+            submit_to(shut_away[i], &task, NULL);
+            assert_returns(strait_parent_wait_all(shut_away[i], STRAIT_FOREVER), 0);
+        }
+        for (unsigned i = 0; i < COUNT(shut_away) && left; i++) {
+            leave(shut_away[i]);
+        }
+        atomic_store(&looks, COUNT(shut_away));
+        for (int tries = 0; tries < 10 && atomic_load(&looks) > 4; tries++) {
+            submit_one_by_one(); /* workers find out, and may be about it still */
+            shut_rings(PROT_NONE);
+            atomic_store(&looks, 0);
+            submit_one_by_one();
+            shut_rings(PROT_READ | PROT_WRITE);
+        }
+        assert_true(atomic_load(&looks) <= 4);
+        for (unsigned i = 0; i < COUNT(shut_away) && !left; i++) {
+            leave(shut_away[i]);
+        }
+    }
+    sigaction(SIGSEGV, &before, NULL);
+    close_pool();
+}
+
+TESTS(ONCE(the_fd_is_readable_while_there_is_something_to_do),
+      ONCE(a_budget_leaves_the_fd_readable), ONCE(no_completion_waits_for_a_long_task),
+      ONCE(room_is_told_after_a_refusal_only), ONCE(room_is_told_when_there_is_some),
+      ONCE(leaving_drains_or_cancels), ONCE(there_may_be_so_many_parents_at_one_time),
+      ONCE(parents_that_left_leave_their_places), ONCE(a_parent_is_one_thread),
+      ONCE(a_parent_that_leaves_gives_its_memory_back), ONCE(idle_parents_cost_a_busy_one_nothing))

@@ -2,11 +2,6 @@
 /* What a pool tells of itself, to any thread and at any time. */
 #include "fixture.h"
 
-static uint64_t sum_of(const struct strait_pool_stats *s)
-{
-    return s->done + s->failed + s->cancelled + s->expired + s->abandoned + s->queued + s->running;
-}
-
 static int fails(struct strait_task *task)
 {
     runs(task);
@@ -15,16 +10,12 @@ static int fails(struct strait_task *task)
 
 static void each_fate_is_counted(void)
 {
-    struct strait_submit_options late = {.start_by = 1};
-    struct strait_submit_options in_place = {.in_place = true};
     OPEN(.workers = 2, .queue_limit = 8);
     hold(2);
     strait_task_id id = submit(runs, 0, NULL);
     submit(runs, 1, &late);
-    for (unsigned i = 2; i < 5; i++) {
-        submit(fails, i, NULL);
-    }
-    submit_some(runs, 5, 8 - 5, NULL);
+    submit_some(fails, 2, 3, NULL);
+    submit_some(runs, 5, 3, NULL);
     assert_int_equal(try_submit(runs, 9, NULL), -EAGAIN);
     assert_int_equal(try_submit(runs, 9, &in_place), 0);
     assert_returns(strait_task_cancel(here.parent, id), 0);
@@ -41,7 +32,7 @@ static void each_fate_is_counted(void)
     release();
     settle();
     leave(here.parent);
-    assert_returns(strait_pool_attach(here.pool, &here.parent, NULL), 0); /* a sum over both */
+    here.parent = attach(STRAIT_WAIT_PARK); /* a sum over both */
     submit(runs, 9, NULL);
     settle();
     stats = pool_stats();
@@ -50,7 +41,7 @@ static void each_fate_is_counted(void)
     assert_int_equal(stats.cancelled, 1);
     assert_int_equal(stats.expired, 1);
     assert_int_equal(stats.abandoned + stats.queued + stats.running, 0);
-    assert_int_equal(stats.submitted, sum_of(&stats));
+    assert_int_equal(stats.submitted, 6 + 3 + 1 + 1);
     close_pool();
 }
 
@@ -68,7 +59,7 @@ static void a_worker_is_seen_at_work(void)
         submit_task(&task, NULL);
         await_arrivals(1);
         sleep_ns(2 * MS);
-        assert_returns(strait_pool_worker_stats(here.pool, 0, &stats), 0);
+        stats = worker_of(0);
         assert_true(stats.run == runs_at_gate && strcmp(stats.name, "waits") == 0);
         assert_true(stats.online && stats.number == 0 && stats.tasks == 1);
         assert_true(timed ? stats.running_ns >= 2 * MS && stats.busy_ns >= 2 * MS
@@ -79,14 +70,14 @@ static void a_worker_is_seen_at_work(void)
         while (pool_stats().idle < 1) {
             sleep_ns(GATE_NAP_NS);
         }
-        assert_returns(strait_pool_worker_stats(here.pool, 0, &stats), 0);
+        stats = worker_of(0);
         assert_true(stats.thread == seen.thread[0]);
         assert_true(!stats.run && !stats.name && stats.running_ns == 0);
         assert_true(timed ? stats.busy_ns >= 2 * MS : stats.busy_ns == 0);
         assert_returns(strait_pool_worker_stats(here.pool, 1, &stats), -EINVAL);
         assert_returns(strait_pool_worker_stats(here.pool, UINT32_MAX, &stats), -EINVAL);
-        assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
-        assert_returns(strait_pool_worker_stats(here.pool, 0, &stats), 0); /* the last one's */
+        close_with(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, 0);
+        stats = worker_of(0); /* the last one's */
         assert_true(!stats.online && stats.thread == 0 && stats.tasks == 1);
         close_pool();
     }
@@ -145,23 +136,19 @@ static void function_name_and_start_are_of_one_task(void)
 
 /* ---- times ---- */
 
-struct times {
-    int64_t waited;
-    int64_t ran;
-};
+static int64_t waited[3];
+static int64_t ran[3];
 
 static void notes_times(struct strait_task *task)
 {
-    struct times *times = task->context;
-    times->waited = strait_task_waited_ns(task);
-    times->ran = strait_task_ran_ns(task);
+    waited[number_of(task)] = strait_task_waited_ns(task);
+    ran[number_of(task)] = strait_task_ran_ns(task);
 }
 
 static int sleeps_shortly(struct strait_task *task)
 {
-    (void)task;
     sleep_ns(3 * MS);
-    return 0;
+    return nothing(task);
 }
 
 /* One worker: the second waits for at least as long as the first runs, and neither for longer than
@@ -169,38 +156,25 @@ static int sleeps_shortly(struct strait_task *task)
 static void waits_and_runs_are_told_apart(void)
 {
     for (unsigned timed = 0; timed < 2; timed++) {
-        struct times times[3] = {{0, 0}, {0, 0}, {-1, -1}};
-        struct strait_submit_options late = {.start_by = 1};
         OPEN(.workers = 1, .timed = timed);
         int64_t began = strait_now();
         for (unsigned i = 0; i < 3; i++) {
-            struct strait_task task = {
-                .run = sleeps_shortly, .done = notes_times, .context = &times[i]};
-            assert_returns(strait_task_submit(here.parent, &task, i == 2 ? &late : NULL, NULL), 0);
+            struct strait_task task = numbered(sleeps_shortly, i, NULL);
+            task.done = notes_times;
+            submit_task(&task, i == 2 ? &late : NULL);
         }
         settle();
         int64_t took = strait_now() - began;
         if (timed) {
-            assert_true(times[0].ran >= 3 * MS && times[1].ran >= 3 * MS);
-            assert_true(times[1].waited >= 2 * MS);
-            assert_true(times[0].ran + times[1].ran <= took);
-            assert_true(times[1].waited + times[1].ran <= took);
+            assert_true(ran[0] >= 3 * MS && ran[1] >= 3 * MS && waited[1] >= 2 * MS);
+            assert_true(ran[0] + ran[1] <= took && waited[1] + ran[1] <= took);
         } else {
-            assert_int_equal(times[0].ran + times[1].ran + times[0].waited + times[1].waited, 0);
+            assert_int_equal(ran[0] + ran[1] + waited[0] + waited[1], 0);
         }
-        assert_int_equal(times[2].ran, 0);
+        assert_int_equal(ran[2], 0);
         close_pool();
     }
 }
 
-static const struct test tests[] = {
-    ONCE(each_fate_is_counted),
-    ONCE(a_worker_is_seen_at_work),
-    ONCE(function_name_and_start_are_of_one_task),
-    ONCE(waits_and_runs_are_told_apart),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_stats", tests);
-}
+TESTS(ONCE(each_fate_is_counted), ONCE(a_worker_is_seen_at_work),
+      ONCE(function_name_and_start_are_of_one_task), ONCE(waits_and_runs_are_told_apart))

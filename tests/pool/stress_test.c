@@ -50,6 +50,7 @@ struct player {
     _Atomic uint32_t last[2]; /* the number of the task that started last, by priority */
     strait_task_id ids[RECENT];
     struct record *recent[RECENT];
+    struct strait_group group; /* of some of its tasks */
 };
 
 /* All of the data is told by the record, before its task runs and after. */
@@ -89,15 +90,14 @@ static void have_children(struct round *round, struct strait_parent *self)
     struct strait_group group = {0};
     struct strait_submit_options how = {.group = &group};
     _Atomic unsigned ran = 0;
-    unsigned count = 0;
+    struct strait_task child = {.run = child_run, .done = child_done, .context = &ran};
+    memcpy(child.data, &round, sizeof(round));
     for (unsigned i = 0; i < 5; i++) {
-        struct strait_task child = {.run = child_run, .done = child_done, .context = &ran};
-        memcpy(child.data, &round, sizeof(round));
         int error = strait_task_submit(self, &child, &how, NULL);
         EXPECT(error == 0 || error == -EAGAIN || error == -EPIPE);
-        count += error == 0;
+        atomic_fetch_add(&round->children, error == 0);
     }
-    atomic_fetch_add(&round->children, count);
+    size_t count = group.pending;
     EXPECT(strait_group_wait(self, &group, STRAIT_FOREVER) == 0);
     EXPECT(group.pending == 0 && atomic_load(&ran) <= count);
 }
@@ -231,6 +231,14 @@ static void wait_for_one(struct player *player, size_t i)
     EXPECT(error == -ETIMEDOUT || (error == 0 && atomic_load(&record->done) == 1));
 }
 
+static void end_group(struct player *player)
+{
+    size_t withdrawn = strait_group_cancel(player->parent, &player->group);
+    EXPECT(withdrawn <= player->group.pending);
+    int error = strait_group_wait(player->parent, &player->group, strait_deadline(MS));
+    EXPECT(error == (player->group.pending ? -ETIMEDOUT : 0));
+}
+
 static void run_completions(struct player *player)
 {
     int fd = strait_parent_fd(player->parent);
@@ -249,6 +257,7 @@ static bool play_once(struct player *player)
     uint64_t *seed = &player->seed;
     size_t i = draw_below(seed, RECENT);
     struct strait_submit_options how = {.priority = (enum strait_priority)draw_below(seed, 2)};
+    how.group = draw_below(seed, 4) ? NULL : &player->group;
     int error;
     if (draw_below(seed, 3) == 0) {
         error = submit_many(player, &how);
@@ -267,6 +276,9 @@ static bool play_once(struct player *player)
     }
     if (player->recent[i] && draw_below(seed, 512) == 0) {
         wait_for_one(player, i);
+    }
+    if (draw_below(seed, 256) == 0) {
+        end_group(player);
     }
     progress_made();
     return error != -EPIPE;
@@ -288,6 +300,7 @@ static void go(struct player *player, size_t from)
                                      cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN, deadline);
         EXPECT(error == 0 || (error == -ETIMEDOUT && deadline != STRAIT_FOREVER));
     }
+    EXPECT(player->group.pending == 0);
     player->submits = false;
     memset(player->recent, 0, sizeof(player->recent));
 }
@@ -443,11 +456,4 @@ static void every_task_completes_once(void)
     printf("%zu tasks\n", taken);
 }
 
-static const struct test tests[] = {
-    ONCE(every_task_completes_once),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_stress", tests);
-}
+TESTS(ONCE(every_task_completes_once))

@@ -76,28 +76,6 @@ static void wait_any_says_how_many(void)
     close_pool();
 }
 
-/* However they end. */
-static void a_group_counts_whatever_ends(void)
-{
-    struct strait_group group = {0};
-    struct strait_submit_options how = {.group = &group};
-    struct strait_submit_options late = {.group = &group, .start_by = 1};
-    struct strait_submit_options high = {.group = &group, .priority = STRAIT_PRIORITY_HIGH};
-    OPEN(.workers = 1);
-    hold(1);
-    submit(runs, 0, &late);
-    strait_task_id id = submit(runs, 1, &how);
-    submit(runs, 2, &high);
-    assert_returns(strait_task_cancel(here.parent, id), 0);
-    assert_int_equal(group.pending, 3);
-    release();
-    assert_returns(strait_group_wait(here.parent, &group, STRAIT_FOREVER), 0);
-    assert_ended(0, 1, STRAIT_TASK_EXPIRED, 0);
-    assert_ended(1, 1, STRAIT_TASK_CANCELLED, 0);
-    assert_ended(2, 1, STRAIT_TASK_DONE, 1);
-    close_pool();
-}
-
 /* ---- others meanwhile ---- */
 
 static void opens_the_gate(struct strait_task *task)
@@ -183,45 +161,30 @@ static void a_wait_costs_the_waiter_little(void)
 
 /* ---- a group's memory ---- */
 
-enum { PLACES = 64 };
-
-static union place {
-    struct strait_group group;
-    unsigned char bytes[sizeof(struct strait_group)];
-} places[PLACES];
-
-static bool is_scribbled(const union place *place)
-{
-    bool all = true;
-    for (size_t i = 0; i < sizeof(*place); i++) {
-        all = all && place->bytes[i] == 0xa5;
-    }
-    return all;
-}
-
 /* Once nothing is pending the group's memory is the caller's: nobody writes to it, ever. */
 static void nobody_touches_a_group_after_its_wait(void)
 {
-    memset(places, 0xa5, sizeof(places));
+    static struct strait_group groups[64];
+    unsigned char scribbled[sizeof(groups)];
+    memset(scribbled, 0xa5, sizeof(scribbled));
+    memset(groups, 0xa5, sizeof(groups));
     for (unsigned mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_FD; mode++) {
         open_with(2, mode);
         for (unsigned round = 0; round < scaled(5000); round++) {
-            union place *place = &places[round % PLACES];
-            struct strait_submit_options how = {.group = &place->group};
-            assert_true(is_scribbled(place));
-            memset(place, 0, sizeof(*place));
+            struct strait_group *group = &groups[round % COUNT(groups)];
+            struct strait_submit_options how = {.group = group};
+            assert_memory_equal(group, scribbled, sizeof(*group));
+            memset(group, 0, sizeof(*group));
             submit_some(runs, 0, round % 3, &how);
             if (strait_task_cancel(here.parent, submit(runs, 3, &how)) == 0 && round % 2) {
                 settle();
             }
-            assert_returns(strait_group_wait(here.parent, &place->group, STRAIT_FOREVER), 0);
-            memset(place, 0xa5, sizeof(*place));
+            assert_returns(strait_group_wait(here.parent, group, STRAIT_FOREVER), 0);
+            memset(group, 0xa5, sizeof(*group));
             progress_made();
         }
         close_pool();
-        for (size_t i = 0; i < PLACES; i++) {
-            assert_true(is_scribbled(&places[i]));
-        }
+        assert_memory_equal(groups, scribbled, sizeof(groups));
     }
 }
 
@@ -254,12 +217,11 @@ static void a_wait_ends_when_the_pool_closes(void)
 
 static int waits_for_a_task(struct strait_port *port, void *data)
 {
-    struct strait_parent_options park = {.wait = STRAIT_WAIT_PARK};
-    struct strait_task task = {.run = runs_at_gate, .context = &here.gate};
-    strait_task_id id;
+    struct strait_task task = numbered(runs_at_gate, 0, &here.gate);
+    strait_task_id id = 0;
     (void)port;
     (void)data;
-    EXPECT(strait_pool_attach(here.pool, &here.parent, &park) == 0);
+    EXPECT(strait_pool_attach(here.pool, &here.parent, NULL) == 0);
     EXPECT(strait_task_submit(here.parent, &task, NULL, &id) == 0);
     EXPECT(strait_task_wait(here.parent, id, STRAIT_FOREVER) == -ECANCELED);
     EXPECT(strait_parent_owed(here.parent) == 1);
@@ -282,19 +244,7 @@ static void a_worker_that_is_stopped_waits_no_longer(void)
     end_pool();
 }
 
-static const struct test tests[] = {
-    ONCE(a_wait_ends_with_what_it_waits_for),
-    ONCE(wait_any_says_how_many),
-    ONCE(a_group_counts_whatever_ends),
-    ONCE(others_complete_during_a_wait),
-    ONCE(a_wait_ends_in_time_whatever_completes),
-    ONCE(a_wait_costs_the_waiter_little),
-    ONCE(nobody_touches_a_group_after_its_wait),
-    ONCE(a_wait_ends_when_the_pool_closes),
-    ONCE(a_worker_that_is_stopped_waits_no_longer),
-};
-
-int main(void)
-{
-    return RUN_TABLE("pool_wait", tests);
-}
+TESTS(ONCE(a_wait_ends_with_what_it_waits_for), ONCE(wait_any_says_how_many),
+      ONCE(others_complete_during_a_wait), ONCE(a_wait_ends_in_time_whatever_completes),
+      ONCE(a_wait_costs_the_waiter_little), ONCE(nobody_touches_a_group_after_its_wait),
+      ONCE(a_wait_ends_when_the_pool_closes), ONCE(a_worker_that_is_stopped_waits_no_longer))

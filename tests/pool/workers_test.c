@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define NEVER (1000 * 1000 * (int64_t)MS)
@@ -108,7 +109,23 @@ static unsigned cpus_of(int32_t thread)
     return (unsigned)CPU_COUNT(&set);
 }
 
-/* Where the workers fill the machine they are nicer; who asks for a class gets it. */
+/* Of a thread, in ns; 0: the kernel has none, or does not say. */
+static uint64_t slice_of(int32_t thread)
+{
+    struct {
+        uint32_t size_and_policy[2];
+        uint64_t flags;
+        uint32_t nice_and_priority[2];
+        uint64_t slice_ns;
+        uint64_t others[2];
+    } attributes = {.slice_ns = 0};
+    long failed = syscall(SYS_sched_getattr, thread, &attributes, sizeof(attributes), 0);
+    return failed ? 0 : attributes.slice_ns;
+}
+
+/* Where the workers fill the machine they are nicer, and yield sooner; who asks for a class gets
+ * it.
+ */
 static void workers_are_of_the_class_they_were_given(void)
 {
     unsigned cpus = cpus_of(0);
@@ -135,6 +152,9 @@ static void workers_are_of_the_class_they_were_given(void)
         assert_int_equal(sched_getscheduler(stats.thread), given[i].class);
         assert_int_equal(getpriority(PRIO_PROCESS, (id_t)stats.thread), nice);
         assert_int_equal(stats.nice, nice);
+        if (slice_of(0) > 0 && given[i].class == SCHED_OTHER) { /* since Linux 6.12 */
+            assert_int_equal(slice_of(stats.thread), given[i].nice == 10 ? 100000 : slice_of(0));
+        }
         assert_true(stats.schedule != STRAIT_SCHEDULE_DEFAULT && strlen(stats.reason) > 8);
         if (options.workers == 1) {
             submit(looks_at_itself, 0, NULL);

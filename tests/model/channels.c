@@ -3,132 +3,19 @@
  * replaced by the checker's. */
 #include "tests.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
-#include <linux/membarrier.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "strait/sync.h"
 
-/* ---- the kernel ---- */
-
-#define FIRST_FD 1000
-static uint32_t fds[2];
-static int fd_count;
-
-/* One look at the ring after the barrier finds nothing: as if it had been left out. */
-static bool blind[MODEL_THREADS];
-
-static long fake_futex(struct model_site at, va_list arguments)
-{
-    uint32_t *word = va_arg(arguments, uint32_t *);
-    int operation = va_arg(arguments, int);
-    if (operation == FUTEX_WAKE || operation == FUTEX_WAKE_PRIVATE) {
-        model_futex_wake(at, word);
-        return 0;
-    }
-    uint32_t value = va_arg(arguments, uint32_t);
-    const struct timespec *until = va_arg(arguments, const struct timespec *);
-    if (model_futex_wait(word, value, until != NULL) == 0) {
-        return 0;
-    }
-    model_timed_out(until->tv_sec * 1000000000 + until->tv_nsec);
-    errno = ETIMEDOUT;
-    return -1;
-}
-
-/* A mutation: no look at the ring between the barrier and the sleep. */
-static void recheck_before_sleep(void)
-{
-    if (model_self() >= 0 && model_omitted(MODEL_HERE)) {
-        blind[model_self()] = true;
-    }
-}
-
-static long fake_membarrier(struct model_site at, int command)
-{
-    if (command == MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
-        model_heavy_barrier(at);
-        recheck_before_sleep();
-    }
-    return 0;
-}
-
-static long fake_syscall(struct model_site at, long number, ...)
-{
-    va_list arguments;
-    va_start(arguments, number);
-    long result = 1;
-    if (number == SYS_futex) {
-        result = fake_futex(at, arguments);
-    } else if (number == SYS_membarrier) {
-        result = fake_membarrier(at, va_arg(arguments, int));
-    }
-    va_end(arguments);
-    return result;
-}
-
-static ssize_t fake_write(struct model_site at, int fd)
-{
-    model_fd_write(at, &fds[fd - FIRST_FD]);
-    return sizeof(uint64_t);
-}
-
-static ssize_t fake_read(int fd, uint64_t *count)
-{
-    *count = model_fd_read(&fds[fd - FIRST_FD]);
-    if (*count == 0) {
-        errno = EAGAIN;
-        return -1;
-    }
-    return sizeof(*count);
-}
-
-static int fake_poll(const struct pollfd *fd, const struct timespec *timeout)
-{
-    model_fd_poll(&fds[fd->fd - FIRST_FD], timeout != NULL);
-    return 0;
-}
-
-static int fake_clock(struct timespec *t)
-{
-    int64_t now = model_now();
-    t->tv_sec = now / 1000000000;
-    t->tv_nsec = now % 1000000000;
-    return 0;
-}
-
-#define syscall(...) fake_syscall(MODEL_HERE, __VA_ARGS__)
-#define write(fd, p, bytes) ((void)(p), fake_write(MODEL_HERE, fd))
-#define read(fd, p, bytes) fake_read(fd, p)
-#define ppoll(fd, n, timeout, mask) fake_poll(fd, timeout)
-#define clock_gettime(clock, t) fake_clock(t)
-#define eventfd(value, flags) (FIRST_FD + fd_count++)
-#define close(fd) ((void)(fd))
-#define sched_yield() model_pause()
-#define sched_getaffinity(thread, bytes, set) ((void)(set), -1) /* any CPU */
+#define STRAIT_PRIVATE /* waiting.c has what they stand on */
 #define memcpy model_copy
 
 #include "strait/channel.h"
 
-/* Sites: a wake-up that is not counted. */
-#undef STRAIT_P_WAKEUP
-#define STRAIT_P_WAKEUP (model_omitted(MODEL_HERE) ? 0u : 4u)
-
 #include "channel/channel.c"
 #include "channel/endpoint.c"
-#include "channel/wait.c"
 
 /* ---- the tests' own ---- */
 
@@ -152,23 +39,14 @@ static uint32_t sent[SENDERS];      /* what was accepted */
 static uint32_t cancel;
 static uint64_t note; /* plain memory, written before the flag is set */
 
-static bool looks_away(void)
-{
-    bool away = model_self() >= 0 && blind[model_self()];
-    if (away) {
-        blind[model_self()] = false;
-    }
-    return away;
-}
-
 static size_t spied_peek(void *ring, size_t n, struct strait_span *span)
 {
-    return looks_away() ? 0 : strait_variant_at(channel->variant)->peek(ring, n, span);
+    return waiting_looks_away() ? 0 : strait_variant_at(channel->variant)->peek(ring, n, span);
 }
 
 static bool spied_has_room(void *end)
 {
-    return !looks_away() && strait_variant_at(channel->variant)->has_room(end);
+    return !waiting_looks_away() && strait_variant_at(channel->variant)->has_room(end);
 }
 
 static void spy(struct strait_p_handle *handle)
@@ -210,11 +88,9 @@ static void init(void)
         .receiver = wait,
     };
     memset(block, 0, sizeof(block));
-    memset(fds, 0, sizeof(fds));
-    memset(blind, 0, sizeof(blind));
+    waiting_begin();
     memset(sent, 0, sizeof(sent));
     forget_received();
-    fd_count = 0;
     cancel = 0;
     note = 0;
     model_assert(strait_channel_init(&channel, block, sizeof(block), &options) == 0);
@@ -345,7 +221,7 @@ static void loop(void)
         before = messages_received();
         model_assert(idle <= IDLE_MAX);
         if (strait_receiver_arm(&receiver) == 1) {
-            model_fd_poll(&fds[strait_receiver_fd(&receiver) - FIRST_FD], false);
+            waiting_poll(strait_receiver_fd(&receiver));
         }
     }
 }
@@ -358,7 +234,7 @@ static void send_loop(void)
         if (strait_try_send(&sender[0], &m, 1) > 0) {
             sent[0]++;
         } else if (strait_sender_arm(&sender[0]) == 1) {
-            model_fd_poll(&fds[strait_sender_fd(&sender[0]) - FIRST_FD], false);
+            waiting_poll(strait_sender_fd(&sender[0]));
         }
     }
     strait_sender_close(&sender[0]);

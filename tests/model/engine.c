@@ -9,6 +9,7 @@
 
 #define CHOICES 4096
 #define STEPS 3000 /* of one execution */
+#define TIMEOUTS 1 /* likewise */
 #define STACK_BYTES (64 * 1024)
 
 struct choice {
@@ -31,13 +32,14 @@ static int choice_next;  /* to be replayed */
 static uint32_t sleep_set;
 static int preemptions_left;
 static bool failed;
+static bool again;
 static bool tracing;
 
 /* ---- choices ---- */
 
 int choose(int n)
 {
-    if (n == 1) {
+    if (n == 1 || engine.settling) {
         return 0;
     }
     if (choice_next == choice_count) {
@@ -57,6 +59,11 @@ int choose(int n)
 /* The next sequence in depth-first order; false: there is none. */
 static bool next_choices(void)
 {
+    if (again) {
+        again = false;
+        choice_count = 0;
+        return true;
+    }
     for (; choice_count > 0; choice_count--) {
         struct choice *last = &choices[choice_count - 1];
         if (++last->chosen < last->of) {
@@ -105,9 +112,15 @@ void trace(const char *what, struct model_site at, int location, uintptr_t value
 
 /* ---- scheduling ---- */
 
-static bool enabled(const struct thread *thread)
+static bool awake(const struct thread *thread)
 {
     return thread->status == READY || (thread->status == PAUSED && something_new(thread));
+}
+
+static bool enabled(const struct thread *thread)
+{
+    bool times_out = thread->status == ASLEEP && thread->timed && engine.timeouts_left > 0;
+    return awake(thread) || (times_out && !engine.settling);
 }
 
 /* Two steps that are not: their order makes no difference. */
@@ -125,6 +138,17 @@ static bool dependent(const struct thread *a, const struct thread *b)
            (a->kind == STEP_WRITE || b->kind == STEP_WRITE);
 }
 
+/* Have all threads ended that are to? */
+static bool all_finished(void)
+{
+    for (int i = 0; i < engine.thread_count; i++) {
+        if (engine.threads[i].status != FINISHED && !(engine.test->background >> i & 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int count(enum status status)
 {
     int n = 0;
@@ -134,24 +158,41 @@ static int count(enum status status)
     return n;
 }
 
-/* Is nobody left who could go on, though not all are through? */
+/* Is nobody left who could go on, though not all are through? That a sleep ends at its deadline
+ * makes up for no wake-up that is lost. */
 static void fail_if_stuck(void)
 {
     for (int i = 0; i < engine.thread_count; i++) {
-        if (enabled(&engine.threads[i])) {
+        if (awake(&engine.threads[i])) {
             return;
         }
     }
-    if (count(FINISHED) < engine.thread_count) {
+    if (!all_finished()) {
         model_fail("stuck: %d threads asleep and never woken, %d polling for ever", count(ASLEEP),
                    count(PAUSED));
     }
 }
 
+/* While the others have not begun. Returns how many. */
+static int background_candidates(int *list)
+{
+    int n = 0;
+    for (int i = 0; i < engine.thread_count; i++) {
+        if ((engine.test->background >> i & 1) && enabled(&engine.threads[i])) {
+            list[n++] = i;
+        }
+    }
+    return n;
+}
+
 /* Who may go on: the current thread first. Returns how many. */
 static int candidates(int *list)
 {
-    int n = 0;
+    int n = engine.settling ? background_candidates(list) : 0;
+    if (n > 0) {
+        return n;
+    }
+    engine.settling = false;
     bool current_can = engine.current >= 0 && enabled(&engine.threads[engine.current]);
     if (current_can && !(sleep_set >> engine.current & 1)) {
         list[n++] = engine.current;
@@ -172,8 +213,10 @@ static int pick(void)
 {
     int list[MODEL_THREADS];
     int n = candidates(list);
-    if (n == 0) { /* or all that could follow was explored from an equivalent state */
+    if (n == 0 || !awake(&engine.threads[list[0]])) {
         fail_if_stuck();
+    }
+    if (n == 0) { /* or all that could follow was explored from an equivalent state */
         leave();
     }
     int chosen = choose(n);
@@ -226,6 +269,9 @@ static void thread_body(void)
     engine.test->thread[engine.current]();
     engine.threads[engine.current].status = FINISHED;
     engine.threads[engine.current].kind = STEP_FREE;
+    if (all_finished()) {
+        leave();
+    }
     enter(pick());
 }
 
@@ -235,6 +281,11 @@ void step_begin(enum kind kind, int location)
     self->kind = kind;
     self->location = location;
     schedule();
+    step_begin_alone();
+}
+
+void step_begin_alone(void)
+{
     if (++engine.steps > STEPS) {
         model_fail("more than %d steps", STEPS);
     }
@@ -279,13 +330,26 @@ void model_pause_unless_news(void)
     step_end();
 }
 
-void step_aside(const void *p)
+void search_again(void)
+{
+    again = true;
+}
+
+bool step_aside(const void *p, bool timed)
 {
     struct thread *self = &engine.threads[engine.current];
     self->status = ASLEEP;
     self->sleeps_on = p;
+    self->timed = timed;
     step_end();
     schedule();
+    if (self->status == READY) {
+        return true;
+    }
+    trace("times out", MODEL_HERE, -1, 0);
+    self->status = READY;
+    engine.timeouts_left--;
+    return false;
 }
 
 /* ---- the search ---- */
@@ -299,6 +363,8 @@ static void reset(void)
     memory_reset();
     kernel_reset();
     preemptions_left = engine.test->preemptions + (engine.test->preemptions ? model_depth : 0);
+    engine.settling = engine.test->settled;
+    engine.timeouts_left = TIMEOUTS;
     engine.stale_left = engine.test->stale ? engine.test->stale + model_depth : -1;
     for (int i = 0; i < engine.thread_count; i++) {
         struct thread *thread = &engine.threads[i];
@@ -326,8 +392,7 @@ static void run_once(void)
     reset();
     engine.test->init();
     run_threads();
-    if (!failed && count(FINISHED) == engine.thread_count && engine.test->check &&
-        !_setjmp(main_env)) {
+    if (!failed && all_finished() && engine.test->check && !_setjmp(main_env)) {
         engine.test->check();
     }
     model_result.executions++;
@@ -337,7 +402,9 @@ static void prepare(const struct model_test *test)
 {
     engine.test = test;
     failed = false;
+    again = false;
     choice_count = 0;
+    memory_forget();
     memset(&model_result, 0, sizeof(model_result));
     engine.thread_count = 0;
     while (engine.thread_count < MODEL_THREADS && test->thread[engine.thread_count]) {

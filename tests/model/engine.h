@@ -15,7 +15,7 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
-#define LOCATIONS 24
+#define LOCATIONS 64
 #define MESSAGES 96 /* of one location, in one execution */
 
 /* What a thread has seen of each location (a stamp of its modification order), and of each
@@ -52,7 +52,8 @@ struct thread {
     int location;                  /* of that step */
     unsigned last_step;            /* the number of its previous one */
     const void *sleeps_on;         /* futex word or eventfd */
-    uint32_t polled;               /* bit per location: loaded since the last pause */
+    bool timed;                    /* and it has a deadline */
+    uint64_t polled;               /* bit per location: loaded since the last pause */
     bool news;                     /* and one of them was not what it was the last time */
     uint32_t last_read[LOCATIONS]; /* stamps */
     int64_t now;
@@ -68,6 +69,8 @@ struct engine {
     const struct model_test *test;
     unsigned steps; /* of this execution */
     int stale_left;
+    int timeouts_left;
+    bool settling;
 };
 extern struct engine engine;
 
@@ -79,9 +82,13 @@ int choose(int n);
 bool complete(void);
 /* A step of the current thread: before it the others may go on. */
 void step_begin(enum kind kind, int location);
+/* The same of one that is like no step at all to the others: they go on after it. */
+void step_begin_alone(void);
 void step_end(void);
-/* Until another thread makes this one ready. */
-void step_aside(const void *sleeps_on);
+/* The search is to begin anew: it took a word for a thread's own that is not. */
+void search_again(void);
+/* Until another thread makes this one ready. False: it has timed out. */
+bool step_aside(const void *sleeps_on, bool timed);
 void trace(const char *what, struct model_site at, int location, uintptr_t value);
 
 /* ---- memory.c ---- */
@@ -96,6 +103,8 @@ struct message {
 };
 
 void memory_reset(void);
+/* A test begins. */
+void memory_forget(void);
 int locate(const void *p, size_t size);
 void join_positions(struct view *to, const struct view *from);
 /* One of the messages that the current thread may read. */

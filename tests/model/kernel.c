@@ -33,13 +33,11 @@ int model_futex_wait(uint32_t *word, uint32_t value, bool timed)
     self->cur = own;
     learn_position(self, location, read->stamp);
     trace(sleeps ? "futex sleeps" : "futex goes on", MODEL_HERE, location, value);
-    bool times_out = sleeps && timed && choose(2);
-    if (sleeps && !times_out) {
-        step_aside(word);
-    } else {
-        step_end();
+    if (sleeps) {
+        return step_aside(word, timed) ? 0 : -1;
     }
-    return times_out ? -1 : 0;
+    step_end();
+    return 0;
 }
 
 void model_futex_wake(struct model_site at, uint32_t *word)
@@ -84,11 +82,11 @@ void model_fd_poll(uint32_t *fd, bool timed)
 {
     step_begin(STEP_WRITE, locate(fd, sizeof(*fd)));
     trace(*fd ? "poll goes on" : "poll sleeps", MODEL_HERE, -1, 0);
-    if (*fd || (timed && choose(2))) {
+    if (*fd) {
         refresh(&engine.threads[engine.current]);
         step_end();
     } else {
-        step_aside(fd);
+        step_aside(fd, timed);
     }
 }
 

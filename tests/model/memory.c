@@ -24,8 +24,17 @@ struct plain {
     uint32_t read[MODEL_THREADS];
 };
 
+/* Who has ever accessed a word, in any execution of the test. */
+struct acquaintance {
+    const void *p;
+    uint32_t threads; /* bit per thread */
+    bool written;
+};
+
 static struct location locations[LOCATIONS];
 static int location_count;
+static struct acquaintance acquaintances[LOCATIONS];
+static int acquaintance_count;
 static struct plain plains[PLAIN_WORDS];
 static int plain_count;
 static struct view fence_view; /* of all full fences and heavy barriers so far */
@@ -36,7 +45,7 @@ static struct view light_view; /* of all light barriers */
 
 void join_positions(struct view *to, const struct view *from)
 {
-    for (int i = 0; i < LOCATIONS; i++) {
+    for (int i = 0; i < location_count; i++) {
         if (to->at[i] < from->at[i]) {
             to->at[i] = from->at[i];
         }
@@ -94,6 +103,36 @@ void memory_reset(void)
     plain_count = 0;
     memset(&fence_view, 0, sizeof(fence_view));
     heavy_view = light_view = fence_view;
+}
+
+void memory_forget(void)
+{
+    acquaintance_count = 0;
+}
+
+/* Is the word the current thread's own, or one that nobody writes? */
+static bool is_own(const void *p, bool write)
+{
+    int i = 0;
+    while (i < acquaintance_count && acquaintances[i].p != p) {
+        i++;
+    }
+    if (i == acquaintance_count) {
+        if (i == LOCATIONS) {
+            fprintf(stderr, "model: too many locations\n");
+            abort();
+        }
+        acquaintances[acquaintance_count++] = (struct acquaintance){.p = p};
+    }
+    struct acquaintance *word = &acquaintances[i];
+    bool was = !word->written || !(word->threads & (word->threads - 1));
+    word->threads |= 1u << engine.current;
+    word->written |= write;
+    bool is = !word->written || !(word->threads & (word->threads - 1));
+    if (was && !is) {
+        search_again();
+    }
+    return is;
 }
 
 static bool glued_after(const struct location *l, int m)
@@ -170,7 +209,7 @@ static void see(int location, const struct message *m, bool acquire)
         join(&self->cur, &m->view);
     }
     learn_position(self, location, m->stamp);
-    self->polled |= 1u << location;
+    self->polled |= (uint64_t)1 << location;
 }
 
 /* Puts a store after message m. */
@@ -269,7 +308,11 @@ static uintptr_t access(enum operation operation, struct model_site at, void *p,
     }
     weaken(at, &acquire, &release);
     int location = locate(p, size);
-    step_begin(operation == LOAD ? STEP_LOAD : STEP_WRITE, location);
+    if (is_own(p, operation != LOAD) && !complete()) {
+        step_begin_alone();
+    } else {
+        step_begin(operation == LOAD ? STEP_LOAD : STEP_WRITE, location);
+    }
     const struct location *l = &locations[location];
     int list[MESSAGES];
     int m = list[choose(candidates(operation, location, wanted, list))];

@@ -32,6 +32,9 @@ struct model_test {
     int preemptions;                     /* bound; 0: none, the search is complete */
     int stale;                           /* bound on stale reads; 0: none */
     struct model_plan plan;
+    uint32_t background; /* bit per thread that need not end: all is over once the others have */
+    bool settled;        /* and the others begin once none of these can go on; up to there there is
+                            one schedule */
 };
 
 /* Runs all executions, or until one fails. True: none failed. */

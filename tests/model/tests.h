@@ -27,9 +27,20 @@ uint32_t messages_received(void);
 /* Each message that a sender sent was received once, and in order, and nothing else was. */
 void check_received(const uint32_t *sent, int senders);
 
+/* ---- the kernel's calls in wait.c, of waiting.c ---- */
+
+/* At the start of an execution: no fd is open. */
+void waiting_begin(void);
+/* Until the fd is readable. */
+void waiting_poll(int fd);
+/* One look at the ring between the barrier and the sleep finds nothing: as if it had been left out.
+ * For the mutants. */
+bool waiting_looks_away(void);
+
 /* Each ends with one without a name. */
 extern const struct model_test ring_tests[];
 extern const struct model_test channel_tests[];
 extern const struct model_test task_tests[];
+extern const struct model_test pool_tests[];
 
 #endif /* MODEL_TESTS_H */

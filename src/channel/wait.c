@@ -262,16 +262,12 @@ STRAIT_PRIVATE void strait_p_event_place(struct strait_p_event_count *own, bool 
     }
 }
 
-/* Both ends on one CPU: whoever spins keeps the other from running. A thread that may run on
- * several is where it is now. */
+/* Both ends on one CPU, or there just now: whoever spins keeps the other from running. */
 static bool one_cpu(const struct strait_p_waiter *waiter)
 {
-    uint32_t peer = waiter->peer ? strait_load_relaxed(&waiter->peer->cpu) : 0;
-    if (peer == 0 || peer == SEVERAL_CPUS) {
-        return false;
-    }
     uint32_t own = strait_load_relaxed(&waiter->own->cpu);
-    return peer == (own == 0 || own == SEVERAL_CPUS ? 1 + (uint32_t)sched_getcpu() : own);
+    uint32_t here = own == 0 || own == SEVERAL_CPUS ? 1 + (uint32_t)sched_getcpu() : own;
+    return waiter->peer && strait_load_relaxed(&waiter->peer->cpu) == here;
 }
 
 /* ---- berths ---- */

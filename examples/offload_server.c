@@ -10,24 +10,24 @@
  *
  * A full queue is answered with 503 and Retry-After; a client that hangs up is computed for no
  * longer. With --pthreads, plain threads compute; with --blocking the loop itself: the disease that
- * the pool cures. SIGTERM and SIGINT finish what runs, answer it, refuse what waits, and end the
- * server with 0.
+ * the pool cures. SIGTERM, SIGINT and SIGHUP refuse what waits, finish what runs, answer it, and
+ * end the server with 0; what runs after --drain milliseconds, or at a second signal, is cancelled.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 
 #include "offload/burn.h"
+#include "offload/http.h"
 #include "offload/settings.h"
 #include "offload/threads.h"
 #include "strait.h"
@@ -35,85 +35,73 @@
 
 #define MS_DEFAULT 1000
 #define MS_MAX 10000
-#define REQUEST_MAX 16384 /* bytes of headers, and of a body */
-#define ALL_METHODS                                                                                \
-    (EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |     \
-     EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH)
+#define SIGNALS 3
+
+struct heavy;
 
 struct server {
     const struct settings *settings;
     struct event_base *base;
-    struct evhttp *http;
-    struct evhttp_bound_socket *socket;
+    struct http *http;
     struct event *completions;
-    struct event *signals[2];
+    struct event *signals[SIGNALS];
+    struct event *drained;    /* rings when what runs has had its time */
     struct strait_pool *pool; /* NULL in the other modes */
     struct strait_parent *parent;
     struct strait_pool_times times; /* of its tasks */
     struct threads *threads;        /* likewise */
-    uint64_t heavy_open;            /* whose answer, or whose client, has not left yet */
-    uint64_t heavy_computing;       /* of them: not yet completed */
     uint64_t heavy_blocking;        /* computed on the loop */
+    LIST_HEAD(, heavy) heavies;     /* not yet completed */
     bool stopping;
 };
 
-/* One /heavy request, from its arrival until its answer has left or its client has. */
+/* One /heavy request, from its arrival until its completion: its client may have left before. */
 struct heavy {
+    LIST_ENTRY(heavy) entry;
     struct server *server;
-    struct evhttp_request *request;
-    struct evhttp_connection *connection; /* NULL: it has been closed */
-    struct event *hang_up;                /* watches for a client that does not wait */
-    struct event *late;                   /* rings when the answer is due; NULL: any time will do */
+    struct http_request *request; /* NULL: the client has left */
+    struct event *late;           /* rings when the answer is due; NULL: any time will do */
     bool is_late;
     strait_task_id task; /* 0: not the pool's */
     struct job job;      /* of the plain threads */
     struct burn work;    /* theirs while they run; with a pool the task has it */
-    bool computed;
 };
 
 /* ---- answers ---- */
 
-static void answer(struct evhttp_request *request, int code, const char *reason, const char *type,
-                   struct evbuffer *body)
-{
-    evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", type);
-    evhttp_send_reply(request, code, reason, body);
-}
-
-static void answer_text(struct evhttp_request *request, int code, const char *reason,
+static void answer_text(struct http_request *request, int status, const char *headers,
                         const char *text)
 {
-    struct evbuffer *body = evbuffer_new();
-    evbuffer_add_printf(body, "%s\n", text);
-    answer(request, code, reason, "text/plain", body);
-    evbuffer_free(body);
+    char body[128];
+    int length = snprintf(body, sizeof(body), "%s\n", text);
+    http_answer(request, status, headers, "text/plain", body, (size_t)length);
 }
 
-static void answer_busy(struct evhttp_request *request, const char *text, uint64_t seconds)
+static void answer_busy(struct http_request *request, const char *text, uint64_t seconds)
 {
-    char number[24];
-    snprintf(number, sizeof(number), "%" PRIu64, seconds);
-    evhttp_add_header(evhttp_request_get_output_headers(request), "Retry-After", number);
-    answer_text(request, 503, "Service Unavailable", text);
+    char header[48];
+    snprintf(header, sizeof(header), "Retry-After: %" PRIu64 "\r\n", seconds);
+    answer_text(request, 503, header, text);
 }
 
-static void answer_burn(struct evhttp_request *request, const struct burn *burn)
+static void answer_burn(struct http_request *request, const struct burn *burn)
 {
-    struct evbuffer *body = evbuffer_new();
-    evbuffer_add_printf(
-        body, "{\"ms\": %" PRIu32 ", \"primes\": %" PRIu64 ", \"largest\": %" PRIu32 "}\n",
-        burn->ms, burn->primes, burn->largest);
-    answer(request, 200, "OK", "application/json", body);
-    evbuffer_free(body);
+    char body[128];
+    int length =
+        snprintf(body, sizeof(body),
+                 "{\"ms\": %" PRIu32 ", \"primes\": %" PRIu64 ", \"largest\": %" PRIu32 "}\n",
+                 burn->ms, burn->primes, burn->largest);
+    http_answer(request, 200, "", "application/json", body, (size_t)length);
 }
 
 /* ---- the life of a /heavy request ---- */
 
 /* Nothing is computed any more: answers that clients do not take get a second. */
-static void end_if_stopped(struct server *server)
+static void end_if_stopped(void *argument)
 {
-    struct timeval patience = {.tv_sec = server->heavy_open > 0};
-    if (server->stopping && server->heavy_computing == 0) {
+    struct server *server = argument;
+    if (server->stopping && LIST_EMPTY(&server->heavies)) {
+        struct timeval patience = {.tv_sec = http_connections(server->http) > 0};
         event_base_loopexit(server->base, &patience);
     }
 }
@@ -121,27 +109,14 @@ static void end_if_stopped(struct server *server)
 static void heavy_free(struct heavy *heavy)
 {
     struct server *server = heavy->server;
-    if (heavy->hang_up) {
-        event_free(heavy->hang_up);
-    }
+    LIST_REMOVE(heavy, entry);
     if (heavy->late) {
         event_free(heavy->late);
     }
     free(heavy);
-    server->heavy_open--;
     end_if_stopped(server);
 }
 
-/* The answer has left. */
-static void on_answered(struct evhttp_request *request, void *argument)
-{
-    struct heavy *heavy = argument;
-    (void)request;
-    evhttp_connection_set_closecb(heavy->connection, NULL, NULL);
-    heavy_free(heavy);
-}
-
-/* Nobody waits for the result. */
 static void heavy_cancel(struct heavy *heavy)
 {
     if (heavy->task) {
@@ -149,28 +124,12 @@ static void heavy_cancel(struct heavy *heavy)
     }
 }
 
-/* The connection is closed; libevent leaves the request to us if it is not answered yet. */
-static void on_closed(struct evhttp_connection *connection, void *argument)
+/* Nobody waits for the result. */
+static void on_left(struct http_request *request)
 {
-    struct heavy *heavy = argument;
-    (void)connection;
-    heavy->connection = NULL;
-    if (heavy->computed) {
-        heavy_free(heavy);
-        return;
-    }
-    if (heavy->hang_up) {
-        event_del(heavy->hang_up);
-    }
+    struct heavy *heavy = request->context;
+    heavy->request = NULL;
     heavy_cancel(heavy);
-}
-
-/* What the cancelled task answers, the closed connection swallows. */
-static void on_hang_up(evutil_socket_t fd, short what, void *argument)
-{
-    (void)fd;
-    (void)what;
-    heavy_cancel(argument);
 }
 
 /* Waits for a worker still, or runs too long. */
@@ -194,19 +153,7 @@ static void watch_clock(struct heavy *heavy, uint32_t within)
     }
 }
 
-/* libevent does not read from a connection whose request it is waiting to answer: ask the kernel.
- */
-static void watch_hang_up(struct heavy *heavy)
-{
-    struct bufferevent *stream = evhttp_connection_get_bufferevent(heavy->connection);
-    heavy->hang_up =
-        event_new(heavy->server->base, bufferevent_getfd(stream), EV_CLOSED, on_hang_up, heavy);
-    if (heavy->hang_up) {
-        event_add(heavy->hang_up, NULL);
-    }
-}
-
-static struct heavy *heavy_new(struct server *server, struct evhttp_request *request,
+static struct heavy *heavy_new(struct server *server, struct http_request *request,
                                const struct burn *work)
 {
     struct heavy *heavy = calloc(1, sizeof(*heavy));
@@ -214,27 +161,15 @@ static struct heavy *heavy_new(struct server *server, struct evhttp_request *req
         heavy->server = server;
         heavy->request = request;
         heavy->work = *work;
-        heavy->connection = evhttp_request_get_connection(request);
-        evhttp_connection_set_closecb(heavy->connection, on_closed, heavy);
-        evhttp_request_set_on_complete_cb(request, on_answered, heavy);
-        server->heavy_open++;
-        server->heavy_computing++;
+        request->context = heavy;
+        request->left = on_left;
+        LIST_INSERT_HEAD(&server->heavies, heavy, entry);
     }
     return heavy;
 }
 
-/* Answers on the loop's thread; libevent frees the request, now or when the answer has left. */
 static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
 {
-    bool gone = heavy->connection == NULL;
-    heavy->computed = true;
-    heavy->server->heavy_computing--;
-    if (heavy->hang_up) {
-        event_del(heavy->hang_up);
-    }
-    if (heavy->late) {
-        event_del(heavy->late);
-    }
     if (heavy->is_late && status == STRAIT_TASK_CANCELLED) {
         status = STRAIT_TASK_EXPIRED;
     }
@@ -243,19 +178,20 @@ static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
         answer_burn(heavy->request, &heavy->work);
         break;
     case STRAIT_TASK_EXPIRED:
-        answer_text(heavy->request, 504, "Gateway Timeout", "not computed in time");
-        break;
-    case STRAIT_TASK_ABANDONED:
-        answer_busy(heavy->request, "shutting down", 1);
+        answer_text(heavy->request, 504, "", "not computed in time");
         break;
     default:
-        answer_busy(heavy->request, "cancelled", 1);
+        answer_busy(heavy->request, "shutting down", 1);
     }
-    if (gone) {
-        heavy_free(heavy);
-    } else {
-        end_if_stopped(heavy->server);
+}
+
+/* On the loop's thread. */
+static void heavy_complete(struct heavy *heavy, enum strait_task_status status)
+{
+    if (heavy->request) {
+        heavy_answer(heavy, status);
     }
+    heavy_free(heavy);
 }
 
 /* ---- in the pool ---- */
@@ -274,7 +210,7 @@ static void on_computed(struct strait_task *task)
     struct heavy *heavy = task->context;
     memcpy(&heavy->work, task->data, sizeof(heavy->work));
     strait_pool_times_add(&heavy->server->times, task);
-    heavy_answer(heavy, task->status);
+    heavy_complete(heavy, task->status);
 }
 
 static int heavy_submit(struct heavy *heavy, uint32_t within)
@@ -287,7 +223,6 @@ static int heavy_submit(struct heavy *heavy, uint32_t within)
     memcpy(task.data, &heavy->work, sizeof(heavy->work));
     int error = strait_task_submit(heavy->server->parent, &task, &how, &heavy->task);
     if (error == 0) {
-        watch_hang_up(heavy);
         watch_clock(heavy, within);
     }
     return error;
@@ -323,7 +258,7 @@ static void run_in_thread(struct job *job)
 
 static void on_job_done(struct job *job)
 {
-    heavy_answer(heavy_of_job(job), job->ran ? STRAIT_TASK_DONE : STRAIT_TASK_ABANDONED);
+    heavy_complete(heavy_of_job(job), job->ran ? STRAIT_TASK_DONE : STRAIT_TASK_ABANDONED);
 }
 
 /* ---- in any mode ---- */
@@ -332,12 +267,11 @@ static void heavy_refuse(struct heavy *heavy, int error)
 {
     struct server *server = heavy->server;
     uint64_t seconds = server->pool ? seconds_to_wait(server) : 1;
-    heavy->computed = true;
-    server->heavy_computing--;
     answer_busy(heavy->request, error == -EAGAIN ? "the queue is full" : "shutting down", seconds);
+    heavy_free(heavy);
 }
 
-static void heavy_start(struct server *server, struct evhttp_request *request,
+static void heavy_start(struct server *server, struct http_request *request,
                         const struct burn *work, uint32_t within)
 {
     int error = 0;
@@ -354,7 +288,7 @@ static void heavy_start(struct server *server, struct evhttp_request *request,
     } else {
         burn_run(&heavy->work, NULL);
         server->heavy_blocking++;
-        heavy_answer(heavy, STRAIT_TASK_DONE);
+        heavy_complete(heavy, STRAIT_TASK_DONE);
     }
     if (error) {
         heavy_refuse(heavy, error);
@@ -363,13 +297,19 @@ static void heavy_start(struct server *server, struct evhttp_request *request,
 
 /* ---- endpoints ---- */
 
-static bool only_get(struct evhttp_request *request)
+/* HEAD is a GET whose answer's body http keeps back. */
+static bool only_get(struct http_request *request)
 {
-    if (evhttp_request_get_command(request) == EVHTTP_REQ_GET) {
+    static const char *const others[] = {"POST",    "PUT",   "DELETE", "PATCH",
+                                         "OPTIONS", "TRACE", "CONNECT"};
+    if (strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0) {
         return true;
     }
-    evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET");
-    answer_text(request, 405, "Method Not Allowed", "only GET is served here");
+    int status = 501;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        status = strcmp(request->method, others[i]) == 0 ? 405 : status;
+    }
+    answer_text(request, status, "Allow: GET, HEAD\r\n", "only GET and HEAD are served here");
     return false;
 }
 
@@ -387,14 +327,14 @@ static bool take_number(struct evkeyvalq *parameters, const char *name, uint32_t
     return valid;
 }
 
-static bool parse_heavy(struct evhttp_request *request, uint32_t *ms, uint32_t *within)
+static bool parse_heavy(const char *query, uint32_t *ms, uint32_t *within)
 {
-    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
     struct evkeyvalq parameters;
     if (!query) {
         return true;
     }
-    if (evhttp_parse_query_str(query, &parameters) != 0) {
+    /* libevent's strings would end at a NUL, and the number before it pass for the value */
+    if (strstr(query, "%00") || evhttp_parse_query_str(query, &parameters) != 0) {
         return false;
     }
     bool valid = take_number(&parameters, "ms", 0, MS_MAX, ms) &&
@@ -403,77 +343,84 @@ static bool parse_heavy(struct evhttp_request *request, uint32_t *ms, uint32_t *
     return valid;
 }
 
-static void serve_light(struct evhttp_request *request, void *argument)
+static void serve_light(struct server *server, struct http_request *request)
 {
-    (void)argument;
-    if (only_get(request)) {
-        answer_text(request, 200, "OK", "light");
-    }
+    (void)server;
+    answer_text(request, 200, "", "light");
 }
 
-static void serve_heavy(struct evhttp_request *request, void *argument)
+static void serve_heavy(struct server *server, struct http_request *request)
 {
-    struct server *server = argument;
     struct burn work = {.ms = MS_DEFAULT};
     uint32_t within = server->settings->within;
-    if (!only_get(request)) {
-        return;
-    }
-    if (parse_heavy(request, &work.ms, &within)) {
+    if (parse_heavy(request->query, &work.ms, &within)) {
         heavy_start(server, request, &work, within);
     } else {
-        answer_text(request, 400, "Bad Request",
+        answer_text(request, 400, "",
                     "ms must be a number from 0 to 10000, within one from 1 to 60000");
     }
 }
 
-static void write_pool(struct server *server, struct evbuffer *body)
+static void answer_json(struct http_request *request, const char *body)
+{
+    http_answer(request, 200, "", "application/json", body, strlen(body));
+}
+
+static void serve_pool_stats(struct server *server, struct http_request *request)
 {
     size_t size = strait_pool_json(server->pool, &server->times, NULL, 0) + 256; /* numbers grow */
     char *text = malloc(size);
-    if (text && strait_pool_json(server->pool, &server->times, text, size) < size) {
-        evbuffer_add_printf(body, "{\"mode\": \"pool\", \"pool\": %s}\n", text);
+    char *body = NULL;
+    if (text && strait_pool_json(server->pool, &server->times, text, size) < size &&
+        asprintf(&body, "{\"mode\": \"pool\", \"connections\": %zu, \"pool\": %s}\n",
+                 http_connections(server->http), text) >= 0) {
+        answer_json(request, body);
+        free(body);
+    } else {
+        answer_busy(request, "out of memory", 1);
     }
     free(text);
 }
 
-static void write_threads(struct server *server, struct evbuffer *body)
+static void serve_stats(struct server *server, struct http_request *request)
 {
     struct threads_stats stats = {.submitted = server->heavy_blocking,
                                   .done = server->heavy_blocking};
+    char body[1024];
+    if (server->pool) {
+        serve_pool_stats(server, request);
+        return;
+    }
     if (server->threads) {
         threads_stats(server->threads, &stats);
     }
-    evbuffer_add_printf(
-        body,
-        "{\"mode\": \"%s\", \"pool\": {\"submitted\": %" PRIu64 ", \"done\": %" PRIu64
-        ", \"failed\": 0, \"cancelled\": 0, \"expired\": 0, \"abandoned\": %" PRIu64
-        ", \"queued\": %" PRIu64 ", \"running\": %" PRIu64 ", \"refused\": %" PRIu64
-        ", \"queue_limit\": %" PRIu64 ", \"workers\": %" PRIu64 "}}\n",
-        server->threads ? "pthreads" : "blocking", stats.submitted, stats.done, stats.abandoned,
-        stats.queued, stats.running, stats.refused, stats.queue_limit, stats.workers);
+    snprintf(body, sizeof(body),
+             "{\"mode\": \"%s\", \"connections\": %zu, \"pool\": {\"submitted\": %" PRIu64
+             ", \"done\": %" PRIu64
+             ", \"failed\": 0, \"cancelled\": 0, \"expired\": 0, \"abandoned\": %" PRIu64
+             ", \"queued\": %" PRIu64 ", \"running\": %" PRIu64 ", \"refused\": %" PRIu64
+             ", \"queue_limit\": %" PRIu64 ", \"workers\": %" PRIu64 "}}\n",
+             server->threads ? "pthreads" : "blocking", http_connections(server->http),
+             stats.submitted, stats.done, stats.abandoned, stats.queued, stats.running,
+             stats.refused, stats.queue_limit, stats.workers);
+    answer_json(request, body);
 }
 
-static void serve_stats(struct evhttp_request *request, void *argument)
+static void serve(struct http_request *request, void *server)
 {
-    struct server *server = argument;
-    if (!only_get(request)) {
-        return;
+    static const struct {
+        const char *path;
+        void (*serve)(struct server *server, struct http_request *request);
+    } endpoints[] = {{"/light", serve_light}, {"/heavy", serve_heavy}, {"/stats", serve_stats}};
+    for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
+        if (strcmp(request->path, endpoints[i].path) == 0) {
+            if (only_get(request)) {
+                endpoints[i].serve(server, request);
+            }
+            return;
+        }
     }
-    struct evbuffer *body = evbuffer_new();
-    if (server->pool) {
-        write_pool(server, body);
-    } else {
-        write_threads(server, body);
-    }
-    answer(request, 200, "OK", "application/json", body);
-    evbuffer_free(body);
-}
-
-static void serve_unknown(struct evhttp_request *request, void *argument)
-{
-    (void)argument;
-    answer_text(request, 404, "Not Found", "try /light, /heavy?ms=1000 or /stats");
+    answer_text(request, 404, "", "try /light, /heavy?ms=1000 or /stats");
 }
 
 /* ---- events ---- */
@@ -490,16 +437,26 @@ static void on_completions(evutil_socket_t fd, short what, void *argument)
     }
 }
 
-static void on_signal(evutil_socket_t number, short what, void *argument)
+/* Completed all the same, each with its own answer. */
+static void on_drained(evutil_socket_t fd, short what, void *argument)
 {
     struct server *server = argument;
-    (void)number;
+    struct heavy *heavy;
+    (void)fd;
     (void)what;
-    if (server->stopping) {
-        return;
+    LIST_FOREACH(heavy, &server->heavies, entry)
+    {
+        heavy_cancel(heavy);
     }
+}
+
+static void server_stop(struct server *server)
+{
+    uint32_t ms = server->settings->drain;
+    struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     server->stopping = true;
-    evhttp_del_accept_socket(server->http, server->socket);
+    event_add(server->drained, &after);
+    http_stop(server->http);
     if (server->pool) {
         strait_pool_close(server->pool, STRAIT_CLOSE_CANCEL, 0, NULL); /* only starts it */
     } else if (server->threads) {
@@ -508,40 +465,40 @@ static void on_signal(evutil_socket_t number, short what, void *argument)
     end_if_stopped(server);
 }
 
+static void on_signal(evutil_socket_t number, short what, void *argument)
+{
+    struct server *server = argument;
+    if (server->stopping) {
+        on_drained(number, what, server);
+    } else {
+        server_stop(server);
+    }
+}
+
 /* ---- start and end ---- */
 
-static bool server_listen(struct server *server, uint16_t port)
+static bool server_listen(struct server *server, const struct http_handlers *handlers)
 {
+    uint16_t port = server->settings->port;
     server->base = event_base_new();
-    server->http = server->base ? evhttp_new(server->base) : NULL;
-    if (!server->http) {
-        return false;
+    int error = server->base ? http_create(&server->http, server->base, port, handlers) : -ENOMEM;
+    if (error) {
+        fprintf(stderr, "cannot listen on 127.0.0.1:%u: %s\n", port, strerror(-error));
     }
-    evhttp_set_allowed_methods(server->http, ALL_METHODS);
-    evhttp_set_max_headers_size(server->http, REQUEST_MAX);
-    evhttp_set_max_body_size(server->http, REQUEST_MAX);
-    evhttp_set_cb(server->http, "/light", serve_light, server);
-    evhttp_set_cb(server->http, "/heavy", serve_heavy, server);
-    evhttp_set_cb(server->http, "/stats", serve_stats, server);
-    evhttp_set_gencb(server->http, serve_unknown, server);
-    server->socket = evhttp_bind_socket_with_handle(server->http, "127.0.0.1", port);
-    if (!server->socket) {
-        fprintf(stderr, "cannot listen on 127.0.0.1:%u: %s\n", port, strerror(errno));
-        return false;
-    }
-    return true;
+    return error == 0;
 }
 
 static bool server_watch_signals(struct server *server)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
-    for (size_t i = 0; i < 2; i++) {
+    static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < SIGNALS; i++) {
         server->signals[i] = evsignal_new(server->base, numbers[i], on_signal, server);
         if (!server->signals[i] || event_add(server->signals[i], NULL) != 0) {
             return false;
         }
     }
-    return true;
+    server->drained = evtimer_new(server->base, on_drained, server);
+    return server->drained != NULL;
 }
 
 /* The threads that compute, and the loop as their parent. */
@@ -574,17 +531,6 @@ static bool server_watch_completions(struct server *server)
     return server->completions && event_add(server->completions, NULL) == 0;
 }
 
-static void say_where(const struct server *server)
-{
-    struct sockaddr_in address;
-    socklen_t length = sizeof(address);
-    evutil_socket_t fd = evhttp_bound_socket_get_fd(server->socket);
-    if (getsockname(fd, (struct sockaddr *)&address, &length) == 0) {
-        printf("listening on http://127.0.0.1:%u\n", ntohs(address.sin_port));
-        fflush(stdout);
-    }
-}
-
 static void dismiss(struct server *server)
 {
     if (server->pool) {
@@ -602,27 +548,30 @@ static void server_end(struct server *server)
         event_free(server->completions);
     }
     dismiss(server);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < SIGNALS; i++) {
         if (server->signals[i]) {
             event_free(server->signals[i]);
         }
     }
-    if (server->http) {
-        evhttp_free(server->http);
+    if (server->drained) {
+        event_free(server->drained);
     }
+    http_destroy(server->http);
     if (server->base) {
         event_base_free(server->base);
     }
 }
 
-static int serve(const struct settings *settings)
+static int run(const struct settings *settings)
 {
     struct server server = {.settings = settings};
+    struct http_handlers handlers = {.context = &server, .serve = serve, .emptied = end_if_stopped};
     int status = EXIT_FAILURE;
-    signal(SIGPIPE, SIG_IGN); /* a client that hangs up while it is answered */
-    if (server_listen(&server, settings->port) && server_watch_signals(&server) &&
+    signal(SIGPIPE, SIG_IGN); /* of whoever read what the server prints */
+    if (server_listen(&server, &handlers) && server_watch_signals(&server) &&
         (settings->mode == MODE_LOOP || server_watch_completions(&server))) {
-        say_where(&server);
+        printf("listening on http://127.0.0.1:%u\n", http_port(server.http));
+        fflush(stdout);
         event_base_dispatch(server.base);
         status = EXIT_SUCCESS;
     }
@@ -634,5 +583,5 @@ int main(int argc, char **argv)
 {
     struct settings settings;
     int status;
-    return settings_parse(&settings, argc, argv, &status) ? serve(&settings) : status;
+    return settings_parse(&settings, argc, argv, &status) ? run(&settings) : status;
 }

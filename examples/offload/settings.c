@@ -10,12 +10,14 @@
 
 static const char usage[] =
     "usage: offload_server [--port N] [--workers N] [--queue N] [--schedule CLASS] [--within MS]\n"
-    "                      [--pthreads | --blocking]\n"
+    "                      [--drain MS] [--pthreads | --blocking]\n"
     "  --port N          on 127.0.0.1; 0: a free one (default 8080)\n"
     "  --workers N       threads that compute; 0: as many as suit the machine (default 0)\n"
     "  --queue N         heavy requests that may wait for a worker (default 64)\n"
     "  --schedule CLASS  of the workers: default, normal, batch or idle\n"
     "  --within MS       time that a heavy request has, if it does not say (default: any)\n"
+    "  --drain MS        time to finish what runs at the end, before it is cancelled (default "
+    "5000)\n"
     "  --pthreads        compute in plain threads behind a mutex instead: no deadlines, no cancel\n"
     "  --blocking        compute on the loop instead: no deadlines, no cancel\n";
 
@@ -70,6 +72,10 @@ static bool parse_option(int option, const char *text, struct settings *settings
         valid = parse_number(text, WITHIN_MAX, &number) && number > 0;
         settings->within = (uint32_t)number;
         return valid;
+    case 'e':
+        valid = parse_number(text, DRAIN_MAX, &number);
+        settings->drain = (uint32_t)number;
+        return valid;
     case 't':
         settings->mode = MODE_THREADS;
         return true;
@@ -84,19 +90,16 @@ static bool parse_option(int option, const char *text, struct settings *settings
 bool settings_parse(struct settings *settings, int argc, char **argv, int *status)
 {
     static const struct option options[] = {
-        {"port", required_argument, NULL, 'p'},
-        {"workers", required_argument, NULL, 'w'},
-        {"queue", required_argument, NULL, 'q'},
-        {"schedule", required_argument, NULL, 's'},
-        {"within", required_argument, NULL, 'd'},
-        {"pthreads", no_argument, NULL, 't'},
-        {"blocking", no_argument, NULL, 'b'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"port", required_argument, NULL, 'p'},   {"workers", required_argument, NULL, 'w'},
+        {"queue", required_argument, NULL, 'q'},  {"schedule", required_argument, NULL, 's'},
+        {"within", required_argument, NULL, 'd'}, {"drain", required_argument, NULL, 'e'},
+        {"pthreads", no_argument, NULL, 't'},     {"blocking", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     int option;
     *settings = (struct settings){
         .port = 8080,
+        .drain = 5000,
         .pool = {.queue_limit = 64, .name = "heavy", .timed = true},
     };
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

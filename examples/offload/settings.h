@@ -9,6 +9,7 @@
 #include "strait.h"
 
 #define WITHIN_MAX 60000 /* ms */
+#define DRAIN_MAX 60000  /* ms */
 
 /* Who computes. */
 enum mode {
@@ -21,6 +22,7 @@ struct settings {
     uint16_t port;
     enum mode mode;
     uint32_t within; /* ms that a heavy request may take if it does not say; 0: any number */
+    uint32_t drain;  /* ms that what runs has after a signal that ends the server */
     struct strait_pool_options pool;
 };
 

@@ -3,10 +3,12 @@
  * uv_offload: a small HTTP server on a libuv loop that never blocks it.
  *
  *   GET /light     answers at once, with the ticks of a worker that has a loop of its own
- *   GET /heavy/N   counts the primes up to N in a pool; a client that hangs up cancels it
+ *   GET /heavy/N   counts the primes up to N (at most 999999999) in a pool; a client that hangs up
+ *                  cancels it
  *
- * A connection is for one request, in one piece. SIGINT and SIGTERM finish what is computed, refuse
- * what waits, stop the worker and end the program with 0.
+ * A connection is for one request, in one piece, within REQUEST_MS; a client that closes its side
+ * has hung up. SIGINT, SIGTERM and SIGHUP refuse what waits, finish what is computed, for DRAIN_MS
+ * at most, stop the worker and end the program with 0.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
@@ -16,12 +18,18 @@
 
 #include "strait_uv.h"
 
+#define SIGNALS 3
+#define LIMIT_MAX 999999999
+#define REQUEST_MS 10000
+#define DRAIN_MS 5000
+#define GONE_S 30 /* until a client that no longer exists is missed */
 #define REFUSED "503 Service Unavailable"
 
 static struct {
     uv_loop_t loop;
     uv_tcp_t listener;
-    uv_signal_t signals[2];
+    uv_signal_t signals[SIGNALS];
+    uv_timer_t drained;
     struct strait_pool *pool;
     struct strait_parent *parent; /* the loop, to the pool */
     struct strait_uv_handle pool_uv;
@@ -32,7 +40,8 @@ static struct {
 } server;
 
 struct client {
-    uv_tcp_t tcp; /* first: its handle is the client */
+    uv_tcp_t tcp;    /* first: its handle is the client */
+    uv_timer_t late; /* rings when it has not asked in time */
     char request[512];
     strait_task_id task;
     bool computing;
@@ -106,9 +115,19 @@ static void ticker_event(struct strait_worker *worker, const struct strait_event
     server.ticks += event->type == STRAIT_MESSAGE;
 }
 
+static void client_free(uv_handle_t *late)
+{
+    free(late->data);
+}
+
 static void client_closed(uv_handle_t *client)
 {
-    free(client);
+    uv_close((uv_handle_t *)&((struct client *)client)->late, client_free);
+}
+
+static void client_late(uv_timer_t *late)
+{
+    uv_close(late->data, client_closed);
 }
 
 /* The few bytes fit into the buffer of a new connection. */
@@ -128,17 +147,29 @@ static void heavy_done(struct strait_task *task)
     answer(client, task->status == STRAIT_TASK_DONE ? "200 OK" : REFUSED, client->primes);
 }
 
+/* Decimal digits only, 0 to `max`, and then `end`. */
+static bool parse_number(const char *text, char end, uint64_t max, uint64_t *number)
+{
+    const char *first = text;
+    for (*number = 0; *text >= '0' && *text <= '9' && *number <= max; text++) {
+        *number = *number * 10 + (uint64_t)(*text - '0');
+    }
+    return text > first && *text == end && *number <= max;
+}
+
 static void serve(struct client *client)
 {
     struct strait_task task = {.run = count_primes, .done = heavy_done, .context = client};
     if (strncmp(client->request, "GET /light ", 11) == 0) {
         answer(client, "200 OK", server.ticks);
-    } else if (sscanf(client->request, "GET /heavy/%9" SCNu64 " ", &client->limit) != 1) {
+    } else if (strncmp(client->request, "GET /heavy/", 11) != 0 ||
+               !parse_number(client->request + 11, ' ', LIMIT_MAX, &client->limit)) {
         answer(client, "404 Not Found", 0);
     } else if (strait_task_submit(server.parent, &task, NULL, &client->task) != 0) {
         answer(client, REFUSED, 0);
     } else {
         client->computing = true;
+        uv_timer_stop(&client->late);
     }
 }
 
@@ -154,7 +185,7 @@ static void client_read(uv_stream_t *stream, ssize_t bytes, const uv_buf_t *buff
 {
     struct client *client = (struct client *)stream;
     if (bytes < 0 && client->computing) {
-        strait_task_cancel(server.parent, client->task);
+        strait_task_cancel(server.parent, client->task); /* its completion closes the client */
     } else if (bytes < 0) {
         uv_close((uv_handle_t *)stream, client_closed);
     } else if (bytes > 0 && !client->computing) {
@@ -167,8 +198,12 @@ static void on_connection(uv_stream_t *listener, int status)
 {
     struct client *client = status == 0 ? calloc(1, sizeof(*client)) : NULL;
     if (client) {
+        client->late.data = client->tcp.data = client;
+        uv_timer_init(listener->loop, &client->late);
+        uv_timer_start(&client->late, client_late, REQUEST_MS, 0);
         uv_tcp_init(listener->loop, &client->tcp);
         uv_accept(listener, (uv_stream_t *)&client->tcp);
+        uv_tcp_keepalive(&client->tcp, 1, GONE_S);
         uv_read_start((uv_stream_t *)&client->tcp, client_room, client_read);
     }
 }
@@ -181,21 +216,38 @@ static void close_if_asking(uv_handle_t *handle, void *context)
     }
 }
 
+static void cancel_if_computing(uv_handle_t *handle, void *context)
+{
+    (void)context;
+    if (handle->type == UV_TCP && !uv_is_closing(handle)) {
+        strait_task_cancel(server.parent, ((struct client *)handle)->task);
+    }
+}
+
+static void on_drained(uv_timer_t *timer)
+{
+    uv_walk(&server.loop, cancel_if_computing, NULL);
+    (void)timer;
+}
+
 /* Nothing stays in the loop but what still has to be done. */
 static void on_signal(uv_signal_t *signal, int number)
 {
     (void)signal;
     (void)number;
     uv_close((uv_handle_t *)&server.listener, NULL);
-    uv_close((uv_handle_t *)&server.signals[0], NULL);
-    uv_close((uv_handle_t *)&server.signals[1], NULL);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        uv_close((uv_handle_t *)&server.signals[i], NULL);
+    }
     uv_walk(&server.loop, close_if_asking, NULL);
+    uv_timer_start(&server.drained, on_drained, DRAIN_MS, 0);
     strait_uv_pool_shutdown(&server.pool_uv, STRAIT_CLOSE_CANCEL);
     strait_worker_stop(server.ticker);
 }
 
 static void pool_ended(struct strait_uv_handle *handle)
 {
+    uv_close((uv_handle_t *)&server.drained, NULL);
     strait_uv_close(handle, NULL);
     strait_pool_destroy(server.pool);
 }
@@ -233,10 +285,12 @@ static void start_listening(int port)
 {
     struct sockaddr_in address;
     int length = sizeof(address);
-    for (size_t i = 0; i < 2; i++) {
+    static const int signals[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < SIGNALS; i++) {
         require(uv_signal_init(&server.loop, &server.signals[i]));
-        require(uv_signal_start(&server.signals[i], on_signal, i ? SIGINT : SIGTERM));
+        require(uv_signal_start(&server.signals[i], on_signal, signals[i]));
     }
+    require(uv_timer_init(&server.loop, &server.drained));
     uv_ip4_addr("127.0.0.1", port, &address);
     require(uv_tcp_init(&server.loop, &server.listener));
     require(uv_tcp_bind(&server.listener, (struct sockaddr *)&address, 0));
@@ -248,10 +302,15 @@ static void start_listening(int port)
 
 int main(int argc, char **argv)
 {
+    uint64_t port = 8080;
+    if (argc > 2 || (argc == 2 && !parse_number(argv[1], '\0', UINT16_MAX, &port))) {
+        fprintf(stderr, "usage: uv_offload [PORT]\n");
+        return 2;
+    }
     signal(SIGPIPE, SIG_IGN); /* of a client that hangs up while it is answered */
     require(uv_loop_init(&server.loop));
     start_workers();
-    start_listening(argc > 1 ? atoi(argv[1]) : 8080);
+    start_listening((int)port);
     uv_run(&server.loop, UV_RUN_DEFAULT);
     return uv_loop_close(&server.loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

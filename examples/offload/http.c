@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * http: one edge-triggered event per connection, and one function, connection_go, that does what
- * can be done after it.
- *
- *   READING    until the head of a request is there           IDLE_S, drips or not
- *   SERVING    the handler has the request                    the handler's, or until the client
- * goes ANSWERING  until the kernel has taken the answer          ANSWER_S LINGERING  what the
- * client still sends is thrown away     LINGER_S OVER       the next step frees the connection
+ * can be done after it. The states say what a connection is waiting for.
  *
  * A body is never read: whoever sends one is answered, and the connection is closed.
  */
@@ -39,7 +34,13 @@
 /* What each answer begins with. */
 static const char prefix[] = "HTTP/1.";
 
-enum state { READING, SERVING, ANSWERING, LINGERING, OVER };
+enum state {
+    READING,   /* for the whole head of a request: IDLE_S, drips or not */
+    SERVING,   /* for the handler, which has the request, or until the client goes */
+    ANSWERING, /* for the kernel to take the answer: ANSWER_S */
+    LINGERING, /* for what the client still sends, to throw it away: LINGER_S */
+    OVER,      /* for nothing: the next step frees it */
+};
 
 struct connection {
     LIST_ENTRY(connection) entry;

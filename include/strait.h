@@ -11,6 +11,7 @@
 #define STRAIT_VERSION_MINOR 1
 #define STRAIT_VERSION_PATCH 0
 
+#include "strait/error.h"   /* what negative answers mean */
 #include "strait/channel.h" /* a bounded one-way queue of fixed-size messages */
 #include "strait/worker.h"  /* a pinned thread with a port to its parent */
 #include "strait/pool.h"    /* workers that share a queue of tasks */

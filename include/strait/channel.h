@@ -175,11 +175,23 @@ static inline size_t strait_receiver_message_size(const struct strait_receiver *
 /* Out of line: ends the program if another thread owns the handle. */
 STRAIT_API void strait_p_check_owner(struct strait_p_handle *handle, bool sender);
 
+/* Out of line: ends the program if `n` messages of the channel do not fit into `bytes`; `exact`: if
+ * they are of another size. */
+STRAIT_API void strait_p_check_size(const struct strait_p_handle *handle, size_t n, size_t bytes,
+                                    bool exact);
+
 #ifdef STRAIT_CHECKED
 #define STRAIT_P_CHECK_OWNER(HANDLE, SENDER) strait_p_check_owner(HANDLE, SENDER)
+#define STRAIT_P_CHECK_SIZE(HANDLE, N, BYTES, EXACT) strait_p_check_size(HANDLE, N, BYTES, EXACT)
+#define STRAIT_P_COPYING STRAIT_INLINE /* the caller's object is seen */
 #else
 #define STRAIT_P_CHECK_OWNER(HANDLE, SENDER) ((void)0)
+#define STRAIT_P_CHECK_SIZE(HANDLE, N, BYTES, EXACT) ((void)0)
+#define STRAIT_P_COPYING static inline
 #endif
+
+/* What the compiler sees of the object that a pointer points into; SIZE_MAX if it does not. */
+#define STRAIT_P_VISIBLE(POINTER) __builtin_object_size(POINTER, 0)
 
 /* Out of line: nothing was there. -EAGAIN, what came before the sending side closed, or -EPIPE. */
 STRAIT_API ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages,
@@ -194,12 +206,13 @@ STRAIT_API int strait_p_side_park(struct strait_p_handle *handle, bool sender, i
 
 /* Sends up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: full; -EPIPE: closed. The
  * sender's thread; does not block. */
-static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
-                                        size_t n)
+STRAIT_P_COPYING ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
+                                           size_t n)
 {
     struct strait_p_handle *handle = &sender->handle;
     struct strait_p_event_count *peer = &handle->channel->receiver;
     STRAIT_P_CHECK_OWNER(handle, true);
+    STRAIT_P_CHECK_SIZE(handle, n, STRAIT_P_VISIBLE(messages), false);
     if (STRAIT_UNLIKELY(strait_load_relaxed(&peer->word) & STRAIT_P_CLOSED)) { /* a hint */
         return -EPIPE;
     }
@@ -215,11 +228,12 @@ static inline ptrdiff_t strait_try_send(struct strait_sender *sender, const void
 
 /* Receives up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: empty; -EPIPE: closed
  * and nothing left. The receiver's thread; does not block. */
-static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
-                                           size_t n)
+STRAIT_P_COPYING ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
+                                              size_t n)
 {
     struct strait_p_handle *handle = &receiver->handle;
     STRAIT_P_CHECK_OWNER(handle, false);
+    STRAIT_P_CHECK_SIZE(handle, n, STRAIT_P_VISIBLE(messages), false);
     bool direct = STRAIT_LIKELY(handle->direct);
     size_t received = direct ? strait_spsc_receive(handle->direct, messages, n, 0)
                              : handle->variant->try_receive(handle->end, messages, n);
@@ -238,8 +252,8 @@ static inline ptrdiff_t strait_try_receive(struct strait_receiver *receiver, voi
  * thread could make, which has the other end of the port. What was not sent stays the caller's. A
  * worker's waits, whatever the handle, are cancelled when it is asked to stop. The sender's
  * thread. */
-static inline ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
-                                    int64_t deadline)
+STRAIT_P_COPYING ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
+                                       int64_t deadline)
 {
     const char *from = (const char *)messages;
     size_t sent = 0;
@@ -260,8 +274,8 @@ static inline ptrdiff_t strait_send(struct strait_sender *sender, const void *me
 /* Receives 1 to n messages, waiting for the first. How many; -EPIPE: closed and nothing left;
  * -ETIMEDOUT; -ECANCELED; -EDEADLK: it would wait for the calling thread itself to send, through
  * the other end of the port. The receiver's thread. */
-static inline ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages, size_t n,
-                                       int64_t deadline)
+STRAIT_P_COPYING ptrdiff_t strait_receive(struct strait_receiver *receiver, void *messages,
+                                          size_t n, int64_t deadline)
 {
     for (;;) {
         ptrdiff_t result = strait_try_receive(receiver, messages, n);
@@ -342,6 +356,57 @@ static inline void strait_release(struct strait_receiver *receiver, const struct
     handle->variant->release(handle->end, span);
     strait_p_notify(&handle->channel->sender, handle->fenced);
 }
+
+/* ---- messages of one type: another one is a compile error ----
+ *
+ *   STRAIT_CHANNEL_TYPED(orders, struct order);
+ *
+ *   orders_create(&channel, &options);
+ *   orders_send(&sender, &order, 1, deadline);
+ *   orders_receive(&receiver, &order, 1, deadline);
+ *
+ * and orders_try_send, orders_try_receive. They are as the calls of those names; message_size is
+ * the type's, whatever the options say. Handles are opened and closed as any other.
+ *
+ * STRAIT_CHECKED: one of these calls on a channel whose messages have another size ends the
+ * program; so does any call by copy that is given an object too small for n messages, where the
+ * compiler sees the object.
+ */
+#define STRAIT_CHANNEL_TYPED(PREFIX, TYPE)                                                         \
+    STRAIT_INLINE int PREFIX##_create(struct strait_channel **channel,                             \
+                                      const struct strait_channel_options *given)                  \
+    {                                                                                              \
+        struct strait_channel_options options;                                                     \
+        memset(&options, 0, sizeof(options));                                                      \
+        options = given ? *given : options;                                                        \
+        options.message_size = sizeof(TYPE);                                                       \
+        return strait_channel_create(channel, &options);                                           \
+    }                                                                                              \
+    STRAIT_INLINE ptrdiff_t PREFIX##_send(struct strait_sender *sender, const TYPE *messages,      \
+                                          size_t n, int64_t deadline)                              \
+    {                                                                                              \
+        STRAIT_P_CHECK_SIZE(&sender->handle, 1, sizeof(TYPE), true);                               \
+        return strait_send(sender, messages, n, deadline);                                         \
+    }                                                                                              \
+    STRAIT_INLINE ptrdiff_t PREFIX##_receive(struct strait_receiver *receiver, TYPE *messages,     \
+                                             size_t n, int64_t deadline)                           \
+    {                                                                                              \
+        STRAIT_P_CHECK_SIZE(&receiver->handle, 1, sizeof(TYPE), true);                             \
+        return strait_receive(receiver, messages, n, deadline);                                    \
+    }                                                                                              \
+    STRAIT_INLINE ptrdiff_t PREFIX##_try_send(struct strait_sender *sender, const TYPE *messages,  \
+                                              size_t n)                                            \
+    {                                                                                              \
+        STRAIT_P_CHECK_SIZE(&sender->handle, 1, sizeof(TYPE), true);                               \
+        return strait_try_send(sender, messages, n);                                               \
+    }                                                                                              \
+    STRAIT_INLINE ptrdiff_t PREFIX##_try_receive(struct strait_receiver *receiver, TYPE *messages, \
+                                                 size_t n)                                         \
+    {                                                                                              \
+        STRAIT_P_CHECK_SIZE(&receiver->handle, 1, sizeof(TYPE), true);                             \
+        return strait_try_receive(receiver, messages, n);                                          \
+    }                                                                                              \
+    struct PREFIX##_typed /* for the semicolon behind the macro */
 
 /* ---- handing a handle to another thread; ending its waits ---- */
 

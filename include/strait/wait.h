@@ -25,6 +25,9 @@ enum strait_wait {
 
 /* ---- time: nanoseconds of CLOCK_MONOTONIC, absolute ---- */
 
+/* What is 0 or less is past, for a call that is not to wait. STRAIT_CHECKED: a deadline of 1 us to
+ * an hour that lies more than a minute before the start of the program is a span by mistake, and
+ * ends the program. */
 #define STRAIT_FOREVER INT64_MAX
 
 /* Now. Any thread; does not block. */
@@ -33,6 +36,24 @@ STRAIT_API int64_t strait_now(void);
 /* Now plus `ns` nanoseconds, STRAIT_FOREVER if that is past the end of time. Any thread; does not
  * block. */
 STRAIT_API int64_t strait_deadline(int64_t ns);
+
+static inline int64_t strait_p_in(int64_t count, int64_t unit)
+{
+    int64_t ns;
+    bool over = __builtin_mul_overflow(count, unit, &ns);
+    return strait_deadline(!over ? ns : count < 0 ? -STRAIT_FOREVER : STRAIT_FOREVER);
+}
+
+/* The same for a span in milliseconds, in microseconds. */
+static inline int64_t strait_in_ms(int64_t ms)
+{
+    return strait_p_in(ms, 1000000);
+}
+
+static inline int64_t strait_in_us(int64_t us)
+{
+    return strait_p_in(us, 1000);
+}
 
 /* ---- idle time: for threads that say how busy they are ---- */
 

@@ -48,17 +48,22 @@ static int layout_check(struct layout *layout)
 {
     const struct strait_channel_options *options = &layout->options;
     const struct strait_variant *variant = strait_variant_at(layout->variant);
-    if (!variant || options->capacity - 1 >= STRAIT_CAPACITY_MAX ||
-        options->message_size - 1 >= STRAIT_MESSAGE_SIZE_MAX ||
-        options->senders - 1 >= STRAIT_SENDERS_MAX ||
-        (options->senders > 1 && variant->senders != STRAIT_SENDERS_REGISTERED) ||
-        options->shared > 1 || !mode_valid(options->sender, options->shared) ||
-        !mode_valid(options->receiver, options->shared)) {
+    if (!STRAIT_P_VALID(channel, variant, variant) ||
+        !STRAIT_P_VALID(channel, capacity, options->capacity - 1 < STRAIT_CAPACITY_MAX) ||
+        !STRAIT_P_VALID(channel, message_size,
+                        options->message_size - 1 < STRAIT_MESSAGE_SIZE_MAX) ||
+        !STRAIT_P_VALID(channel, senders, options->senders - 1 < STRAIT_SENDERS_MAX) ||
+        !STRAIT_P_VALID(channel, senders,
+                        options->senders == 1 || variant->senders == STRAIT_SENDERS_REGISTERED) ||
+        !STRAIT_P_VALID(channel, shared, options->shared <= 1) ||
+        !STRAIT_P_VALID(channel, sender, mode_valid(options->sender, options->shared)) ||
+        !STRAIT_P_VALID(channel, receiver, mode_valid(options->receiver, options->shared))) {
         return -EINVAL;
     }
     /* It must not be too large for a size_t: a slot may need a stamp, a sender some headers. */
     size_t per_sender = SIZE_MAX / 2 / options->senders - 8 * STRAIT_LINE;
-    if (strait_slots(options->capacity) > per_sender / (options->message_size + sizeof(uint32_t))) {
+    size_t slots_most = per_sender / (options->message_size + sizeof(uint32_t));
+    if (!STRAIT_P_VALID(channel, capacity, strait_slots(options->capacity) <= slots_most)) {
         return -EINVAL;
     }
     layout->shape.capacity = options->capacity;
@@ -71,7 +76,7 @@ static int layout_check(struct layout *layout)
 static int layout_make(struct layout *layout, const struct strait_channel_options *given)
 {
     struct strait_channel_options *options = &layout->options;
-    int error = strait_options_copy(options, sizeof(*options), given);
+    int error = strait_options_copy(options, sizeof(*options), given, "channel");
     if (error) {
         return error;
     }

@@ -93,6 +93,19 @@ void strait_p_check_owner(struct strait_p_handle *handle, bool sender)
     }
 }
 
+void strait_p_check_size(const struct strait_p_handle *handle, size_t n, size_t bytes, bool exact)
+{
+    size_t size = handle->channel->message_size;
+    if (handle->channel == &closed_channel || (exact ? bytes == size : !n || bytes / n >= size)) {
+        return;
+    }
+    fprintf(stderr,
+            "strait: a message has the channel's size: channel %p has messages of %zu bytes, and "
+            "was given %zu bytes for %zu of them\n",
+            (const void *)handle->channel, size, bytes, n);
+    abort();
+}
+
 static void handle_give(struct strait_p_handle *handle, bool sender)
 {
     if (!handle->channel || handle->channel == &closed_channel) {

@@ -3,6 +3,7 @@
 #ifndef STRAIT_PRIVATE_H
 #define STRAIT_PRIVATE_H
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "strait/base.h"
@@ -31,11 +32,29 @@ static inline void *strait_line_alloc(size_t bytes)
     return failed ? NULL : memory;
 }
 
+/* Is an option of a noun's valid? A checked build says on stderr which one is not. */
+static inline bool strait_option_valid(bool valid, const char *noun, const char *field)
+{
+#ifdef STRAIT_CHECKED
+    if (!valid) {
+        int saved = errno;
+        fprintf(stderr, "strait: struct strait_%s_options: %s is wrong\n", noun, field);
+        strait_errno_restore(saved);
+    }
+#else
+    (void)noun, (void)field;
+#endif
+    return valid;
+}
+
+#define STRAIT_P_VALID(NOUN, FIELD, VALID) strait_option_valid(VALID, #NOUN, #FIELD)
+
 /* Copies the caller's options (NULL: all zero) into `to`, of `size` bytes. Each options struct
  * begins with its size as the caller was compiled, 0 for ours: a shorter one is an older caller's,
  * whose missing fields are zero; a longer one a newer caller's, which we understand only as long as
- * what we do not know is zero. -EINVAL if it is not. */
-static inline int strait_options_copy(void *to, size_t size, const void *from)
+ * what we do not know is zero. -EINVAL if it is not, or if the size is no compiler's: it ends
+ * inside a field. */
+static inline int strait_options_copy(void *to, size_t size, const void *from, const char *noun)
 {
     memset(to, 0, size);
     if (!from) {
@@ -44,10 +63,12 @@ static inline int strait_options_copy(void *to, size_t size, const void *from)
     size_t given;
     memcpy(&given, from, sizeof(given));
     given = given ? given : size;
-    for (size_t i = size; i < given; i++) {
-        if (((const char *)from)[i]) {
-            return -EINVAL;
-        }
+    bool valid = given % sizeof(given) == 0;
+    for (size_t i = size; valid && i < given; i++) {
+        valid = ((const char *)from)[i] == 0;
+    }
+    if (!strait_option_valid(valid, noun, "size")) {
+        return -EINVAL;
     }
     memcpy(to, from, strait_min(given, size));
     return 0;

@@ -29,6 +29,36 @@ int64_t strait_deadline(int64_t ns)
     return ns > STRAIT_FOREVER - now ? STRAIT_FOREVER : now + ns;
 }
 
+#ifdef STRAIT_CHECKED
+#define SPAN_LEAST_NS 1000 /* 1, say, is past on purpose */
+#define SPAN_MOST_NS ((int64_t)3600 * NS_PER_S)
+#define HANDED_ON_NS ((int64_t)60 * NS_PER_S)
+
+static int64_t program_began; /* when the program did */
+
+static __attribute__((constructor)) void note_beginning(void)
+{
+    program_began = strait_now();
+}
+
+STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline)
+{
+    if (deadline >= SPAN_LEAST_NS && deadline < SPAN_MOST_NS &&
+        deadline < program_began - HANDED_ON_NS) {
+        fprintf(stderr,
+                "strait: a deadline is a point in time, as strait_deadline makes it of a span: "
+                "thread %d gave %lld ns\n",
+                (int)syscall(SYS_gettid), (long long)deadline);
+        abort();
+    }
+}
+#else
+STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline)
+{
+    (void)deadline;
+}
+#endif
+
 /* What is before the start of the clock is past, like its start. */
 static struct timespec to_timespec(int64_t ns)
 {
@@ -415,6 +445,7 @@ static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
 
 STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t deadline)
 {
+    strait_p_check_deadline(deadline);
     int result = outcome(waiter, deadline);
     if (result != -EAGAIN) {
         return result;

@@ -54,6 +54,10 @@
 /* Registers the process for membarrier, once. False: use fences. */
 STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void);
 
+/* STRAIT_CHECKED: ends the program if the deadline is a span by mistake. No deadline is that was
+ * made by strait_deadline in this program, or handed to it a minute before it began. */
+STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline);
+
 /* The owner's barrier between announcing itself and looking again. */
 STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced);
 

@@ -405,6 +405,9 @@ static int read_options(struct strait_isolate_options *options,
                         const struct strait_isolate_options *given)
 {
     size_t size = given->size ? given->size : sizeof(*given);
+    if (size % sizeof(size)) {
+        return -EINVAL; /* it ends inside a field */
+    }
     for (size_t i = sizeof(*given); i < size; i++) {
         if (((const char *)given)[i]) {
             return -EINVAL;

@@ -227,9 +227,10 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                        const struct strait_parent_options *given)
 {
     struct strait_parent_options options;
-    int error = strait_options_copy(&options, sizeof(options), given);
-    if (error || (unsigned)options.wait > STRAIT_WAIT_FD ||
-        options.low_water >= pool->queue_limit + (options.low_water == 0)) {
+    int error = strait_options_copy(&options, sizeof(options), given, "parent");
+    bool low = options.low_water < pool->queue_limit + (options.low_water == 0);
+    if (error || !STRAIT_P_VALID(parent, wait, (unsigned)options.wait <= STRAIT_WAIT_FD) ||
+        !STRAIT_P_VALID(parent, low_water, low)) {
         return -EINVAL;
     }
     options.wait = options.wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options.wait;
@@ -819,11 +820,15 @@ struct submission {
 static int resolve_how(struct submission *submission, const struct strait_submit_options *how)
 {
     struct strait_submit_options *options = &submission->how;
-    int error = strait_options_copy(options, sizeof(*options), how);
-    if (error || (unsigned)options->priority >= STRAIT_P_PRIORITIES || options->start_by < 0 ||
-        options->finish_by < 0) {
+    int error = strait_options_copy(options, sizeof(*options), how, "submit");
+    if (error ||
+        !STRAIT_P_VALID(submit, priority, (unsigned)options->priority < STRAIT_P_PRIORITIES) ||
+        !STRAIT_P_VALID(submit, start_by, options->start_by >= 0) ||
+        !STRAIT_P_VALID(submit, finish_by, options->finish_by >= 0)) {
         return -EINVAL;
     }
+    strait_p_check_deadline(options->start_by);
+    strait_p_check_deadline(options->finish_by);
     submission->planned = options->group || options->start_by || options->finish_by;
     options->start_by = options->start_by ? options->start_by : STRAIT_FOREVER;
     options->finish_by = options->finish_by ? options->finish_by : STRAIT_FOREVER;
@@ -1119,6 +1124,7 @@ static int wait_until(struct wait *wait, int64_t deadline)
 {
     struct strait_parent *parent = wait->parent;
     check_parent(parent);
+    strait_p_check_deadline(deadline);
     if (parent->dispatching) {
         return -EDEADLK;
     }

@@ -31,7 +31,7 @@ static int pool_options(struct strait_pool_options *options,
                         const struct strait_pool_options *given)
 {
     unsigned cpus = strait_p_cpu_count();
-    int error = strait_options_copy(options, sizeof(*options), given);
+    int error = strait_options_copy(options, sizeof(*options), given, "pool");
     if (error) {
         return error;
     }
@@ -43,12 +43,15 @@ static int pool_options(struct strait_pool_options *options,
     options->idle_timeout = options->idle_timeout ? options->idle_timeout : IDLE_TIMEOUT_NS;
     options->name = options->name ? options->name : "strait";
     options->wait = options->wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_PARK : options->wait;
-    bool valid = options->workers_max <= STRAIT_POOL_WORKERS_MAX &&
-                 options->workers <= options->workers_max &&
-                 options->queue_limit <= STRAIT_QUEUE_LIMIT_MAX &&
-                 strlen(options->name) <= NAME_LENGTH && options->nice >= 0 &&
-                 options->nice <= 19 && (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE &&
-                 (unsigned)options->wait < STRAIT_WAIT_FD && options->idle_timeout > 0;
+    bool valid =
+        STRAIT_P_VALID(pool, workers_max, options->workers_max <= STRAIT_POOL_WORKERS_MAX) &&
+        STRAIT_P_VALID(pool, workers, options->workers <= options->workers_max) &&
+        STRAIT_P_VALID(pool, queue_limit, options->queue_limit <= STRAIT_QUEUE_LIMIT_MAX) &&
+        STRAIT_P_VALID(pool, name, strlen(options->name) <= NAME_LENGTH) &&
+        STRAIT_P_VALID(pool, nice, (unsigned)options->nice <= NICE_MOST) &&
+        STRAIT_P_VALID(pool, schedule, (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE) &&
+        STRAIT_P_VALID(pool, wait, (unsigned)options->wait < STRAIT_WAIT_FD) &&
+        STRAIT_P_VALID(pool, idle_timeout, options->idle_timeout > 0);
     return valid ? 0 : -EINVAL;
 }
 

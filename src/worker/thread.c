@@ -113,9 +113,9 @@ STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
     pthread_attr_t attributes;
     int saved = errno;
     memset(thread, 0, sizeof(*thread));
-    if (strlen(options->name) >= STRAIT_P_NAME_BYTES ||
-        (unsigned)options->schedule > STRAIT_SCHEDULE_IDLE ||
-        !strait_p_cpu_place(&options->placement, &thread->cpus)) {
+    if (!STRAIT_P_VALID(worker, name, strlen(options->name) < STRAIT_P_NAME_BYTES) ||
+        !STRAIT_P_VALID(worker, schedule, (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE) ||
+        !STRAIT_P_VALID(worker, cpus, strait_p_cpu_place(&options->placement, &thread->cpus))) {
         return -EINVAL;
     }
     thread->options = *options;
@@ -129,6 +129,7 @@ STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
     if (!error) {
         if (options->stack_size) {
             error = -pthread_attr_setstacksize(&attributes, options->stack_size);
+            (void)STRAIT_P_VALID(worker, stack_size, !error);
         }
         if (!error) {
             pthread_sigmask(SIG_SETMASK, &others, &before);
@@ -159,6 +160,7 @@ STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t 
     if (thread->process != getpid()) {
         return -EOWNERDEAD;
     }
+    strait_p_check_deadline(deadline);
     if (thread->joined) {
         return 0;
     }

@@ -55,7 +55,7 @@ int strait_port_pair(struct strait_port *a, struct strait_port *b,
                      const struct strait_port_options *given)
 {
     struct strait_port_options options;
-    int error = strait_options_copy(&options, sizeof(options), given);
+    int error = strait_options_copy(&options, sizeof(options), given, "port");
     if (error) {
         return error;
     }
@@ -286,9 +286,10 @@ static void worker_free(struct strait_worker *worker)
 int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_options *given)
 {
     struct strait_worker_options options;
-    int error = strait_options_copy(&options, sizeof(options), given);
-    if (error || !options.entry || (!options.data && options.data_size) ||
-        (unsigned)options.nice > NICE_MOST) {
+    int error = strait_options_copy(&options, sizeof(options), given, "worker");
+    if (error || !STRAIT_P_VALID(worker, entry, options.entry) ||
+        !STRAIT_P_VALID(worker, data, options.data || !options.data_size) ||
+        !STRAIT_P_VALID(worker, nice, (unsigned)options.nice <= NICE_MOST)) {
         return -EINVAL;
     }
     if (options.pin == STRAIT_PIN_CPU) {

@@ -282,6 +282,15 @@ static void deadline_arithmetic(void)
     assert_true(strait_deadline(STRAIT_FOREVER) == STRAIT_FOREVER);
     assert_true(strait_deadline(STRAIT_FOREVER - 1) == STRAIT_FOREVER);
     assert_true(strait_deadline(0) <= strait_now());
+    before = strait_now();
+    deadline = strait_in_ms(3);
+    assert_true(deadline >= before + 3000000 && deadline <= strait_now() + 3000000);
+    before = strait_now();
+    deadline = strait_in_us(-7);
+    assert_true(deadline >= before - 7000 && deadline <= strait_now() - 7000);
+    assert_true(strait_in_ms(INT64_MAX) == STRAIT_FOREVER);
+    assert_true(strait_in_us(INT64_MAX / 1000) == STRAIT_FOREVER);
+    assert_true(strait_in_ms(INT64_MIN) < 0);
 }
 
 /* A wake-up without a reason makes nobody return before its time. */

@@ -415,8 +415,10 @@ static inline void strait_release(struct strait_receiver *receiver, const struct
  * moved, closed or destroyed with the message it lies in, but not used. Whoever gave it may take it
  * back by adopting it, as when the message could not be sent. Giving forgets the cancel flag, which
  * was the old owner's. To keep the flag, adopt without giving: the handle of a plain channel allows
- * that, an end of a port does not. None of these blocks. STRAIT_CHECKED: who uses or gives what
- * another owns or what is nobody's, or adopts another's end of a port, ends the program. */
+ * that, an end of a port does not, unless its owner's thread has ended: what that thread has left
+ * open anybody may adopt, or close, who has joined it. None of these blocks. STRAIT_CHECKED: who
+ * uses or gives what another owns or what is nobody's, or adopts another's end of a port, ends the
+ * program. */
 STRAIT_API void strait_sender_give(struct strait_sender *sender);
 STRAIT_API void strait_receiver_give(struct strait_receiver *receiver);
 STRAIT_API void strait_sender_adopt(struct strait_sender *sender);
@@ -428,7 +430,8 @@ STRAIT_API void strait_receiver_adopt(struct strait_receiver *receiver);
 STRAIT_API void strait_sender_cancel_on(struct strait_sender *sender, const uint32_t *flag);
 STRAIT_API void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t *flag);
 
-/* Wakes whoever waits on either side, to look again. Any thread; does not block. */
+/* Wakes whoever waits on either side, to look again. Any thread, a signal handler too: it changes
+ * two words and makes a futex call or a write. Does not block. */
 STRAIT_API void strait_channel_wake(struct strait_channel *channel);
 
 /* ---- a block of the caller's, or of several processes ---- */

@@ -38,7 +38,8 @@
  *   stats, strait_parent_fd    free          free             free             excluded
  *
  *   (1) A parent is one thread: the one that attached. A STRAIT_CHECKED build ends the program
- *       where another uses it, and says which.
+ *       where another uses it, and says which. Once that thread has ended, whoever has joined it
+ *       may go on in its place: wait, and detach.
  *   (2) They say -EPIPE once the pool is closing.
  *
  * Promises
@@ -55,9 +56,14 @@
  * normal priority. Who submits high ones without end starves the normal ones, for ever.
  *
  * What a task must not do: leave `run` by longjmp, an exception or pthread_exit (its completion
- * never comes, and its worker is lost), or change its thread's scheduling for good. A child made by
- * fork(2) has no workers: it must leave the pool alone; strait_pool_close, _finish and _destroy say
- * -EOWNERDEAD there. A process may exit while a pool is at work.
+ * never comes, and its worker is lost), or change its thread's scheduling for good. A process may
+ * exit while a pool is at work.
+ *
+ * fork. A child process has no workers. Of an inherited pool it may call what a destructor calls,
+ * in any order: strait_parent_detach, strait_pool_close, _finish, _resize, _destroy, and
+ * strait_pool_attach, say -EOWNERDEAD at once. All else of it must be left alone. It may create
+ * pools of its own: a program that becomes a daemon creates its pool after the last fork. What a
+ * program started by a task inherits is said in strait/worker.h.
  *
  * All times are nanoseconds, all deadlines absolute (strait_deadline); 0 is past.
  */
@@ -172,10 +178,10 @@ struct strait_pool_options {
     const int *cpus; /* read by create only */
     size_t cpu_count;
 
-    /* On each worker, before its first task and after its last, say to open a database. Neither may
-     * end the thread. What init leaves in *data is the worker's: strait_pool_data. Not 0: create
-     * and resize return it (positive: -ECANCELED), and the worker has not been. Either may be NULL.
-     */
+    /* On each worker, before its first task and after its last, say to open a database. What
+     * init leaves in *data is the worker's: strait_pool_data. Not 0: create and resize return it
+     * (positive: -ECANCELED; -EINTR if it ends its thread), and the worker has not been. fini must
+     * not end the thread. Either may be NULL. */
     int (*init)(unsigned worker, void **data, void *context);
     void (*fini)(unsigned worker, void *data, void *context);
     void *context;
@@ -236,8 +242,8 @@ struct strait_parent_options {
 };
 
 /* Makes the calling thread a parent, which alone may use the handle. Options may be NULL. -EINVAL;
- * -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX; -EPIPE: the pool is closing.
- * Any thread; does not block for long. */
+ * -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX; -EOWNERDEAD; -EPIPE: the pool
+ * is closing. Any thread; does not block for long. */
 STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                                   const struct strait_parent_options *options);
 
@@ -270,8 +276,9 @@ STRAIT_API size_t strait_parent_owed(const struct strait_parent *parent);
  * abandoned, what runs is told so by strait_task_cancelled, and the completions run. 0: the handle
  * is gone; so are its memory and its fd, or with the next attach or detach if a worker that has
  * just run one of its tasks has not moved on yet. -ETIMEDOUT: the handle stays valid, the tasks go
- * on; detach again. -EDEADLK from inside a completion, or for strait_parent_current; -EINVAL. NULL
- * is ignored. Parent only; blocks until the deadline at most. */
+ * on; detach again. -EDEADLK from inside a completion, or for strait_parent_current; -EINVAL;
+ * -EOWNERDEAD: in a fork's child. NULL is ignored. Parent only; blocks until the deadline at most.
+ */
 STRAIT_API int strait_parent_detach(struct strait_parent *parent, enum strait_close mode,
                                     int64_t deadline);
 

@@ -53,18 +53,27 @@
  *   wake                          -                | -          | -
  *
  * Signals. In a worker all asynchronous ones are blocked, so that the program's own threads handle
- * them. SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS and SIGABRT are not: a crash handler or a
- * sanitizer reports what happens. A program that a worker starts inherits the worker's signal mask,
- * CPUs and scheduling class, as from any thread.
+ * them; leave them so. SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS and SIGABRT are not: a
+ * crash handler or a sanitizer reports what happens. In a signal handler these may be called, of
+ * all in this library: strait_worker_stop, strait_worker_stopping, strait_port_wake,
+ * strait_channel_wake, strait_now, strait_deadline, strait_strerror.
+ *
+ * A program that a worker or a pool's task starts inherits the thread's signal mask (all blocked
+ * but those seven), CPUs, class and nice, as from any thread: strait_child_reset
+ * (strait/extra/child.h) gives the child those of the process's first thread. The library's
+ * descriptors are closed on exec.
  *
  * Exceptions and jumps. A C++ exception must not leave a callback: on a worker it ends the program
  * by std::terminate, and out of an event callback it leaves a worker that says -EDEADLK. Nor may a
  * longjmp. An entry may end its thread by pthread_exit or be cancelled: the parent sees that.
  *
- * fork. A child process has none of its parent's workers. It may call strait_worker_join and
- * strait_worker_destroy on them, which say -EOWNERDEAD at once, and spawn workers of its own. All
- * else of an inherited worker must be left alone: its port's memory is a copy with nobody at the
- * other end, and its fd is the parent's.
+ * fork. A child process has none of its parent's threads. Of an inherited worker it may call what a
+ * destructor calls, in any order, and nothing of it blocks: strait_worker_stop does nothing,
+ * strait_worker_join and strait_worker_destroy say -EOWNERDEAD at once. Ports and channels that are
+ * not shared are copies: to close, give, wake or destroy them is harmless; what is queued is there
+ * a second time, and goes to the drop callbacks here, too. Who waits for the other end waits for
+ * the deadline. All else of an inherited worker must be left alone, as its fd is the parent's. The
+ * child may spawn workers of its own, and make and use ports and channels; shared ones go on.
  */
 #ifndef STRAIT_WORKER_H
 #define STRAIT_WORKER_H
@@ -182,7 +191,8 @@ STRAIT_API ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t
 /* Asks the worker to stop: its waits for messages and for room return -ECANCELED, whatever port or
  * channel they are for, and strait_worker_stopping says true. It still can join workers of its own
  * and close pools, which it stops itself: there, the deadline alone ends a wait. Any thread until
- * the worker is destroyed, but not a signal handler; does not block. */
+ * the worker is destroyed, a signal handler too; does not block. In a fork's child it does
+ * nothing. */
 STRAIT_API void strait_worker_stop(struct strait_worker *worker);
 
 /* Waits until the worker's thread is gone, its thread-exit destructors included. 0; -ETIMEDOUT, and
@@ -269,8 +279,8 @@ STRAIT_API void strait_port_drop(void *message, void *context);
  * on its own thread. Closing a port again does nothing. Does not block. */
 STRAIT_API void strait_port_close(struct strait_port *port);
 
-/* Wakes whoever waits at either end, to look at its cancel flag. Any thread; does not block. The
- * port must not be closed at the same time. */
+/* Wakes whoever waits at either end, to look at its cancel flag. Any thread, a signal handler too;
+ * does not block. The port must not be closed at the same time. */
 STRAIT_API void strait_port_wake(struct strait_port *port);
 
 #ifdef __cplusplus

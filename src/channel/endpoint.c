@@ -126,7 +126,8 @@ static void handle_adopt(struct strait_p_handle *handle, bool sender)
     bool sole = !sender || handle->variant->senders == STRAIT_SENDERS_ONE;
 #ifdef STRAIT_CHECKED
     bool anybody = sender && handle->variant->senders == STRAIT_SENDERS_ANY;
-    if (handle->threads && !anybody && handle->owner > 0 && handle->owner != thread_id()) {
+    if (handle->threads && !anybody && handle->owner > 0 && handle->owner != thread_id() &&
+        !strait_p_thread_gone(handle->owner)) {
         misused(handle, "an end of a port is given away before another thread adopts it",
                 "adopted");
     }

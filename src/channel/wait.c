@@ -7,6 +7,7 @@
 #include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -67,6 +68,14 @@ static struct timespec to_timespec(int64_t ns)
     t.tv_sec = (time_t)(ns / NS_PER_S);
     t.tv_nsec = (long)(ns % NS_PER_S);
     return t;
+}
+
+STRAIT_PRIVATE bool strait_p_thread_gone(int32_t number)
+{
+    int saved = errno;
+    bool gone = syscall(SYS_tgkill, getpid(), number, 0) != 0 && errno == ESRCH;
+    errno = saved;
+    return gone;
 }
 
 /* ---- the heavy barrier ---- */
@@ -329,13 +338,19 @@ STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth
     return before;
 }
 
+/* No signal comes while it holds the lock: the handler might want to have it, too. */
 STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth)
 {
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_mutex_lock(&berth->lock);
     if (berth->event) {
         strait_p_wake(berth->event);
     }
     pthread_mutex_unlock(&berth->lock);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* ---- idle time ---- */

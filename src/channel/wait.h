@@ -58,6 +58,9 @@ STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void);
  * made by strait_deadline in this program, or handed to it a minute before it began. */
 STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline);
 
+/* Has the process no thread of that number (any more)? What it owned is for whoever knows that. */
+STRAIT_PRIVATE bool strait_p_thread_gone(int32_t number);
+
 /* The owner's barrier between announcing itself and looking again. */
 STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced);
 
@@ -137,7 +140,8 @@ STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint
  * sleep; NULL: it has none any more. Returns what was before. */
 STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth);
 
-/* Wakes the thread if it sleeps, to look at its flag. Any thread. */
+/* Wakes the thread if it sleeps, to look at its flag. Any thread, in a signal handler too: whoever
+ * holds the lock, the berth's thread or a waker, has its signals blocked and goes on soon. */
 STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth);
 
 #endif /* STRAIT_WAIT_PRIVATE_H */

@@ -11,6 +11,7 @@
 #endif
 
 #include "broadcast.c"
+#include "child.c"
 #include "heap.c"
 #include "timers.c"
 #include "isolate.c"

@@ -35,7 +35,9 @@
 static void check_parent(struct strait_parent *parent)
 {
     int32_t self = (int32_t)syscall(SYS_gettid);
-    parent->user = parent->user ? parent->user : self;
+    if (!parent->user || (parent->user != self && strait_p_thread_gone(parent->user))) {
+        parent->user = self;
+    }
     if (parent->user != self) {
         fprintf(stderr,
                 "strait: a parent is used by one thread at a time: parent %p, of thread "
@@ -234,6 +236,9 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
         return -EINVAL;
     }
     options.wait = options.wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options.wait;
+    if (pool->process != getpid()) {
+        return -EOWNERDEAD;
+    }
     options.low_water = options.low_water ? options.low_water : pool->queue_limit / 2;
     pthread_mutex_lock(&pool->lock);
     error = strait_p_closing(pool) ? -EPIPE : strait_p_parent_attach(pool, parent, &options, NULL);
@@ -1306,6 +1311,9 @@ STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum str
 
 int strait_parent_detach(struct strait_parent *parent, enum strait_close mode, int64_t deadline)
 {
+    if (parent && parent->pool->process != getpid()) {
+        return -EOWNERDEAD;
+    }
     int error = parent ? strait_p_parent_settle(parent, mode, deadline) : 0;
     if (parent && !error) {
         leave(parent);

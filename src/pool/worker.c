@@ -517,27 +517,39 @@ static void look_at_oneself(struct strait_p_pool_worker *self)
     }
 }
 
+/* The pool's init has failed, or has ended the thread. */
+static void give_up(void *argument)
+{
+    struct strait_p_pool_worker *self = argument;
+    pthread_mutex_lock(&self->pool->lock);
+    strait_store_relaxed(&self->pool->starting, self->pool->starting - 1);
+    strait_p_gone(self);
+    pthread_mutex_unlock(&self->pool->lock);
+}
+
 STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;
+    volatile int error = 0; /* init may end the thread */
     self->parent->user = 0; /* it was another thread's, of this number */
     self->data = NULL;
-    int error = pool->options.init
-                    ? pool->options.init(self->number, &self->data, pool->options.context)
-                    : 0;
+    pthread_cleanup_push(give_up, self);
+    if (pool->options.init) {
+        error = pool->options.init(self->number, &self->data, pool->options.context);
+    }
+    pthread_cleanup_pop(error);
+    if (error) {
+        return error > 0 ? -ECANCELED : error;
+    }
     pthread_mutex_lock(&pool->lock);
     strait_store_relaxed(&pool->starting, pool->starting - 1);
-    if (error) {
-        strait_p_gone(self);
-    } else {
-        current_worker = self;
-        look_at_oneself(self);
-        self->online_at = strait_now();
-        self->ended_at = 0;
-    }
+    current_worker = self;
+    look_at_oneself(self);
+    self->online_at = strait_now();
+    self->ended_at = 0;
     pthread_mutex_unlock(&pool->lock);
-    return error > 0 ? -ECANCELED : error;
+    return 0;
 }
 
 /* The last one of a pool that closes tells the parents, whose loops may wait for it. */

@@ -444,6 +444,9 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 
 void strait_worker_stop(struct strait_worker *worker)
 {
+    if (worker->thread.process != getpid()) {
+        return; /* the lock may have been taken when the process was forked */
+    }
     /* worker.stop: pairs with wait.cancelled; all that whoever stops the worker did before; without
      * it the worker ends its wait and does not see why */
     strait_store_release(&worker->stop, 1);

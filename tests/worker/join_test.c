@@ -207,6 +207,8 @@ static void use_inherited(void *context)
     struct strait_worker *own = NULL;
     struct strait_worker_options options = {.entry = nothing_entry};
     alarm(60);
+    strait_worker_stop(worker);
+    EXPECT(!strait_worker_stopping(worker));
     EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == -EOWNERDEAD);
     EXPECT(strait_worker_destroy(worker) == -EOWNERDEAD);
     EXPECT(strait_worker_spawn(&own, &options) == 0);
@@ -243,6 +245,28 @@ static void a_forks_child_leaves_the_worker_alone(void)
     }
 }
 
-TESTS(ONCE(join_keeps_its_deadline), ONCE(one_deadline_does_for_several_workers),
-      ONCE(a_worker_cannot_join_itself), ONCE(the_end_of_a_thread_is_told),
-      ONCE(a_forks_child_leaves_the_worker_alone))
+static void closes_the_copy(void *port)
+{
+    alarm(60);
+    strait_port_wake(port);
+    strait_port_close(port);
+    strait_port_close(port);
+    _exit((int)faults_seen());
+}
+
+static void a_forks_child_may_close_its_copy_of_a_port(void)
+{
+    struct event_log log;
+    char said[1024];
+    struct strait_worker *worker = spawn_logged(&log, echo_entry, NULL);
+    int status = in_child(closes_the_copy, strait_worker_port(worker), said, sizeof(said));
+    assert_string_equal(said, "");
+    assert_int_equal(status, 0);
+    send_number(worker, 0);
+    dispatch_until(worker, &log, 1);
+    end_and_destroy(worker);
+}
+
+TESTS(ONCE(a_forks_child_may_close_its_copy_of_a_port), ONCE(join_keeps_its_deadline),
+      ONCE(one_deadline_does_for_several_workers), ONCE(a_worker_cannot_join_itself),
+      ONCE(the_end_of_a_thread_is_told), ONCE(a_forks_child_leaves_the_worker_alone))

@@ -58,7 +58,8 @@ static const struct crime {
     {RECEIVES, "given away by", "g", "", "r"},
     {SENDS, "belongs to", "g", "asr", "s"},
     {ADOPTS, "belongs to", "", "asr", ""},
-    {ADOPTS, "belongs to", "g", "asr", "a"},
+    {NULL, NULL, "g", "asr", "asr"}, /* its owner's thread has ended */
+    {NULL, NULL, "g", "asr", "c"},
     {NULL, NULL, "g", "asr", ""},
     {NULL, NULL, "g", "", "asr"},
     {NULL, NULL, "a", "", "s"},

@@ -2,22 +2,20 @@
 /*
  * channel: a bounded one-way queue of fixed-size messages with one receiver.
  *
- * How to use one
+ * How to use one: make it (1), open each end on the thread that will use it (2), move messages (3),
+ * close both ends (4), and destroy it when both threads are done with it (5). A thread that must
+ * not block has strait_try_send and strait_try_receive. After a close the receiver gets what is
+ * left, then -EPIPE; a sender gets -EPIPE at once.
  *
- *   1. Make it:  struct strait_channel_options options = {.message_size = sizeof(struct order)};
- *                strait_channel_create(&channel, &options);
- *   2. Open an end on the thread that will use it:
- *                strait_sender_open(&sender, channel);
- *                strait_receiver_open(&receiver, channel);
- *   3. Move messages:
- *                strait_send(&sender, &order, 1, deadline);
- *                strait_receive(&receiver, &order, 1, deadline);
- *      or, from a thread that must not block, strait_try_send and strait_try_receive.
- *   4. Close both ends. The receiver gets what is left, then -EPIPE; a sender gets -EPIPE at once:
- *                strait_sender_close(&sender);
- *                strait_receiver_close(&receiver);
- *   5. When both threads are done with it:
- *                strait_channel_destroy(channel, drop, context);
+ *   struct strait_channel_options options = {.message_size = sizeof(struct order)};
+ *   strait_channel_create(&channel, &options);        // 1
+ *   strait_sender_open(&sender, channel);             // 2
+ *   strait_receiver_open(&receiver, channel);
+ *   strait_send(&sender, &order, 1, deadline);        // 3
+ *   strait_receive(&receiver, &order, 1, deadline);
+ *   strait_sender_close(&sender);                     // 4
+ *   strait_receiver_close(&receiver);
+ *   strait_channel_destroy(channel, drop, context);   // 5
  *
  * Which ring it has is an option, a name from the table in ring.h:
  *

@@ -22,8 +22,8 @@
  *   strait_pool_create(&pool, NULL);
  *   strait_pool_attach(pool, &parent, NULL);
  *   for (int i = 0; i < 10; i++) {
- *       strait_task_submit(parent, &(struct strait_task){.run = work, .done = finished}, NULL,
- * NULL);
+ *       struct strait_task task = {.run = work, .done = finished};
+ *       strait_task_submit(parent, &task, NULL, NULL);
  *   }
  *   strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER); // after ten completions
  *

@@ -36,11 +36,13 @@
  * value, and belongs to one thread at a time. It may be moved, in memory or in a message, while no
  * call uses it. To hand end `b` to whoever has the other end of `port`:
  *
- *   strait_port_give(&b);                             its owner gives it away, in a message of
- *   if (strait_try_send(&port->sender, &b, 1) != 1)   sizeof(struct strait_port), or keeps it;
- *       strait_port_adopt(&b);
- *   strait_receive(&port->receiver, &b, 1, deadline)  the receiver of the message takes it over,
- *   strait_port_adopt(&b);                            and talks to its other end
+ *   strait_port_give(&b); // its owner gives it away, in a message of sizeof(struct strait_port),
+ *   if (strait_try_send(&port->sender, &b, 1) != 1) {
+ *       strait_port_adopt(&b); // or keeps it
+ *   }
+ *   ...
+ *   strait_receive(&port->receiver, &b, 1, deadline); // the receiver of the message takes it over,
+ *   strait_port_adopt(&b);                            // and talks to its other end
  *
  * With strait_port_drop as the drop callback, an end that nobody received is closed. Do not send an
  * end through its own link: what is queued there is dropped only when both ends are closed.

@@ -9,10 +9,10 @@
  * that the caller likes, and a result for each, which is also the note of who has the message
  * already: called again with the same results, it goes to those alone who are still owed it.
  *
- *   int results[3] = {0};                                    nobody has it
- *   strait_broadcast(senders, 3, &message, results, 0);      whoever has room gets it
+ *   int results[3] = {0};                                   // nobody has it
+ *   strait_broadcast(senders, 3, &message, results, 0);     // whoever has room gets it
  *   ...
- *   strait_broadcast(senders, 3, &message, results, later);  and now the others
+ *   strait_broadcast(senders, 3, &message, results, later); // and now the others
  *
  * The message is copied to each. For memory that all are to read, see strait/extra/buffer.h.
  */

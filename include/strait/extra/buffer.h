@@ -15,9 +15,9 @@
  *
  *   struct strait_buffer buffer;
  *   strait_buffer_alloc(&buffer, bytes);
- *   ... fill buffer.memory ...
+ *   ... // fill buffer.memory
  *   strait_buffer_moved(&buffer, strait_try_send(sender, &buffer, 1));
- *   strait_buffer_release(&buffer);    releases what was not sent
+ *   strait_buffer_release(&buffer); // releases what was not sent
  *
  * Which thread releases is whichever has the buffer in the end: `release` must be callable from any
  * of them. One memory for several receivers (strait_broadcast) has as many descriptions, and a

@@ -5,10 +5,19 @@
  * How to use it
  *   1. strait_isolate_create, with a message handler, or with an entry that calls
  *      strait_isolate_run or a loop of its own.
- *   2. Spawn a worker whose entry is strait_isolate_main and whose data is the isolate:
- *        struct strait_worker_options options = {.entry = strait_isolate_main, .data = isolate};
+ *   2. Spawn a worker whose entry is strait_isolate_main and whose data is the isolate.
  *   3. Look at strait_isolate_usage, if you like, from any thread, while the worker runs and after.
  *   4. strait_worker_join, strait_worker_destroy, then strait_isolate_destroy.
+ *
+ *   struct strait_isolate_options inner = {.message = on_message, .heap_limit = 1 << 20};
+ *   strait_isolate_create(&isolate, &inner);                                               // 1
+ *   struct strait_worker_options options = {.entry = strait_isolate_main, .data = isolate};
+ *   strait_worker_spawn(&worker, &options);                                                // 2
+ *   strait_sender_close(&strait_worker_port(worker)->sender); // lets the message loop end
+ *   strait_worker_join(worker, STRAIT_FOREVER);                                            // 4
+ *   strait_worker_destroy(worker);
+ *   strait_isolate_destroy(isolate);
+ *
  * An entry of yours may call strait_isolate_main itself: it runs the isolate on the calling thread
  * and returns when that is done. A thread that is no worker may do so, with any port.
  *

@@ -24,7 +24,7 @@
  * ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one line of the table
  * in strait/ring.h. Used by name a ring inlines into its user:
  *
- *   STRAIT_RING_TYPED(orders, strait_spsc, struct order)
+ *   STRAIT_RING_TYPED(orders, strait_spsc, struct order);
  *
  * defines orders_try_send and orders_try_receive for a ring of such messages. The size of a message
  * is a constant there, and a message of another type is a compile error.

@@ -11,6 +11,8 @@
 
 #include "strait.h"
 
+#include "version.c"
+
 #include "strait_channel.c"
 
 #include "worker/cpu.c"

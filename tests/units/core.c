@@ -37,6 +37,9 @@ static int answer(struct strait_port *port, void *data)
 
 int main(void)
 {
+    if (strait_version() != STRAIT_VERSION) {
+        return 1;
+    }
     struct strait_worker_options options = {.entry = answer};
     struct strait_worker *worker;
     uint64_t sum = 0;

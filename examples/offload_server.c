@@ -6,7 +6,8 @@
  *   GET /heavy?ms=N     burns N milliseconds of CPU (default 1000, at most 10000) in a worker of a
  *                       strait pool, and answers when the completion runs on the loop's thread
  *       &within=MS      ... or with 504 if that takes longer than MS milliseconds (1 to 60000)
- *   GET /stats          the pool's counters, percentiles and workers, as JSON
+ *   GET /stats          the pool's counters, percentiles and workers, as JSON; ?pretty: for people
+ *   GET /               a page that draws them
  *
  * A full queue is answered with 503 and Retry-After; a client that hangs up is computed for no
  * longer. With --pthreads, plain threads compute; with --blocking the loop itself: the disease that
@@ -28,6 +29,7 @@
 
 #include "offload/burn.h"
 #include "offload/http.h"
+#include "offload/page.h"
 #include "offload/settings.h"
 #include "offload/threads.h"
 #include "strait.h"
@@ -361,9 +363,44 @@ static void serve_heavy(struct server *server, struct http_request *request)
     }
 }
 
+static void serve_page(struct server *server, struct http_request *request)
+{
+    (void)server;
+    http_answer(request, 200, "", "text/html; charset=utf-8", page, page_length);
+}
+
+/* Of JSON without spaces at the ends of its lines: a line for each value. NULL: no memory. */
+static char *indent(const char *json)
+{
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    int depth = 0;
+    bool quoted = false;
+    for (; out && *json; json++) {
+        quoted ^= *json == '"'; /* the names here have none inside */
+        bool opens = !quoted && (*json == '{' || *json == '[');
+        bool closes = !quoted && (*json == '}' || *json == ']');
+        depth += opens - closes;
+        if (closes) {
+            fprintf(out, "\n%*s", 2 * depth, "");
+        }
+        fputc(*json, out);
+        if (opens || (!quoted && *json == ',')) {
+            fprintf(out, "\n%*s", 2 * depth, "");
+            json += json[1] == ' ';
+        }
+    }
+    return out && fclose(out) == 0 ? text : NULL;
+}
+
 static void answer_json(struct http_request *request, const char *body)
 {
+    bool pretty = request->query && strcmp(request->query, "pretty") == 0;
+    char *text = pretty ? indent(body) : NULL;
+    body = text ? text : body;
     http_answer(request, 200, "", "application/json", body, strlen(body));
+    free(text);
 }
 
 static void serve_pool_stats(struct server *server, struct http_request *request)
@@ -411,7 +448,10 @@ static void serve(struct http_request *request, void *server)
     static const struct {
         const char *path;
         void (*serve)(struct server *server, struct http_request *request);
-    } endpoints[] = {{"/light", serve_light}, {"/heavy", serve_heavy}, {"/stats", serve_stats}};
+    } endpoints[] = {{"/light", serve_light},
+                     {"/heavy", serve_heavy},
+                     {"/stats", serve_stats},
+                     {"/", serve_page}};
     for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
         if (strcmp(request->path, endpoints[i].path) == 0) {
             if (only_get(request)) {
@@ -420,7 +460,7 @@ static void serve(struct http_request *request, void *server)
             return;
         }
     }
-    answer_text(request, 404, "", "try /light, /heavy?ms=1000 or /stats");
+    answer_text(request, 404, "", "try /light, /heavy?ms=1000, /stats or the page at /");
 }
 
 /* ---- events ---- */

@@ -49,31 +49,48 @@ static bool parse_schedule(const char *text, enum strait_schedule *schedule)
     return false;
 }
 
-static bool parse_option(int option, const char *text, struct settings *settings)
+/* False: says what is wrong with the option. */
+static bool take_number(const char *name, const char *text, unsigned long min, unsigned long max,
+                        unsigned long *number)
+{
+    if (parse_number(text, max, number) && *number >= min) {
+        return true;
+    }
+    fprintf(stderr, "offload_server: --%s %s: not a number from %lu to %lu\n", name, text, min,
+            max);
+    return false;
+}
+
+static bool take_option(int option, const char *text, struct settings *settings)
 {
     unsigned long number = 0;
     bool valid = true;
     switch (option) {
     case 'p':
-        valid = parse_number(text, UINT16_MAX, &number);
+        valid = take_number("port", text, 0, UINT16_MAX, &number);
         settings->port = (uint16_t)number;
         return valid;
     case 'w':
-        valid = parse_number(text, STRAIT_POOL_WORKERS_MAX, &number);
+        valid = take_number("workers", text, 0, STRAIT_POOL_WORKERS_MAX, &number);
         settings->pool.workers = (unsigned)number;
         return valid;
     case 'q':
-        valid = parse_number(text, STRAIT_QUEUE_LIMIT_MAX, &number) && number > 0;
+        valid = take_number("queue", text, 1, STRAIT_QUEUE_LIMIT_MAX, &number);
         settings->pool.queue_limit = number;
         return valid;
     case 's':
-        return parse_schedule(text, &settings->pool.schedule);
+        if (!parse_schedule(text, &settings->pool.schedule)) {
+            fprintf(stderr, "offload_server: --schedule %s: not default, normal, batch or idle\n",
+                    text);
+            return false;
+        }
+        return true;
     case 'd':
-        valid = parse_number(text, WITHIN_MAX, &number) && number > 0;
+        valid = take_number("within", text, 1, WITHIN_MAX, &number);
         settings->within = (uint32_t)number;
         return valid;
     case 'e':
-        valid = parse_number(text, DRAIN_MAX, &number);
+        valid = take_number("drain", text, 0, DRAIN_MAX, &number);
         settings->drain = (uint32_t)number;
         return valid;
     case 't':
@@ -83,7 +100,7 @@ static bool parse_option(int option, const char *text, struct settings *settings
         settings->mode = MODE_LOOP;
         return true;
     default:
-        return false;
+        return false; /* getopt has said what is wrong */
     }
 }
 
@@ -108,13 +125,14 @@ bool settings_parse(struct settings *settings, int argc, char **argv, int *statu
             *status = EXIT_SUCCESS;
             return false;
         }
-        if (!parse_option(option, optarg, settings)) {
+        if (!take_option(option, optarg, settings)) {
             fputs(usage, stderr);
             *status = 2;
             return false;
         }
     }
     if (optind != argc) {
+        fprintf(stderr, "offload_server: %s: not an option\n", argv[optind]);
         fputs(usage, stderr);
         *status = 2;
         return false;

@@ -170,11 +170,12 @@ static void put_worker(struct writer *writer, const struct strait_pool_worker_st
     put_string(writer, stats->reason);
     put(writer,
         ", \"tasks\": %" PRIu64 ", \"busy_ns\": %" PRId64 ", \"online_ns\": %" PRId64
-        ", \"utilisation\": %u.%04u, \"run\": ",
+        ", \"utilisation\": %u.%04u, \"task\": ",
         stats->tasks, stats->busy_ns, stats->online_ns, share / 10000, share % 10000);
-    if (stats->run) {
-        put(writer, "\"0x%" PRIxPTR "\", \"name\": ", (uintptr_t)stats->run);
-        put_string(writer, stats->name ? stats->name : "");
+    if (stats->run && stats->name) {
+        put_string(writer, stats->name);
+    } else if (stats->run) {
+        put(writer, "\"0x%" PRIxPTR "\"", (uintptr_t)stats->run);
     } else {
         put(writer, "null");
     }

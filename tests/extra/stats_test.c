@@ -163,7 +163,7 @@ static void assert_json(struct strait_pool *pool, const struct strait_pool_times
         "\"queued\": 1, \"running\": 1, ",
         "\"per_worker\": [{\"number\": 0, \"online\": true, ",
         "\"utilisation\": 0.",
-        "\"name\": \"a \\u0022name\\u0022\", \"running_ns\": ",
+        "\"task\": \"a \\u0022name\\u0022\", \"running_ns\": ",
         "}]}",
     };
     char text[4096] = "";

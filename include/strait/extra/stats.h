@@ -80,10 +80,10 @@ STRAIT_API void strait_pool_times_add(struct strait_pool_times *times,
 
 /* Writes a JSON object, with a final zero, in at most `size` bytes: the counters by the names of
  * strait_pool_stats; "wait_ns" and "run_ns" with count, p50, p90, p99, p99.9, p99.99 and max, if
- * `times` is not NULL; "per_worker", an array, with "utilisation" from 0 to 1, and "run" as an
- * address in hexadecimal or null. Returns how many bytes it takes, without the zero; if that is not
- * less than `size`, the buffer holds an empty string. Times are in nanoseconds. Any thread that may
- * read `times`; does not block. */
+ * `times` is not NULL; "per_worker", an array, with "utilisation" from 0 to 1, and "task", the
+ * name of what runs, or the address of its function if it has none, or null. Returns how many bytes
+ * it takes, without the zero; if that is not less than `size`, the buffer holds an empty string.
+ * Times are in nanoseconds. Any thread that may read `times`; does not block. */
 STRAIT_API size_t strait_pool_json(struct strait_pool *pool, const struct strait_pool_times *times,
                                    char *buffer, size_t size);
 

@@ -606,8 +606,10 @@ void http_destroy(struct http *http)
         return;
     }
     close_listener(http);
-    while (!LIST_EMPTY(&http->connections)) {
-        connection_free(LIST_FIRST(&http->connections));
+    struct connection *next;
+    for (struct connection *one = LIST_FIRST(&http->connections); one; one = next) {
+        next = LIST_NEXT(one, entry);
+        connection_free(one);
     }
     free(http);
 }

@@ -35,7 +35,7 @@ struct http_handlers {
 
 /* Listens on 127.0.0.1, on a free port if `port` is 0. 0 or -errno. `handlers` stays the caller's.
  */
-int http_create(struct http **http, struct event_base *base, uint16_t port,
+int http_create(struct http **created, struct event_base *base, uint16_t port,
                 const struct http_handlers *handlers);
 uint16_t http_port(const struct http *http);
 size_t http_connections(const struct http *http);

@@ -33,7 +33,7 @@ struct threads_stats {
 };
 
 /* 0 or -errno. So many threads, 0: one for each CPU; at most `limit` jobs wait for one. */
-int threads_create(struct threads **threads, unsigned count, size_t limit);
+int threads_create(struct threads **created, unsigned count, size_t limit);
 
 /* 0; -EAGAIN: the queue is full; -EPIPE: closed. */
 int threads_submit(struct threads *threads, struct job *job);

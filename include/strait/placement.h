@@ -4,9 +4,11 @@
 #define STRAIT_PLACEMENT_H
 
 enum strait_pin {
-    STRAIT_PIN_CHOOSE = 0, /* the process's CPUs in turn, but the one where the parent runs: a
-                              thread of each core first, and those near the parent. Where the kernel
-                              refuses, the thread runs unpinned, and its status says so */
+    STRAIT_PIN_CHOOSE = 0, /* one of the process's CPUs, of those that the fewest threads of strait
+                              in it are pinned to: a thread of each core first, fast cores before
+                              slow ones, those near the parent, and last the one where the parent
+                              runs. Where the kernel refuses, the thread runs unpinned, and its
+                              status says so */
     STRAIT_PIN_CPU,        /* the CPU named by `cpu`, or no thread */
     STRAIT_PIN_NONE,       /* any of the process's CPUs, at any time */
     STRAIT_PIN_SET,        /* any of the `cpu_count` CPUs in `cpus`, or no thread */

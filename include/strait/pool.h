@@ -149,8 +149,9 @@ struct strait_submit_options {
 
 struct strait_pool_options {
     size_t size;        /* sizeof this struct, or 0 */
-    unsigned workers;   /* 0: as many as suit the CPUs that the process may use now (affinity,
-                           cgroup quota) */
+    unsigned workers;   /* 0: as many as suit the CPUs that the process may use now: with fewer than
+                           four one each, else one is left to the parent; where the cgroup's quota
+                           is less than that, as many as it holds, the parent counted in, but one */
     size_t queue_limit; /* tasks of one parent and priority that may wait for a worker; 0: 1024 */
     const char *name;   /* of the workers, in front of "-0", "-1", ...; NULL: "strait" */
     enum strait_wait wait; /* how idle workers wait: STRAIT_WAIT_PARK (default) or _SPIN */
@@ -171,9 +172,12 @@ struct strait_pool_options {
     int nice; /* 0 to 19 */
 
     /* Placement. STRAIT_PIN_CHOOSE: to the CPUs in `cpus` if there are any, as STRAIT_PIN_CPU;
-     * else, where there are as many workers as CPUs, each to one of its own, and otherwise all to
-     * those that share the creator's cache. STRAIT_PIN_CPU: worker n to the n-th of `cpus`, in
-     * turn. STRAIT_PIN_SET: all to any of `cpus`. STRAIT_PIN_NONE: wherever the process may run. */
+     * else, where there are always exactly as many workers as CPUs, each to one of its own, and
+     * otherwise all to whole caches: as many as hold a CPU for each worker beside the creator's,
+     * fast cores and those near the creator first. STRAIT_PIN_CPU: worker n to the n-th of `cpus`,
+     * in turn; without `cpus`, each to one that the fewest threads of strait in the process are
+     * pinned to, so that two pools take different ones. STRAIT_PIN_SET: all to any of `cpus`.
+     * STRAIT_PIN_NONE: wherever the process may run. */
     enum strait_pin pin;
     const int *cpus; /* read by create only */
     size_t cpu_count;

@@ -2,9 +2,12 @@
 /* stats: histograms, and a pool's times and counters for people and their tools. */
 #include "strait/extra/stats.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- histograms ---- */
 
@@ -100,6 +103,15 @@ __attribute__((format(printf, 2, 3))) static void put(struct writer *writer, con
     int length = vsnprintf(room ? writer->buffer + writer->length : NULL, room, format, arguments);
     va_end(arguments);
     writer->length += length > 0 ? (size_t)length : 0;
+}
+
+/* Returns the length. What does not fit is not told at all. */
+static size_t finish(struct writer *writer)
+{
+    if (writer->length >= writer->size && writer->size > 0) {
+        writer->buffer[0] = '\0';
+    }
+    return writer->length;
 }
 
 static void put_counters(struct writer *writer, const struct strait_pool_stats *stats)
@@ -205,8 +217,79 @@ size_t strait_pool_json(struct strait_pool *pool, const struct strait_pool_times
         }
     }
     put(&writer, "]}");
-    if (writer.length >= size && size > 0) {
-        buffer[0] = '\0';
+    return finish(&writer);
+}
+
+/* ---- where workers run ---- */
+
+#define MASK_BYTES_MOST ((size_t)1 << 17) /* a million CPUs */
+
+struct place {
+    struct strait_pool_worker_stats worker;
+    cpu_set_t *cpus; /* `bytes` of them, allocated; NULL: unknown, or there is no such worker */
+    size_t bytes;
+};
+
+static struct place place_of(const struct strait_pool *pool, unsigned number)
+{
+    struct place place = {.bytes = sizeof(cpu_set_t)};
+    int saved = errno;
+    bool online = strait_pool_worker_stats(pool, number, &place.worker) == 0 && place.worker.online;
+    while (online && (place.cpus = calloc(1, place.bytes)) != NULL &&
+           sched_getaffinity(place.worker.thread, place.bytes, place.cpus) != 0) {
+        online = errno == EINVAL && place.bytes < MASK_BYTES_MOST;
+        place.bytes *= 2;
+        free(place.cpus);
+        place.cpus = NULL;
     }
-    return writer.length;
+    errno = saved;
+    return place;
+}
+
+static bool is_same_place(const struct place *a, const struct place *b)
+{
+    return a->cpus && b->cpus && a->bytes == b->bytes && memcmp(a->cpus, b->cpus, a->bytes) == 0 &&
+           a->worker.nice == b->worker.nice && strcmp(a->worker.reason, b->worker.reason) == 0;
+}
+
+/* Numbers of which there may be one: "CPU 3", "CPUs 0-3,8". */
+static void put_range(struct writer *writer, const char *before, size_t first, size_t last)
+{
+    put(writer, first < last ? "%s%zu-%zu" : "%s%zu", before, first, last);
+}
+
+static void put_place(struct writer *writer, const struct place *place, unsigned last)
+{
+    const struct strait_pool_worker_stats *worker = &place->worker;
+    size_t cpus = 8 * place->bytes;
+    const char *before = CPU_COUNT_S(place->bytes, place->cpus) > 1 ? ": CPUs " : ": CPU ";
+    put_range(writer, worker->number < last ? "workers " : "worker ", worker->number, last);
+    for (size_t first = 0, next; first < cpus; first = next + 1) {
+        for (next = first; next < cpus && CPU_ISSET_S(next, place->bytes, place->cpus); next++) {
+        }
+        if (next > first) {
+            put_range(writer, before, first, next - 1);
+            before = ",";
+        }
+    }
+    put(writer, ", nice %d: %s\n", worker->nice, worker->reason);
+}
+
+size_t strait_pool_places(const struct strait_pool *pool, char *buffer, size_t size)
+{
+    struct writer writer = {.buffer = buffer, .size = size};
+    struct place place = place_of(pool, 0);
+    for (unsigned number = 1; number <= STRAIT_POOL_WORKERS_MAX; number++) {
+        struct place next = place_of(pool, number); /* there is none after the last */
+        if (is_same_place(&place, &next)) {
+            free(next.cpus);
+            continue;
+        }
+        if (place.cpus) {
+            put_place(&writer, &place, number - 1);
+            free(place.cpus);
+        }
+        place = next;
+    }
+    return finish(&writer);
 }

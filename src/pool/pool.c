@@ -27,16 +27,31 @@
 
 /* ---- options ---- */
 
+/* As many as may run at one time. Where that is for the quota to say, it has to do for the parent's
+ * loop as well: threads that use it up are all stopped until its next period, the loop too. */
+static unsigned default_workers(void)
+{
+    size_t cpus = strait_p_cpu_count();
+    size_t quota = strait_p_cpu_quota() / 1000;
+    size_t workers = cpus < 4 ? cpus : cpus - 1;
+    if (quota < cpus) {
+        workers = quota < 2 ? 1 : quota - 1;
+    }
+    return (unsigned)strait_min(workers, STRAIT_POOL_WORKERS_MAX);
+}
+
 static int pool_options(struct strait_pool_options *options,
                         const struct strait_pool_options *given)
 {
-    unsigned cpus = strait_p_cpu_count();
     int error = strait_options_copy(options, sizeof(*options), given, "pool");
     if (error) {
         return error;
     }
     if (!options->workers) {
-        options->workers = cpus < 4 ? cpus : cpus - 1;
+        options->workers = default_workers();
+        if (options->workers_max) {
+            options->workers = (unsigned)strait_min(options->workers, options->workers_max);
+        }
     }
     options->workers_max = options->workers_max ? options->workers_max : options->workers;
     options->queue_limit = options->queue_limit ? options->queue_limit : QUEUE_LIMIT;
@@ -294,6 +309,7 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
         .cpu_count = options->cpu_count,
         .home = sched_getcpu(),
         .threads = options->workers_max,
+        .elastic = options->workers_max > options->workers,
     };
     for (unsigned number = 0; number < STRAIT_POOL_WORKERS_MAX; number++) {
         pool->workers[number].number = number;

@@ -57,11 +57,12 @@ static int set_up_oneself(struct strait_p_thread *thread)
     struct sched_param none = {.sched_priority = 0};
     thread->number = (int32_t)syscall(SYS_gettid);
     pthread_setname_np(pthread_self(), thread->name);
-    bool done = sched_setaffinity(0, sizeof(thread->cpus), &thread->cpus) == 0;
+    bool done = sched_setaffinity(0, thread->cpus.bytes, thread->cpus.bits) == 0;
     if (!done && options->pinned) {
         return -errno;
     }
-    thread->cpu = done && CPU_COUNT(&thread->cpus) == 1 ? sched_getcpu() : -1;
+    thread->cpu =
+        done && CPU_COUNT_S(thread->cpus.bytes, thread->cpus.bits) == 1 ? sched_getcpu() : -1;
     done = options->schedule == STRAIT_SCHEDULE_DEFAULT ||
            /* musl's function of that name says -ENOSYS */
            syscall(SYS_sched_setscheduler, 0, classes[options->schedule], &none) == 0;
@@ -114,9 +115,13 @@ STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
     int saved = errno;
     memset(thread, 0, sizeof(*thread));
     if (!STRAIT_P_VALID(worker, name, strlen(options->name) < STRAIT_P_NAME_BYTES) ||
-        !STRAIT_P_VALID(worker, schedule, (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE) ||
-        !STRAIT_P_VALID(worker, cpus, strait_p_cpu_place(&options->placement, &thread->cpus))) {
+        !STRAIT_P_VALID(worker, schedule, (unsigned)options->schedule <= STRAIT_SCHEDULE_IDLE)) {
         return -EINVAL;
+    }
+    int error = strait_p_cpu_place(&options->placement, &thread->cpus);
+    if (!STRAIT_P_VALID(worker, cpus, error != -EINVAL) || error) {
+        strait_errno_restore(saved);
+        return error;
     }
     thread->options = *options;
     strcpy(thread->name, options->name);
@@ -125,7 +130,7 @@ STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
         sigdelset(&others, own[i]);
     }
-    int error = -pthread_attr_init(&attributes);
+    error = -pthread_attr_init(&attributes);
     if (!error) {
         if (options->stack_size) {
             error = -pthread_attr_setstacksize(&attributes, options->stack_size);
@@ -137,6 +142,9 @@ STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
             pthread_sigmask(SIG_SETMASK, &before, NULL);
         }
         pthread_attr_destroy(&attributes);
+    }
+    if (error) {
+        strait_p_cpu_release(&thread->cpus);
     }
     strait_errno_restore(saved);
     return error;
@@ -188,6 +196,9 @@ STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t 
 #endif
     }
     thread->joined = !error;
+    if (!error) {
+        strait_p_cpu_release(&thread->cpus);
+    }
     strait_errno_restore(saved);
     return error;
 }

@@ -38,7 +38,7 @@ struct strait_p_thread {
     /* launch writes */
     struct strait_p_thread_options options;
     char name[STRAIT_P_NAME_BYTES];
-    cpu_set_t cpus;
+    struct strait_p_cpu_set cpus; /* given back when it is joined */
     pthread_t handle;
     pid_t process; /* whose thread it is: a fork's child has another */
     /* whoever joins it writes */

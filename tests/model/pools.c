@@ -120,6 +120,11 @@ unsigned strait_p_cpu_count(void)
     return 1;
 }
 
+uint32_t strait_p_cpu_quota(void)
+{
+    return STRAIT_P_QUOTA_NONE;
+}
+
 #define IDLE_TIMEOUT 1000000000000000
 
 /* An idle worker's may pass while it sleeps; others, that could hide a lost wake-up, do not. */

@@ -28,7 +28,6 @@ static void bad_options_leave_nothing(void)
         {.stack_size = 1},
         {.cpus = &cpu},
         {.cpu_count = 1},
-        {.pin = STRAIT_PIN_CPU},
         {.pin = STRAIT_PIN_SET},
         {.pin = STRAIT_PIN_CPU, .cpus = &wrong[0], .cpu_count = 1},
         {.pin = STRAIT_PIN_CPU, .cpus = &wrong[1], .cpu_count = 1},

@@ -187,6 +187,7 @@ static void workers_run_where_they_are_told(void)
         {{.workers = 3, .pin = STRAIT_PIN_NONE}, count},
         {{.workers = count}, 1},              /* one of its own */
         {{.workers = 1}, count == 1 ? 1 : 0}, /* free: two such pools pile up nowhere */
+        {{.workers = 1, .workers_max = count}, count == 1 ? 1 : 0}, /* likewise */
     };
     for (size_t i = 0; i < COUNT(placed); i++) {
         open_pool(&placed[i].options, NULL);
@@ -199,6 +200,95 @@ static void workers_run_where_they_are_told(void)
             assert_true(!named || stats.cpu == cpus[w % count]);
         }
         close_pool();
+    }
+}
+
+/* Pools that know nothing of each other want one CPU for each worker. */
+static void pools_take_different_cpus(void)
+{
+    static const struct strait_pool_options options = {.workers = 1, .pin = STRAIT_PIN_CPU};
+    struct strait_pool *pools[3];
+    struct strait_pool_worker_stats stats[3];
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(strait_pool_create(&pools[i], &options), 0);
+        assert_int_equal(strait_pool_worker_stats(pools[i], 0, &stats[i]), 0);
+        assert_int_equal(cpus_of(stats[i].thread), 1);
+        if (i == 1) { /* the third takes what the first had */
+            assert_true(stats[0].cpu != stats[1].cpu || cpus_of(0) == 1);
+            assert_int_equal(
+                strait_pool_finish(pools[0], NULL, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER), 0);
+        }
+    }
+    assert_true(stats[2].cpu != stats[1].cpu || cpus_of(0) == 1);
+    assert_int_equal(strait_pool_finish(pools[1], NULL, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER), 0);
+    assert_int_equal(strait_pool_finish(pools[2], NULL, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER), 0);
+}
+
+static int burns(struct strait_task *task)
+{
+    (void)task;
+    for (int64_t until = thread_cpu_ns() + MS; thread_cpu_ns() < until;) {
+    }
+    return 0;
+}
+
+/* A default pool that does some work. Returns 0 if its workers are not confined to fewer CPUs than
+ * they could have. */
+static int work_as_neighbour(void)
+{
+    static const struct strait_parent_options park = {.wait = STRAIT_WAIT_PARK};
+    struct strait_task task = {.run = burns};
+    struct strait_pool_worker_stats stats;
+    struct strait_pool *pool;
+    struct strait_parent *parent;
+    cpu_set_t pinned;
+    int error = strait_pool_create(&pool, NULL);
+    error = error ? error : strait_pool_attach(pool, &parent, &park);
+    for (int i = 0; !error && i < 20; i++) {
+        error = strait_task_submit(parent, &task, NULL, NULL);
+    }
+    CPU_ZERO(&pinned);
+    for (unsigned i = 0; !error && strait_pool_worker_stats(pool, i, &stats) == 0; i++) {
+        error = stats.cpu >= 0 && CPU_ISSET((size_t)stats.cpu, &pinned) ? -EBUSY : 0;
+        if (stats.cpu >= 0) {
+            CPU_SET((size_t)stats.cpu, &pinned);
+        }
+    }
+    return error ? error : strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER);
+}
+
+static void *neighbour_main(void *error)
+{
+    *(int *)error = work_as_neighbour();
+    return NULL;
+}
+
+/* Eight processes, and four threads of this one, with a default pool each. */
+static void neighbours_share_the_cpus(void)
+{
+    const size_t count = TEST_TSAN ? 0 : 8; /* it follows no thread that a fork's child starts */
+    pid_t processes[8];
+    pthread_t threads[4];
+    int errors[4];
+    for (size_t i = 0; i < count; i++) {
+        processes[i] = fork();
+        if (processes[i] == 0) {
+            _exit(work_as_neighbour() != 0);
+        }
+    }
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, neighbour_main, &errors[i]), 0);
+    }
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(errors[i], 0);
+        progress_made();
+    }
+    for (size_t i = 0; i < count; i++) {
+        int status;
+        assert_int_equal(waitpid(processes[i], &status, 0), processes[i]);
+        assert_int_equal(status, 0);
+        progress_made();
     }
 }
 
@@ -419,6 +509,7 @@ static void a_busy_machine_starves_nobody(void)
 
 TESTS(ONCE(each_worker_begins_and_ends), ONCE(an_init_that_fails_leaves_nothing),
       ONCE(workers_are_of_the_class_they_were_given), ONCE(workers_run_where_they_are_told),
+      ONCE(pools_take_different_cpus), ONCE(neighbours_share_the_cpus),
       ONCE(a_resize_starts_and_ends_workers), ONCE(a_resize_waits_for_tasks_no_longer_than_told),
       ONCE(a_worker_stays_until_it_is_owed_nothing),
       ONCE(a_pool_grows_with_demand_and_shrinks_without), ONCE(idle_workers_are_woken_by_nobody),

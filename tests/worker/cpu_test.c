@@ -1,24 +1,81 @@
 /* SPDX-License-Identifier: MIT */
-/* cpu: the order in which workers take CPUs, on machines that are folders of files. */
-#include "worker/fixture.h"
+/* cpu: which CPUs, how many workers and in which order, on recorded machines: see machines/README.
+ */
+#include "harness.h"
 
 #include <ftw.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
-#include "../../src/worker/cpu.c" /* its functions are static */
+#include "../../src/strait.c" /* with functions that are static */
+#include "strait/extra/stats.h"
 
-#define MOST 32
+/* ---- a machine: the affinity of its process and threads, and a folder that stands for / ---- */
 
-/* ---- machines: what a CPU's folder says of it ---- */
+#define MASK_COUNT 4 /* 4096 CPUs */
 
-struct folder {
-    int number;
-    const char *core; /* NULL: there is no such file */
-    const char *package;
-    const char *caches[4];
-};
+static char folder[64];
+static cpu_set_t mask[MASK_COUNT]; /* of the main thread */
+static size_t mask_least;          /* bytes; the kernel refuses less */
+static int mask_error;
+static int home;          /* where the main thread runs */
+static struct mask first; /* of the process itself */
 
-static char root[64];
+/* Those that have been given CPUs, under the lock; a thread writes its own, before it is online. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    pid_t number;
+    cpu_set_t mask[MASK_COUNT];
+} threads[STRAIT_POOL_WORKERS_MAX];
+static size_t thread_count;
+
+static cpu_set_t *mask_of(pid_t thread)
+{
+    cpu_set_t *own = mask;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < thread_count && thread != getpid(); i++) {
+        own = threads[i].number == thread ? threads[i].mask : own;
+    }
+    pthread_mutex_unlock(&lock);
+    return own;
+}
+
+int sched_getaffinity(pid_t thread, size_t bytes, cpu_set_t *set)
+{
+    if (!folder[0]) { /* at the start */
+        memset(set, 0, bytes);
+        return syscall(SYS_sched_getaffinity, thread, bytes, set) < 0 ? -1 : 0;
+    }
+    if (mask_error || bytes < mask_least) {
+        errno = mask_error ? mask_error : EINVAL;
+        return -1;
+    }
+    memset(set, 0, bytes);
+    memcpy(set, mask_of(thread), strait_min(bytes, sizeof(mask)));
+    return 0;
+}
+
+/* The calling thread's. */
+int sched_setaffinity(pid_t thread, size_t bytes, const cpu_set_t *set)
+{
+    pthread_mutex_lock(&lock);
+    EXPECT(thread == 0 && thread_count < COUNT(threads));
+    threads[thread_count].number = (pid_t)syscall(SYS_gettid);
+    memcpy(threads[thread_count].mask, set, strait_min(bytes, sizeof(mask)));
+    thread_count++;
+    pthread_mutex_unlock(&lock);
+    return 0;
+}
+
+int sched_getcpu(void)
+{
+    cpu_set_t *own = mask_of((pid_t)syscall(SYS_gettid));
+    size_t cpu = 0;
+    while (own != mask && !CPU_ISSET_S(cpu, sizeof(mask), own)) {
+        cpu++;
+    }
+    return own == mask ? home : (int)cpu;
+}
 
 static int remove_entry(const char *path, const struct stat *stat, int flag, struct FTW *ftw)
 {
@@ -28,42 +85,87 @@ static int remove_entry(const char *path, const struct stat *stat, int flag, str
 
 static void machine_begin(void)
 {
-    strcpy(root, "/tmp/strait-cpu-XXXXXX");
-    assert_non_null(mkdtemp(root));
+    strcpy(folder, "/dev/shm/strait-cpu-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    root = folder;
+    machines = 0; /* what earlier ones had is not asked for again */
+    thread_count = 0;
+    memset(mask, 0, sizeof(mask));
+    mask_least = 0;
+    mask_error = 0;
+    first = first_mask;
+    first_mask.bits = NULL;
 }
 
 static void machine_end(void)
 {
-    assert_int_equal(nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+    first_mask = first;
+    while (machines) {
+        struct machine *machine = (struct machine *)machines;
+        machines = machine->next;
+        free(machine->mask.bits);
+        free(machine);
+    }
+    assert_int_equal(nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-/* Writes a file of a CPU's folder, and the folders above it. */
-static void put(int cpu, const char *file, const char *text)
+/* Writes a file, and the folders above it. */
+__attribute__((format(printf, 2, 3))) static void put(const char *text, const char *format, ...)
 {
-    char path[256];
-    if (!text) {
-        return;
-    }
-    snprintf(path, sizeof(path), "%s/cpu%d/%s", root, cpu, file);
-    for (char *slash = path + strlen(root) + 1; (slash = strchr(slash, '/')) != NULL; slash++) {
-        *slash = '\0';
-        assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
-        *slash = '/';
-    }
+    char path[512];
+    va_list arguments;
+    int length = snprintf(path, sizeof(path), "%s/", folder);
+    va_start(arguments, format);
+    vsnprintf(path + length, sizeof(path) - (size_t)length, format, arguments);
+    va_end(arguments);
     FILE *out = fopen(path, "w");
+    if (!out) {
+        for (char *at = path + strlen(folder) + 1; (at = strchr(at, '/')) != NULL; at++) {
+            *at = '\0';
+            assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+            *at = '/';
+        }
+        out = fopen(path, "w");
+    }
     assert_non_null(out);
     fputs(text, out);
     fclose(out);
+    progress_made();
 }
 
-static void put_cpu(const struct folder *cpu)
+static void allow(const char *list)
 {
-    put(cpu->number, "topology/thread_siblings_list", cpu->core);
-    put(cpu->number, "topology/physical_package_id", cpu->package);
-    for (int i = 0; i < 4; i++) {
-        char file[64];
-        snprintf(file, sizeof(file), "cache/index%d/shared_cpu_list", i);
-        put(cpu->number, file, cpu->caches[i]);
+    FILE *in = fmemopen((char *)(uintptr_t)list, strlen(list), "r");
+    long from;
+    long to;
+    memset(mask, 0, sizeof(mask));
+    while (next_range(in, &from, &to)) {
+        for (long cpu = from; cpu <= to; cpu++) {
+            CPU_SET_S((size_t)cpu, sizeof(mask), mask);
+        }
+    }
+}
+
+/* ---- machines: what a CPU's folder says of it ---- */
+
+struct folder_of_cpu {
+    int number;
+    const char *core; /* NULL: there is no such file */
+    const char *package;
+    const char *caches[4];
+};
+
+static void put_cpu(const struct folder_of_cpu *cpu)
+{
+    static const char *const files[] = {
+        "topology/thread_siblings_list", "topology/physical_package_id",
+        "cache/index0/shared_cpu_list",  "cache/index1/shared_cpu_list",
+        "cache/index2/shared_cpu_list",  "cache/index3/shared_cpu_list"};
+    for (size_t i = 0; i < COUNT(files); i++) {
+        const char *text = i == 0 ? cpu->core : i == 1 ? cpu->package : cpu->caches[i - 2];
+        if (text) {
+            put(text, "sys/devices/system/cpu/cpu%d/%s", cpu->number, files[i]);
+        }
     }
 }
 
@@ -74,30 +176,27 @@ static void put_usual(int number, int core, int cache, int package)
     snprintf(texts[0], sizeof(texts[0]), core == number ? "%d\n" : "%d-%d\n", core, number);
     snprintf(texts[1], sizeof(texts[1]), "%d,%d\n", cache, number);
     snprintf(texts[2], sizeof(texts[2]), "%d\n", package);
-    struct folder cpu = {number, texts[0], texts[2], {texts[0], texts[0], texts[0], texts[1]}};
+    struct folder_of_cpu cpu = {
+        number, texts[0], texts[2], {texts[0], texts[0], texts[0], texts[1]}};
     put_cpu(&cpu);
 }
 
-/* The order of the CPUs from first to last, of a parent on `home`. */
-static void expect_order(int first, int last, int home, const char *expected)
+/* The order of the CPUs from one to another, for a creator on `at`. */
+static void expect_order(int from, int to, int at, const char *expected)
 {
-    struct known_cpu cpus[MOST] = {{.number = 0}};
-    int order[MOST];
     char text[256] = "";
-    size_t count = (size_t)(last - first + 1);
-    for (size_t i = 0; i < count; i++) {
-        cpus[i].number = first + (int)i;
-    }
-    read_cpus(root, cpus, count);
-    struct known_cpu from = find_cpu(cpus, count, home);
-    for (size_t i = 0; i < count; i++) {
-        order[rank_of(cpus, count, &from, i)] = cpus[i].number;
-    }
-    for (size_t i = 0; i < count; i++) {
+    char list[32];
+    snprintf(list, sizeof(list), "%d-%d", from, to);
+    allow(list);
+    assert_int_equal(strait_p_cpu_count(), to - from + 1);
+    struct cpu *cpus = in_order(read_machine(), at);
+    assert_non_null(cpus);
+    for (int i = 0; i <= to - from; i++) {
         size_t length = strlen(text);
-        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", order[i]);
+        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", cpus[i].number);
     }
     assert_string_equal(text, expected);
+    free(cpus);
 }
 
 /* ---- orders ---- */
@@ -145,7 +244,7 @@ static void what_is_near_the_parent_comes_first(void)
 static void what_is_not_told_makes_the_order_a_worse_one(void)
 {
     machine_begin();
-    static const struct folder cpus[] = {
+    static const struct folder_of_cpu cpus[] = {
         {0, "0", "0", {NULL}},
         {1, "1", "0", {NULL}},
         {2, "2", "1", {NULL}},
@@ -166,7 +265,7 @@ static void what_is_not_told_makes_the_order_a_worse_one(void)
     for (int cpu = 1000; cpu < 1024; cpu++) {
         put_usual(cpu, cpu / 2 * 2, cpu / 8 * 8, 0);
     }
-    for (int cpu = 200; cpu < 200 + MOST; cpu++) {
+    for (int cpu = 200; cpu < 232; cpu++) {
         put_usual(cpu, 0, 0, 0);
     }
     expect_order(0, 3, 2, "3 0 1 2");
@@ -178,143 +277,248 @@ static void what_is_not_told_makes_the_order_a_worse_one(void)
     machine_end();
 }
 
-/* ---- the process's own ---- */
+/* ---- recorded machines ---- */
 
-/* The only CPU of a set that must not have more. */
-static int only_cpu(const cpu_set_t *set)
+/* For each CPU of a list, in steps: what a line of a fixture says. `share` CPUs in a row, of those
+ * in the line, are of one group, whose list is written into the file. */
+static void put_groups(long first, long last, long share, const char *file)
 {
-    int cpu = 0;
-    assert_int_equal(CPU_COUNT(set), 1);
-    while (!CPU_ISSET((size_t)cpu, set)) {
-        cpu++;
+    for (long cpu = first; cpu <= last; cpu++) {
+        long group = first + (cpu - first) / share * share;
+        char list[64];
+        snprintf(list, sizeof(list), share > 1 ? "%ld-%ld\n" : "%ld\n", group, group + share - 1);
+        put(list, "sys/devices/system/cpu/cpu%ld/%s", cpu, file);
     }
-    return cpu;
 }
 
-static cpu_set_t place(const struct strait_p_placement *placement)
+/* "WORD FIRST-LAST VALUE": see machines/README. */
+static void take_line(const char *word, const char *list, const char *value)
 {
-    cpu_set_t set;
-    assert_true(strait_p_cpu_place(placement, &set));
-    return set;
-}
-
-/* A pool's threads, as many as CPUs, have them all, home last; workers the same without home. */
-static void threads_take_the_cpus_in_turn(void)
-{
-    cpu_set_t allowed = own_cpus();
-    unsigned count = strait_p_cpu_count();
-    assert_int_equal(count, CPU_COUNT(&allowed));
-    for (int home = 0; home < CPU_SETSIZE; home++) {
-        struct strait_p_placement of_pool = {.home = home, .threads = count};
-        struct strait_p_placement worker = {.home = home};
-        cpu_set_t seen;
-        if (!CPU_ISSET((size_t)home, &allowed)) {
-            continue;
+    long first = 0;
+    long last = 0;
+    long number = 0;
+    long row = 1;
+    static const struct {
+        const char *word;
+        const char *file;
+    } groups[] = {{"core", "topology/thread_siblings_list"},
+                  {"l2", "cache/index2/shared_cpu_list"},
+                  {"l3", "cache/index3/shared_cpu_list"}};
+    sscanf(value, "%ld %ld", &number, &row);
+    if (sscanf(list, "%ld-%ld", &first, &last) == 1) {
+        last = first;
+    }
+    for (size_t i = 0; i < COUNT(groups); i++) {
+        if (strcmp(word, groups[i].word) == 0) {
+            put_groups(first, last, number, groups[i].file);
+            return;
         }
-        CPU_ZERO(&seen);
-        for (of_pool.number = 0; of_pool.number < count; of_pool.number++) {
-            cpu_set_t set = place(&of_pool);
-            CPU_OR(&seen, &seen, &set);
-            assert_int_equal(only_cpu(&set) == home, of_pool.number == count - 1);
+    }
+    for (long cpu = first; cpu <= last; cpu++) {
+        char text[64];
+        if (strcmp(word, "twin") == 0) { /* second threads: of the cores from that number on */
+            snprintf(text, sizeof(text), "%ld,%ld\n", number + cpu - first, cpu);
+            put(text, "sys/devices/system/cpu/cpu%ld/topology/thread_siblings_list", cpu);
+        } else if (strcmp(word, "with") == 0) {
+            snprintf(text, sizeof(text), "%ld,%ld\n", number + (cpu - first) / row * row, cpu);
+            put(text, "sys/devices/system/cpu/cpu%ld/cache/index3/shared_cpu_list", cpu);
+        } else if (strcmp(word, "package") == 0) {
+            put(value, "sys/devices/system/cpu/cpu%ld/topology/physical_package_id", cpu);
+        } else if (strcmp(word, "capacity") == 0) {
+            put(value, "sys/devices/system/cpu/cpu%ld/cpu_capacity", cpu);
         }
-        assert_true(CPU_EQUAL(&seen, &allowed));
-        CPU_ZERO(&seen);
-        for (unsigned turn = 0; turn < count; turn++) {
-            cpu_set_t set = place(&worker);
-            CPU_OR(&seen, &seen, &set);
+    }
+}
+
+/* Creates a pool, and says where its workers are. */
+static void check_pool(const struct strait_pool_options *options, const char *expected)
+{
+    static char text[16384];
+    struct strait_pool *pool;
+    thread_count = 0;
+    assert_int_equal(strait_pool_create(&pool, options), 0);
+    size_t length = strait_pool_places(pool, text, sizeof(text));
+    assert_string_equal(text, expected);
+    assert_int_equal(length, strlen(text));
+    assert_int_equal(strait_pool_finish(pool, NULL, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER), 0);
+}
+
+/* Reads a machine, and creates the pools that its file names. */
+static void check_machine(const char *path)
+{
+    char line[512];
+    struct strait_pool_options pool;
+    bool any = false;
+    char expected[16384] = "";
+    FILE *in = fopen(path, "r");
+    assert_non_null(in);
+    machine_begin();
+    mask_least = sizeof(mask);
+    while (fgets(line, sizeof(line), in)) {
+        char word[32];
+        char list[200];
+        char value[200] = "";
+        if (line[0] == '>') {
+            strcat(expected, line + 2);
+        } else if (line[0] != '#' && sscanf(line, "%31s %199s %199[^\n]", word, list, value) >= 2) {
+            if (strcmp(word, "allowed") == 0) {
+                allow(list);
+            } else if (strcmp(word, "home") == 0) {
+                home = (int)strtol(list, NULL, 10);
+            } else if (strcmp(word, "file") == 0) {
+                put(value, "%s", list);
+            } else if (strcmp(word, "pool") == 0) {
+                if (any) {
+                    check_pool(&pool, expected);
+                }
+                any = true;
+                pool = (struct strait_pool_options){
+                    .workers = (unsigned)strtoul(list, NULL, 10),
+                    .pin = strcmp(value, "each") == 0 ? STRAIT_PIN_CPU : STRAIT_PIN_CHOOSE,
+                };
+                expected[0] = '\0';
+            } else {
+                take_line(word, list, value);
+            }
         }
-        assert_int_equal(CPU_COUNT(&seen), count > 1 ? count - 1 : 1);
-        assert_int_equal(CPU_ISSET((size_t)home, &seen) != 0, count == 1);
     }
+    fclose(in);
+    assert_true(any);
+    check_pool(&pool, expected);
+    machine_end();
 }
 
-/* A pool with fewer threads than CPUs has those near home, or all if home is elsewhere. */
-static void few_threads_share_what_is_near(void)
+static void pools_on_recorded_machines(void)
 {
-    cpu_set_t allowed = own_cpus();
-    struct strait_p_placement few = {.home = -1, .threads = 1};
-    struct strait_p_placement none = {.pin = STRAIT_PIN_NONE};
-    cpu_set_t set = place(&none);
-    assert_true(CPU_EQUAL(&set, &allowed));
-    if (CPU_COUNT(&allowed) < 2) {
-        skip();
+    static const char *const names[] = {
+        "two_cpus",    "one_cpu",  "phone",      "hybrid",      "hybrid_efficient", "chiplets",
+        "two_sockets", "sub_numa", "big_server", "huge_server", "offline",          "holes",
+        "quota_1",     "quota_2",  "quota_v1",   "lone_atoms",  "own_caches",
+    };
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char path[512];
+        snprintf(path, sizeof(path), "%s/%s", MACHINES, names[i]);
+        print_message("%s\n", names[i]);
+        check_machine(path);
     }
-    set = place(&few);
-    assert_true(CPU_EQUAL(&set, &allowed));
-    few.home = sched_getcpu();
-    set = place(&few);
-    assert_true(CPU_ISSET((size_t)few.home, &set));
-    CPU_OR(&set, &set, &allowed);
-    assert_true(CPU_EQUAL(&set, &allowed));
 }
 
-static void named_cpus_are_taken_as_they_are(void)
+/* ---- which of them ---- */
+
+static void eight_cpus(void)
 {
-    int cpus[2] = {sched_getcpu(), sched_getcpu()};
-    struct strait_p_placement placement = {.cpus = cpus, .cpu_count = 2};
-    static const enum strait_pin named[] = {STRAIT_PIN_CPU, STRAIT_PIN_SET};
-    for (size_t i = 0; i < COUNT(named); i++) {
-        placement.pin = named[i];
-        cpu_set_t set = place(&placement);
-        assert_int_equal(only_cpu(&set), cpus[0]);
+    machine_begin();
+    allow("0-7");
+    for (int cpu = 0; cpu < 8; cpu++) {
+        put_usual(cpu, cpu, cpu / 4 * 4, 0);
     }
 }
 
-/* In a process that was started with the CPU 5 alone. */
-static void one_cpu_is_for_all(void)
+static uint64_t bits_of(const struct strait_p_cpu_set *set)
+{
+    uint64_t bits = 0;
+    for (size_t cpu = 0; cpu < 64; cpu++) {
+        bits |= (uint64_t)(CPU_ISSET_S(cpu, set->bytes, set->bits) != 0) << cpu;
+    }
+    return bits;
+}
+
+static void threads_get_what_they_were_told(void)
 {
     static const int cpus[] = {5, 7};
-    static const struct {
+    static const int bad[] = {-1, 8, INT_MAX};
+    eight_cpus();
+    const struct {
         struct strait_p_placement placement;
-        bool good;
+        uint64_t bits; /* 0: refused */
     } cases[] = {
-        {{.pin = STRAIT_PIN_CHOOSE, .home = 5}, true},
-        {{.pin = STRAIT_PIN_CHOOSE, .home = 7}, true},
-        {{.pin = STRAIT_PIN_NONE}, true},
-        {{.pin = STRAIT_PIN_CPU, .cpus = cpus, .cpu_count = 1}, true},
-        {{.pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 1}, true},
-        {{.pin = STRAIT_PIN_CPU, .cpus = cpus + 1, .cpu_count = 1}, false},
-        {{.pin = STRAIT_PIN_SET, .cpus = cpus + 1, .cpu_count = 1}, false},
-        {{.pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 2}, false},
+        {{.pin = STRAIT_PIN_NONE}, 0xff},
+        {{.threads = 8, .number = 0}, 1 << 3},
+        {{.threads = 8, .number = 7}, 1 << 2},
+        {{.threads = 8, .number = 8}, 1 << 3},
+        {{.threads = 8, .elastic = true}, 0xff}, /* it would be the first for every such pool */
+        {{.threads = 9}, 0xff},
+        {{.threads = 1}, 0x0f},
+        {{.threads = 3}, 0x0f},
+        {{.threads = 4}, 0xff}, /* home is for the parent */
+        {{.threads = 7}, 0xff},
+        {{.pin = STRAIT_PIN_CPU, .cpus = cpus, .cpu_count = 2, .number = 3}, 1 << 7},
+        {{.pin = STRAIT_PIN_SET, .cpus = cpus, .cpu_count = 2}, 1 << 5 | 1 << 7},
+        {{.pin = STRAIT_PIN_CPU}, 0},
+        {{.pin = STRAIT_PIN_SET}, 0},
+        {{.pin = STRAIT_PIN_SET, .cpus = bad}, 0},
+        {{.pin = STRAIT_PIN_SET, .cpu_count = 1}, 0},
+        {{.pin = STRAIT_PIN_SET, .cpus = bad, .cpu_count = 1}, 0},
+        {{.pin = STRAIT_PIN_CPU, .cpus = bad + 1, .cpu_count = 1}, 0},
+        {{.pin = STRAIT_PIN_CHOOSE, .cpus = bad + 2, .cpu_count = 1}, 0},
+        {{.pin = (enum strait_pin)(STRAIT_PIN_SET + 1)}, 0},
+        {{.pin = (enum strait_pin) - 1}, 0},
     };
-    const cpu_set_t before = allowed;
-    const struct known_cpu first = known[0];
-    const unsigned count = known_count;
-    cpu_set_t set;
-    CPU_ZERO(&allowed);
-    CPU_SET(5, &allowed);
-    known[0].number = 5;
-    known_count = 1;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        assert_int_equal(strait_p_cpu_place(&cases[i].placement, &set), cases[i].good);
-        assert_true(!cases[i].good || only_cpu(&set) == 5);
+        struct strait_p_placement placement = cases[i].placement;
+        struct strait_p_cpu_set set;
+        placement.home = 2;
+        assert_int_equal(strait_p_cpu_place(&placement, &set), cases[i].bits ? 0 : -EINVAL);
+        assert_true(!cases[i].bits || bits_of(&set) == cases[i].bits);
+        strait_p_cpu_release(&set);
     }
-    allowed = before;
-    known[0] = first;
-    known_count = count;
+    machine_end();
 }
 
-static void what_cannot_be_is_refused(void)
+/* Workers, and pools that want one CPU each, take what the fewest have, and give it back. */
+static void claimed_cpus_are_left_to_their_threads(void)
 {
-    static const int bad[] = {-1, CPU_SETSIZE, INT_MAX};
-    static const struct strait_p_placement wrong[] = {
-        {.pin = STRAIT_PIN_CPU},
-        {.pin = STRAIT_PIN_SET},
-        {.pin = STRAIT_PIN_SET, .cpus = bad},
-        {.pin = STRAIT_PIN_SET, .cpu_count = 1},
-        {.pin = STRAIT_PIN_SET, .cpus = bad, .cpu_count = 1},
-        {.pin = STRAIT_PIN_CPU, .cpus = bad + 1, .cpu_count = 1},
-        {.pin = STRAIT_PIN_CHOOSE, .cpus = bad + 2, .cpu_count = 1},
-        {.pin = (enum strait_pin)(STRAIT_PIN_SET + 1)},
-        {.pin = (enum strait_pin) - 1},
-    };
-    cpu_set_t set;
-    for (size_t i = 0; i < COUNT(wrong); i++) {
-        assert_false(strait_p_cpu_place(&wrong[i], &set));
+    static const int fifth = 5;
+    static const int claimed[] = {5, 3, 0, 1, 4, 6, 7, 2, 3};
+    struct strait_p_cpu_set sets[COUNT(claimed)];
+    struct strait_p_placement again = {.home = 2};
+    struct strait_p_cpu_set set;
+    eight_cpus();
+    for (size_t i = 0; i < COUNT(claimed); i++) {
+        struct strait_p_placement placement = {
+            .home = 2, .pin = i % 2 ? STRAIT_PIN_CHOOSE : STRAIT_PIN_CPU, .threads = !(i % 2)};
+        if (i == 0) {
+            placement.cpus = &fifth;
+            placement.cpu_count = 1;
+        }
+        assert_int_equal(strait_p_cpu_place(&placement, &sets[i]), 0);
+        assert_int_equal(bits_of(&sets[i]), 1 << claimed[i]);
     }
+    strait_p_cpu_release(&sets[4]);
+    assert_int_equal(strait_p_cpu_place(&again, &set), 0);
+    assert_int_equal(bits_of(&set), 1 << claimed[4]);
+    strait_p_cpu_release(&set);
+    for (size_t i = 0; i < COUNT(claimed); i++) {
+        if (i != 4) {
+            strait_p_cpu_release(&sets[i]);
+        }
+    }
+    machine_end();
+}
+
+/* ---- as they are now ---- */
+
+static void the_mask_is_read_at_each_creation(void)
+{
+    cpu_set_t began[MASK_COUNT];
+    machine_begin();
+    mask_least = sizeof(mask); /* the kernel counts more than 1024 */
+    allow("0-7,2000-2001");
+    assert_int_equal(strait_p_cpu_count(), 10);
+    memcpy(began, mask, sizeof(began));
+    first_mask = (struct mask){began, sizeof(began)};
+    allow("2-3");
+    assert_int_equal(strait_p_cpu_count(), 2);
+    allow("3"); /* a main thread that pinned itself */
+    assert_int_equal(strait_p_cpu_count(), 10);
+    memcpy(began, mask, sizeof(began)); /* a process that began with one */
+    assert_int_equal(strait_p_cpu_count(), 1);
+    mask_error = EPERM;
+    assert_int_equal(strait_p_cpu_count(), 1);
+    machine_end();
 }
 
 TESTS(ONCE(siblings_come_after_cores), ONCE(what_is_near_the_parent_comes_first),
-      ONCE(what_is_not_told_makes_the_order_a_worse_one), ONCE(threads_take_the_cpus_in_turn),
-      ONCE(few_threads_share_what_is_near), ONCE(named_cpus_are_taken_as_they_are),
-      ONCE(one_cpu_is_for_all), ONCE(what_cannot_be_is_refused))
+      ONCE(what_is_not_told_makes_the_order_a_worse_one), ONCE(threads_get_what_they_were_told),
+      ONCE(claimed_cpus_are_left_to_their_threads), ONCE(the_mask_is_read_at_each_creation),
+      ONCE(pools_on_recorded_machines))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stats: histograms of durations, a pool's times in two of them, and all that is seen of a pool as
- * JSON.
+ * stats: histograms of durations, a pool's times in two of them, all that is seen of a pool as
+ * JSON, and where its workers run as text.
  *
  * A histogram counts durations of any length, each known to within 1.6 %. It is log-linear, as Gil
  * Tene's HdrHistogram: each power of two is cut into 32 buckets of one width, so that a bucket is
@@ -86,6 +86,14 @@ STRAIT_API void strait_pool_times_add(struct strait_pool_times *times,
  * Times are in nanoseconds. Any thread that may read `times`; does not block. */
 STRAIT_API size_t strait_pool_json(struct strait_pool *pool, const struct strait_pool_times *times,
                                    char *buffer, size_t size);
+
+/* Writes where the pool's workers run, how nice they are and why, as text, such as
+ *
+ *     workers 0-6: CPUs 0-7,16, nice 0: there are more CPUs than workers
+ *
+ * One line is for all workers of successive numbers of which the same is to be said. Returns and
+ * fits as strait_pool_json. Any thread; does not block. */
+STRAIT_API size_t strait_pool_places(const struct strait_pool *pool, char *buffer, size_t size);
 
 #ifdef __cplusplus
 }

@@ -60,10 +60,11 @@ extern "C" {
 struct strait_uv_handle;
 
 /* Called on the loop's thread. */
-typedef void strait_uv_fn(struct strait_uv_handle *handle);
+typedef void strait_uv_fn(struct strait_uv_handle *handle) STRAIT_NOEXCEPT;
 
 /* Takes one message of a receiver: a copy that is valid during the call. */
-typedef void strait_uv_message_fn(struct strait_uv_handle *handle, const void *message);
+typedef void strait_uv_message_fn(struct strait_uv_handle *handle,
+                                  const void *message) STRAIT_NOEXCEPT;
 
 struct strait_uv_handle {
     void *data;    /* yours; no call here touches it */

@@ -88,7 +88,7 @@ class PoolRunner : public Runner
     strait_parent *parent_ = nullptr;
 
   private:
-    static int start(strait_task *task)
+    static int start(strait_task *task) noexcept
     {
         const Job &job = static_cast<const PoolRunner *>(task->context)->job_;
         Numbers numbers;
@@ -98,7 +98,7 @@ class PoolRunner : public Runner
         return 0;
     }
 
-    static void finish(strait_task *task)
+    static void finish(strait_task *task) noexcept
     {
         auto *runner = static_cast<PoolRunner *>(task->context);
         const Job &job = runner->job_;

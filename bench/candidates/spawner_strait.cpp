@@ -13,7 +13,7 @@ class Worker : public Spawner
   public:
     Worker(strait_pin pin, int cpu)
     {
-        options_.entry = [](strait_port *, void *) { return 0; };
+        options_.entry = [](strait_port *, void *) noexcept { return 0; };
         options_.pin = pin;
         options_.cpu = cpu;
     }

@@ -62,7 +62,7 @@ class StraitParent : public Runner
     }
 
   private:
-    static int start(strait_task *task)
+    static int start(strait_task *task) noexcept
     {
         const Job &job = static_cast<const StraitParent *>(task->context)->job_;
         Numbers numbers;
@@ -72,7 +72,7 @@ class StraitParent : public Runner
         return 0;
     }
 
-    static void finish(strait_task *task)
+    static void finish(strait_task *task) noexcept
     {
         const Job &job = static_cast<const StraitParent *>(task->context)->job_;
         Numbers numbers;
@@ -101,7 +101,7 @@ struct Both {
         strait_group_wait(parent, &group, STRAIT_FOREVER);
     }
 
-    template <class F> static int run(strait_task *task)
+    template <class F> static int run(strait_task *task) noexcept
     {
         (*static_cast<const F *>(task->context))();
         return 0;
@@ -199,7 +199,7 @@ class StraitTeam : public Team
         void *context;
     };
 
-    static int call(strait_task *task)
+    static int call(strait_task *task) noexcept
     {
         auto *call = static_cast<Call *>(task->context);
         call->run(call->context);

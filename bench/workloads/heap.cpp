@@ -135,7 +135,7 @@ template <class Heap> class Tenant
 };
 
 // The isolate's entry.
-template <class Heap> int run(strait_isolate *isolate)
+template <class Heap> int run(strait_isolate *isolate) noexcept
 {
     auto *job = static_cast<Job *>(strait_isolate_data(isolate));
     Tenant<Heap> tenant(isolate, job->pattern);

@@ -12,6 +12,13 @@
 
 #define STRAIT_API __attribute__((visibility("default")))
 
+/* Of every callback's type: what leaves one by an exception would leave half a call behind. */
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#define STRAIT_NOEXCEPT noexcept
+#else
+#define STRAIT_NOEXCEPT
+#endif
+
 #define STRAIT_STATIC_ASSERT(condition, message) static_assert(condition, message)
 
 /* Two 64-byte lines: the prefetcher of current x86 cores fetches them in pairs. */

@@ -134,7 +134,7 @@ STRAIT_API int strait_channel_create(struct strait_channel **channel,
                                      const struct strait_channel_options *options);
 
 /* What to do with a message that nobody received. `message` is gone after the call. */
-typedef void strait_drop_fn(void *message, void *context);
+typedef void strait_drop_fn(void *message, void *context) STRAIT_NOEXCEPT;
 
 /* Ends a channel that no thread uses any more: calls `drop` (NULL: nothing to do) once for each
  * message left, closes the eventfds, frees the block if strait_channel_create made it. Handles

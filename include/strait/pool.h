@@ -99,10 +99,10 @@ enum strait_task_status {
 };
 
 /* On a worker. 0, or a code of the task's own. */
-typedef int strait_run_fn(struct strait_task *task);
+typedef int strait_run_fn(struct strait_task *task) STRAIT_NOEXCEPT;
 
 /* On the parent. The task is gone after the call. */
-typedef void strait_done_fn(struct strait_task *task);
+typedef void strait_done_fn(struct strait_task *task) STRAIT_NOEXCEPT;
 
 /* Fill in what is needed of all but status and code, and submit. */
 struct strait_task {
@@ -186,8 +186,8 @@ struct strait_pool_options {
      * init leaves in *data is the worker's: strait_pool_data. Not 0: create and resize return it
      * (positive: -ECANCELED; -EINTR if it ends its thread), and the worker has not been. fini must
      * not end the thread. Either may be NULL. */
-    int (*init)(unsigned worker, void **data, void *context);
-    void (*fini)(unsigned worker, void *data, void *context);
+    int (*init)(unsigned worker, void **data, void *context) STRAIT_NOEXCEPT;
+    void (*fini)(unsigned worker, void *data, void *context) STRAIT_NOEXCEPT;
     void *context;
 
     bool timed; /* read the clock for each task: strait_task_waited_ns and strait_task_ran_ns, and
@@ -240,7 +240,7 @@ struct strait_parent_options {
     enum strait_wait wait;
     /* In dispatch, poll or a wait: after a submit got -EAGAIN, and no more than `low_water` tasks
      * wait. May be NULL. */
-    void (*room)(struct strait_parent *parent, void *context);
+    void (*room)(struct strait_parent *parent, void *context) STRAIT_NOEXCEPT;
     void *context;
     size_t low_water; /* 0: half the queue's limit */
 };

@@ -58,7 +58,7 @@ static inline int64_t strait_in_us(int64_t us)
 /* ---- idle time: for threads that say how busy they are ---- */
 
 /* One of the calling thread's waits: at `now` it has gone on (idle), or it is over since then. */
-typedef void strait_idle_fn(void *account, int64_t now, bool idle);
+typedef void strait_idle_fn(void *account, int64_t now, bool idle) STRAIT_NOEXCEPT;
 
 /* From now on each wait of the calling thread in this library calls `note`; NULL: none does. It
  * costs no reading of the clock that a wait would not do anyway: a wait that ends before the first

@@ -65,9 +65,11 @@
  * (strait/extra/child.h) gives the child those of the process's first thread. The library's
  * descriptors are closed on exec.
  *
- * Exceptions and jumps. A C++ exception must not leave a callback: on a worker it ends the program
- * by std::terminate, and out of an event callback it leaves a worker that says -EDEADLK. Nor may a
- * longjmp. An entry may end its thread by pthread_exit or be cancelled: the parent sees that.
+ * Exceptions and jumps. No C++ exception may leave a callback of this library's: in C++17 every
+ * callback's type is noexcept, so that one which might throw does not compile, and one that does
+ * throw ends the program by std::terminate. Nor may a longjmp leave one: the call that it is in
+ * would never be over, and say -EDEADLK. An entry may end its thread by pthread_exit or be
+ * cancelled: the parent sees that.
  *
  * fork. A child process has none of its parent's threads. Of an inherited worker it may call what a
  * destructor calls, in any order, and nothing of it blocks: strait_worker_stop does nothing,
@@ -100,9 +102,9 @@ struct strait_port {
 
 /* On the worker: its end of the port, which it may use and close; and the start-up data. The
  * entry's result is the exit code: 0; -ECANCELED, once it was asked to stop; or what failed. */
-typedef int strait_entry_fn(struct strait_port *port, void *data);
-typedef int strait_init_fn(struct strait_port *port, void *data);
-typedef void strait_fini_fn(struct strait_port *port, void *data);
+typedef int strait_entry_fn(struct strait_port *port, void *data) STRAIT_NOEXCEPT;
+typedef int strait_init_fn(struct strait_port *port, void *data) STRAIT_NOEXCEPT;
+typedef void strait_fini_fn(struct strait_port *port, void *data) STRAIT_NOEXCEPT;
 
 enum strait_event_type {
     STRAIT_ONLINE,
@@ -133,7 +135,7 @@ struct strait_event {
 /* Called by strait_worker_dispatch. It may use the port: to receive from it takes the next message,
  * to close its receiver ends the messages. */
 typedef void strait_event_fn(struct strait_worker *worker, const struct strait_event *event,
-                             void *context);
+                             void *context) STRAIT_NOEXCEPT;
 
 struct strait_worker_options {
     size_t size;            /* sizeof this struct, or 0 */
@@ -274,7 +276,7 @@ STRAIT_API void strait_port_give(struct strait_port *port);
 STRAIT_API void strait_port_adopt(struct strait_port *port);
 
 /* A strait_drop_fn for channels whose messages are ports: closes the port. */
-STRAIT_API void strait_port_drop(void *message, void *context);
+STRAIT_API void strait_port_drop(void *message, void *context) STRAIT_NOEXCEPT;
 
 /* Closes both halves. The peer still reads what was sent, then gets -EPIPE. When both ends are
  * closed, the second call hands what is left to the drop callbacks and frees the link: it does so

@@ -35,7 +35,7 @@ extern "C" {
 #endif
 
 /* Takes the memory back; gets what the buffer said. */
-typedef void strait_release_fn(void *memory, size_t bytes, void *context);
+typedef void strait_release_fn(void *memory, size_t bytes, void *context) STRAIT_NOEXCEPT;
 
 /* All zero: empty. */
 struct strait_buffer {
@@ -57,7 +57,7 @@ static inline void strait_buffer_release(struct strait_buffer *buffer)
 }
 
 /* A strait_drop_fn: releases a buffer that nobody received. */
-static inline void strait_buffer_drop(void *message, void *context)
+static inline void strait_buffer_drop(void *message, void *context) STRAIT_NOEXCEPT
 {
     struct strait_buffer buffer;
     (void)context;
@@ -75,7 +75,7 @@ static inline ptrdiff_t strait_buffer_moved(struct strait_buffer *buffers, ptrdi
     return sent;
 }
 
-static inline void strait_buffer_free(void *memory, size_t bytes, void *context)
+static inline void strait_buffer_free(void *memory, size_t bytes, void *context) STRAIT_NOEXCEPT
 {
     (void)bytes;
     (void)context;

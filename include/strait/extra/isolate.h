@@ -45,10 +45,11 @@ struct strait_isolate;
 
 /* Handles one message, a copy that is valid during the call. It may receive the next ones by
  * itself, or close the port, but not give it away. Not 0: ends the loop. */
-typedef int strait_message_fn(struct strait_isolate *isolate, const void *message, void *context);
+typedef int strait_message_fn(struct strait_isolate *isolate, const void *message,
+                              void *context) STRAIT_NOEXCEPT;
 
 /* What an isolate runs; its result is that of strait_isolate_main. */
-typedef int strait_isolate_fn(struct strait_isolate *isolate);
+typedef int strait_isolate_fn(struct strait_isolate *isolate) STRAIT_NOEXCEPT;
 
 struct strait_isolate_options {
     size_t size;                /* sizeof this struct, or 0 */
@@ -72,7 +73,7 @@ STRAIT_API int strait_isolate_create(struct strait_isolate **isolate,
  * to stop), frees its heap, and returns what the entry or the loop returned. If the entry ends its
  * thread, the heap is freed all the same. Once for each isolate: -EINVAL if it has run or runs, or
  * if the thread runs another. -ENOMEM. Blocks as the entry or the loop does. */
-STRAIT_API int strait_isolate_main(struct strait_port *port, void *isolate);
+STRAIT_API int strait_isolate_main(struct strait_port *port, void *isolate) STRAIT_NOEXCEPT;
 
 /* Frees an isolate that does not run. NULL is ignored. Any thread; does not block. */
 STRAIT_API void strait_isolate_destroy(struct strait_isolate *isolate);
@@ -118,7 +119,7 @@ STRAIT_API size_t strait_heap_used(struct strait_isolate *isolate);
 
 /* ---- microtasks ---- */
 
-typedef void strait_microtask_fn(struct strait_isolate *isolate, void *argument);
+typedef void strait_microtask_fn(struct strait_isolate *isolate, void *argument) STRAIT_NOEXCEPT;
 
 /* Queues a call to be made when the running handler (or timer or microtask) has returned, before
  * the next message is taken. Microtasks run in order, until none is left; what they queue runs in
@@ -133,7 +134,8 @@ STRAIT_API int strait_microtask(struct strait_isolate *isolate, strait_microtask
 struct strait_timer;
 
 /* Called when the timer is due. It may start and stop any timer, and free its own, stopped. */
-typedef void strait_timer_fn(struct strait_isolate *isolate, struct strait_timer *timer);
+typedef void strait_timer_fn(struct strait_isolate *isolate,
+                             struct strait_timer *timer) STRAIT_NOEXCEPT;
 
 /* The caller's memory, which must stay where it is while the timer is armed. Zero it, and set the
  * first two fields. */

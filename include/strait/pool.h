@@ -55,9 +55,14 @@
  * Priorities are strict: while any parent has a task of high priority, no worker starts one of
  * normal priority. Who submits high ones without end starves the normal ones, for ever.
  *
- * What a task must not do: leave `run` by longjmp, an exception or pthread_exit (its completion
- * never comes, and its worker is lost), or change its thread's scheduling for good. A process may
- * exit while a pool is at work.
+ * Threads that end. A task may end its worker's thread by pthread_exit, or be cancelled in it: that
+ * task, and those whose waits it ran in, have failed with -EINTR. The worker still runs what they
+ * have submitted, calls fini and is gone; where a task then finds nobody idle, another is started
+ * in its place. The last worker goes on by itself where no other can be had. A worker that is
+ * cancelled while it is idle goes when it is woken next.
+ *
+ * A task must not change its thread's scheduling for good. A process may exit while a pool is at
+ * work. Exceptions and jumps that leave a callback: see strait/worker.h.
  *
  * fork. A child process has no workers. Of an inherited pool it may call what a destructor calls,
  * in any order: strait_parent_detach, strait_pool_close, _finish, _resize, _destroy, and
@@ -184,8 +189,8 @@ struct strait_pool_options {
 
     /* On each worker, before its first task and after its last, say to open a database. What
      * init leaves in *data is the worker's: strait_pool_data. Not 0: create and resize return it
-     * (positive: -ECANCELED; -EINTR if it ends its thread), and the worker has not been. fini must
-     * not end the thread. Either may be NULL. */
+     * (positive: -ECANCELED; -EINTR if it ends its thread), and the worker has not been. Either may
+     * be NULL. */
     int (*init)(unsigned worker, void **data, void *context) STRAIT_NOEXCEPT;
     void (*fini)(unsigned worker, void *data, void *context) STRAIT_NOEXCEPT;
     void *context;

@@ -166,9 +166,9 @@ STRAIT_PRIVATE void strait_p_fd_raise(int fd)
 {
     int saved = errno;
     uint64_t one = 1;
-    /* Fails only where the counter is about to overflow, and then the fd is readable already. */
-    ssize_t ignored = write(fd, &one, sizeof(one));
-    (void)ignored;
+    /* Fails only where the counter is about to overflow, and then the fd is readable already. A
+     * thread that is cancelled still wakes whom it has something for: write() might not. */
+    syscall(SYS_write, fd, &one, sizeof(one));
     errno = saved;
 }
 

@@ -507,8 +507,7 @@ static void ask_to_leave(struct strait_pool *pool, unsigned count)
         for (unsigned number = pool->numbers; number-- > 0 && count > 0;) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_AT_WORK && (!idle || strait_p_is_idle(pool, number))) {
-                strait_store_relaxed(&worker->state, STRAIT_P_LEAVING);
-                strait_store_relaxed(&pool->staying, pool->staying - 1);
+                strait_p_ask_to_leave(worker);
                 strait_p_wake(&worker->event);
                 count--;
             }
@@ -533,8 +532,7 @@ static int set_number(struct strait_pool *pool, unsigned n)
         for (unsigned number = 0; number < pool->numbers && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_LEAVING) {
-                strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
-                strait_store_relaxed(&pool->staying, pool->staying + 1);
+                strait_p_ask_to_stay(worker);
                 strait_p_wake(&worker->event);
             }
         }

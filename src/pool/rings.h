@@ -77,12 +77,13 @@ enum strait_p_cancel {
 #define STRAIT_P_AWAITED 0x100u /* the parent sleeps until this task has ended */
 
 /* What few tasks have, in an array that ends where that of the slots begins: the first is the last.
- * The parent writes all but the last four before it publishes the slot. */
+ * The parent writes all but `next` and the last four before it publishes the slot. */
 struct strait_p_plan {
     int64_t start_by;  /* STRAIT_FOREVER: none */
     int64_t finish_by; /* likewise */
     struct strait_group *group;
-    struct strait_p_slot *next; /* the parent's own: whose completion is due after this one's */
+    struct strait_p_slot *next; /* of a task that never ran, its parent's own: whose completion is
+                                   due after this one's; of one that runs, its worker's own */
     uint64_t submitted_at;      /* ns; if the pool is timed, as the last two */
     uintptr_t floor;            /* the runner's tail when it started; it writes, before `runner` */
     uint32_t runner;    /* 1 + the number of the worker that runs it; it writes, 0 at the end */

@@ -148,6 +148,9 @@ struct strait_p_pool_worker {
     struct strait_p_event_count *lender; /* of the worker whose task it runs, who may wait for
                                             something to do; NULL: nobody */
     int64_t began;                       /* the task that it runs, in ns; 0: not timed */
+    struct strait_p_slot *inside;    /* of the task that it runs; NULL: none. Of one inside another
+                                        the plan's `next` is that */
+    struct strait_p_slot *outermost; /* of the task that it is not inside another of */
     void *data;
     /* set by create, or by whoever starts it, under the pool's lock */
     unsigned number;
@@ -250,6 +253,19 @@ static inline void strait_p_at_work(struct strait_p_pool_worker *worker)
     strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
     strait_store_relaxed(&pool->staying, pool->staying + 1);
     strait_store_relaxed(&pool->online, pool->online + 1);
+}
+
+/* It is to leave, or to stay after all. Under the lock. */
+static inline void strait_p_ask_to_leave(struct strait_p_pool_worker *worker)
+{
+    strait_store_relaxed(&worker->state, STRAIT_P_LEAVING);
+    strait_store_relaxed(&worker->pool->staying, worker->pool->staying - 1);
+}
+
+static inline void strait_p_ask_to_stay(struct strait_p_pool_worker *worker)
+{
+    strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
+    strait_store_relaxed(&worker->pool->staying, worker->pool->staying + 1);
 }
 
 /* The worker is out of the count. Under the lock. */

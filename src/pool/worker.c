@@ -206,12 +206,16 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
     return strait_p_ran(slot, code);
 }
 
-/* Hands the slot back to a parent that is another thread, and wakes it if this is what it sleeps
+/* Hands the slot back to its parent. One that is another thread is woken if this is what it sleeps
  * for. Behind the report the slot may be another task's: then that is for nothing. */
 static void report(struct strait_p_pool_worker *self, const struct claim *claim)
 {
     struct strait_parent *parent = claim->parent;
-    const struct strait_p_slot *slot = claim->slot;
+    struct strait_p_slot *slot = claim->slot;
+    if (parent == self->parent) {
+        strait_p_complete_own(parent, slot);
+        return;
+    }
     strait_word_store_relaxed(&self->reporting, (uintptr_t)parent);
     uintptr_t top = strait_p_report(&parent->stack, parent->links, slot);
     if ((intptr_t)(top - strait_word_load_relaxed(&parent->goal)) >= 0 ||
@@ -246,7 +250,14 @@ static void handle(struct strait_p_pool_worker *self, const struct claim *claim)
         struct strait_p_plan *stolen =
             claim->parent->worker && !is_own ? strait_p_plan_of(slot) : NULL;
         struct strait_p_event_count *lender = self->lender;
+        struct strait_p_slot *outer = self->inside;
         uintptr_t floor = own->floor;
+        if (outer) {
+            strait_p_plan_of(slot)->next = outer;
+        } else {
+            self->outermost = slot;
+        }
+        self->inside = slot;
         own->floor = own->rings[0].tail;
         own->inside += is_own;
         if (stolen) {
@@ -257,6 +268,7 @@ static void handle(struct strait_p_pool_worker *self, const struct claim *claim)
         }
         self->lender = is_own ? lender : stolen ? claim->parent->event : NULL;
         verdict = run(self, slot);
+        self->inside = outer;
         self->lender = lender;
         if (stolen) {
             strait_store_relaxed(&stolen->runner, 0);
@@ -265,10 +277,41 @@ static void handle(struct strait_p_pool_worker *self, const struct claim *claim)
         own->floor = floor;
     }
     slot->verdict = (uint8_t)verdict;
-    if (is_own) {
-        strait_p_complete_own(own, slot);
-    } else {
-        report(self, claim);
+    report(self, claim);
+}
+
+/* ---- a task that ends its thread ---- */
+
+/* Whose slot it is: the slots of one parent lie side by side. */
+static struct strait_parent *parent_of(const struct strait_pool *pool,
+                                       const struct strait_p_slot *slot)
+{
+    const struct strait_p_slot *first = slot - slot->index;
+    uint32_t place = 0;
+    while (pool->parents[place]->slots != first) {
+        place++;
+    }
+    return pool->parents[place];
+}
+
+/* The tasks that the worker is inside of have failed, the innermost first: their frames are gone.
+ */
+static void fail_tasks(struct strait_p_pool_worker *self)
+{
+    static const struct sight nothing = {NULL, NULL, 0};
+    struct strait_parent *own = self->parent;
+    own->dispatching = false;
+    own->inside = 0;
+    own->floor = 0;
+    self->lender = NULL;
+    while (self->inside) {
+        struct claim claim = {parent_of(self->pool, self->inside), self->inside};
+        struct strait_p_plan *plan = strait_p_plan_of(claim.slot);
+        self->inside = claim.slot == self->outermost ? NULL : plan->next;
+        strait_store_relaxed(&plan->runner, 0);
+        claim.slot->verdict = (uint8_t)strait_p_ran(claim.slot, -EINTR);
+        show(self, &nothing);
+        report(self, &claim);
     }
 }
 
@@ -477,6 +520,7 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
             }
             self->streak = 0;
             idle = wait_for_work(self);
+            pthread_testcancel(); /* before it takes a task that would fail with it */
             continue;
         }
         idle = false;
@@ -553,21 +597,57 @@ STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
 }
 
 /* The last one of a pool that closes tells the parents, whose loops may wait for it. */
-STRAIT_PRIVATE void strait_p_worker_end(void *argument)
+static void say_goodbye(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;
-    current_worker = NULL;
-    if (pool->options.fini) {
-        pool->options.fini(self->number, self->data, pool->options.context);
-    }
     pthread_mutex_lock(&pool->lock);
     self->ended_at = strait_now();
-    if (self->state != STRAIT_P_GONE_HOME) { /* a task has ended its thread */
-        strait_p_gone(self);
-    }
     if (pool->closing && pool->online == 0) {
         strait_p_parents_wake(pool);
     }
     pthread_mutex_unlock(&pool->lock);
+}
+
+/* A task has ended the thread. The tasks that it was inside of have failed; what they have
+ * submitted is still run here, then the worker goes, as one that was asked to leave. Another is
+ * started once a task finds nobody idle; where there is no other, and none can be had, this one
+ * stays. */
+static void run_on(struct strait_p_pool_worker *self)
+{
+    struct strait_pool *pool = self->pool;
+    fail_tasks(self);
+    pthread_mutex_lock(&pool->lock);
+    if (self->state == STRAIT_P_AT_WORK) {
+        strait_p_ask_to_leave(self);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    pool->grow(pool);
+    pthread_mutex_lock(&pool->lock);
+    if (pool->staying == 0) {
+        strait_p_ask_to_stay(self);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    pthread_cleanup_push(strait_p_worker_end, self);
+    strait_p_worker_run(self);
+    pthread_cleanup_pop(0);
+}
+
+/* Where run_on or fini ends the thread once more, it comes here again. */
+STRAIT_PRIVATE void strait_p_worker_end(void *argument)
+{
+    struct strait_p_pool_worker *self = argument;
+    struct strait_pool *pool = self->pool;
+    if (!current_worker) {
+        return;
+    }
+    if (strait_load_relaxed(&self->state) != STRAIT_P_GONE_HOME) {
+        run_on(self);
+    }
+    current_worker = NULL;
+    pthread_cleanup_push(say_goodbye, self);
+    if (pool->options.fini) {
+        pool->options.fini(self->number, self->data, pool->options.context);
+    }
+    pthread_cleanup_pop(1);
 }

@@ -42,6 +42,180 @@ static void an_init_that_ends_its_thread_fails_a_growth(void)
     close_pool();
 }
 
+/* ---- a task that ends its thread ---- */
+
+static int exits(struct strait_task *task)
+{
+    (void)task;
+    pthread_exit(NULL);
+}
+
+static int is_cancelled(struct strait_task *task)
+{
+    (void)task;
+    pthread_cancel(pthread_self());
+    pthread_testcancel();
+    return 0;
+}
+
+static int waits_for_a_child_that_exits(struct strait_task *task)
+{
+    bool exit = TEST_ASAN || number_of(task) % 4 == 1; /* see below */
+    struct strait_task child = {.run = exit ? exits : is_cancelled};
+    strait_task_id id;
+    EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, &id) == 0);
+    return strait_task_wait(strait_parent_current(), id, STRAIT_FOREVER);
+}
+
+/* The two that it waits for none of are run though it has ended its thread. */
+static int leaves_children(struct strait_task *task)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct strait_task child = numbered(runs, 100 + i, NULL);
+        child.done = note_done;
+        EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, NULL) == 0);
+    }
+    return exits(task);
+}
+
+static int leaves_children_that_exit(struct strait_task *task)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct strait_task child = numbered(exits, 100 + i, NULL);
+        child.done = note_done;
+        EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, NULL) == 0);
+    }
+    return exits(task);
+}
+
+static _Atomic unsigned finis;
+
+static void counts_fini(unsigned worker, void *data, void *context)
+{
+    (void)worker, (void)data, (void)context;
+    atomic_fetch_add(&finis, 1);
+}
+
+static void exits_fini(unsigned worker, void *data, void *context)
+{
+    counts_fini(worker, data, context);
+    pthread_exit(NULL);
+}
+
+/* Each of several workers loses its thread, some more than once, while tasks wait. */
+static void a_task_that_ends_its_thread_has_failed(void)
+{
+    static const struct {
+        strait_run_fn *run;
+        bool cancelled;
+        enum strait_task_status children;
+    } ways[] = {
+        {exits, false, STRAIT_TASK_DONE},
+        {is_cancelled, true, STRAIT_TASK_DONE},
+        {waits_for_a_child_that_exits, false, STRAIT_TASK_DONE},
+        {leaves_children, false, STRAIT_TASK_DONE},
+        {leaves_children_that_exit, false, STRAIT_TASK_FAILED},
+    };
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        for (unsigned workers = 1; workers <= 2; workers++) {
+            bool children = i >= 3;
+            if (ways[i].cancelled && TEST_ASAN) {
+                continue; /* it does not follow a cancellation up the stack */
+            }
+            finis = 0;
+            OPEN(.workers = workers, .fini = i % 2 ? exits_fini : counts_fini);
+            hold(workers);
+            for (unsigned task = 0; task < 8; task++) {
+                submit(runs, 2 * task, NULL);
+                if (task == 0 || !children) {
+                    submit(ways[i].run, 2 * task + 1, NULL);
+                }
+            }
+            release();
+            settle();
+            for (unsigned task = 0; task < 8; task++) {
+                assert_ended(2 * task, 1, STRAIT_TASK_DONE, 1);
+                if (task == 0 || !children) {
+                    assert_int_equal(seen.completions[2 * task + 1], 1);
+                    assert_int_equal(seen.status[2 * task + 1], STRAIT_TASK_FAILED);
+                    assert_int_equal(seen.code[2 * task + 1], -EINTR);
+                }
+            }
+            submit(runs, 50, NULL); /* somebody is there */
+            settle();
+            assert_ended(50, 1, STRAIT_TASK_DONE, 1);
+            assert_true(pool_stats().workers <= workers + 1); /* one may be on its way */
+            close_pool();
+            for (unsigned child = 100; children && child < 102; child++) {
+                assert_int_equal(seen.completions[child], 1);
+                assert_int_equal(seen.status[child], ways[i].children);
+            }
+            /* what was started for a task that somebody else took goes at the end */
+            assert_in_range(finis, children ? 1 : 8, workers + (children ? 3 : 8));
+        }
+    }
+}
+
+/* The last worker, too. */
+static void a_pool_ends_though_its_tasks_end_its_threads(void)
+{
+    static const enum strait_close modes[] = {STRAIT_CLOSE_DRAIN, STRAIT_CLOSE_CANCEL};
+    for (size_t round = 0; round < scaled(200); round++) {
+        OPEN(.workers = 1 + round / 2 % 2);
+        for (unsigned task = 0; task < 8; task++) {
+            submit(task % 2 ? exits : runs, task, NULL);
+        }
+        assert_returns(strait_pool_finish(here.pool, here.parent, modes[round % 2], STRAIT_FOREVER),
+                       0);
+        for (unsigned task = 0; task < 8; task++) {
+            assert_int_equal(seen.completions[task], 1);
+            assert_true(round % 2 == 1 || seen.code[task] == (task % 2 ? -EINTR : 0));
+        }
+    }
+}
+
+/* ---- a worker that is long about its end ---- */
+
+static pthread_key_t slow_key;
+static struct gate slow;
+
+static void slow_destructor(void *value)
+{
+    (void)value;
+    gate_wait(&slow);
+}
+
+static int will_be_slow_to_go(struct strait_task *task)
+{
+    EXPECT(pthread_setspecific(slow_key, &slow) == 0);
+    return runs_at_gate(task);
+}
+
+/* One that has ended for want of work, but for what its thread does last, is in nobody's way. */
+static void a_worker_that_is_slow_to_go_keeps_no_other_from_coming(void)
+{
+    memset(&slow, 0, sizeof(slow));
+    assert_int_equal(pthread_key_create(&slow_key, slow_destructor), 0);
+    OPEN(.workers = 1, .workers_max = 2, .idle_timeout = 1);
+    submit(will_be_slow_to_go, 0, NULL);
+    submit(will_be_slow_to_go, 1, NULL);
+    await_arrivals(2);
+    release();
+    settle();
+    gate_await(&slow, 1); /* one has gone, as far as it can */
+    assert_int_equal(pool_stats().workers, 1);
+    shut_gate();
+    hold(1);
+    submit(runs, 2, NULL);
+    await_starts(3);
+    release();
+    settle();
+    assert_ended(0, 3, STRAIT_TASK_DONE, 1);
+    gate_open(&slow);
+    close_pool();
+    pthread_key_delete(slow_key);
+}
+
 /* ---- a parent whose thread has ended ---- */
 
 static void *attaches_and_ends(void *context)
@@ -115,5 +289,8 @@ static void an_end_is_finished_by_who_has_joined_its_thread(void)
 
 TESTS(ONCE(an_init_that_ends_its_thread_fails_the_create),
       ONCE(an_init_that_ends_its_thread_fails_a_growth),
+      ONCE(a_task_that_ends_its_thread_has_failed),
+      ONCE(a_pool_ends_though_its_tasks_end_its_threads),
+      ONCE(a_worker_that_is_slow_to_go_keeps_no_other_from_coming),
       ONCE(a_parent_is_finished_by_who_has_joined_its_thread),
       ONCE(an_end_is_finished_by_who_has_joined_its_thread))

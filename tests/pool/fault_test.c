@@ -153,6 +153,29 @@ static void a_parent_leaves_during_a_report(void)
     assert_ended(10, 3, STRAIT_TASK_DONE, 1);
 }
 
+static int exits(struct strait_task *task)
+{
+    (void)task;
+    pthread_exit(NULL);
+}
+
+/* A thread that a task has ended goes on where no other can be had. */
+static void the_last_worker_stays_where_no_other_can_be_had(void)
+{
+    OPEN(.workers = 2);
+    arm_fault(PTHREAD_CREATE, EVERY);
+    for (unsigned task = 0; task < 100; task++) {
+        submit(task % 2 ? exits : runs, task, NULL);
+    }
+    settle();
+    assert_true(counts.hits > 0);
+    arm_fault(PTHREAD_CREATE, 0);
+    for (unsigned task = 0; task < 100; task++) {
+        assert_ended(task, 1, task % 2 ? STRAIT_TASK_FAILED : STRAIT_TASK_DONE, task % 2 == 0);
+    }
+    close_pool();
+}
+
 /* Workers that cannot be started cost little, and are started when that can be, though the parent
  * sits in an event loop, where nothing else happens. */
 static void a_pool_goes_on_where_it_cannot_grow(void)
@@ -243,8 +266,8 @@ static void a_pool_fails_cleanly_inside_the_c_library(void)
 }
 
 TESTS(ONCE(a_pool_fails_cleanly), ONCE(submits_allocate_nothing),
-      ONCE(a_parent_leaves_during_a_report), ONCE(a_pool_goes_on_where_it_cannot_grow),
-      ONCE(tasks_wake_without_membarrier), ONCE(tasks_wake_where_membarrier_fails_later),
-      ONCE(tasks_wake_where_futexes_answer_early),
+      ONCE(a_parent_leaves_during_a_report), ONCE(the_last_worker_stays_where_no_other_can_be_had),
+      ONCE(a_pool_goes_on_where_it_cannot_grow), ONCE(tasks_wake_without_membarrier),
+      ONCE(tasks_wake_where_membarrier_fails_later), ONCE(tasks_wake_where_futexes_answer_early),
       ONCE(workers_share_cpu_0_where_the_affinity_is_unknown),
       ONCE(a_pool_fails_cleanly_inside_the_c_library))

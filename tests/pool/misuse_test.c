@@ -165,6 +165,7 @@ static void joins(int64_t deadline)
     EXPECT(strait_worker_spawn(&worker, &options) == 0);
     int error = strait_worker_join(worker, deadline);
     EXPECT(error == 0 || error == -ETIMEDOUT);
+    EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
 }
 
 static void detaches(int64_t deadline)

@@ -208,7 +208,8 @@ enum strait_close {
 struct strait_pool_worker_stats;
 
 /* Creates a pool. Options may be NULL. On error nothing is left: -EINVAL; -ENOMEM; -EAGAIN (no
- * thread to be had); -EPERM; or what `init` returned. Any thread; blocks while the workers start.
+ * thread to be had); -EPERM or -ENOSYS or what else a sandbox says (CPUs, class or nice asked for
+ * are refused); or what `init` returned. Any thread; blocks while the workers start.
  */
 STRAIT_API int strait_pool_create(struct strait_pool **pool,
                                   const struct strait_pool_options *options);
@@ -251,8 +252,9 @@ struct strait_parent_options {
 };
 
 /* Makes the calling thread a parent, which alone may use the handle. Options may be NULL. -EINVAL;
- * -ENOMEM, -EMFILE, -ENFILE; -EUSERS: there are STRAIT_PARENTS_MAX; -EOWNERDEAD; -EPIPE: the pool
- * is closing. Any thread; does not block for long. */
+ * -ENOMEM, -EMFILE, -ENFILE, or what a sandbox says to an fd; -EUSERS: there are
+ * STRAIT_PARENTS_MAX; -EOWNERDEAD; -EPIPE: the pool is closing. Any thread; does not block for
+ * long. */
 STRAIT_API int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                                   const struct strait_parent_options *options);
 

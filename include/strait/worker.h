@@ -71,6 +71,22 @@
  * would never be over, and say -EDEADLK. An entry may end its thread by pthread_exit or be
  * cancelled: the parent sees that.
  *
+ * Sandboxes. The library makes these system calls, besides those of the C library's threads, memory
+ * and start (clone3 or clone, mmap, munmap, mprotect, madvise, brk, rt_sigprocmask, rseq,
+ * set_robust_list, prctl to name a thread, exit):
+ *
+ *   always           futex, gettid, getpid; clock_gettime, where it takes a call
+ *   in fd mode       eventfd2, read, write, close, ppoll; a pool's parent besides timerfd_create,
+ *                    timerfd_settime, epoll_create1, epoll_ctl
+ *   done without     sched_getaffinity, sched_setaffinity, sched_getscheduler, sched_setscheduler,
+ *                    sched_setattr, sched_yield, getpriority, setpriority, getcpu, prctl, madvise;
+ *                    membarrier, for slower fences (clock_nanosleep, if that comes later); openat
+ *                    and read, by which it learns of CPUs
+ *
+ * Where the last are refused, at the start or later, with whatever error, a worker runs without,
+ * and the status, or the reason of strait_pool_worker_stats, says so. CPUs, a class or a nice that
+ * the options ask for are another matter: spawn and create return that error.
+ *
  * fork. A child process has none of its parent's threads. Of an inherited worker it may call what a
  * destructor calls, in any order, and nothing of it blocks: strait_worker_stop does nothing,
  * strait_worker_join and strait_worker_destroy say -EOWNERDEAD at once. Ports and channels that are
@@ -172,7 +188,8 @@ struct strait_worker_options {
 /* Spawns a worker and returns when it is online: pinned, named, scheduled, its entry about to run.
  * On error nothing is left behind: -EINVAL (options; a CPU that the process may not use, an empty
  * set of them; a name that is too long; a stack that is too small), -ENOMEM, -EAGAIN (no thread to
- * be had), -EMFILE, -ENFILE, -EPERM, or what init returned: its messages have gone to the drop
+ * be had), -EMFILE, -ENFILE, -EPERM or -ENOSYS or what else a sandbox says (CPUs, class, nice or
+ * an fd are refused), or what init returned: its messages have gone to the drop
  * callbacks then, and its thread is gone. Any thread, another worker's too, which becomes the
  * parent; blocks for the start, some 0.1 ms, and init. */
 STRAIT_API int strait_worker_spawn(struct strait_worker **worker,
@@ -241,6 +258,7 @@ struct strait_status {
     char name[16];
     int32_t thread; /* the kernel's number of it: /proc/self/task/<thread> while it lives */
     int cpu;        /* where it is pinned; -1: it may run on several */
+    bool refused; /* the system has refused it its name, or CPUs that the options do not ask for */
     enum strait_worker_state state;
     bool stopping; /* it was asked to stop */
 };

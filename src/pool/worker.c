@@ -555,7 +555,7 @@ static void look_at_oneself(struct strait_p_pool_worker *self)
     self->nice = getpriority(PRIO_PROCESS, (id_t)self->thread.number);
     strait_errno_restore(saved);
     self->cpu = self->thread.cpu;
-    if (self->schedule != self->thread.options.schedule ||
+    if (self->thread.refused || self->schedule != self->thread.options.schedule ||
         self->nice != self->thread.options.nice) {
         self->reason = "not as it should be: the system, or the nice of who started it, forbids it";
     }

@@ -56,21 +56,29 @@ static int set_up_oneself(struct strait_p_thread *thread)
     const struct strait_p_thread_options *options = &thread->options;
     struct sched_param none = {.sched_priority = 0};
     thread->number = (int32_t)syscall(SYS_gettid);
-    pthread_setname_np(pthread_self(), thread->name);
+    thread->refused = pthread_setname_np(pthread_self(), thread->name) != 0;
     bool done = sched_setaffinity(0, thread->cpus.bytes, thread->cpus.bits) == 0;
     if (!done && options->pinned) {
         return -errno;
     }
+    thread->refused |= !done;
     thread->cpu =
         done && CPU_COUNT_S(thread->cpus.bytes, thread->cpus.bits) == 1 ? sched_getcpu() : -1;
-    done = options->schedule == STRAIT_SCHEDULE_DEFAULT ||
-           /* musl's function of that name says -ENOSYS */
-           syscall(SYS_sched_setscheduler, 0, classes[options->schedule], &none) == 0;
-    done = done && (getpriority(PRIO_PROCESS, 0) >= options->nice ||
-                    setpriority(PRIO_PROCESS, 0, options->nice) == 0);
-    if (!done && options->scheduled) {
-        return -errno;
+    int error = 0;
+    if (options->schedule != STRAIT_SCHEDULE_DEFAULT &&
+        sched_getscheduler(0) != classes[options->schedule] &&
+        /* musl's function of that name says -ENOSYS */
+        syscall(SYS_sched_setscheduler, 0, classes[options->schedule], &none) != 0) {
+        error = -errno;
     }
+    if (getpriority(PRIO_PROCESS, 0) < options->nice &&
+        setpriority(PRIO_PROCESS, 0, options->nice) != 0) {
+        error = error ? error : -errno;
+    }
+    if (error && options->scheduled) {
+        return error;
+    }
+    thread->refused |= error != 0;
     if (options->yielding) {
         shorten_slice();
     }

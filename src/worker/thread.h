@@ -46,6 +46,7 @@ struct strait_p_thread {
     /* the thread writes, before it is online; then anybody may read */
     int32_t number; /* the kernel's */
     int cpu;        /* the only one that it was given, or -1 */
+    bool refused;   /* name, CPUs, class or nice, and it runs without */
     int error;      /* 0: it is online; or why it could not set itself up */
     uint32_t told;  /* not 0: all this is written; its starter sleeps on it */
 };

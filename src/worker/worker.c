@@ -482,6 +482,7 @@ void strait_worker_status(const struct strait_worker *worker, struct strait_stat
     memcpy(status->name, worker->thread.name, sizeof(status->name));
     status->thread = worker->thread.number;
     status->cpu = worker->thread.cpu;
+    status->refused = worker->thread.refused;
     status->state = has_ended(worker) ? STRAIT_WORKER_ENDED : STRAIT_WORKER_ONLINE;
     status->stopping = strait_worker_stopping(worker);
 }

@@ -51,6 +51,13 @@ static inline void strait_flags_init(struct strait_flags *ring, const struct str
     ring->messages = strait_flags_messages(shape);
 }
 
+static inline bool strait_flags_fits(const struct strait_flags *ring,
+                                     const struct strait_shape *shape)
+{
+    return ring->capacity == shape->capacity && ring->message_size == shape->message_size &&
+           ring->messages == strait_flags_messages(shape);
+}
+
 static inline struct strait_flags *strait_flags_attach(struct strait_flags *ring)
 {
     uint32_t expected = 0;

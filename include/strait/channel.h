@@ -81,8 +81,7 @@ struct strait_channel {
     uint32_t capacity;
     uint32_t message_size;
     uint32_t senders;
-    uint32_t shared;
-    uint32_t fenced; /* senders and receivers pay for the sleepers' order with a fence */
+    uint32_t between; /* enum strait_p_between: senders and receiver */
     uint32_t sender_wait;
     uint32_t receiver_wait;
     uint32_t allocated; /* by strait_channel_create */
@@ -107,7 +106,9 @@ struct strait_p_handle {
     void *end;                  /* of the ring: a sender's, or the ring itself */
     struct strait_spsc *direct; /* the same where it is one and may be used inline, or NULL */
     const uint32_t *cancel;     /* a flag that ends every wait, or NULL */
-    uint32_t fenced;
+    uint32_t between; /* this and the next two: as the block said when the handle was opened */
+    uint32_t message_size;
+    uint32_t wait;
     uint32_t spin_ns; /* the next spin before a sleep; a hint where several threads write it */
     int32_t owner;    /* STRAIT_CHECKED: who uses the handle; 0: who will; -t: given away by t */
     /* of a port's channel: who is at its receiver, at its sender; 0: nobody; whoever has the end
@@ -165,7 +166,7 @@ STRAIT_API void strait_receiver_close(struct strait_receiver *receiver);
 /* The bytes of a message that the receiver receives; 0 once it is closed. */
 static inline size_t strait_receiver_message_size(const struct strait_receiver *receiver)
 {
-    return receiver->handle.channel->message_size;
+    return receiver->handle.message_size;
 }
 
 /* ---- private: what the calls below are made of ---- */
@@ -219,7 +220,7 @@ STRAIT_P_COPYING ptrdiff_t strait_try_send(struct strait_sender *sender, const v
                          : handle->variant->try_send(handle->end, messages, n);
     STRAIT_ASSUME(sent <= n);
     if (STRAIT_LIKELY(sent)) {
-        strait_p_notify(peer, !direct && handle->fenced);
+        strait_p_notify(peer, direct ? 0 : handle->between);
     }
     return sent || !n ? (ptrdiff_t)sent : -EAGAIN;
 }
@@ -237,7 +238,7 @@ STRAIT_P_COPYING ptrdiff_t strait_try_receive(struct strait_receiver *receiver, 
                              : handle->variant->try_receive(handle->end, messages, n);
     STRAIT_ASSUME(received <= n);
     if (STRAIT_LIKELY(received)) {
-        strait_p_notify(&handle->channel->sender, !direct && handle->fenced);
+        strait_p_notify(&handle->channel->sender, direct ? 0 : handle->between);
     }
     return received || !n ? (ptrdiff_t)received : strait_p_receive_last(handle, messages, n);
 }
@@ -263,7 +264,7 @@ STRAIT_P_COPYING ptrdiff_t strait_send(struct strait_sender *sender, const void 
         if (STRAIT_UNLIKELY(result < 0)) {
             return sent ? (ptrdiff_t)sent : result;
         }
-        from += (size_t)result * sender->handle.channel->message_size;
+        from += (size_t)result * sender->handle.message_size;
         sent += (size_t)result;
     }
     return (ptrdiff_t)sent;
@@ -332,7 +333,7 @@ static inline void strait_commit(struct strait_sender *sender, const struct stra
 {
     struct strait_p_handle *handle = &sender->handle;
     handle->variant->commit(handle->end, span);
-    strait_p_notify(&handle->channel->receiver, handle->fenced);
+    strait_p_notify(&handle->channel->receiver, handle->between);
 }
 
 /* Up to n messages in place, without taking them: span->count, next to each other. How many;
@@ -352,7 +353,7 @@ static inline void strait_release(struct strait_receiver *receiver, const struct
 {
     struct strait_p_handle *handle = &receiver->handle;
     handle->variant->release(handle->end, span);
-    strait_p_notify(&handle->channel->sender, handle->fenced);
+    strait_p_notify(&handle->channel->sender, handle->between);
 }
 
 /* ---- messages of one type: another one is a compile error ----
@@ -443,7 +444,28 @@ STRAIT_API int strait_channel_size(const struct strait_channel_options *options,
 STRAIT_API int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
                                    const struct strait_channel_options *options);
 
-/* For another process that has mapped a shared block: checks it. -EINVAL: not a channel. */
+/* Opens a shared block that another process has made, and this one has mapped, in `size` bytes. It
+ * believes nothing that the block says: -EINVAL, unless all that is set once in it is as
+ * strait_channel_init sets it for a channel of that size. Does not block.
+ *
+ * Trust. Who maps a shared block writes all of it. What can a peer do?
+ *
+ *   Before the opening, nothing: what does not fit is refused.
+ *   A hostile one, later: make a sender or the receiver see full, empty or closed, or messages that
+ *     nobody sent; change a message while it is read in place (copy it, then check it); wake, or
+ * let sleep: have a deadline on each wait. It cannot have this process write to a descriptor, close
+ *     one or free memory: a shared block has none, and what it says of them is not looked at. But
+ *     each side reads its ring's shape (capacity, mask, sizes) from its own lines of the block,
+ * with each message: who writes there has this process read and write beyond the block. So share
+ * with none that you would not let end this process. One that is stopped: what the ring says, in
+ * the table above. Waits end at their deadlines. A dead one: as one that is stopped, for ever.
+ * Nothing tells of its death: no -EPIPE comes. What it had sent is received, whole and in order;
+ * what it had reserved is not. Its end stays taken: of "spsc" for good, of "lanes" a lane; a sender
+ * of "cells" that dies between reserve and commit holds up all behind it. Who learns of it by other
+ * means (waitpid, a pidfd, a pipe) takes what is left, and makes a new block.
+ *
+ * strait_channel_destroy and strait_channel_wake have no handle and believe the block. A process
+ * that shares one with others than its own children closes its ends and unmaps it. */
 STRAIT_API int strait_channel_open(struct strait_channel **channel, void *memory, size_t size);
 
 #ifdef __cplusplus

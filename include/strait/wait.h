@@ -73,22 +73,25 @@ STRAIT_API void strait_idle_watch(strait_idle_fn *note, void *account);
 
 /* What a thread sleeps on. Its owner is the side that sleeps there. */
 struct strait_p_event_count {
-    uint32_t word;   /* CLOSED, WAITING, and above them a count of wake-ups; owner and wakers write,
-                        by compare-and-swap alone */
-    uint32_t cpu;    /* 1 + the one CPU that the owner can run on, 0: unknown, UINT32_MAX: several;
-                        the owner writes, others take it as a hint */
-    int32_t fd;      /* set once: the eventfd that the owner watches; -1: it sleeps on the word */
-    uint32_t shared; /* set once: the owner and its wakers may be of several processes */
+    uint32_t word; /* CLOSED, WAITING, and above them a count of wake-ups; owner and wakers write,
+                      by compare-and-swap alone */
+    uint32_t cpu;  /* 1 + the one CPU that the owner can run on, 0: unknown, UINT32_MAX: several;
+                      the owner writes, others take it as a hint */
+    int32_t fd;    /* set once: the eventfd that the owner watches; -1: it sleeps on the word */
 };
 
-/* Out of line: the owner sleeps. */
-STRAIT_API void strait_p_wake_sleeper(struct strait_p_event_count *to);
+/* What is between the owner and its wakers: membarrier, fences, or fences and a process border. In
+ * the last case the event count lies in memory that others write, and its fd is not looked at. */
+enum strait_p_between { STRAIT_P_BARRIER, STRAIT_P_FENCES, STRAIT_P_PROCESSES };
 
-/* Wakes the owner if it sleeps, after something was published for it. `fenced`: there is no
- * membarrier between these two. Any thread; does not block. */
-static inline void strait_p_notify(struct strait_p_event_count *to, bool fenced)
+/* Out of line: the owner sleeps. */
+STRAIT_API void strait_p_wake_sleeper(struct strait_p_event_count *to, uint32_t between);
+
+/* Wakes the owner if it sleeps, after something was published for it. Any thread; does not block.
+ */
+static inline void strait_p_notify(struct strait_p_event_count *to, uint32_t between)
 {
-    if (STRAIT_UNLIKELY(fenced)) {
+    if (STRAIT_UNLIKELY(between)) {
         /* event.fence: pairs with event.prepare; what was published, or else the owner's WAITING;
          * without it the load below overtakes the publishing store, and the owner sleeps on */
         strait_full_fence();
@@ -97,7 +100,7 @@ static inline void strait_p_notify(struct strait_p_event_count *to, bool fenced)
      * without it the compiler moves the load below up, and the owner sleeps on */
     strait_light_barrier();
     if (STRAIT_UNLIKELY(strait_load_relaxed(&to->word) & STRAIT_P_WAITING)) {
-        strait_p_wake_sleeper(to);
+        strait_p_wake_sleeper(to, between);
     }
 }
 

@@ -104,11 +104,11 @@ int strait_channel_size(const struct strait_channel_options *options, size_t *si
 /* ---- the block ---- */
 
 /* An event count, with an fd where the side's mode wants one and it can be had. */
-static int open_event(struct strait_p_event_count *event, enum strait_wait mode, bool shared)
+static int open_event(struct strait_p_event_count *event, enum strait_wait mode)
 {
     int fd = -1;
     int error = mode == STRAIT_WAIT_FD ? strait_p_fd_open(&fd) : 0;
-    strait_p_event_count_init(event, fd, shared);
+    strait_p_event_count_init(event, fd);
     return error;
 }
 
@@ -116,9 +116,9 @@ static int block_init(struct strait_channel *channel, const struct layout *layou
 {
     const struct strait_channel_options *options = &layout->options;
     memset(channel, 0, sizeof(*channel));
-    int error = open_event(&channel->sender, options->sender, options->shared);
+    int error = open_event(&channel->sender, options->sender);
     if (!error) {
-        error = open_event(&channel->receiver, options->receiver, options->shared);
+        error = open_event(&channel->receiver, options->receiver);
     }
     if (error) {
         strait_p_fd_close(channel->sender.fd);
@@ -128,12 +128,15 @@ static int block_init(struct strait_channel *channel, const struct layout *layou
     channel->capacity = (uint32_t)options->capacity;
     channel->message_size = (uint32_t)options->message_size;
     channel->senders = options->senders;
-    channel->shared = options->shared;
-    channel->fenced = options->shared || !strait_p_heavy_barrier_available();
+    channel->between = options->shared                      ? STRAIT_P_PROCESSES
+                       : strait_p_heavy_barrier_available() ? STRAIT_P_BARRIER
+                                                            : STRAIT_P_FENCES;
     channel->sender_wait = options->sender;
     channel->receiver_wait = options->receiver;
     variants[layout->variant]->init((void *)(channel + 1), &layout->shape);
-    channel->magic = MAGIC;
+    /* channel.made: pairs with channel.open; all of the block; without it another process opens one
+     * whose ring is not there yet */
+    strait_store_release(&channel->magic, MAGIC);
     return 0;
 }
 
@@ -176,20 +179,24 @@ int strait_channel_create(struct strait_channel **out, const struct strait_chann
 int strait_channel_open(struct strait_channel **out, void *memory, size_t size)
 {
     struct strait_channel *channel = memory;
-    if (!memory || (uintptr_t)memory % STRAIT_LINE || size < sizeof(*channel) ||
-        channel->magic != MAGIC) {
+    if (!memory || (uintptr_t)memory % STRAIT_LINE || size < sizeof(*channel)) {
         return -EINVAL;
     }
+    /* channel.open: pairs with channel.made; all of the block; without it this process opens one
+     * whose ring is not there yet */
+    bool made = strait_load_acquire(&channel->magic) == MAGIC;
     struct layout layout = {
         .options = {.capacity = channel->capacity,
                     .message_size = channel->message_size,
                     .senders = channel->senders,
                     .sender = (enum strait_wait)channel->sender_wait,
                     .receiver = (enum strait_wait)channel->receiver_wait,
-                    .shared = channel->shared},
+                    .shared = 1},
         .variant = channel->variant,
     };
-    if (layout_check(&layout) != 0 || size < layout.size) {
+    if (!made || channel->between != STRAIT_P_PROCESSES || channel->allocated ||
+        channel->sender.fd != -1 || channel->receiver.fd != -1 || layout_check(&layout) != 0 ||
+        size < layout.size || !variants[layout.variant]->fits(channel + 1, &layout.shape)) {
         return -EINVAL;
     }
     *out = channel;
@@ -219,6 +226,6 @@ void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop
 
 void strait_channel_wake(struct strait_channel *channel)
 {
-    strait_p_wake(&channel->sender);
-    strait_p_wake(&channel->receiver);
+    strait_p_wake_across(&channel->sender, channel->between);
+    strait_p_wake_across(&channel->receiver, channel->between);
 }

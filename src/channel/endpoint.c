@@ -54,6 +54,7 @@ static struct strait_channel *handle_close(struct strait_p_handle *handle)
     handle->channel = &closed_channel;
     handle->variant = &closed_variant;
     handle->direct = NULL;
+    handle->message_size = 0;
     handle->owner = 0;
     handle->threads = NULL;
     return channel;
@@ -95,7 +96,7 @@ void strait_p_check_owner(struct strait_p_handle *handle, bool sender)
 
 void strait_p_check_size(const struct strait_p_handle *handle, size_t n, size_t bytes, bool exact)
 {
-    size_t size = handle->channel->message_size;
+    size_t size = handle->message_size;
     if (handle->channel == &closed_channel || (exact ? bytes == size : !n || bytes / n >= size)) {
         return;
     }
@@ -171,24 +172,27 @@ void strait_receiver_cancel_on(struct strait_receiver *receiver, const uint32_t 
 
 /* ---- open ---- */
 
-static void handle_open(struct strait_p_handle *handle, struct strait_channel *channel)
+static void handle_open(struct strait_p_handle *handle, struct strait_channel *channel,
+                        uint32_t wait)
 {
     memset(handle, 0, sizeof(*handle));
     handle->channel = channel;
     handle->variant = strait_variant_at(channel->variant);
-    handle->fenced = channel->fenced;
+    handle->between = channel->between;
+    handle->message_size = channel->message_size;
+    handle->wait = wait;
     handle->spin_ns = STRAIT_P_SPIN_NS;
 }
 
 /* Counts a sender, unless the last one has closed the side. */
-static int count_sender(struct strait_channel *channel)
+static int count_sender(struct strait_channel *channel, uint32_t between)
 {
     uint32_t open = strait_load_relaxed(&channel->open_senders);
     do {
         if (open & SENDERS_CLOSED) {
             return -EPIPE;
         }
-        if (open && channel->sender.fd >= 0) {
+        if (open && strait_p_event_fd(&channel->sender, between) >= 0) {
             return -EBUSY; /* one fd cannot tell two loops apart */
         }
         /* senders.open: pairs with senders.close; nothing but the count; without it a sender may
@@ -200,7 +204,7 @@ static int count_sender(struct strait_channel *channel)
 /* Once it has its end of the ring. */
 static void handle_begin(struct strait_p_handle *handle, enum strait_direct least, bool sender)
 {
-    if (handle->variant->direct >= least && !handle->fenced) {
+    if (handle->variant->direct >= least && handle->between == STRAIT_P_BARRIER) {
         handle->direct = handle->end;
     }
     handle_adopt(handle, sender);
@@ -210,9 +214,9 @@ static void handle_begin(struct strait_p_handle *handle, enum strait_direct leas
 int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel)
 {
     struct strait_p_handle *handle = &sender->handle;
-    handle_open(handle, channel);
+    handle_open(handle, channel, channel->sender_wait);
     handle->end = handle->variant->attach(channel + 1);
-    int error = handle->end ? count_sender(channel) : -EBUSY;
+    int error = handle->end ? count_sender(channel, handle->between) : -EBUSY;
     if (!error) {
         handle_begin(handle, STRAIT_DIRECT_SENDERS, true);
         return 0;
@@ -227,10 +231,10 @@ int strait_sender_open(struct strait_sender *sender, struct strait_channel *chan
 int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel *channel)
 {
     struct strait_p_handle *handle = &receiver->handle;
-    handle_open(handle, channel);
+    handle_open(handle, channel, channel->receiver_wait);
     handle->end = channel + 1;
     handle_begin(handle, STRAIT_DIRECT_BOTH, false);
-    if (channel->receiver.fd >= 0) {
+    if (strait_p_event_fd(&channel->receiver, handle->between) >= 0) {
         strait_receiver_arm(receiver); /* a loop may watch the fd before it ever looks */
     }
     return 0;
@@ -254,7 +258,7 @@ void strait_sender_close(struct strait_sender *sender)
          * without it the last one closes before a message of another can be seen */
     } while (!strait_cas_acq_rel(&channel->open_senders, &open, left));
     if (left == SENDERS_CLOSED) {
-        strait_p_event_close(&channel->sender, &channel->receiver);
+        strait_p_event_close(&channel->sender, &channel->receiver, sender->handle.between);
     }
 }
 
@@ -262,7 +266,7 @@ void strait_receiver_close(struct strait_receiver *receiver)
 {
     struct strait_channel *channel = handle_close(&receiver->handle);
     if (channel) {
-        strait_p_event_close(&channel->receiver, &channel->sender);
+        strait_p_event_close(&channel->receiver, &channel->sender, receiver->handle.between);
     }
 }
 
@@ -293,9 +297,9 @@ static struct strait_p_waiter waiter_of(struct strait_p_handle *handle, bool sen
         .side = handle,
         .cancel = handle->cancel,
         .spin_ns = &handle->spin_ns,
-        .mode = (enum strait_wait)(sender ? channel->sender_wait : channel->receiver_wait),
+        .mode = (enum strait_wait)handle->wait,
         .sole = !sender || handle->variant->senders == STRAIT_SENDERS_ONE,
-        .fenced = handle->fenced,
+        .between = handle->between,
     };
     return waiter;
 }
@@ -357,25 +361,28 @@ int strait_receive_wait(struct strait_receiver *receiver, int64_t deadline)
 
 /* ---- event loops ---- */
 
-static int event_fd(const struct strait_p_event_count *own)
+static int handle_fd(const struct strait_p_handle *handle, bool sender)
 {
-    return own->fd >= 0 ? own->fd : -EINVAL;
+    struct strait_channel *channel = handle->channel;
+    int fd = strait_p_event_fd(sender ? &channel->sender : &channel->receiver, handle->between);
+    return fd >= 0 ? fd : -EINVAL;
 }
 
 int strait_sender_fd(const struct strait_sender *sender)
 {
-    return event_fd(&sender->handle.channel->sender);
+    return handle_fd(&sender->handle, true);
 }
 
 int strait_receiver_fd(const struct strait_receiver *receiver)
 {
-    return event_fd(&receiver->handle.channel->receiver);
+    return handle_fd(&receiver->handle, false);
 }
 
 static int handle_arm(struct strait_p_handle *handle, bool sender)
 {
     struct strait_p_waiter waiter = waiter_of(handle, sender);
-    return waiter.own->fd >= 0 ? strait_p_arm(&waiter) : -EINVAL;
+    int fd = handle_fd(handle, sender);
+    return fd >= 0 ? strait_p_arm(&waiter) : fd;
 }
 
 int strait_sender_arm(struct strait_sender *sender)

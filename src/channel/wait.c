@@ -192,10 +192,9 @@ static void fd_wait(int fd, int64_t deadline)
 
 /* ---- the event count ---- */
 
-STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd,
-                                              bool shared)
+STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd)
 {
-    *event = (struct strait_p_event_count){.fd = fd, .shared = shared};
+    *event = (struct strait_p_event_count){.fd = fd};
 }
 
 /* Clears and sets bits in one step, and counts a wake-up with `add`. Returns the word before. */
@@ -211,22 +210,25 @@ static uint32_t update(struct strait_p_event_count *event, uint32_t clear, uint3
 }
 
 /* Returns what commit takes. */
-static uint32_t event_prepare(struct strait_p_event_count *own, bool fenced)
+static uint32_t event_prepare(struct strait_p_event_count *own, uint32_t between)
 {
-    if (own->fd >= 0) {
-        strait_p_fd_clear(own->fd); /* before the look: what comes later leaves it readable */
+    int fd = strait_p_event_fd(own, between);
+    if (fd >= 0) {
+        strait_p_fd_clear(fd); /* before the look: what comes later leaves it readable */
     }
     uint32_t announced = update(own, 0, STRAIT_P_WAITING, 0) | STRAIT_P_WAITING;
-    strait_p_heavy_barrier(fenced);
+    strait_p_heavy_barrier(between != STRAIT_P_BARRIER);
     return announced;
 }
 
-static void event_commit(struct strait_p_event_count *own, uint32_t announced, int64_t deadline)
+static void event_commit(struct strait_p_event_count *own, uint32_t announced, int64_t deadline,
+                         uint32_t between)
 {
-    if (own->fd >= 0) {
-        fd_wait(own->fd, deadline);
+    int fd = strait_p_event_fd(own, between);
+    if (fd >= 0) {
+        fd_wait(fd, deadline);
     } else {
-        strait_p_futex_wait(&own->word, announced, deadline, own->shared);
+        strait_p_futex_wait(&own->word, announced, deadline, between == STRAIT_P_PROCESSES);
     }
 }
 
@@ -237,34 +239,40 @@ STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
     }
 }
 
-static void ring_bell(struct strait_p_event_count *to)
+static void ring_bell(struct strait_p_event_count *to, uint32_t between)
 {
-    if (to->fd >= 0) {
-        strait_p_fd_raise(to->fd);
+    int fd = strait_p_event_fd(to, between);
+    if (fd >= 0) {
+        strait_p_fd_raise(fd);
     } else {
-        strait_p_futex_wake(&to->word, INT_MAX, to->shared);
+        strait_p_futex_wake(&to->word, INT_MAX, between == STRAIT_P_PROCESSES);
     }
+}
+
+STRAIT_PRIVATE void strait_p_wake_across(struct strait_p_event_count *to, uint32_t between)
+{
+    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
+    ring_bell(to, between);
 }
 
 STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to)
 {
-    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
-    ring_bell(to);
+    strait_p_wake_across(to, STRAIT_P_BARRIER);
 }
 
 /* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
-void strait_p_wake_sleeper(struct strait_p_event_count *to)
+void strait_p_wake_sleeper(struct strait_p_event_count *to, uint32_t between)
 {
     if (update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP) & STRAIT_P_WAITING) {
-        ring_bell(to);
+        ring_bell(to, between);
     }
 }
 
 STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,
-                                         struct strait_p_event_count *other)
+                                         struct strait_p_event_count *other, uint32_t between)
 {
     update(own, 0, STRAIT_P_CLOSED, 0);
-    strait_p_wake_sleeper(other);
+    strait_p_wake_sleeper(other, between);
 }
 
 STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *event)
@@ -442,16 +450,17 @@ static int spin(const struct strait_p_waiter *waiter, int64_t deadline, int64_t 
 /* Once. In fd mode the fd stays readable after a wake-up, as a loop expects it. */
 static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
 {
+    int fd = strait_p_event_fd(waiter->own, waiter->between);
     berth_note(waiter->own);
-    uint32_t announced = event_prepare(waiter->own, waiter->fenced);
+    uint32_t announced = event_prepare(waiter->own, waiter->between);
     int result = outcome(waiter, deadline);
     if (result == -EAGAIN) {
-        event_commit(waiter->own, announced, deadline);
+        event_commit(waiter->own, announced, deadline, waiter->between);
         result = 0;
-    } else if (result == 0 && waiter->own->fd >= 0) {
-        strait_p_fd_raise(waiter->own->fd);
+    } else if (result == 0 && fd >= 0) {
+        strait_p_fd_raise(fd);
     }
-    if (waiter->own->fd < 0 && strait_load_relaxed(&waiter->own->word) & STRAIT_P_WAITING) {
+    if (fd < 0 && strait_load_relaxed(&waiter->own->word) & STRAIT_P_WAITING) {
         strait_p_cancel(waiter->own, waiter->sole);
     }
     berth_note(NULL);
@@ -497,7 +506,7 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
 
 STRAIT_PRIVATE int strait_p_arm(const struct strait_p_waiter *waiter)
 {
-    event_prepare(waiter->own, waiter->fenced);
+    event_prepare(waiter->own, waiter->between);
     if (!waiter->ready(waiter->side)) {
         return 1;
     }

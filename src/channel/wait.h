@@ -78,18 +78,25 @@ STRAIT_PRIVATE void strait_p_fd_clear(int fd); /* makes it unreadable */
 /* ---- the event count: struct strait_p_event_count in strait/wait.h ---- */
 
 /* `fd`: -1 to sleep on the word; it belongs to the caller. */
-STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd,
-                                              bool shared);
+STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd);
+
+/* The eventfd that the owner watches, or -1. */
+static inline int strait_p_event_fd(const struct strait_p_event_count *event, uint32_t between)
+{
+    return between == STRAIT_P_PROCESSES ? -1 : event->fd;
+}
 
 /* The owner takes back that it is about to sleep. `sole`: nobody else sleeps on `own`. */
 STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole);
 
-/* Wakes the owner, whether it sleeps or not, to look again. Any thread. */
+/* Wakes the owner, whether it sleeps or not, to look again. Any thread. The first within the
+ * process. */
 STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to);
+STRAIT_PRIVATE void strait_p_wake_across(struct strait_p_event_count *to, uint32_t between);
 
 /* The owner closes its side: sets CLOSED, and wakes whoever sleeps on the other side. */
 STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,
-                                         struct strait_p_event_count *other);
+                                         struct strait_p_event_count *other, uint32_t between);
 
 /* Everything that whoever closed the side did before is visible to the caller. */
 STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *event);
@@ -108,8 +115,8 @@ struct strait_p_waiter {
     const uint32_t *cancel; /* a flag that ends the wait, or NULL */
     uint32_t *spin_ns;      /* how long to spin before sleeping; adapted here */
     enum strait_wait mode;
-    bool sole;   /* nobody else sleeps on `own` */
-    bool fenced; /* no membarrier between owner and wakers */
+    bool sole;        /* nobody else sleeps on `own` */
+    uint32_t between; /* enum strait_p_between: owner and wakers */
 };
 
 /* The longest spin before a sleep, and a thread's first spin_ns: about what a sleep and its wake-up

@@ -150,7 +150,7 @@ static struct strait_parent *parent_create(struct strait_pool *pool,
     parent->epoll = -1;
     parent->timer = -1;
     parent->awaited = 1;
-    strait_p_event_count_init(&parent->own, -1, false);
+    strait_p_event_count_init(&parent->own, -1);
     if (slots_create(parent) != 0) {
         free(parent);
         return NULL;
@@ -574,7 +574,7 @@ static struct strait_p_waiter parent_waiter(struct strait_parent *parent)
         .spin_ns = &parent->spin_ns,
         .mode = parent->options.wait,
         .sole = true,
-        .fenced = !parent->worker || parent->pool->fenced,
+        .between = !parent->worker || parent->pool->fenced ? STRAIT_P_FENCES : STRAIT_P_BARRIER,
     };
     return waiter;
 }
@@ -942,7 +942,7 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
         pool->grow(pool);
     }
     if (parent->worker && parent->worker->lender) {
-        strait_p_notify(parent->worker->lender, false); /* behind the fence above */
+        strait_p_notify(parent->worker->lender, STRAIT_P_BARRIER); /* behind the fence above */
     }
     if (STRAIT_UNLIKELY(strait_p_closing(pool)) &&
         !(parent->worker && strait_p_closing(pool) == 1 + STRAIT_CLOSE_DRAIN)) {

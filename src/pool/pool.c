@@ -314,7 +314,7 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     for (unsigned number = 0; number < STRAIT_POOL_WORKERS_MAX; number++) {
         pool->workers[number].number = number;
         pool->workers[number].pool = pool;
-        strait_p_event_count_init(&pool->workers[number].event, -1, false);
+        strait_p_event_count_init(&pool->workers[number].event, -1);
     }
     strait_p_event_place(&pool->origin, true);
     *out = pool;

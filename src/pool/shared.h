@@ -326,7 +326,7 @@ static inline struct strait_p_event_count *strait_p_wake_idle(struct strait_pool
         event = &pool->workers[number].event;
         if (strait_load_relaxed(&event->word) & STRAIT_P_WAITING) {
             strait_p_idle_change(pool, number, false); /* the next waker takes the next */
-            strait_p_wake_sleeper(event);
+            strait_p_wake_sleeper(event, STRAIT_P_BARRIER);
             break;
         }
         if (strait_load_relaxed(&event->cpu) != here) {

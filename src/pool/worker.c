@@ -220,7 +220,7 @@ static void report(struct strait_p_pool_worker *self, const struct claim *claim)
     uintptr_t top = strait_p_report(&parent->stack, parent->links, slot);
     if ((intptr_t)(top - strait_word_load_relaxed(&parent->goal)) >= 0 ||
         strait_load_relaxed(&slot->cancel) & STRAIT_P_AWAITED) {
-        strait_p_notify(parent->event, false);
+        strait_p_notify(parent->event, STRAIT_P_BARRIER);
     }
     /* worker.reported: pairs with parent.leave; all that the worker did with the parent; without it
      * a worker makes a descriptor readable that is somebody else's by now */
@@ -234,7 +234,7 @@ static void note_room(const struct claim *claim)
     const struct strait_p_slot *slot = claim->slot;
     uintptr_t at = strait_word_load_relaxed(&parent->room_at[slot->priority]);
     if (STRAIT_UNLIKELY(at) && (int32_t)(slot->position + 1 - (uint32_t)at) >= 0) {
-        strait_p_notify(parent->event, false);
+        strait_p_notify(parent->event, STRAIT_P_BARRIER);
     }
 }
 
@@ -444,7 +444,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
         .spin_ns = &self->spin_ns,
         .mode = STRAIT_WAIT_PARK,
         .sole = true,
-        .fenced = pool->fenced,
+        .between = pool->fenced ? STRAIT_P_FENCES : STRAIT_P_BARRIER,
     };
     self->raised = strait_load_relaxed(&self->state) != STRAIT_P_LEAVING;
     strait_p_idle_change(pool, self->number, self->raised);

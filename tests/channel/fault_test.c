@@ -35,13 +35,13 @@ static void ping_pong(uint64_t rounds)
     assert_true(RUNTIME_INTERFERES || counts.allocations == before + 2);
 }
 
-static uint32_t channel_fenced(void)
+static uint32_t what_is_between(void)
 {
     struct strait_channel *channel = NULL;
     assert_returns(strait_channel_create(&channel, NULL), 0);
-    uint32_t fenced = channel->fenced;
+    uint32_t between = channel->between;
     strait_channel_destroy(channel, NULL, NULL);
-    return fenced;
+    return between;
 }
 
 static void fences_do_where_there_is_no_membarrier(void)
@@ -50,7 +50,7 @@ static void fences_do_where_there_is_no_membarrier(void)
         return;
     }
     refuse_membarrier(~0u, ENOSYS);
-    assert_int_equal(channel_fenced(), 1);
+    assert_int_equal(what_is_between(), STRAIT_P_FENCES);
     assert_int_equal(counts.hits, 1);
     ping_pong(scaled(5000));
     assert_int_equal(counts.hits, 1); /* asked once, and never again */
@@ -66,7 +66,7 @@ static void a_membarrier_that_fails_later_is_made_up_for(void)
     if (!alone(__func__, NULL)) {
         return;
     }
-    assert_int_equal(channel_fenced(), 0);
+    assert_int_equal(what_is_between(), STRAIT_P_BARRIER);
     refuse_membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED, ENOMEM);
     ping_pong(60);
     assert_true(counts.hits > 0);

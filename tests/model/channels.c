@@ -66,12 +66,12 @@ static void open_sender(int i)
 
 static void use_fences(void)
 {
-    channel->fenced = 1;
+    channel->between = STRAIT_P_FENCES;
     for (int i = 0; i < SENDERS; i++) {
-        sender[i].handle.fenced = 1;
+        sender[i].handle.between = STRAIT_P_FENCES;
         sender[i].handle.direct = NULL;
     }
-    receiver.handle.fenced = 1;
+    receiver.handle.between = STRAIT_P_FENCES;
     receiver.handle.direct = NULL;
 }
 

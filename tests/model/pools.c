@@ -165,8 +165,9 @@ static void lock_take(void)
 #define UNLESS_OMITTED(call) (model_omitted(MODEL_HERE) ? (void)0 : (void)(call))
 #define strait_p_heavy_barrier(fenced) UNLESS_OMITTED((strait_p_heavy_barrier)(fenced))
 #define strait_p_wake(event) UNLESS_OMITTED((strait_p_wake)(event))
-#define strait_p_wake_sleeper(event) UNLESS_OMITTED((strait_p_wake_sleeper)(event))
-#define strait_p_notify(event, fenced) UNLESS_OMITTED((strait_p_notify)(event, fenced))
+#define strait_p_wake_sleeper(event, between)                                                      \
+    UNLESS_OMITTED((strait_p_wake_sleeper)(event, between))
+#define strait_p_notify(event, between) UNLESS_OMITTED((strait_p_notify)(event, between))
 
 #include "pool/parent.c"
 #include "pool/worker.c"

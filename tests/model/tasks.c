@@ -290,7 +290,7 @@ static void works_and_wakes(void)
     }
     uintptr_t top = handle(index);
     if ((intptr_t)(top - strait_word_load_relaxed(&goal)) >= 0) {
-        strait_p_notify(&bell, false);
+        strait_p_notify(&bell, STRAIT_P_BARRIER);
     }
 }
 

@@ -94,6 +94,15 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     }
 }
 
+static inline bool strait_cells_fits(const struct strait_cells *ring,
+                                     const struct strait_shape *shape)
+{
+    return ring->mask == strait_slots(shape->capacity) - 1 && ring->capacity == shape->capacity &&
+           ring->message_size == shape->message_size &&
+           ring->messages == strait_p_cells_stamps_size(shape) &&
+           strait_prefetch_fits(&ring->prefetch, shape);
+}
+
 /* There is one end, the ring itself, and every thread may have it. */
 static inline struct strait_cells *strait_cells_attach(struct strait_cells *ring)
 {

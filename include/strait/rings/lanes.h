@@ -64,6 +64,16 @@ static inline void strait_lanes_init(struct strait_lanes *ring, const struct str
     }
 }
 
+static inline bool strait_lanes_fits(struct strait_lanes *ring, const struct strait_shape *shape)
+{
+    bool fits = ring->senders == shape->senders && ring->lane_size == strait_spsc_size(shape) &&
+                ring->current < shape->senders && ring->cursor < shape->senders;
+    for (uint32_t lane = 0; fits && lane < shape->senders; lane++) {
+        fits = strait_spsc_fits(strait_p_lanes_lane(ring, lane), shape);
+    }
+    return fits;
+}
+
 static inline struct strait_spsc *strait_lanes_attach(struct strait_lanes *ring)
 {
     for (uint32_t lane = 0; lane < ring->senders; lane++) {
@@ -100,8 +110,9 @@ static inline bool strait_p_lanes_look(struct strait_lanes *ring, uint32_t numbe
 /* Finds a lane with messages for an empty current one, which stays if all were seen empty. */
 static __attribute__((noinline, unused)) void strait_p_lanes_turn(struct strait_lanes *ring)
 {
-    /* a lane that is seen late has been seen empty */
+    /* a lane that is seen late has been seen empty; senders of other processes write this word */
     uint32_t reached = strait_load_relaxed(&ring->reached);
+    reached = reached < ring->senders ? reached : ring->senders;
     bool found = false;
     for (uint32_t i = 0; !found && i < reached; i++) {
         if (i == STRAIT_LANES_GLANCE && strait_p_lanes_look(ring, ring->current)) {

@@ -47,6 +47,14 @@ static inline void strait_prefetch_init(struct strait_prefetch *prefetch,
     prefetch->ahead = (uint32_t)strait_min(ahead, shape->capacity / 4 + 1);
 }
 
+static inline bool strait_prefetch_fits(const struct strait_prefetch *prefetch,
+                                        const struct strait_shape *shape)
+{
+    struct strait_prefetch right;
+    strait_prefetch_init(&right, shape);
+    return prefetch->line == right.line && prefetch->ahead == right.ahead;
+}
+
 /* Behind `count` slots, the first of `known` that are this side's: how far from there those to be
  * asked for are, of many slots those behind them. 0: they are not all known. */
 static inline uint32_t strait_prefetch_from(const struct strait_prefetch *prefetch, uint32_t count,
@@ -123,7 +131,8 @@ strait_distance_linger(struct strait_distance *distance, size_t few, size_t (*lo
     bool worth = true;
     for (int i = 0; worth && i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
         size_t before = few;
-        for (uint32_t pauses = 0; pauses < distance->pauses; pauses++) {
+        uint32_t most = (uint32_t)strait_min(distance->pauses, STRAIT_DISTANCE_PAUSES_MAX);
+        for (uint32_t pauses = 0; pauses < most; pauses++) {
             strait_pause();
         }
         few = look(ring);

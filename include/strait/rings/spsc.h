@@ -82,6 +82,21 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
     ring->head = STRAIT_FIRST_INDEX;
 }
 
+static inline bool strait_p_spsc_side_fits(const struct strait_spsc_side *side,
+                                           const struct strait_shape *shape)
+{
+    return side->capacity == shape->capacity && side->mask == strait_slots(shape->capacity) - 1 &&
+           side->message_size == shape->message_size &&
+           strait_prefetch_fits(&side->prefetch, shape);
+}
+
+static inline bool strait_spsc_fits(const struct strait_spsc *ring,
+                                    const struct strait_shape *shape)
+{
+    return strait_p_spsc_side_fits(&ring->sender, shape) &&
+           strait_p_spsc_side_fits(&ring->receiver, shape);
+}
+
 static inline struct strait_spsc *strait_spsc_attach(struct strait_spsc *ring)
 {
     uint32_t expected = 0;

@@ -8,6 +8,7 @@
  *
  *   size_t strait_<name>_size(shape)              bytes of the block
  *   void   strait_<name>_init(ring, shape)        empty, every index at STRAIT_FIRST_INDEX
+ *   bool   strait_<name>_fits(ring, shape)        is all that init has set once as it set it?
  *   end   *strait_<name>_attach(ring)             a sender's end, NULL when all are taken
  *   void   strait_<name>_detach(end)              gives it back
  *   bool   strait_<name>_has_room(end)            would a reserve succeed now?
@@ -80,6 +81,7 @@ struct strait_variant {
     enum strait_direct direct;
     size_t (*size)(const struct strait_shape *shape);
     void (*init)(void *ring, const struct strait_shape *shape);
+    bool (*fits)(void *ring, const struct strait_shape *shape);
     void *(*attach)(void *ring);
     void (*detach)(void *end);
     bool (*has_room)(void *end);
@@ -244,6 +246,8 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
     }                                                                                              \
     STRAIT_P_THUNK(void, VARIANT##_v_init, (void *ring, const struct strait_shape *shape),         \
                    VARIANT##_init((RING *)ring, shape))                                            \
+    STRAIT_P_THUNK(bool, VARIANT##_v_fits, (void *ring, const struct strait_shape *shape),         \
+                   return VARIANT##_fits((RING *)ring, shape))                                     \
     STRAIT_P_THUNK(void *, VARIANT##_v_attach, (void *ring),                                       \
                    return VARIANT##_attach((RING *)ring))                                          \
     STRAIT_P_THUNK(void, VARIANT##_v_detach, (void *end), VARIANT##_detach((END *)end))            \
@@ -273,7 +277,7 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
 
 /* In the order of struct strait_variant. */
 #define STRAIT_P_OPERATIONS(VARIANT)                                                               \
-    VARIANT##_size, VARIANT##_v_init, VARIANT##_v_attach, VARIANT##_v_detach,                      \
+    VARIANT##_size, VARIANT##_v_init, VARIANT##_v_fits, VARIANT##_v_attach, VARIANT##_v_detach,    \
         VARIANT##_v_has_room, VARIANT##_v_reserve, VARIANT##_v_commit, VARIANT##_v_send,           \
         VARIANT##_v_peek, VARIANT##_v_release, VARIANT##_v_receive
 

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/* hostile: what a peer has written into a shared block, before it is opened and while it is in use.
+ * The block ends where a page does that nobody may touch, and begins behind another. */
+#include "channel/fixture.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#define CAPACITY 9
+#define SIZE 24 /* of a message */
+#define FILES 12
+
+struct guarded {
+    unsigned char *pages; /* with the two guards */
+    size_t bytes;
+    unsigned char *memory;
+    size_t size;
+};
+
+static struct guarded guarded_make(const struct test_case *test)
+{
+    struct guarded guarded;
+    struct strait_channel *channel;
+    struct strait_channel_options options = case_options(test, CAPACITY, SIZE);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    options.shared = 1;
+    assert_returns(strait_channel_size(&options, &guarded.size), 0);
+    size_t inside = strait_round_up(guarded.size, page);
+    guarded.bytes = inside + 2 * page;
+    guarded.pages = mmap(NULL, guarded.bytes, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(guarded.pages != MAP_FAILED);
+    assert_int_equal(mprotect(guarded.pages + page, inside, PROT_READ | PROT_WRITE), 0);
+    guarded.memory = guarded.pages + page + inside - guarded.size;
+    assert_returns(strait_channel_init(&channel, guarded.memory, guarded.size, &options), 0);
+    return guarded;
+}
+
+/* Both ends of what could be opened, for a while. */
+static void use(const struct guarded *guarded, size_t rounds)
+{
+    struct strait_channel *channel = NULL;
+    struct strait_sender sender;
+    struct strait_receiver receiver;
+    unsigned char messages[3 * SIZE] = {0};
+    if (strait_channel_open(&channel, guarded->memory, guarded->size) != 0) {
+        return;
+    }
+    EXPECT(strait_receiver_open(&receiver, channel) == 0);
+    bool sends = strait_sender_open(&sender, channel) == 0;
+    for (size_t round = 0; round < rounds; round++) {
+        size_t n = 1 + round % 3;
+        if (sends) {
+            EXPECT(strait_try_send(&sender, messages, n) <= (ptrdiff_t)n);
+            EXPECT(strait_send(&sender, messages, n, strait_in_us(20)) <= (ptrdiff_t)n);
+        }
+        EXPECT(strait_try_receive(&receiver, messages, n) <= (ptrdiff_t)n);
+        EXPECT(strait_receive(&receiver, messages, n, strait_in_us(20)) <= (ptrdiff_t)n);
+        EXPECT(strait_receiver_message_size(&receiver) == SIZE);
+        EXPECT(strait_receiver_fd(&receiver) == -EINVAL);
+    }
+    if (sends) {
+        strait_sender_close(&sender);
+    }
+    strait_receiver_close(&receiver);
+}
+
+/* ---- files of the victim's ---- */
+
+static int files[FILES];
+
+static void files_open(void)
+{
+    for (int i = 0; i < FILES; i++) {
+        files[i] = memfd_create("victim", 0);
+        EXPECT(files[i] >= 0);
+    }
+}
+
+static void expect_files_untouched(void)
+{
+    for (int i = 0; i < FILES; i++) {
+        EXPECT(lseek(files[i], 0, SEEK_END) == 0);
+    }
+}
+
+/* ---- before the opening ---- */
+
+/* A word of the header, or of what the ring has in front of its slots: noise, a small number (an
+ * fd, say), or what it was, but for a bit. */
+static void scribble(const struct guarded *guarded, size_t from, size_t bytes, uint64_t *seed)
+{
+    uint32_t word;
+    size_t at = from + draw_below(seed, bytes / sizeof(word)) * sizeof(word);
+    volatile uint32_t *place = (volatile uint32_t *)(void *)(guarded->memory + at);
+    switch (draw_below(seed, 3)) {
+    case 0:
+        word = (uint32_t)draw(seed);
+        break;
+    case 1:
+        word = (uint32_t)draw_below(seed, 2 * FILES);
+        break;
+    default:
+        word = *place ^ 1u << draw_below(seed, 32);
+    }
+    *place = word;
+}
+
+struct attack {
+    const struct test_case *test;
+    uint64_t seed;
+};
+
+static void opens_what_was_scribbled_on(void *context)
+{
+    struct attack *attack = context;
+    const size_t header = sizeof(struct strait_channel) + 6 * STRAIT_LINE;
+    alarm(120);
+    files_open();
+    for (size_t round = 0; round < scaled(3000); round++) {
+        struct guarded guarded = guarded_make(attack->test);
+        for (size_t words = 1 + draw_below(&attack->seed, 3); words > 0; words--) {
+            scribble(&guarded, 0, strait_min(header, guarded.size), &attack->seed);
+        }
+        use(&guarded, 20);
+        munmap(guarded.pages, guarded.bytes);
+    }
+    expect_files_untouched();
+    _exit((int)faults_seen());
+}
+
+static void expect_survival(void (*body)(void *), const struct test_case *test)
+{
+    struct attack attack = {test, first_seed(1)};
+    char said[4096];
+    int status = in_child(body, &attack, said, sizeof(said));
+#ifndef STRAIT_CHECKED /* that names each option that the block has wrong */
+    assert_string_equal(said, "");
+#endif
+    assert_int_equal(status, 0);
+}
+
+static void what_was_scribbled_on_is_refused_or_harmless(const struct test_case *test)
+{
+    expect_survival(opens_what_was_scribbled_on, test);
+}
+
+/* Each word of the header that is set once. */
+static void nothing_that_is_set_once_may_differ(const struct test_case *test)
+{
+    static const size_t fields[] = {
+        offsetof(struct strait_channel, magic),
+        offsetof(struct strait_channel, variant),
+        offsetof(struct strait_channel, capacity),
+        offsetof(struct strait_channel, message_size),
+        offsetof(struct strait_channel, between),
+        offsetof(struct strait_channel, sender_wait),
+        offsetof(struct strait_channel, receiver_wait),
+        offsetof(struct strait_channel, allocated),
+        offsetof(struct strait_channel, sender.fd),
+        offsetof(struct strait_channel, receiver.fd),
+    };
+    struct guarded guarded = guarded_make(test);
+    struct strait_channel *channel = NULL;
+    for (size_t i = 0; i < COUNT(fields); i++) {
+        uint32_t right;
+        memcpy(&right, guarded.memory + fields[i], sizeof(right));
+        for (unsigned bit = 0; bit < 32; bit++) {
+            uint32_t wrong = right ^ 1u << bit;
+            bool mode = fields[i] == offsetof(struct strait_channel, sender_wait) ||
+                        fields[i] == offsetof(struct strait_channel, receiver_wait);
+            if (mode && wrong >= STRAIT_WAIT_PARK && wrong <= STRAIT_WAIT_SPIN) {
+                continue;
+            }
+            memcpy(guarded.memory + fields[i], &wrong, sizeof(wrong));
+            assert_returns(strait_channel_open(&channel, guarded.memory, guarded.size), -EINVAL);
+        }
+        memcpy(guarded.memory + fields[i], &right, sizeof(right));
+    }
+    assert_returns(strait_channel_open(&channel, guarded.memory, guarded.size), 0);
+    munmap(guarded.pages, guarded.bytes);
+}
+
+/* A block that is not made for several processes is none for this one. */
+static void a_block_of_one_process_is_refused(const struct test_case *test)
+{
+    struct strait_channel_options options = case_options(test, CAPACITY, SIZE);
+    struct strait_channel *channel;
+    struct strait_channel *other;
+    size_t size;
+    assert_returns(strait_channel_size(&options, &size), 0);
+    assert_returns(strait_channel_create(&channel, &options), 0);
+    assert_returns(strait_channel_open(&other, channel, size), -EINVAL);
+    strait_channel_destroy(channel, NULL, NULL);
+}
+
+/* ---- while it is in use ---- */
+
+/* What a peer may write without end: all but the ring's shape, which each side has in lines of its
+ * own. See strait/channel.h. */
+static void scribble_on_what_both_write(const struct guarded *guarded, const char *variant,
+                                        uint64_t *seed)
+{
+    const size_t ring = sizeof(struct strait_channel);
+    bool lanes = strcmp(variant, "lanes") == 0;
+    size_t spsc = ring + (lanes ? sizeof(struct strait_lanes) : 0);
+    switch (draw_below(seed, 4)) {
+    case 0:
+        scribble(guarded, 0, ring, seed);
+        break;
+    case 1: /* tail, head */
+        scribble(guarded, spsc + STRAIT_LINE, 2 * STRAIT_LINE, seed);
+        break;
+    case 2: /* lanes: reached; else tail */
+        scribble(guarded, ring + STRAIT_LINE, STRAIT_LINE, seed);
+        break;
+    default: /* stamps and messages */
+        scribble(guarded, spsc + 4 * STRAIT_LINE, STRAIT_LINE, seed);
+    }
+}
+
+static void is_scribbled_on_in_use(void *context)
+{
+    struct attack *attack = context;
+    struct guarded guarded = guarded_make(attack->test);
+    struct strait_channel *channel;
+    struct strait_sender sender;
+    struct strait_receiver receiver;
+    unsigned char messages[3 * SIZE] = {0};
+    alarm(120);
+    files_open();
+    EXPECT(strait_channel_open(&channel, guarded.memory, guarded.size) == 0);
+    EXPECT(strait_sender_open(&sender, channel) == 0);
+    EXPECT(strait_receiver_open(&receiver, channel) == 0);
+    pid_t peer = fork();
+    while (peer == 0) {
+        if (getppid() == 1) {
+            _exit(0);
+        }
+        for (int i = 0; i < 1000; i++) {
+            scribble_on_what_both_write(&guarded, attack->test->variant->name, &attack->seed);
+        }
+        sched_yield();
+    }
+    for (size_t round = 0; round < scaled(20000); round++) {
+        size_t n = 1 + round % 3;
+        EXPECT(strait_try_send(&sender, messages, n) <= (ptrdiff_t)n);
+        EXPECT(strait_send(&sender, messages, n, strait_in_us(5)) <= (ptrdiff_t)n);
+        EXPECT(strait_try_receive(&receiver, messages, n) <= (ptrdiff_t)n);
+        EXPECT(strait_receive(&receiver, messages, n, strait_in_us(5)) <= (ptrdiff_t)n);
+        EXPECT(strait_receiver_message_size(&receiver) == SIZE);
+        EXPECT(strait_receiver_fd(&receiver) == -EINVAL);
+    }
+    strait_sender_close(&sender);
+    strait_receiver_close(&receiver);
+    EXPECT(kill(peer, SIGKILL) == 0 && waitpid(peer, NULL, 0) == peer);
+    expect_files_untouched();
+    _exit((int)faults_seen());
+}
+
+static void a_peer_that_scribbles_is_survived(const struct test_case *test)
+{
+    expect_survival(is_scribbled_on_in_use, test);
+}
+
+/* ---- a peer that dies ---- */
+
+/* What it had sent arrives, whole and in order; nothing else, and no end. */
+static void what_a_dead_sender_sent_is_received(const struct test_case *test)
+{
+    for (size_t round = 0; round < scaled(30); round++) {
+        struct guarded guarded = guarded_make(test);
+        struct strait_channel *channel;
+        struct strait_receiver receiver;
+        uint64_t message[SIZE / sizeof(uint64_t)];
+        assert_returns(strait_channel_open(&channel, guarded.memory, guarded.size), 0);
+        assert_returns(strait_receiver_open(&receiver, channel), 0);
+        pid_t peer = fork();
+        if (peer == 0) {
+            struct strait_sender sender;
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            EXPECT(strait_sender_open(&sender, channel) == 0);
+            for (uint64_t number = 0;; number++) {
+                for (size_t i = 0; i < COUNT(message); i++) {
+                    message[i] = number;
+                }
+                strait_send(&sender, message, 1, STRAIT_FOREVER);
+            }
+        }
+        uint64_t next = 0;
+        int64_t deadline = STRAIT_FOREVER;
+        ptrdiff_t received;
+        while ((received = strait_receive(&receiver, message, 1, deadline)) == 1) {
+            for (size_t i = 0; i < COUNT(message); i++) {
+                assert_int_equal(message[i], next);
+            }
+            if (next++ == 10 * round) {
+                assert_int_equal(kill(peer, SIGKILL), 0);
+                assert_int_equal(waitpid(peer, NULL, 0), peer);
+            }
+            deadline = next > 10 * round ? strait_in_ms(1) : STRAIT_FOREVER;
+        }
+        assert_int_equal(received, -ETIMEDOUT);
+        munmap(guarded.pages, guarded.bytes);
+        progress_made();
+    }
+}
+
+TESTS(EACH_VARIANT(nothing_that_is_set_once_may_differ),
+      EACH_VARIANT(a_block_of_one_process_is_refused),
+      EACH_VARIANT(what_was_scribbled_on_is_refused_or_harmless),
+      EACH_VARIANT(a_peer_that_scribbles_is_survived),
+      EACH_VARIANT(what_a_dead_sender_sent_is_received))

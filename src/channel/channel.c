@@ -226,6 +226,6 @@ void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop
 
 void strait_channel_wake(struct strait_channel *channel)
 {
-    strait_p_wake_across(&channel->sender, channel->between);
-    strait_p_wake_across(&channel->receiver, channel->between);
+    strait_p_wake(&channel->sender, channel->between);
+    strait_p_wake(&channel->receiver, channel->between);
 }

@@ -209,6 +209,11 @@ static uint32_t update(struct strait_p_event_count *event, uint32_t clear, uint3
     return word;
 }
 
+STRAIT_PRIVATE int strait_p_event_fd(const struct strait_p_event_count *event, uint32_t between)
+{
+    return between == STRAIT_P_PROCESSES ? -1 : event->fd;
+}
+
 /* Returns what commit takes. */
 static uint32_t event_prepare(struct strait_p_event_count *own, uint32_t between)
 {
@@ -241,23 +246,17 @@ STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
 
 static void ring_bell(struct strait_p_event_count *to, uint32_t between)
 {
-    int fd = strait_p_event_fd(to, between);
-    if (fd >= 0) {
-        strait_p_fd_raise(fd);
+    if (between != STRAIT_P_PROCESSES && to->fd >= 0) {
+        strait_p_fd_raise(to->fd);
     } else {
         strait_p_futex_wake(&to->word, INT_MAX, between == STRAIT_P_PROCESSES);
     }
 }
 
-STRAIT_PRIVATE void strait_p_wake_across(struct strait_p_event_count *to, uint32_t between)
+STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to, uint32_t between)
 {
     update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
     ring_bell(to, between);
-}
-
-STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to)
-{
-    strait_p_wake_across(to, STRAIT_P_BARRIER);
 }
 
 /* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
@@ -355,7 +354,7 @@ STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_mutex_lock(&berth->lock);
     if (berth->event) {
-        strait_p_wake(berth->event);
+        strait_p_wake(berth->event, STRAIT_P_BARRIER);
     }
     pthread_mutex_unlock(&berth->lock);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

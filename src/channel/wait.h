@@ -81,18 +81,13 @@ STRAIT_PRIVATE void strait_p_fd_clear(int fd); /* makes it unreadable */
 STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event, int fd);
 
 /* The eventfd that the owner watches, or -1. */
-static inline int strait_p_event_fd(const struct strait_p_event_count *event, uint32_t between)
-{
-    return between == STRAIT_P_PROCESSES ? -1 : event->fd;
-}
+STRAIT_PRIVATE int strait_p_event_fd(const struct strait_p_event_count *event, uint32_t between);
 
 /* The owner takes back that it is about to sleep. `sole`: nobody else sleeps on `own`. */
 STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole);
 
-/* Wakes the owner, whether it sleeps or not, to look again. Any thread. The first within the
- * process. */
-STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to);
-STRAIT_PRIVATE void strait_p_wake_across(struct strait_p_event_count *to, uint32_t between);
+/* Wakes the owner, whether it sleeps or not, to look again. Any thread. */
+STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to, uint32_t between);
 
 /* The owner closes its side: sets CLOSED, and wakes whoever sleeps on the other side. */
 STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,

@@ -252,7 +252,7 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
 STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
 {
     for (uint32_t place = 0; place < pool->places; place++) {
-        strait_p_wake(pool->parents[place]->event);
+        strait_p_wake(pool->parents[place]->event, STRAIT_P_BARRIER);
     }
 }
 

@@ -411,7 +411,7 @@ static void shut(struct strait_pool *pool, enum strait_close mode)
         strait_store_release(&pool->ending, 1);
     }
     for (unsigned number = 0; number < pool->numbers; number++) {
-        strait_p_wake(&pool->workers[number].event);
+        strait_p_wake(&pool->workers[number].event, STRAIT_P_BARRIER);
     }
     strait_p_parents_wake(pool); /* one may wait for room */
     pthread_mutex_unlock(&pool->lock);
@@ -508,7 +508,7 @@ static void ask_to_leave(struct strait_pool *pool, unsigned count)
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_AT_WORK && (!idle || strait_p_is_idle(pool, number))) {
                 strait_p_ask_to_leave(worker);
-                strait_p_wake(&worker->event);
+                strait_p_wake(&worker->event, STRAIT_P_BARRIER);
                 count--;
             }
         }
@@ -527,13 +527,14 @@ static int set_number(struct strait_pool *pool, unsigned n)
         strait_store_relaxed(&pool->workers_min, n);
         strait_store_relaxed(&pool->workers_max, most);
         for (unsigned number = 0; number < pool->numbers && fewer; number++) {
-            strait_p_wake(&pool->workers[number].event); /* it may end now, if it stays idle */
+            strait_p_wake(&pool->workers[number].event,
+                          STRAIT_P_BARRIER); /* it may end now, if it stays idle */
         }
         for (unsigned number = 0; number < pool->numbers && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_LEAVING) {
                 strait_p_ask_to_stay(worker);
-                strait_p_wake(&worker->event);
+                strait_p_wake(&worker->event, STRAIT_P_BARRIER);
             }
         }
         ask_to_leave(pool, pool->staying > most ? pool->staying - most : 0);

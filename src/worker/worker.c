@@ -192,7 +192,7 @@ void strait_worker_warn(int code, const char *text)
 {
     if (own_worker && !own_worker->warning.said) {
         say_word(&own_worker->warning, code, text);
-        strait_p_wake(&own_worker->to_parent->receiver);
+        strait_p_wake(&own_worker->to_parent->receiver, STRAIT_P_BARRIER);
     }
 }
 
@@ -236,7 +236,7 @@ static void worker_ended(void *argument)
     strait_store_release(&worker->ended, 1);
     strait_port_close(&worker->port);
     /* the entry may have closed its port long before */
-    strait_p_wake(&worker->to_parent->receiver);
+    strait_p_wake(&worker->to_parent->receiver, STRAIT_P_BARRIER);
 }
 
 /* ---- spawn ---- */
@@ -322,7 +322,8 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
         worker_free(worker);
         return error;
     }
-    strait_p_wake(&worker->to_parent->receiver); /* the online event waits for its dispatch */
+    strait_p_wake(&worker->to_parent->receiver,
+                  STRAIT_P_BARRIER); /* the online event waits for its dispatch */
     *out = worker;
     return 0;
 }
@@ -411,7 +412,8 @@ static bool find_event(struct strait_worker *worker, struct strait_event *event)
         if (quiet && !has_warning(worker) && has_ended(worker) == ended) {
             return false;
         }
-        strait_p_wake(&worker->to_parent->receiver); /* more to tell than the next event */
+        strait_p_wake(&worker->to_parent->receiver,
+                      STRAIT_P_BARRIER); /* more to tell than the next event */
     }
 }
 

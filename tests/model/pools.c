@@ -164,7 +164,7 @@ static void lock_take(void)
 /* Sites: each call that wakes or passes the heavy barrier may be left out by itself. */
 #define UNLESS_OMITTED(call) (model_omitted(MODEL_HERE) ? (void)0 : (void)(call))
 #define strait_p_heavy_barrier(fenced) UNLESS_OMITTED((strait_p_heavy_barrier)(fenced))
-#define strait_p_wake(event) UNLESS_OMITTED((strait_p_wake)(event))
+#define strait_p_wake(event, between) UNLESS_OMITTED((strait_p_wake)(event, between))
 #define strait_p_wake_sleeper(event, between)                                                      \
     UNLESS_OMITTED((strait_p_wake_sleeper)(event, between))
 #define strait_p_notify(event, between) UNLESS_OMITTED((strait_p_notify)(event, between))

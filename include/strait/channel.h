@@ -169,6 +169,23 @@ static inline size_t strait_receiver_message_size(const struct strait_receiver *
     return receiver->handle.message_size;
 }
 
+/* ---- seen from outside ---- */
+
+struct strait_channel_status {
+    const char *variant;
+    size_t capacity;
+    size_t message_size;
+    uint32_t senders;   /* that are open */
+    bool sender_closed; /* the last one has closed */
+    bool receiver_closed;
+    bool sender_waits;   /* one sleeps until there is room, or its fd is armed */
+    bool receiver_waits; /* likewise, until there is a message */
+};
+
+/* How the channel is at this moment. Any thread, until it is destroyed; does not block. */
+STRAIT_API void strait_channel_status(const struct strait_channel *channel,
+                                      struct strait_channel_status *status);
+
 /* ---- private: what the calls below are made of ---- */
 
 /* Out of line: ends the program if another thread owns the handle. */

@@ -394,3 +394,23 @@ int strait_receiver_arm(struct strait_receiver *receiver)
 {
     return handle_arm(&receiver->handle, false);
 }
+
+/* ---- seen from outside ---- */
+
+void strait_channel_status(const struct strait_channel *channel,
+                           struct strait_channel_status *status)
+{
+    uint32_t sender = strait_load_relaxed(&channel->sender.word);
+    uint32_t receiver = strait_load_relaxed(&channel->receiver.word);
+    uint32_t open = strait_load_relaxed(&channel->open_senders);
+    *status = (struct strait_channel_status){
+        .variant = strait_variant_at(channel->variant)->name,
+        .capacity = channel->capacity,
+        .message_size = channel->message_size,
+        .senders = open & ~SENDERS_CLOSED,
+        .sender_closed = (open & SENDERS_CLOSED) != 0,
+        .receiver_closed = (receiver & STRAIT_P_CLOSED) != 0,
+        .sender_waits = (sender & STRAIT_P_WAITING) != 0,
+        .receiver_waits = (receiver & STRAIT_P_WAITING) != 0,
+    };
+}

@@ -16,3 +16,4 @@
 #include "timers.c"
 #include "isolate.c"
 #include "stats.c"
+#include "dump.c"

@@ -7,6 +7,14 @@
 
 /* ---- lines.h ---- */
 
+static struct strait_distance distance_for(size_t capacity, size_t message_size)
+{
+    struct strait_shape shape = {capacity, message_size, 1};
+    struct strait_distance distance;
+    strait_distance_init(&distance, &shape);
+    return distance;
+}
+
 /* A look in vain. */
 static size_t nothing_more(void *ring)
 {
@@ -16,8 +24,7 @@ static size_t nothing_more(void *ring)
 
 static void waits_less_and_less_while_it_brings_nothing(void)
 {
-    struct strait_distance distance;
-    strait_distance_init(&distance, 1024);
+    struct strait_distance distance = distance_for(1024, 8);
     for (uint32_t skip = 1; skip < STRAIT_DISTANCE_SKIPPED_MAX; skip = 2 * skip + 1) {
         strait_distance_linger(&distance, 1, nothing_more, NULL);
         assert_int_equal(distance.skip, skip);
@@ -30,21 +37,18 @@ static void waits_less_and_less_while_it_brings_nothing(void)
 
 static void waits_again_once_it_was_worth_it(void)
 {
-    struct strait_distance distance;
-    strait_distance_init(&distance, 1024);
+    struct strait_distance distance = distance_for(1024, 8);
     strait_distance_linger(&distance, 1, nothing_more, NULL);
     assert_int_equal(distance.skipped, 1);
     distance.skip = 0;
-    assert_true(
-        strait_distance_learn(&distance, STRAIT_DISTANCE_PAUSES / STRAIT_DISTANCE_PAUSES_A_SLOT));
+    assert_true(strait_distance_learn(&distance, STRAIT_DISTANCE_PAUSES / distance.a_slot));
     assert_int_equal(distance.skip, 0);
     assert_int_equal(distance.skipped, 0);
 }
 
 static void waits_as_long_as_it_takes_to_have_enough(void)
 {
-    struct strait_distance distance;
-    strait_distance_init(&distance, 1024);
+    struct strait_distance distance = distance_for(1024, 8);
     while (distance.pauses < STRAIT_DISTANCE_PAUSES_MAX) {
         uint32_t before = distance.pauses;
         assert_true(strait_distance_learn(&distance, distance.enough / 2 - 1));
@@ -67,11 +71,18 @@ static void waits_as_long_as_it_takes_to_have_enough(void)
 
 static void never_waits_in_a_small_ring(void)
 {
-    struct strait_distance distance;
-    strait_distance_init(&distance, 7);
-    assert_int_equal(distance.enough, 0);
-    strait_distance_init(&distance, STRAIT_CAPACITY_MAX);
-    assert_int_equal(distance.enough, STRAIT_DISTANCE_ENOUGH);
+    assert_int_equal(distance_for(7, 8).enough, 0);
+    assert_int_equal(distance_for(STRAIT_CAPACITY_MAX, 8).enough, STRAIT_DISTANCE_ENOUGH);
+}
+
+/* A message of four lines may take five times as long as one of a part of a line. */
+static void a_longer_message_is_worth_a_longer_wait(void)
+{
+    struct strait_distance small = distance_for(1024, 63);
+    struct strait_distance large = distance_for(1024, 256);
+    assert_int_equal(large.a_slot, 5 * small.a_slot);
+    assert_false(strait_distance_learn(&small, STRAIT_DISTANCE_PAUSES / small.a_slot - 1));
+    assert_true(strait_distance_learn(&large, 1));
 }
 
 /* ---- lanes ---- */
@@ -209,6 +220,6 @@ static void only_own_slots_are_asked_for(void)
 
 TESTS(ONCE(waits_less_and_less_while_it_brings_nothing), ONCE(waits_again_once_it_was_worth_it),
       ONCE(waits_as_long_as_it_takes_to_have_enough), ONCE(never_waits_in_a_small_ring),
-      ONCE(a_full_lane_keeps_nobody_waiting), ONCE(nothing_is_overlooked), ONCE(turns_are_fair),
-      ONCE(lines_are_told_apart), ONCE(a_side_looks_ahead_within_its_ring),
-      ONCE(only_own_slots_are_asked_for))
+      ONCE(a_longer_message_is_worth_a_longer_wait), ONCE(a_full_lane_keeps_nobody_waiting),
+      ONCE(nothing_is_overlooked), ONCE(turns_are_fair), ONCE(lines_are_told_apart),
+      ONCE(a_side_looks_ahead_within_its_ring), ONCE(only_own_slots_are_asked_for))

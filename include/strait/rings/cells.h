@@ -87,7 +87,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->seen = first;
     ring->head = first;
     ring->index = first;
-    strait_distance_init(&ring->distance, shape->capacity);
+    strait_distance_init(&ring->distance, shape);
     ring->known = 0;
     for (uintptr_t i = first; i - first <= ring->mask; i++) {
         *strait_p_cells_stamp(ring, i) = (uint32_t)(i - ring->mask); /* the lap before */

@@ -17,7 +17,8 @@
  * little, but was worth it, doubles the next one: each look takes a line away, and one long wait
  * costs fewer looks than many short ones. A wait that brings more than enough halves it. The wait
  * is bounded: at most STRAIT_DISTANCE_LOOKS times STRAIT_DISTANCE_PAUSES_MAX pauses (some 27 ns
- * each on AMD's Zen 3), and that long only while a message comes every 54 ns or faster.
+ * each on AMD's Zen 3), and that long only while a message, or a line of a longer one, comes every
+ * 54 ns or faster.
  */
 #ifndef STRAIT_RINGS_LINES_H
 #define STRAIT_RINGS_LINES_H
@@ -85,6 +86,7 @@ struct strait_distance { /* one for each side */
     uint32_t pauses;     /* how long the next wait is: a power of two */
     uint32_t skip;       /* chances to wait yet to be passed by */
     uint32_t skipped;    /* how many it passed by after the last wait that brought nothing */
+    uint32_t a_slot;     /* set once: a wait was worth it if it brought a slot for so many pauses */
 };
 
 /* `enough` is at most this, and an eighth of the capacity: the other side must not find its end. */
@@ -92,22 +94,25 @@ struct strait_distance { /* one for each side */
 #define STRAIT_DISTANCE_LOOKS 3
 #define STRAIT_DISTANCE_PAUSES 8u
 #define STRAIT_DISTANCE_PAUSES_MAX 64u
-/* A wait was worth it if it brought a slot for so many pauses. */
-#define STRAIT_DISTANCE_PAUSES_A_SLOT 2u
+/* Of `a_slot`, and again for each whole line of a message, which takes as much longer to come. */
+#define STRAIT_DISTANCE_PAUSES_A_LINE 2u
 #define STRAIT_DISTANCE_SKIPPED_MAX 511u
 
-static inline void strait_distance_init(struct strait_distance *distance, size_t capacity)
+static inline void strait_distance_init(struct strait_distance *distance,
+                                        const struct strait_shape *shape)
 {
-    distance->enough = (uint32_t)strait_min(capacity / 8, STRAIT_DISTANCE_ENOUGH);
+    uint32_t lines = (uint32_t)(shape->message_size / STRAIT_PREFETCH_LINE);
+    distance->enough = (uint32_t)strait_min(shape->capacity / 8, STRAIT_DISTANCE_ENOUGH);
     distance->pauses = STRAIT_DISTANCE_PAUSES;
     distance->skip = 0;
     distance->skipped = 0;
+    distance->a_slot = STRAIT_DISTANCE_PAUSES_A_LINE * (1 + lines);
 }
 
 /* What the look after a wait found: slots that had not been there before. Is another worth it? */
 static inline bool strait_distance_learn(struct strait_distance *distance, size_t gain)
 {
-    if (gain == 0 || gain * STRAIT_DISTANCE_PAUSES_A_SLOT < distance->pauses) {
+    if (gain == 0 || gain * distance->a_slot < distance->pauses) {
         distance->pauses = STRAIT_DISTANCE_PAUSES;
         distance->skipped =
             (uint32_t)strait_min(2 * (size_t)distance->skipped + 1, STRAIT_DISTANCE_SKIPPED_MAX);

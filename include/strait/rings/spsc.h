@@ -74,7 +74,7 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
     side.message_size = shape->message_size;
     strait_prefetch_init(&side.prefetch, shape);
     side.attached = 0;
-    strait_distance_init(&side.distance, shape->capacity);
+    strait_distance_init(&side.distance, shape);
     ring->receiver = side;
     side.end += side.capacity;
     ring->sender = side;
@@ -144,11 +144,14 @@ static inline size_t strait_p_spsc_look(void *spsc)
     return ring->receiver.end - ring->receiver.index;
 }
 
-/* A look, and a wait for more where that is worth it. Is there anything? */
+/* A look, and a wait for more where that is worth it. Is there anything? Of the first slots that it
+ * has found nothing was asked for before: now for all at once. A receiver that finds nothing asks
+ * for where the next message will be: it then comes with the tail, and not after it. */
 STRAIT_INLINE bool strait_p_spsc_await(struct strait_spsc *ring, struct strait_spsc_side *own,
                                        size_t (*look)(void *ring))
 {
     struct strait_distance *distance = &own->distance;
+    bool sender = own == &ring->sender;
     size_t there = look(ring);
     if (there > 0 && there < distance->enough) {
         if (distance->skip > 0) {
@@ -157,6 +160,12 @@ STRAIT_INLINE bool strait_p_spsc_await(struct strait_spsc *ring, struct strait_s
             strait_distance_linger(distance, there, look, ring);
         }
     }
+    size_t first = strait_min(strait_p_spsc_known(own), own->prefetch.ahead);
+    if (there == 0 && !sender && own->message_size <= STRAIT_PREFETCH_LINE) {
+        first = 1;
+    }
+    strait_prefetch_slots(strait_p_spsc_slot(ring, own, own->index), first * own->message_size,
+                          sender);
     return there > 0;
 }
 

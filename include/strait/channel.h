@@ -23,6 +23,12 @@
  *   "spsc"    one                         of the channel   its own messages
  *   "lanes"   `senders`, each registered  of each sender   its own messages
  *   "cells"   any thread, one handle      of the channel   messages claimed after its own
+ *   "line"    one                         of the channel   its own messages
+ *
+ * "line" is for round trips: a message and its flag come in one cache line; a stream is faster
+ * through "spsc". Memory (strait_channel_size tells): a ring has a power of two of slots, so 1025
+ * messages take as much as 2048; "lanes" has a ring of `capacity` for each of `senders`; a slot of
+ * "line" has 4 bytes more than a message, rounded up to 8, 16, 32 or whole lines of 64.
  *
  * Who may call what at the same time (x: the caller excludes the two; -: needs no care)
  *

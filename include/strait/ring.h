@@ -8,6 +8,7 @@
 
 #include "strait/rings/cells.h"
 #include "strait/rings/lanes.h"
+#include "strait/rings/line.h"
 #include "strait/rings/spsc.h"
 
 /* clang-format off */
@@ -16,7 +17,8 @@
 #define STRAIT_VARIANTS(X) \
     X(spsc) \
     X(lanes) \
-    X(cells)
+    X(cells) \
+    X(line)
 /* clang-format on */
 
 #endif /* STRAIT_RING_H */

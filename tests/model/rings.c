@@ -14,7 +14,7 @@
 
 static STRAIT_LINE_ALIGNED char ring[32 * STRAIT_LINE];
 static const struct strait_variant *variant;
-static void *end;      /* of all senders, but for lanes, which each takes for itself */
+static void *end;      /* of all senders, but for those that each takes for itself */
 static uint32_t baton; /* hands the receiving side over */
 
 /* ---- messages ---- */
@@ -69,11 +69,14 @@ static void init_shape(uint32_t lanes)
     struct strait_shape shape = {plan->capacity, sizeof(uint64_t), lanes};
     variant = strcmp(plan->variant, "spsc") == 0    ? &strait_spsc_variant
               : strcmp(plan->variant, "lanes") == 0 ? &strait_lanes_variant
+              : strcmp(plan->variant, "line") == 0  ? &strait_line_variant
                                                     : &strait_cells_variant;
     memset(ring, 0, sizeof(ring));
     model_assert(variant->size(&shape) <= sizeof(ring));
     variant->init(ring, &shape);
-    end = variant->senders == STRAIT_SENDERS_REGISTERED ? NULL : variant->attach(ring);
+    bool own = variant->senders == STRAIT_SENDERS_REGISTERED ||
+               (variant->senders == STRAIT_SENDERS_ONE && plan->senders > 1);
+    end = own ? NULL : variant->attach(ring);
     baton = 0;
     forget_received();
 }
@@ -111,17 +114,17 @@ static void send(void)
     send_through(end);
 }
 
-/* Takes a lane for its messages. Line 0 of it is plain memory that each owner writes. */
+/* Takes an end for its messages. It begins with plain memory that each owner writes. */
 static void visit(void)
 {
-    struct strait_spsc *lane;
-    while (!(lane = variant->attach(ring))) {
+    void *own;
+    while (!(own = variant->attach(ring))) {
         strait_pause();
     }
-    model_plain_write(&lane->sender.index, sizeof(uint64_t));
-    send_through(lane);
-    model_plain_write(&lane->sender.index, sizeof(uint64_t));
-    variant->detach(lane);
+    model_plain_write(own, sizeof(uint64_t));
+    send_through(own);
+    model_plain_write(own, sizeof(uint64_t));
+    variant->detach(own);
 }
 
 /* Writes each message in its slot; looks for room without reserving, too. */
@@ -224,5 +227,10 @@ const struct model_test ring_tests[] = {
     {"cells, capacity 2", init, {send, send, receive}, check, 2, 1, {"cells", 2, 2, 2, 1}},
     {"cells, capacity 3, by two", init, {send, send, copy_out}, check, 0, 0, {"cells", 3, 2, 2, 2}},
     {"cells, roles change", init, {hand_over, send, take_over}, check, 2, 1, {"cells", 2, 3, 1, 1}},
+    {"line, capacity 1", init, {send, receive}, check, 0, 0, {"line", 1, 1, 4, 1}},
+    {"line, in place", init, {send_in_place, copy_out}, check, 0, 0, {"line", 1, 1, 4, 1}},
+    {"line, capacity 2, by two", init, {send, copy_out}, check, 0, 0, {"line", 2, 1, 5, 2}},
+    {"line, capacity 3", init, {send, receive}, check, 0, 0, {"line", 3, 1, 5, 1}},
+    {"line, one end for two", init, {visit, visit, receive}, check, 0, 0, {"line", 1, 2, 2, 1}},
     {0},
 };

@@ -92,7 +92,7 @@ static const struct {
 } equivalent[] = {
     {"senders.open", RELAXED},      {"senders.open", ONLY_ACQUIRE}, {"senders.open", ONLY_RELEASE},
     {"spsc.attach", ONLY_ACQUIRE},  {"cells.claim", ONLY_RELEASE},  {"submission.claim", RELAXED},
-    {"event.update", ONLY_RELEASE},
+    {"event.update", ONLY_RELEASE}, {"line.attach", ONLY_ACQUIRE},
 };
 
 static bool is_equivalent(const char *name, enum weakening weakening)

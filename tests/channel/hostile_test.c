@@ -202,21 +202,32 @@ static void a_block_of_one_process_is_refused(const struct test_case *test)
 static void scribble_on_what_both_write(const struct guarded *guarded, const char *variant,
                                         uint64_t *seed)
 {
+    static const struct {
+        const char *variant;
+        size_t first; /* line of the ring; what follows the lines are stamps and messages */
+        size_t lines;
+        size_t slots;
+    } both[] = {
+        {"spsc", 2, 2, 4},  /* tail, head */
+        {"cells", 1, 2, 4}, /* tail, head */
+        {"line", 1, 1, 3},  /* head */
+        {"lanes", offsetof(struct strait_lanes, reached) / STRAIT_LINE, 1,
+         sizeof(struct strait_lanes) / STRAIT_LINE + 4},
+    };
     const size_t ring = sizeof(struct strait_channel);
-    bool lanes = strcmp(variant, "lanes") == 0;
-    size_t spsc = ring + (lanes ? sizeof(struct strait_lanes) : 0);
-    switch (draw_below(seed, 4)) {
+    size_t i = 0;
+    while (i < COUNT(both) && strcmp(variant, both[i].variant) != 0) {
+        i++;
+    }
+    switch (i < COUNT(both) ? draw_below(seed, 3) : 0) {
     case 0:
         scribble(guarded, 0, ring, seed);
         break;
-    case 1: /* tail, head */
-        scribble(guarded, spsc + STRAIT_LINE, 2 * STRAIT_LINE, seed);
+    case 1:
+        scribble(guarded, ring + both[i].first * STRAIT_LINE, both[i].lines * STRAIT_LINE, seed);
         break;
-    case 2: /* lanes: reached; else tail */
-        scribble(guarded, ring + STRAIT_LINE, STRAIT_LINE, seed);
-        break;
-    default: /* stamps and messages */
-        scribble(guarded, spsc + 4 * STRAIT_LINE, STRAIT_LINE, seed);
+    default:
+        scribble(guarded, ring + both[i].slots * STRAIT_LINE, STRAIT_LINE, seed);
     }
 }
 

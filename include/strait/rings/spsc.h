@@ -10,10 +10,13 @@
  * distance (lines.h).
  *
  *   line 0  sender's own     index, end, geometry               sender writes
- *   line 1  tail             messages committed                 sender writes, receiver polls
- *   line 2  head             messages released                  receiver writes, sender polls
- *   line 3  receiver's own   index, end, geometry               receiver writes
+ *   line 1  receiver's own   index, end, geometry               receiver writes
+ *   line 2  tail             messages committed                 sender writes, receiver polls
+ *   line 3  head             messages released                  receiver writes, sender polls
  *   then    the slots
+ *
+ * What a side goes by when it finds a slot lies before what both sides see. So two processes may
+ * map the first two lines each for itself, and then neither can make the other leave the slots.
  *
  * Invariants, in free-running 32-bit indices:
  *   tail - head <= capacity <= slots <= 2^30
@@ -47,15 +50,15 @@ struct strait_spsc_side {
 
 struct strait_spsc {
     STRAIT_LINE_ALIGNED struct strait_spsc_side sender;   /* line 0: sender writes */
-    STRAIT_LINE_ALIGNED uint32_t tail;                    /* line 1: sender writes */
-    STRAIT_LINE_ALIGNED uint32_t head;                    /* line 2: receiver writes */
-    STRAIT_LINE_ALIGNED struct strait_spsc_side receiver; /* line 3: receiver writes */
+    STRAIT_LINE_ALIGNED struct strait_spsc_side receiver; /* line 1: receiver writes */
+    STRAIT_LINE_ALIGNED uint32_t tail;                    /* line 2: sender writes */
+    STRAIT_LINE_ALIGNED uint32_t head;                    /* line 3: receiver writes */
 };
 
 STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, sender) == 0 * STRAIT_LINE, "line 0");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, tail) == 1 * STRAIT_LINE, "line 1");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, head) == 2 * STRAIT_LINE, "line 2");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, receiver) == 3 * STRAIT_LINE, "line 3");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, receiver) == 1 * STRAIT_LINE, "line 1");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, tail) == 2 * STRAIT_LINE, "line 2");
+STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, head) == 3 * STRAIT_LINE, "line 3");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_spsc) == 4 * STRAIT_LINE, "the slots follow line 3");
 
 static inline size_t strait_spsc_size(const struct strait_shape *shape)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* memory: what the extras take from the system's allocator, with errno left alone. */
+/* memory: what the extras take from the system's allocator, with errno left alone, and how they
+ * copy options. */
 #ifndef STRAIT_EXTRA_MEMORY_H
 #define STRAIT_EXTRA_MEMORY_H
 
@@ -18,6 +19,25 @@ static inline void *strait_p_extra_alloc(size_t alignment, size_t bytes)
     /* volatile: the compiler takes the allocators for functions that leave errno alone */
     *(volatile int *)&errno = saved;
     return memory;
+}
+
+/* Copies the caller's options (NULL: all zero), which begin with their size as the caller was
+ * compiled, or 0. What is unknown here must be zero: -EINVAL. */
+static inline int strait_p_extra_options(void *to, size_t size, const void *from)
+{
+    size_t given = 0;
+    memset(to, 0, size);
+    if (from) {
+        memcpy(&given, from, sizeof(given));
+        given = given ? given : size;
+        memcpy(to, from, strait_min(given, size));
+    }
+    for (size_t i = size; i < given; i++) {
+        if (((const char *)from)[i]) {
+            return -EINVAL;
+        }
+    }
+    return 0;
 }
 
 #endif /* STRAIT_EXTRA_MEMORY_H */

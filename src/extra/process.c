@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+/* process: the parent's side: spawns a worker that is a process, tells of it, and takes it down. */
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "memory.h"
+#include "process_port.h"
+
+/* Above those that the child's own are put in the place of. */
+#define FD_LEAST 10
+
+struct strait_process {
+    struct strait_process_port port;
+    pid_t pid; /* 0: there is none, or it has been reaped */
+    pid_t number;
+    strait_process_event_fn *event;
+    void *context;
+    strait_drop_fn *drop_to_worker;
+    strait_drop_fn *drop_to_parent;
+    char *copy;    /* of a message */
+    bool in_place; /* `event` gets messages where they lie in the ring */
+    bool inside;   /* it runs */
+    bool exited;   /* `end` is known */
+    bool finished; /* and told */
+    struct strait_process_event end;
+};
+
+/* ---- spawn ---- */
+
+static int shape_make(struct strait_shape *shape, size_t capacity, size_t message_size)
+{
+    struct strait_channel_options options = {.capacity = capacity, .message_size = message_size};
+    size_t ignored;
+    shape->capacity = capacity ? capacity : 1024;
+    shape->message_size = message_size ? message_size : sizeof(void *);
+    shape->senders = 1;
+    return strait_channel_size(&options, &ignored);
+}
+
+static int start_make(struct strait_p_process_start *start,
+                      const struct strait_process_options *options)
+{
+    const struct strait_process_limits *limits = &options->limits;
+    memset(start, 0, sizeof(*start));
+    if (strlen(options->function) >= sizeof(start->function) ||
+        options->data_size > STRAIT_PROCESS_DATA_MAX || (options->data_size && !options->data) ||
+        limits->filter_count > STRAIT_PROCESS_FILTER_MAX ||
+        (limits->filter_count != 0) != (limits->filter != NULL)) {
+        return -EINVAL;
+    }
+    start->magic = STRAIT_P_PROCESS_MAGIC;
+    start->fenced = !strait_p_process_registered();
+    start->parent = (int32_t)getpid();
+    memcpy(start->function, options->function, strlen(options->function));
+    start->limits = *limits;
+    start->data_size = options->data_size;
+    int error = shape_make(&start->shapes[0], options->to_worker_capacity, options->to_worker_size);
+    return error ? error
+                 : shape_make(&start->shapes[1], options->to_parent_capacity,
+                              options->to_parent_size);
+}
+
+static bool write_all(int fd, const void *bytes, size_t size, size_t offset)
+{
+    return size == 0 || pwrite(fd, bytes, size, (off_t)offset) == (ssize_t)size;
+}
+
+/* The memfd, with all of its pages, which nobody can take away, and the start in it. Its number is
+ * none that the child wants. */
+static int memory_make(const struct strait_p_process_start *start,
+                       const struct strait_process_options *options)
+{
+    int made = memfd_create("strait", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int memory = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FD_LEAST);
+    size_t filter = start->limits.filter_count * sizeof(struct sock_filter);
+    bool good = memory >= 0 &&
+                fallocate(memory, 0, 0, (off_t)strait_p_process_memory_size(start)) == 0 &&
+                fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0 &&
+                write_all(memory, start, sizeof(*start), 0) &&
+                write_all(memory, start->limits.filter, filter, sizeof(*start)) &&
+                write_all(memory, options->data, options->data_size, sizeof(*start) + filter);
+    int error = good ? 0 : -errno;
+    if (made >= 0) {
+        close(made);
+    }
+    if (error && memory >= 0) {
+        close(memory);
+    }
+    return error ? error : memory;
+}
+
+static int watch(int epoll, int fd, uint32_t events, uint32_t what)
+{
+    struct epoll_event event = {.events = events, .data.u32 = what};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+/* The parent's doorbell, which is readable from the first, and the fd that it watches. */
+static int doorbell_make(struct strait_process_port *port)
+{
+    int made = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    port->bell = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FD_LEAST);
+    port->epoll = port->bell < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
+    int error = port->epoll < 0 ? -errno : 0;
+    if (made >= 0) {
+        close(made);
+    }
+    return error ? error : watch(port->epoll, port->bell, EPOLLIN | EPOLLET, STRAIT_P_PROCESS_RUNG);
+}
+
+/* Never fork: this copies nothing of the parent, and the child runs none of its code. */
+static int child_start(struct strait_process *process, const char *program, int memory)
+{
+    char mark[] = STRAIT_P_PROCESS_MARK;
+    char *arguments[] = {(char *)(uintptr_t)program, mark, NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t how;
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&how);
+    posix_spawnattr_setsigmask(&how, &none);
+    posix_spawnattr_setsigdefault(&how, &all);
+    posix_spawnattr_setpgroup(&how, 0);
+    posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                       POSIX_SPAWN_SETPGROUP);
+    int bell = process->port.bell;
+    int error = posix_spawn_file_actions_adddup2(&files, memory, STRAIT_P_PROCESS_MEMORY);
+    error = error ? error : posix_spawn_file_actions_adddup2(&files, bell, STRAIT_P_PROCESS_BELL);
+    error =
+        error ? error : posix_spawn_file_actions_addclosefrom_np(&files, STRAIT_P_PROCESS_BELL + 1);
+    error = error ? error : posix_spawn(&process->pid, program, &files, &how, arguments, environ);
+    process->pid = error ? 0 : process->pid;
+    process->number = process->pid;
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&how);
+    return -error;
+}
+
+static int begin(struct strait_process *process, const struct strait_process_options *options)
+{
+    struct strait_p_process_start start;
+    int error = start_make(&start, options);
+    int memory = error ? error : memory_make(&start, options);
+    if (memory < 0) {
+        return memory;
+    }
+    error = strait_p_process_map(&process->port, memory, &start, true);
+    if (!error) {
+        error = doorbell_make(&process->port);
+    }
+    if (!error) {
+        error =
+            child_start(process, options->program ? options->program : "/proc/self/exe", memory);
+    }
+    if (!error) {
+        process->port.pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+        error = process->port.pidfd < 0 ? -errno
+                                        : watch(process->port.epoll, process->port.pidfd, EPOLLIN,
+                                                STRAIT_P_PROCESS_DIED);
+    }
+    close(memory);
+    return error;
+}
+
+static int spawn(struct strait_process **out, const struct strait_process_options *options,
+                 bool in_place)
+{
+    int saved = errno;
+    struct strait_process *process = strait_p_extra_alloc(STRAIT_LINE, sizeof(*process));
+    if (!process) {
+        return -ENOMEM;
+    }
+    memset(process, 0, sizeof(*process));
+    process->port.bell = -1;
+    process->port.epoll = -1;
+    process->port.pidfd = -1;
+    process->event = options->event;
+    process->context = options->context;
+    process->in_place = in_place;
+    int error = begin(process, options);
+    if (!error && !in_place) {
+        size_t in = process->port.in_size;
+        size_t out = process->port.out_size;
+        process->copy = strait_p_extra_alloc(STRAIT_LINE, in > out ? in : out);
+        error = process->copy ? 0 : -ENOMEM;
+    }
+    process->port.online = !options->event;
+    if (error) {
+        strait_process_destroy(process);
+    } else {
+        process->drop_to_worker = options->drop_to_worker;
+        process->drop_to_parent = options->drop_to_parent;
+        *out = process;
+    }
+    errno = saved;
+    return error;
+}
+
+int strait_process_spawn(struct strait_process **process,
+                         const struct strait_process_options *given)
+{
+    struct strait_process_options options;
+    int error = strait_p_extra_options(&options, sizeof(options), given);
+    bool named = !error && options.function && *options.function;
+    return error ? error : named ? spawn(process, &options, false) : -EINVAL;
+}
+
+STRAIT_PRIVATE int strait_p_process_spawn_server(struct strait_process **process,
+                                                 const struct strait_process_options *options)
+{
+    return spawn(process, options, true);
+}
+
+/* ---- its end ---- */
+
+/* Reaps it, once, if it has died. `hang`: waits for that. */
+static void reap(struct strait_process *process, bool hang)
+{
+    if (process->exited) {
+        return;
+    }
+    siginfo_t info = {.si_pid = 0};
+    struct strait_process_event *end = &process->end;
+    const struct strait_p_process_side *worker = process->port.peer;
+    int result;
+    do {
+        result = waitid(P_PIDFD, (id_t)process->port.pidfd, &info, WEXITED | (hang ? 0 : WNOHANG));
+    } while (result != 0 && errno == EINTR);
+    if (result == 0 && info.si_pid == 0) {
+        return; /* it lives */
+    }
+    end->type = STRAIT_EXIT;
+    if (result != 0 || info.si_code != CLD_EXITED) {
+        end->code = -EINTR;
+        end->signal = info.si_status; /* 0: somebody else has reaped it */
+    } else if (strait_load_relaxed(&worker->returned)) {
+        end->code = (int)strait_load_relaxed(&worker->result);
+    } else {
+        end->code = info.si_status;
+    }
+    end->reason = end->code == 0            ? STRAIT_EXIT_RETURNED
+                  : end->code == -ECANCELED ? STRAIT_EXIT_STOPPED
+                                            : STRAIT_EXIT_FAILED;
+    process->exited = true;
+    process->port.gone = true;
+    process->pid = 0;
+}
+
+int strait_process_join(struct strait_process *process, int64_t deadline,
+                        struct strait_process_event *end)
+{
+    int saved = errno;
+    reap(process, false);
+    while (!process->exited && strait_now() < deadline) {
+        strait_p_process_poll(process->port.pidfd, deadline);
+        reap(process, false);
+    }
+    errno = saved;
+    if (!process->exited) {
+        return -ETIMEDOUT;
+    }
+    if (end) {
+        *end = process->end;
+    }
+    return 0;
+}
+
+/* What the worker has not received: the parent takes the receiver's place in its own ring. A head
+ * that cannot be is a hostile worker's: then it has received all. */
+static void drop_undelivered(struct strait_process *process)
+{
+    struct strait_spsc *ring = process->port.out;
+    uint32_t head = strait_load_relaxed(&ring->head);
+    uint32_t left = ring->sender.index - head;
+    ring->receiver.index = head;
+    ring->receiver.end = ring->sender.index;
+    for (left = left <= ring->sender.capacity ? left : 0; left > 0; left--) {
+        process->port.ring->try_receive(ring, process->copy, 1);
+        process->drop_to_worker(process->copy, process->context);
+    }
+}
+
+static void drop_all(struct strait_process *process)
+{
+    if (process->drop_to_worker) {
+        drop_undelivered(process);
+    }
+    while (process->drop_to_parent &&
+           strait_process_receive(&process->port, process->copy, 1, 0) == 1) {
+        process->drop_to_parent(process->copy, process->context);
+    }
+}
+
+int strait_process_destroy(struct strait_process *process)
+{
+    if (!process) {
+        return 0;
+    }
+    if (process->inside) {
+        return -EDEADLK;
+    }
+    int saved = errno;
+    if (process->pid && process->port.pidfd >= 0) {
+        syscall(SYS_pidfd_send_signal, process->port.pidfd, SIGKILL, NULL, 0);
+        reap(process, true);
+    } else if (process->pid) {
+        kill(process->pid, SIGKILL); /* no pidfd was to be had */
+        waitpid(process->pid, NULL, 0);
+    }
+    drop_all(process);
+    const int fds[] = {process->port.pidfd, process->port.epoll, process->port.bell};
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    if (process->port.map) {
+        munmap(process->port.map, process->port.map_size);
+    }
+    free(process->copy);
+    free(process);
+    errno = saved;
+    return 0;
+}
+
+/* ---- events ---- */
+
+static void tell(struct strait_process *process, const struct strait_process_event *event)
+{
+    process->inside = true;
+    process->event(process, event, process->context);
+    process->inside = false;
+}
+
+/* The next message, if there is one. */
+static bool deliver_message(struct strait_process *process)
+{
+    struct strait_process_port *port = &process->port;
+    struct strait_span span;
+    struct strait_process_event event = {.type = STRAIT_MESSAGE};
+    event.message = strait_p_process_peek(port, &span);
+    if (!event.message) {
+        return false;
+    }
+    if (process->in_place) {
+        tell(process, &event);
+    } else {
+        event.message = memcpy(process->copy, event.message, port->in_size);
+    }
+    port->ring->release(port->in, &span);
+    strait_p_process_notify(port);
+    if (!process->in_place) {
+        tell(process, &event);
+    }
+    return true;
+}
+
+/* One event. False: there is none. */
+static bool deliver(struct strait_process *process)
+{
+    struct strait_process_port *port = &process->port;
+    if (!port->online && strait_p_process_told(&port->peer->online)) {
+        port->online = true;
+        tell(process, &(struct strait_process_event){.type = STRAIT_ONLINE});
+        return true;
+    }
+    bool gone = port->gone; /* before the look: what it had sent is there */
+    if (deliver_message(process)) {
+        return true;
+    }
+    if (gone) {
+        reap(process, true);
+        process->finished = true;
+        epoll_ctl(port->epoll, EPOLL_CTL_DEL, port->pidfd, NULL);
+        epoll_ctl(port->epoll, EPOLL_CTL_DEL, port->bell, NULL);
+        tell(process, &process->end);
+    }
+    return gone;
+}
+
+ptrdiff_t strait_process_dispatch(struct strait_process *process, size_t budget)
+{
+    if (!process->event || process->inside || process->finished) {
+        return !process->event ? -EINVAL : process->inside ? -EDEADLK : -EPIPE;
+    }
+    int saved = errno;
+    size_t most = budget ? budget : STRAIT_BUDGET;
+    size_t events = 0;
+    bool more = true;
+    while (events < most && more && !process->finished) {
+        if (deliver(process)) {
+            events++;
+        } else {
+            more = !strait_p_process_arm(&process->port);
+        }
+    }
+    if (more && !process->finished) {
+        strait_p_process_raise(&process->port);
+    }
+    errno = saved;
+    return (ptrdiff_t)events;
+}
+
+/* ---- the rest ---- */
+
+struct strait_process_port *strait_process_port(struct strait_process *process)
+{
+    return &process->port;
+}
+
+int strait_process_fd(const struct strait_process *process)
+{
+    return process->port.epoll;
+}
+
+int32_t strait_process_pid(const struct strait_process *process)
+{
+    return (int32_t)process->number;
+}
+
+void strait_process_stop(struct strait_process *process)
+{
+    strait_p_process_tell(&process->port, &process->port.own->stop);
+}
+
+int strait_process_kill(struct strait_process *process, int signal)
+{
+    int saved = errno;
+    bool sent = syscall(SYS_pidfd_send_signal, process->port.pidfd, signal, NULL, 0) == 0;
+    int error = sent ? 0 : errno == ESRCH ? -EPIPE : -errno;
+    errno = saved;
+    return error;
+}

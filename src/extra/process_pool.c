@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process_pool: a parent's tasks, run by workers that are processes.
+ *
+ * A slot holds a task from its submit to its completion: unused, waiting, running, ended. A worker
+ * has one task at a time, so that it is known whose fault its death is; the parent keeps its own
+ * copy, so that the task can run again. What ends a task is one of three: its answer, its worker's
+ * exit event, or, before it runs, a cancel or its deadline. A worker that is being killed gets no
+ * further task.
+ */
+#include <linux/filter.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/timerfd.h>
+
+#include "memory.h"
+#include "process_port.h"
+
+/* A worker that died before it was online, or could not be spawned, is tried again after this. */
+#define RETRY_NS 20000000
+#define NEWS_MOST 64
+#define TIMER UINT32_MAX
+
+enum slot_state { UNUSED, WAITING, RUNNING, ENDED };
+
+struct slot {
+    struct strait_process_task task;
+    int64_t finish_by;
+    unsigned retries;
+    uint32_t generation; /* of the slot's tasks */
+    enum slot_state state;
+    bool killed; /* its worker is, for the status and code that it has already */
+    TAILQ_ENTRY(slot) link;
+};
+
+TAILQ_HEAD(slot_list, slot);
+
+struct worker {
+    struct strait_process_pool *pool;
+    struct strait_process *process; /* NULL: there is none now */
+    struct slot *running;
+    bool online;
+    bool dying; /* it has been killed, or has exited */
+    bool exited;
+    int64_t spawn_at; /* not before */
+};
+
+struct strait_process_pool {
+    struct strait_process_pool_options options;
+    size_t slot_count;
+    struct slot *slots;
+    char *payloads; /* payload_max bytes for each slot */
+    struct slot_list unused;
+    struct slot_list waiting; /* in the order in which they are to start */
+    struct slot_list ended;   /* to be completed */
+    size_t waiting_count;
+    size_t owed;
+    int epoll; /* of the workers' fds, and of the timer */
+    int timer;
+    int64_t timer_at; /* when it is due; STRAIT_FOREVER: it is not set */
+    bool inside;      /* `done` runs */
+    bool closing;
+    struct worker workers[STRAIT_PROCESS_POOL_WORKERS_MAX];
+};
+
+/* ---- the timer ---- */
+
+/* Makes the fd readable at `when`, or earlier. */
+static void wake_at(struct strait_process_pool *pool, int64_t when)
+{
+    if (when < pool->timer_at) {
+        struct itimerspec due = {.it_value = {.tv_sec = (time_t)(when / 1000000000),
+                                              .tv_nsec = (long)(when % 1000000000)}};
+        pool->timer_at = when;
+        timerfd_settime(pool->timer, TFD_TIMER_ABSTIME, &due, NULL);
+    }
+}
+
+static void wake_now(struct strait_process_pool *pool)
+{
+    wake_at(pool, 1);
+}
+
+/* ---- a task's ways ---- */
+
+static char *payload_of(const struct strait_process_pool *pool, const struct slot *slot)
+{
+    return pool->payloads + (size_t)(slot - pool->slots) * pool->options.payload_max;
+}
+
+static void wait_in_queue(struct strait_process_pool *pool, struct slot *slot, bool first)
+{
+    slot->state = WAITING;
+    pool->waiting_count++;
+    if (first) {
+        TAILQ_INSERT_HEAD(&pool->waiting, slot, link);
+    } else {
+        TAILQ_INSERT_TAIL(&pool->waiting, slot, link);
+    }
+}
+
+static void leave_queue(struct strait_process_pool *pool, struct slot *slot)
+{
+    pool->waiting_count--;
+    TAILQ_REMOVE(&pool->waiting, slot, link);
+}
+
+/* A task that waits no more, or does not run any more. */
+static void end_task(struct strait_process_pool *pool, struct slot *slot,
+                     enum strait_task_status status, int code)
+{
+    slot->state = ENDED;
+    slot->task.task.status = status;
+    slot->task.task.code = code;
+    TAILQ_INSERT_TAIL(&pool->ended, slot, link);
+}
+
+static void complete(struct strait_process_pool *pool, struct slot *slot)
+{
+    TAILQ_REMOVE(&pool->ended, slot, link);
+    pool->owed--;
+    if (slot->task.task.done) {
+        pool->inside = true;
+        slot->task.task.done(&slot->task.task);
+        pool->inside = false;
+    }
+    slot->state = UNUSED;
+    slot->generation++;
+    TAILQ_INSERT_HEAD(&pool->unused, slot, link);
+}
+
+static void kill_worker(struct worker *worker)
+{
+    worker->dying = true;
+    strait_process_kill(worker->process, SIGKILL);
+}
+
+/* Ends a task that runs, with its worker; or one that waits. */
+static void give_up_task(struct strait_process_pool *pool, struct slot *slot,
+                         enum strait_task_status status, int code)
+{
+    if (slot->state == WAITING) {
+        leave_queue(pool, slot);
+        end_task(pool, slot, status, code);
+        return;
+    }
+    slot->killed = true;
+    slot->task.task.status = status;
+    slot->task.task.code = code;
+    for (unsigned n = 0; n < pool->options.workers; n++) {
+        if (pool->workers[n].running == slot) {
+            kill_worker(&pool->workers[n]);
+        }
+    }
+}
+
+/* ---- giving tasks to workers ---- */
+
+/* Writes the call into the ring, which has room for it, or the worker has scribbled there. */
+static void give(struct strait_process_pool *pool, struct worker *worker, struct slot *slot)
+{
+    struct strait_process_port *port = strait_process_port(worker->process);
+    struct strait_span span;
+    if (!port->ring->reserve(port->out, 1, &span)) {
+        kill_worker(worker);
+        return;
+    }
+    const struct strait_process_task *task = &slot->task;
+    struct strait_p_process_call call = {.payload_size = (uint32_t)task->payload_size};
+    call.id = ((strait_task_id)slot->generation << 32) | (uint64_t)(slot - pool->slots + 1);
+    memcpy(call.name, task->task.name, strlen(task->task.name));
+    memcpy(call.data, task->task.data, sizeof(call.data));
+    memcpy(span.messages, &call, sizeof(call));
+    memcpy((char *)span.messages + sizeof(call), payload_of(pool, slot), task->payload_size);
+    port->ring->commit(port->out, &span);
+    strait_p_process_notify(port);
+    leave_queue(pool, slot);
+    slot->state = RUNNING;
+    slot->task.runs++;
+    worker->running = slot;
+}
+
+/* The first task that waits and is not too late. */
+static struct slot *next_task(struct strait_process_pool *pool)
+{
+    struct slot *slot = TAILQ_FIRST(&pool->waiting);
+    while (slot && slot->finish_by && strait_now() >= slot->finish_by) {
+        give_up_task(pool, slot, STRAIT_TASK_EXPIRED, -ETIMEDOUT);
+        wake_now(pool);
+        slot = TAILQ_FIRST(&pool->waiting);
+    }
+    return slot;
+}
+
+static void feed(struct strait_process_pool *pool)
+{
+    for (unsigned n = 0; n < pool->options.workers && pool->waiting_count; n++) {
+        struct worker *worker = &pool->workers[n];
+        if (worker->online && !worker->dying && !worker->running) {
+            struct slot *slot = next_task(pool);
+            if (slot) {
+                give(pool, worker, slot);
+            }
+        }
+    }
+}
+
+/* ---- what workers tell ---- */
+
+/* The answer is copied before it is looked at: a hostile worker may write it meanwhile. One that
+ * cannot be is the last of that worker. */
+static void take_answer(struct worker *worker, const struct strait_p_process_call *in_ring)
+{
+    struct strait_process_pool *pool = worker->pool;
+    struct slot *slot = worker->running;
+    struct strait_p_process_call call;
+    memcpy(&call, in_ring, sizeof(call));
+    uint64_t own = slot ? (uint64_t)(slot - pool->slots + 1) : 0;
+    if (!slot || call.id != (((strait_task_id)slot->generation << 32) | own) ||
+        call.payload_size > pool->options.payload_max) {
+        kill_worker(worker);
+        return;
+    }
+    worker->running = NULL;
+    memcpy(slot->task.task.data, call.data, sizeof(call.data));
+    memcpy(payload_of(pool, slot), in_ring + 1, call.payload_size);
+    slot->task.payload_size = call.payload_size;
+    end_task(pool, slot,
+             call.code == 0            ? STRAIT_TASK_DONE
+             : call.code == -ECANCELED ? STRAIT_TASK_CANCELLED
+                                       : STRAIT_TASK_FAILED,
+             call.code);
+}
+
+static void take_exit(struct worker *worker, const struct strait_process_event *event)
+{
+    struct strait_process_pool *pool = worker->pool;
+    struct slot *slot = worker->running;
+    worker->running = NULL;
+    worker->dying = true;
+    worker->exited = true;
+    if (!slot) {
+        return;
+    }
+    if (slot->killed) {
+        end_task(pool, slot, slot->task.task.status, slot->task.task.code);
+    } else if (slot->retries > 0) {
+        slot->retries--;
+        wait_in_queue(pool, slot, true);
+    } else {
+        slot->task.signal = event->signal;
+        end_task(pool, slot, STRAIT_TASK_FAILED, event->code ? event->code : -EPIPE);
+    }
+}
+
+static void worker_event(struct strait_process *process, const struct strait_process_event *event,
+                         void *context)
+{
+    struct worker *worker = context;
+    (void)process;
+    if (event->type == STRAIT_ONLINE) {
+        worker->online = true;
+    } else if (event->type == STRAIT_MESSAGE) {
+        take_answer(worker, event->message);
+    } else {
+        take_exit(worker, event);
+    }
+}
+
+/* ---- workers come and go ---- */
+
+static int spawn_worker(struct strait_process_pool *pool, struct worker *worker)
+{
+    size_t size = sizeof(struct strait_p_process_call) + pool->options.payload_max;
+    struct strait_process_options options = {.program = pool->options.program,
+                                             .function = "",
+                                             .to_worker_capacity = 2,
+                                             .to_worker_size = size,
+                                             .to_parent_capacity = 2,
+                                             .to_parent_size = size,
+                                             .event = worker_event,
+                                             .context = worker,
+                                             .limits = pool->options.limits};
+    int error = strait_p_process_spawn_server(&worker->process, &options);
+    if (!error) {
+        struct epoll_event event = {.events = EPOLLIN,
+                                    .data.u32 = (uint32_t)(worker - pool->workers)};
+        error = epoll_ctl(pool->epoll, EPOLL_CTL_ADD, strait_process_fd(worker->process), &event)
+                    ? -errno
+                    : 0;
+    }
+    if (error) {
+        strait_process_destroy(worker->process);
+        worker->process = NULL;
+    }
+    worker->online = false;
+    worker->exited = false;
+    worker->dying = false;
+    worker->spawn_at = strait_now() + RETRY_NS;
+    return error;
+}
+
+static void replace(struct strait_process_pool *pool, struct worker *worker)
+{
+    if (worker->process) {
+        worker->spawn_at = worker->online ? 0 : worker->spawn_at;
+        strait_process_destroy(worker->process);
+        worker->process = NULL;
+    }
+    if (worker->spawn_at > strait_now() || spawn_worker(pool, worker) != 0) {
+        wake_at(pool, worker->spawn_at);
+    }
+}
+
+/* What is due: tasks that are too late, and workers that are to be spawned. */
+static void take_time(struct strait_process_pool *pool)
+{
+    uint64_t ignored;
+    ssize_t result = read(pool->timer, &ignored, sizeof(ignored));
+    (void)result;
+    int64_t now = strait_now();
+    int64_t next = STRAIT_FOREVER;
+    pool->timer_at = STRAIT_FOREVER;
+    for (size_t i = 0; i < pool->slot_count; i++) {
+        struct slot *slot = &pool->slots[i];
+        bool going = (slot->state == WAITING || slot->state == RUNNING) && !slot->killed;
+        if (going && slot->finish_by && slot->finish_by <= now) {
+            give_up_task(pool, slot, STRAIT_TASK_EXPIRED, -ETIMEDOUT);
+        } else if (going && slot->finish_by && slot->finish_by < next) {
+            next = slot->finish_by;
+        }
+    }
+    wake_at(pool, next);
+    for (unsigned n = 0; n < pool->options.workers; n++) {
+        if (!pool->workers[n].process) {
+            replace(pool, &pool->workers[n]);
+        }
+    }
+}
+
+static void take_pool_news(struct strait_process_pool *pool)
+{
+    struct epoll_event news[NEWS_MOST];
+    int count = epoll_wait(pool->epoll, news, NEWS_MOST, 0);
+    for (int i = 0; i < count; i++) {
+        if (news[i].data.u32 == TIMER) {
+            take_time(pool);
+            continue;
+        }
+        struct worker *worker = &pool->workers[news[i].data.u32];
+        if (worker->process) {
+            strait_process_dispatch(worker->process, 0);
+        }
+        if (worker->exited) {
+            replace(pool, worker);
+        }
+    }
+}
+
+/* ---- create, destroy ---- */
+
+static int pool_open(struct strait_process_pool *pool)
+{
+    size_t n = pool->slot_count;
+    pool->slots = strait_p_extra_alloc(STRAIT_LINE, n * sizeof(*pool->slots));
+    pool->payloads = strait_p_extra_alloc(STRAIT_LINE, n * pool->options.payload_max + 1);
+    if (!pool->slots || !pool->payloads) {
+        return -ENOMEM;
+    }
+    memset(pool->slots, 0, n * sizeof(*pool->slots));
+    for (size_t i = n; i > 0; i--) {
+        TAILQ_INSERT_HEAD(&pool->unused, &pool->slots[i - 1], link);
+    }
+    pool->epoll = epoll_create1(EPOLL_CLOEXEC);
+    pool->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = TIMER};
+    if (pool->epoll < 0 || pool->timer < 0 ||
+        epoll_ctl(pool->epoll, EPOLL_CTL_ADD, pool->timer, &event) != 0) {
+        return -errno;
+    }
+    int error = 0;
+    for (unsigned i = 0; i < pool->options.workers && !error; i++) {
+        pool->workers[i].pool = pool;
+        error = spawn_worker(pool, &pool->workers[i]);
+    }
+    return error;
+}
+
+static unsigned cpus(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+int strait_process_pool_create(struct strait_process_pool **out,
+                               const struct strait_process_pool_options *given)
+{
+    struct strait_process_pool_options options;
+    int error = strait_p_extra_options(&options, sizeof(options), given);
+    int saved = errno;
+    options.workers = options.workers ? options.workers : cpus();
+    options.queue_limit = options.queue_limit ? options.queue_limit : 1024;
+    if (error || options.workers > STRAIT_PROCESS_POOL_WORKERS_MAX ||
+        options.queue_limit > STRAIT_QUEUE_LIMIT_MAX ||
+        options.payload_max > STRAIT_PROCESS_PAYLOAD_MAX) {
+        errno = saved;
+        return -EINVAL;
+    }
+    struct strait_process_pool *pool = strait_p_extra_alloc(STRAIT_LINE, sizeof(*pool));
+    if (!pool) {
+        errno = saved;
+        return -ENOMEM;
+    }
+    memset(pool, 0, sizeof(*pool));
+    pool->options = options;
+    pool->slot_count = 2 * options.queue_limit + options.workers;
+    TAILQ_INIT(&pool->unused);
+    TAILQ_INIT(&pool->waiting);
+    TAILQ_INIT(&pool->ended);
+    pool->epoll = -1;
+    pool->timer = -1;
+    pool->timer_at = STRAIT_FOREVER;
+    error = pool_open(pool);
+    if (error) {
+        strait_process_pool_destroy(pool);
+    } else {
+        *out = pool;
+    }
+    errno = saved;
+    return error;
+}
+
+int strait_process_pool_destroy(struct strait_process_pool *pool)
+{
+    if (!pool || pool->inside) {
+        return pool ? -EDEADLK : 0;
+    }
+    int saved = errno;
+    pool->closing = true;
+    for (unsigned n = 0; n < pool->options.workers; n++) {
+        strait_process_destroy(pool->workers[n].process);
+    }
+    for (size_t i = 0; pool->owed > 0 && i < pool->slot_count; i++) {
+        struct slot *slot = &pool->slots[i];
+        if (slot->state == WAITING) {
+            leave_queue(pool, slot);
+        }
+        if (slot->state == WAITING || slot->state == RUNNING) {
+            end_task(pool, slot, STRAIT_TASK_ABANDONED, -ECANCELED);
+        }
+    }
+    while (!TAILQ_EMPTY(&pool->ended)) {
+        complete(pool, TAILQ_FIRST(&pool->ended));
+    }
+    if (pool->timer >= 0) {
+        close(pool->timer);
+    }
+    if (pool->epoll >= 0) {
+        close(pool->epoll);
+    }
+    free(pool->payloads);
+    free(pool->slots);
+    free(pool);
+    errno = saved;
+    return 0;
+}
+
+/* ---- submit, cancel, dispatch ---- */
+
+int strait_process_submit(struct strait_process_pool *pool, const struct strait_process_task *task,
+                          const struct strait_process_submit_options *given, strait_task_id *id)
+{
+    struct strait_process_submit_options how;
+    struct slot *slot = TAILQ_FIRST(&pool->unused);
+    int error = strait_p_extra_options(&how, sizeof(how), given);
+    if (error || !task->task.name || strlen(task->task.name) >= STRAIT_PROCESS_NAME) {
+        return -EINVAL;
+    }
+    if (task->payload_size > pool->options.payload_max) {
+        return -ENOSPC;
+    }
+    if (pool->closing || !slot || pool->waiting_count >= pool->options.queue_limit) {
+        return pool->closing ? -EPIPE : -EAGAIN;
+    }
+    int saved = errno;
+    TAILQ_REMOVE(&pool->unused, slot, link);
+    slot->task = *task;
+    slot->task.payload = payload_of(pool, slot);
+    slot->task.signal = 0;
+    slot->task.runs = 0;
+    slot->finish_by = how.finish_by;
+    slot->retries = how.retries;
+    slot->killed = false;
+    if (task->payload_size) {
+        memcpy(slot->task.payload, task->payload, task->payload_size);
+    }
+    wait_in_queue(pool, slot, false);
+    pool->owed++;
+    if (id) {
+        *id = ((strait_task_id)slot->generation << 32) | (uint64_t)(slot - pool->slots + 1);
+    }
+    if (how.finish_by) {
+        wake_at(pool, how.finish_by > 0 ? how.finish_by : 1);
+    }
+    feed(pool);
+    errno = saved;
+    return 0;
+}
+
+int strait_process_cancel(struct strait_process_pool *pool, strait_task_id id)
+{
+    size_t i = (size_t)(id & UINT32_MAX) - 1;
+    struct slot *slot = i < pool->slot_count ? &pool->slots[i] : NULL;
+    if (!slot || slot->generation != (uint32_t)(id >> 32) || slot->state == UNUSED) {
+        return -ENOENT;
+    }
+    if (slot->state == ENDED) {
+        return slot->task.task.status > STRAIT_TASK_FAILED ? -EALREADY : -ENOENT;
+    }
+    if (slot->killed) {
+        return -EALREADY;
+    }
+    int saved = errno;
+    bool running = slot->state == RUNNING;
+    give_up_task(pool, slot, STRAIT_TASK_CANCELLED, -ECANCELED);
+    wake_now(pool);
+    errno = saved;
+    return running ? -EINPROGRESS : 0;
+}
+
+ptrdiff_t strait_process_pool_dispatch(struct strait_process_pool *pool, size_t budget)
+{
+    if (pool->inside) {
+        return -EDEADLK;
+    }
+    int saved = errno;
+    size_t most = budget ? budget : STRAIT_BUDGET;
+    size_t completions = 0;
+    take_pool_news(pool);
+    feed(pool);
+    while (completions < most && !TAILQ_EMPTY(&pool->ended)) {
+        complete(pool, TAILQ_FIRST(&pool->ended));
+        completions++;
+    }
+    if (!TAILQ_EMPTY(&pool->ended)) {
+        wake_now(pool);
+    }
+    errno = saved;
+    return (ptrdiff_t)completions;
+}
+
+int strait_process_pool_drain(struct strait_process_pool *pool, int64_t deadline)
+{
+    int saved = errno;
+    ptrdiff_t result = 0;
+    while (pool->owed > 0 && result >= 0) {
+        result = strait_process_pool_dispatch(pool, 0);
+        if (result == 0 && strait_now() >= deadline) {
+            result = -ETIMEDOUT;
+        } else if (result == 0) {
+            strait_p_process_poll(pool->epoll, deadline);
+        }
+    }
+    errno = saved;
+    return result < 0 ? (int)result : 0;
+}
+
+int strait_process_pool_fd(const struct strait_process_pool *pool)
+{
+    return pool->epoll;
+}
+
+size_t strait_process_pool_owed(const struct strait_process_pool *pool)
+{
+    return pool->owed;
+}
+
+int32_t strait_process_pool_pid(const struct strait_process_pool *pool, unsigned n)
+{
+    bool there = n < pool->options.workers && pool->workers[n].process;
+    return there ? strait_process_pid(pool->workers[n].process) : 0;
+}

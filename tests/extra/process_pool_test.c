@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT */
+/* process_pool: each task completes once, whatever becomes of its worker. */
+#include "extra/fixture.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "strait/extra/process.h"
+
+/* ---- what the workers run ---- */
+
+static struct strait_process_task *with_payload(struct strait_task *task)
+{
+    return (struct strait_process_task *)(void *)task;
+}
+
+/* The answer is one more than the number in `data`; the payload comes back reversed. */
+static int increment(struct strait_task *task)
+{
+    struct strait_process_task *own = with_payload(task);
+    uint64_t number = number_of(task->data) + 1;
+    memcpy(task->data, &number, sizeof(number));
+    char *bytes = own->payload;
+    for (size_t i = 0; i < own->payload_size / 2; i++) {
+        char byte = bytes[i];
+        bytes[i] = bytes[own->payload_size - 1 - i];
+        bytes[own->payload_size - 1 - i] = byte;
+    }
+    return 0;
+}
+
+/* Answers with memory of its own, of so many bytes. */
+static int answer_long(struct strait_task *task)
+{
+    static char own[512];
+    memset(own, 'x', sizeof(own));
+    with_payload(task)->payload = own;
+    with_payload(task)->payload_size = (size_t)number_of(task->data);
+    return 0;
+}
+
+static int return_it(struct strait_task *task)
+{
+    return (int)number_of(task->data);
+}
+
+static int crash(UNUSED struct strait_task *task)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+    return 0;
+}
+
+static int leave(UNUSED struct strait_task *task)
+{
+    exit((int)number_of(task->data));
+}
+
+static int hang(UNUSED struct strait_task *task)
+{
+    volatile bool for_ever = true;
+    while (for_ever) {
+    }
+    return 0;
+}
+
+/* Microseconds. */
+static int take_time_off(struct strait_task *task)
+{
+    sleep_ns((long)number_of(task->data) * 1000);
+    return 0;
+}
+
+/* Nonsense in all that it shares, and then an answer; or none. */
+static int scribble(struct strait_task *task)
+{
+    uint64_t seed = number_of(task->data);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    while (maps && fgets(line, sizeof(line), maps)) {
+        unsigned long from;
+        unsigned long to;
+        if (strstr(line, "memfd:strait") && sscanf(line, "%lx-%lx", &from, &to) == 2) {
+            for (unsigned i = 0; i < 200; i++) {
+                uint64_t *at = (uint64_t *)(uintptr_t)from;
+                at[draw_below(&seed, (to - from) / sizeof(*at))] = draw(&seed);
+                at[draw_below(&seed, 64)] = draw(&seed);
+            }
+        }
+    }
+    fclose(maps);
+    return 0;
+}
+
+static const struct strait_process_function functions[] = {
+    {.name = "increment", .run = increment},
+    {.name = "answer_long", .run = answer_long},
+    {.name = "return_it", .run = return_it},
+    {.name = "crash", .run = crash},
+    {.name = "leave", .run = leave},
+    {.name = "hang", .run = hang},
+    {.name = "rest", .run = take_time_off},
+    {.name = "scribble", .run = scribble},
+    {.name = NULL},
+};
+
+/* ---- tasks and what became of them ---- */
+
+struct outcome {
+    unsigned completions;
+    enum strait_task_status status;
+    int code;
+    int signal;
+    unsigned runs;
+    uint64_t number;
+    size_t payload_size;
+    char payload[64];
+};
+
+static struct strait_process_pool *pool;
+
+static void note_outcome(struct strait_task *task)
+{
+    const struct strait_process_task *own = with_payload(task);
+    struct outcome *outcome = task->context;
+    outcome->completions++;
+    outcome->status = task->status;
+    outcome->code = task->code;
+    outcome->signal = own->signal;
+    outcome->runs = own->runs;
+    outcome->number = number_of(task->data);
+    outcome->payload_size = own->payload_size;
+    memcpy(outcome->payload, own->payload, strait_min(own->payload_size, 64));
+    progress_made();
+}
+
+static void open_pool(unsigned workers, size_t queue_limit)
+{
+    struct strait_process_pool_options options = {
+        .workers = workers, .queue_limit = queue_limit, .payload_max = 64};
+    assert_returns(strait_process_pool_create(&pool, &options), 0);
+}
+
+static int submit(struct outcome *outcome, const char *name, uint64_t number,
+                  const struct strait_process_submit_options *how, strait_task_id *id)
+{
+    struct strait_process_task task = {
+        .task = {.name = name, .context = outcome, .done = note_outcome}};
+    memset(outcome, 0, sizeof(*outcome));
+    memcpy(task.task.data, &number, sizeof(number));
+    return strait_process_submit(pool, &task, how, id);
+}
+
+/* As an event loop does. */
+static void await_outcomes(void)
+{
+    while (strait_process_pool_owed(pool) > 0) {
+        assert_true(readable(strait_process_pool_fd(pool), 60000));
+        strait_process_pool_dispatch(pool, 0);
+    }
+}
+
+static void await_running(void)
+{
+    int64_t end = strait_deadline(50000000);
+    while (strait_now() < end) {
+        readable(strait_process_pool_fd(pool), 1);
+        strait_process_pool_dispatch(pool, 0);
+    }
+}
+
+/* False: there is none now. */
+static bool kill_worker(unsigned n)
+{
+    int32_t pid = strait_process_pool_pid(pool, n);
+    return pid && kill(pid, SIGKILL) == 0;
+}
+
+static void close_pool(void)
+{
+    int32_t pids[STRAIT_PROCESS_POOL_WORKERS_MAX];
+    unsigned count = 0;
+    for (unsigned n = 0; n < STRAIT_PROCESS_POOL_WORKERS_MAX; n++) {
+        pids[count] = strait_process_pool_pid(pool, n);
+        count += pids[count] != 0;
+    }
+    assert_returns(strait_process_pool_destroy(pool), 0);
+    while (count > 0) {
+        assert_int_equal(kill(pids[--count], 0), -1);
+    }
+}
+
+/* ---- one task each ---- */
+
+static void every_way_to_end(void)
+{
+    const int64_t past = 1;
+    const struct {
+        const char *name;
+        uint64_t number;
+        struct strait_process_submit_options how;
+        enum strait_task_status status;
+        int code;
+        int signal;
+        unsigned runs;
+    } cases[] = {
+        {"increment", 7, {.size = 0}, STRAIT_TASK_DONE, 0, 0, 1},
+        {"return_it", 3, {.retries = 5}, STRAIT_TASK_FAILED, 3, 0, 1},
+        {"return_it", (uint64_t)-ECANCELED, {.size = 0}, STRAIT_TASK_CANCELLED, -ECANCELED, 0, 1},
+        {"unknown", 0, {.size = 0}, STRAIT_TASK_FAILED, -ENOENT, 0, 1},
+        {"crash", 0, {.size = 0}, STRAIT_TASK_FAILED, -EINTR, SIGSEGV, 1},
+        {"crash", 0, {.retries = 2}, STRAIT_TASK_FAILED, -EINTR, SIGSEGV, 3},
+        {"leave", 9, {.size = 0}, STRAIT_TASK_FAILED, 9, 0, 1},
+        {"leave", 0, {.retries = 1}, STRAIT_TASK_FAILED, -EPIPE, 0, 2},
+        {"increment", 0, {.finish_by = past}, STRAIT_TASK_EXPIRED, -ETIMEDOUT, 0, 0},
+        {"answer_long", 64, {.size = 0}, STRAIT_TASK_DONE, 0, 0, 1},
+        {"answer_long", 65, {.size = 0}, STRAIT_TASK_FAILED, -ENOSPC, 0, 1},
+    };
+    open_pool(2, 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct outcome outcome;
+        assert_returns(submit(&outcome, cases[i].name, cases[i].number, &cases[i].how, NULL), 0);
+        await_outcomes();
+        assert_int_equal(outcome.completions, 1);
+        assert_int_equal(outcome.status, cases[i].status);
+        assert_int_equal(outcome.code, cases[i].code);
+        assert_int_equal(outcome.signal, cases[i].signal);
+        assert_int_equal(outcome.runs, cases[i].runs);
+    }
+    close_pool();
+}
+
+static void payloads_travel_both_ways(void)
+{
+    char word[64] = "strait";
+    struct outcome outcome = {.completions = 0};
+    struct strait_process_task task = {
+        .task = {.name = "increment", .context = &outcome, .done = note_outcome},
+        .payload = word,
+        .payload_size = 6};
+    open_pool(1, 0);
+    assert_returns(strait_process_submit(pool, &task, NULL, NULL), 0);
+    memset(word, 0, sizeof(word));
+    await_outcomes();
+    assert_int_equal(outcome.number, 1);
+    assert_int_equal(outcome.payload_size, 6);
+    assert_memory_equal(outcome.payload, "tiarts", 6);
+    task.payload_size = 65;
+    assert_returns(strait_process_submit(pool, &task, NULL, NULL), -ENOSPC);
+    task.payload_size = 0;
+    task.task.name = NULL;
+    assert_returns(strait_process_submit(pool, &task, NULL, NULL), -EINVAL);
+    task.task.name = "0123456789012345678901234567890123456789";
+    assert_returns(strait_process_submit(pool, &task, NULL, NULL), -EINVAL);
+    close_pool();
+}
+
+static void what_hangs_can_be_killed(void)
+{
+    struct outcome cancelled;
+    struct outcome waits;
+    struct outcome expires;
+    struct outcome after;
+    strait_task_id id;
+    strait_task_id waiting;
+    open_pool(1, 0);
+    assert_returns(submit(&cancelled, "hang", 0, NULL, &id), 0);
+    await_running();
+    assert_returns(submit(&waits, "increment", 1, NULL, &waiting), 0);
+    assert_returns(strait_process_cancel(pool, waiting), 0);
+    assert_int_equal(waits.completions, 0); /* not inside the cancel */
+    assert_returns(strait_process_cancel(pool, waiting), -EALREADY);
+    assert_returns(strait_process_cancel(pool, id), -EINPROGRESS);
+    assert_returns(strait_process_cancel(pool, id), -EALREADY);
+    struct strait_process_submit_options how = {.finish_by = strait_deadline(100000000),
+                                                .retries = 9};
+    assert_returns(submit(&expires, "hang", 0, &how, NULL), 0);
+    assert_returns(submit(&after, "increment", 1, NULL, NULL), 0);
+    await_outcomes();
+    assert_returns(strait_process_cancel(pool, id), -ENOENT);
+    assert_int_equal(waits.status, STRAIT_TASK_CANCELLED);
+    assert_int_equal(waits.runs, 0);
+    assert_int_equal(cancelled.status, STRAIT_TASK_CANCELLED);
+    assert_int_equal(cancelled.code, -ECANCELED);
+    assert_int_equal(expires.status, STRAIT_TASK_EXPIRED);
+    assert_int_equal(expires.code, -ETIMEDOUT);
+    assert_int_equal(expires.runs, 1);
+    assert_true(strait_now() >= how.finish_by);
+    assert_int_equal(after.status, STRAIT_TASK_DONE);
+    close_pool();
+}
+
+static void the_queue_is_bounded_and_destroy_abandons(void)
+{
+    struct outcome outcomes[5];
+    open_pool(1, 4);
+    assert_returns(submit(&outcomes[0], "hang", 0, NULL, NULL), 0);
+    await_running();
+    for (int i = 1; i < 5; i++) {
+        assert_returns(submit(&outcomes[i], "increment", 1, NULL, NULL), 0);
+    }
+    struct outcome refused;
+    assert_returns(submit(&refused, "increment", 1, NULL, NULL), -EAGAIN);
+    assert_returns(strait_process_pool_drain(pool, strait_deadline(2000000)), -ETIMEDOUT);
+    assert_int_equal(strait_process_pool_owed(pool), 5);
+    close_pool();
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(outcomes[i].completions, 1);
+        assert_int_equal(outcomes[i].status, STRAIT_TASK_ABANDONED);
+    }
+    assert_returns(strait_process_pool_destroy(NULL), 0);
+}
+
+/* ---- tasks of completions ---- */
+
+static unsigned chain;
+
+static void go_on(struct strait_task *task)
+{
+    struct strait_process_task next = {.task = {.name = "increment", .done = go_on}};
+    memcpy(next.task.data, task->data, sizeof(next.task.data));
+    chain++;
+    assert_returns(strait_process_pool_dispatch(pool, 0), -EDEADLK);
+    assert_returns(strait_process_pool_destroy(pool), -EDEADLK);
+    if (number_of(task->data) < 100) {
+        assert_returns(strait_process_submit(pool, &next, NULL, NULL), 0);
+    }
+}
+
+static void a_completion_may_submit(void)
+{
+    struct strait_process_task first = {.task = {.name = "increment", .done = go_on}};
+    chain = 0;
+    open_pool(1, 1);
+    assert_returns(strait_process_submit(pool, &first, NULL, NULL), 0);
+    assert_returns(strait_process_pool_drain(pool, STRAIT_FOREVER), 0);
+    assert_int_equal(chain, 100);
+    close_pool();
+}
+
+static void what_cannot_be_made(void)
+{
+    const struct {
+        struct strait_process_pool_options options;
+        int error;
+    } cases[] = {
+        {{.workers = STRAIT_PROCESS_POOL_WORKERS_MAX + 1}, -EINVAL},
+        {{.payload_max = STRAIT_PROCESS_PAYLOAD_MAX + 1}, -EINVAL},
+        {{.queue_limit = STRAIT_QUEUE_LIMIT_MAX + 1}, -EINVAL},
+        {{.program = "/nonexistent"}, -ENOENT},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_returns(strait_process_pool_create(&pool, &cases[i].options), cases[i].error);
+    }
+}
+
+/* Such workers never come online: they are tried again, and what waits is bounded by its time. */
+static void a_program_that_is_no_worker(void)
+{
+    struct strait_process_pool_options options = {.workers = 2, .program = "/bin/true"};
+    struct strait_process_submit_options how = {.finish_by = strait_deadline(100000000)};
+    struct outcome outcome;
+    assert_returns(strait_process_pool_create(&pool, &options), 0);
+    assert_returns(submit(&outcome, "increment", 0, &how, NULL), 0);
+    await_outcomes();
+    assert_int_equal(outcome.status, STRAIT_TASK_EXPIRED);
+    close_pool();
+}
+
+/* ---- storms ---- */
+
+/* Keeps the queue full of tasks of some microseconds while workers are killed at random: none is
+ * lost, none completes twice, and none of those that may run again has failed. */
+static void kills_at_random_moments(void)
+{
+    static struct outcome outcomes[64];
+    uint64_t seed = first_seed(3);
+    size_t kills = scaled(2000);
+    size_t done = 0;
+    memset(outcomes, 0, sizeof(outcomes));
+    open_pool(2, 100);
+    for (size_t killed = 0; killed < kills;) {
+        for (size_t i = 0; i < COUNT(outcomes); i++) {
+            struct strait_process_submit_options how = {.retries = i % 2 ? 1000 : 0};
+            assert_true(submit(&outcomes[i], i % 3 ? "increment" : "rest", i, &how, NULL) == 0);
+        }
+        while (strait_process_pool_owed(pool) > 0) {
+            assert_true(readable(strait_process_pool_fd(pool), 60000));
+            strait_process_pool_dispatch(pool, 8);
+            if (draw_below(&seed, 20) == 0) {
+                dawdle(draw_below(&seed, 30000));
+                killed += kill_worker((unsigned)draw_below(&seed, 2));
+            }
+        }
+        for (size_t i = 0; i < COUNT(outcomes); i++) {
+            bool failed = outcomes[i].status == STRAIT_TASK_FAILED;
+            assert_int_equal(outcomes[i].completions, 1);
+            assert_true(outcomes[i].status == STRAIT_TASK_DONE || (failed && i % 2 == 0));
+            assert_int_equal(outcomes[i].signal, failed ? SIGKILL : 0);
+            assert_int_equal(outcomes[i].number, i + (!failed && i % 3 ? 1 : 0));
+            done += !failed;
+        }
+    }
+    assert_true(done > kills);
+    close_pool();
+}
+
+static void workers_that_scribble(void)
+{
+    static struct outcome outcomes[100];
+    uint64_t seed = first_seed(4);
+    open_pool(2, 100);
+    for (size_t round = 0; round < scaled(20); round++) {
+        for (size_t i = 0; i < COUNT(outcomes); i++) {
+            struct strait_process_submit_options how = {
+                .finish_by = i % 10 ? 0 : strait_deadline(200000000), .retries = i % 10 ? 1000 : 0};
+            submit(&outcomes[i], i % 10 ? "increment" : "scribble", draw(&seed), &how, NULL);
+        }
+        /* A task that a scribbled word keeps from its worker ends with that worker. */
+        int64_t patience = strait_deadline(500000000);
+        while (strait_process_pool_owed(pool) > 0) {
+            readable(strait_process_pool_fd(pool), 100);
+            strait_process_pool_dispatch(pool, 0);
+            if (strait_now() > patience) {
+                kill_worker(0);
+                kill_worker(1);
+                patience = strait_deadline(500000000);
+            }
+        }
+        for (size_t i = 0; i < COUNT(outcomes); i++) {
+            assert_int_equal(outcomes[i].completions, 1);
+        }
+    }
+    close_pool();
+}
+
+static const struct test tests[] = {
+    ONCE(every_way_to_end),
+    ONCE(payloads_travel_both_ways),
+    ONCE(what_hangs_can_be_killed),
+    ONCE(the_queue_is_bounded_and_destroy_abandons),
+    ONCE(a_completion_may_submit),
+    ONCE(what_cannot_be_made),
+    ONCE(a_program_that_is_no_worker),
+    ONCE(kills_at_random_moments),
+    ONCE(workers_that_scribble),
+};
+
+int main(int argc, char **argv)
+{
+    strait_process_main(argc, argv, functions);
+    return RUN_TABLE("extra_process_pool_test", tests);
+}

@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: MIT */
+/* process: a worker that is a process: its events, whatever way it ends; what becomes of messages;
+ * its limits; what it has of its parent, and what is left of it. */
+#include "extra/fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "strait/extra/process.h"
+
+#define UNUSED_DATA UNUSED void *data, UNUSED size_t size
+
+/* ---- what the workers run ---- */
+
+static int echo_numbers(struct strait_process_port *port, UNUSED_DATA)
+{
+    uint64_t number;
+    ptrdiff_t result;
+    while ((result = strait_process_receive(port, &number, 1, STRAIT_FOREVER)) == 1) {
+        result = strait_process_send(port, &number, 1, STRAIT_FOREVER);
+        if (result != 1) {
+            break;
+        }
+    }
+    return result == -EPIPE ? 0 : (int)result;
+}
+
+enum end { RETURNS, FAILS, CALLS_EXIT, SEGFAULTS, ABORTS, IS_KILLED, HANGS };
+
+/* Receives so many, sends so many, and ends. */
+struct orders {
+    enum end end;
+    uint64_t receives;
+    uint64_t sends;
+};
+
+static int end_entry(struct strait_process_port *port, void *data, UNUSED size_t size)
+{
+    const struct orders *orders = data;
+    uint64_t number;
+    for (uint64_t i = 0; i < orders->receives; i++) {
+        strait_process_receive(port, &number, 1, STRAIT_FOREVER);
+    }
+    for (uint64_t i = 0; i < orders->sends; i++) {
+        strait_process_send(port, &i, 1, STRAIT_FOREVER);
+    }
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    switch (orders->end) {
+    case RETURNS:
+        return 0;
+    case FAILS:
+        return -EDOM;
+    case CALLS_EXIT:
+        exit(3);
+    case SEGFAULTS:
+        signal(SIGSEGV, SIG_DFL);
+        raise(SIGSEGV);
+        break;
+    case ABORTS:
+        abort();
+    case IS_KILLED:
+        raise(SIGKILL);
+        break;
+    case HANGS:
+        for (;;) {
+            pause();
+        }
+    }
+    return -EILSEQ;
+}
+
+/* Says which descriptors it has, besides the one that it looks with. */
+static int census_entry(struct strait_process_port *port, UNUSED_DATA)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        uint64_t number = strtoul(entry->d_name, NULL, 10);
+        if (entry->d_name[0] != '.' && (int)number != dirfd(dir)) {
+            strait_process_send(port, &number, 1, STRAIT_FOREVER);
+        }
+    }
+    closedir(dir);
+    return 0;
+}
+
+enum limited { MEMORY, CPU, DESCRIPTORS, PRIVILEGES, SYSTEM_CALLS };
+
+/* 0: it is not limited. */
+static int limited_entry(UNUSED struct strait_process_port *port, void *data, UNUSED size_t size)
+{
+    switch (*(enum limited *)data) {
+    case MEMORY: {
+        void *much = mmap(NULL, (size_t)1 << 33, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return much == MAP_FAILED ? -errno : 0;
+    }
+    case CPU:
+        for (volatile unsigned i = 0;; i++) {
+        }
+    case DESCRIPTORS:
+        return dup(0) < 0 || dup(0) < 0 ? -errno : 0;
+    case PRIVILEGES:
+        return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? -EPERM : 0;
+    case SYSTEM_CALLS:
+        return syscall(SYS_getpgid, 0) < 0 ? -errno : 0;
+    }
+    return -EILSEQ;
+}
+
+/* Writes nonsense all over the memory that it shares, without end, and rings. */
+static int hostile_entry(struct strait_process_port *port, void *data, UNUSED size_t size)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    uint64_t seed = *(uint64_t *)data;
+    struct {
+        uint64_t *at;
+        size_t words;
+    } found[4];
+    size_t count = 0;
+    while (maps && fgets(line, sizeof(line), maps)) {
+        unsigned long from;
+        unsigned long to;
+        if (strstr(line, "memfd:strait") && sscanf(line, "%lx-%lx", &from, &to) == 2 && count < 4) {
+            found[count].at = (uint64_t *)(uintptr_t)from;
+            found[count++].words = (to - from) / sizeof(uint64_t);
+        }
+    }
+    for (unsigned round = 0;; round++) {
+        size_t which = draw_below(&seed, count);
+        uint64_t value = draw(&seed);
+        /* half the time near the beginning, where the indices are */
+        size_t words = draw_below(&seed, 2) ? found[which].words : 64;
+        uint64_t *at = &found[which].at[draw_below(&seed, words)];
+        *(volatile uint64_t *)at = draw_below(&seed, 3) ? value & 0xffff : value;
+        if (round % 64 == 0) {
+            char message[128] = "nonsense";
+            strait_process_send(port, message, 1, 0);
+        }
+    }
+    return 0;
+}
+
+static const struct strait_process_function functions[] = {
+    {.name = "echo", .entry = echo_numbers},     {.name = "end", .entry = end_entry},
+    {.name = "census", .entry = census_entry},   {.name = "limited", .entry = limited_entry},
+    {.name = "hostile", .entry = hostile_entry}, {.name = NULL},
+};
+
+/* ---- what the parent is told ---- */
+
+static struct strait_process_event last; /* the exit */
+static uint64_t heard;                   /* messages, */
+static uint64_t sum;                     /* of these numbers */
+static bool in_order;                    /* 0, 1, 2, ... */
+
+static void note_event(UNUSED struct strait_process *process,
+                       const struct strait_process_event *event, void *context)
+{
+    assert_ptr_equal(context, &last);
+    assert_int_equal(last.type, STRAIT_ONLINE); /* not yet STRAIT_EXIT */
+    if (event->type == STRAIT_EXIT) {
+        last = *event;
+    } else if (event->type == STRAIT_MESSAGE) {
+        in_order = in_order && number_of(event->message) == heard;
+        sum += number_of(event->message);
+        heard++;
+    } else {
+        assert_int_equal(event->type, STRAIT_ONLINE);
+        diary[0] = 0;
+        note("online", 0);
+    }
+}
+
+static struct strait_process *spawn_process(struct strait_process_options *options,
+                                            const char *function)
+{
+    struct strait_process *process = NULL;
+    memset(&last, 0, sizeof(last));
+    heard = 0;
+    sum = 0;
+    in_order = true;
+    diary[0] = 0;
+    options->function = function;
+    options->event = note_event;
+    options->context = &last;
+    assert_returns(strait_process_spawn(&process, options), 0);
+    return process;
+}
+
+/* As an event loop does, until the exit event. */
+static void loop(struct strait_process *process)
+{
+    ptrdiff_t events;
+    do {
+        assert_true(readable(strait_process_fd(process), 60000));
+        events = strait_process_dispatch(process, 0);
+        progress_made();
+    } while (events != -EPIPE && last.type != STRAIT_EXIT);
+    assert_returns(strait_process_dispatch(process, 0), -EPIPE);
+    assert_false(readable(strait_process_fd(process), 0));
+}
+
+static void assert_gone(int32_t pid)
+{
+    assert_int_equal(kill(pid, 0), -1);
+    assert_int_equal(errno, ESRCH);
+}
+
+static void destroy(struct strait_process *process)
+{
+    int32_t pid = strait_process_pid(process);
+    assert_returns(strait_process_destroy(process), 0);
+    assert_gone(pid);
+}
+
+static void an_echo_and_its_end(void)
+{
+    struct strait_process_options options = {.size = 0};
+    struct strait_process *process = spawn_process(&options, "echo");
+    struct strait_process_port *port = strait_process_port(process);
+    assert_int_equal(getpgid(strait_process_pid(process)), strait_process_pid(process));
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_returns(strait_process_send(port, &i, 1, 0), 1);
+    }
+    strait_process_close(port);
+    assert_returns(strait_process_send(port, &sum, 1, 0), -EPIPE);
+    loop(process);
+    assert_string_equal(diary, "online0");
+    assert_int_equal(heard, 100);
+    assert_true(in_order);
+    assert_int_equal(last.reason, STRAIT_EXIT_RETURNED);
+    assert_int_equal(last.code, 0);
+    assert_returns(strait_process_kill(process, SIGKILL), -EPIPE);
+    destroy(process);
+}
+
+static void every_end_is_told_behind_what_was_sent(void)
+{
+    static const struct {
+        enum end end;
+        enum strait_exit_reason reason;
+        int code;
+        int signal;
+    } ends[] = {
+        {RETURNS, STRAIT_EXIT_RETURNED, 0, 0},
+        {FAILS, STRAIT_EXIT_FAILED, -EDOM, 0},
+        {CALLS_EXIT, STRAIT_EXIT_FAILED, 3, 0},
+        {SEGFAULTS, STRAIT_EXIT_FAILED, -EINTR, SIGSEGV},
+        {ABORTS, STRAIT_EXIT_FAILED, -EINTR, SIGABRT},
+        {IS_KILLED, STRAIT_EXIT_FAILED, -EINTR, SIGKILL},
+    };
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        struct orders orders = {.end = ends[i].end, .sends = 1000};
+        struct strait_process_options options = {
+            .data = &orders, .data_size = sizeof(orders), .to_parent_capacity = 7};
+        struct strait_process *process = spawn_process(&options, "end");
+        memset(&orders, 0xff, sizeof(orders)); /* it has a copy */
+        loop(process);
+        assert_int_equal(heard, 1000);
+        assert_true(in_order);
+        assert_int_equal(last.reason, ends[i].reason);
+        assert_int_equal(last.code, ends[i].code);
+        assert_int_equal(last.signal, ends[i].signal);
+        destroy(process);
+    }
+}
+
+static void a_stop_ends_waits(void)
+{
+    struct strait_process_options options = {.size = 0};
+    struct strait_process *process = spawn_process(&options, "echo");
+    sleep_ns((long)draw_below(&(uint64_t){(uint64_t)strait_now()}, 3000000));
+    strait_process_stop(process);
+    loop(process);
+    assert_int_equal(last.reason, STRAIT_EXIT_STOPPED);
+    destroy(process);
+}
+
+static uint64_t dropped_down;
+static uint64_t dropped_up;
+
+static void drop_down(void *message, UNUSED void *context)
+{
+    assert_int_equal(number_of(message), 40 + dropped_down);
+    dropped_down++;
+}
+
+static void drop_up(void *message, UNUSED void *context)
+{
+    assert_int_equal(number_of(message), dropped_up);
+    dropped_up++;
+}
+
+static void what_nobody_received_is_dropped_once(void)
+{
+    struct orders orders = {.end = IS_KILLED, .receives = 40, .sends = 5};
+    struct strait_process_options options = {.data = &orders,
+                                             .data_size = sizeof(orders),
+                                             .to_worker_capacity = 100,
+                                             .drop_to_worker = drop_down,
+                                             .drop_to_parent = drop_up};
+    struct strait_process *process = spawn_process(&options, "end");
+    struct strait_process_event end;
+    dropped_down = 0;
+    dropped_up = 0;
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_returns(strait_process_send(strait_process_port(process), &i, 1, 0), 1);
+    }
+    assert_returns(strait_process_send(strait_process_port(process), &heard, 1, 0), -EAGAIN);
+    assert_returns(strait_process_join(process, STRAIT_FOREVER, &end), 0);
+    assert_int_equal(end.signal, SIGKILL);
+    assert_returns(strait_process_send(strait_process_port(process), &heard, 1, 0), -EPIPE);
+    destroy(process);
+    assert_int_equal(dropped_down, 60);
+    assert_int_equal(dropped_up, 5);
+}
+
+static void a_parent_may_block(void)
+{
+    struct strait_process_options options = {.function = "echo", .to_worker_capacity = 3};
+    struct strait_process *process = NULL;
+    uint64_t number = 0;
+    assert_returns(strait_process_spawn(&process, &options), 0);
+    struct strait_process_port *port = strait_process_port(process);
+    assert_returns(strait_process_receive(port, &number, 1, 0), -EAGAIN);
+    assert_returns(strait_process_receive(port, &number, 1, strait_deadline(3000000)), -ETIMEDOUT);
+    assert_returns(strait_process_dispatch(process, 0), -EINVAL);
+    for (uint64_t i = 0; i < scaled(2000); i++) {
+        uint64_t many[5] = {i, i, i, i, i};
+        assert_returns(strait_process_send(port, many, 5, STRAIT_FOREVER), 5);
+        for (int k = 0; k < 5; k++) {
+            assert_returns(strait_process_receive(port, &number, 1, STRAIT_FOREVER), 1);
+            assert_int_equal(number, i);
+        }
+        progress_made();
+    }
+    struct strait_process_event end;
+    assert_returns(strait_process_join(process, strait_deadline(1000000), &end), -ETIMEDOUT);
+    assert_returns(strait_process_kill(process, SIGKILL), 0);
+    assert_returns(strait_process_receive(port, &number, 1, STRAIT_FOREVER), -EPIPE);
+    assert_returns(strait_process_join(process, STRAIT_FOREVER, &end), 0);
+    assert_int_equal(end.signal, SIGKILL);
+    destroy(process);
+}
+
+/* The loop's wake-up must not be lost in a wait that the parent makes beside it. */
+static void a_wait_leaves_the_loop_armed(void)
+{
+    struct strait_process_options options = {.to_parent_capacity = 1};
+    struct strait_process *process = spawn_process(&options, "echo");
+    struct strait_process_port *port = strait_process_port(process);
+    uint64_t number = 0;
+    for (uint64_t i = 0; i < scaled(300); i++) {
+        while (readable(strait_process_fd(process), 0)) {
+            strait_process_dispatch(process, 1);
+        }
+        uint64_t before = heard;
+        assert_returns(strait_process_send(port, &number, 1, 0), 1);
+        assert_returns(strait_process_receive(port, &number, 1, STRAIT_FOREVER), 1);
+        assert_returns(strait_process_send(port, &number, 1, 0), 1);
+        while (heard == before) {
+            assert_true(readable(strait_process_fd(process), 60000));
+            strait_process_dispatch(process, 1);
+        }
+        assert_int_equal(heard, before + 1);
+    }
+    destroy(process);
+}
+
+/* ---- what it has, and may ---- */
+
+static void it_has_one_descriptor_of_its_own(void)
+{
+    struct strait_process_options options = {.size = 0};
+    int leaky = dup(0); /* not close-on-exec */
+    struct strait_process *process = spawn_process(&options, "census");
+    close(leaky);
+    loop(process);
+    destroy(process);
+    assert_int_equal(heard, 4);
+    assert_int_equal(sum, 0 + 1 + 2 + 4);
+}
+
+static void limits_hold(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpgid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct {
+        enum limited what;
+        struct strait_process_limits limits;
+        int code;
+        int signal;
+    } cases[] = {
+        {MEMORY, {.address_space = (size_t)1 << 30}, -ENOMEM, 0},
+        {CPU, {.cpu_seconds = 1}, -EINTR, SIGXCPU},
+        {DESCRIPTORS, {.descriptors = 5}, -EMFILE, 0},
+        {PRIVILEGES, {.no_new_privs = true}, -EPERM, 0},
+        {SYSTEM_CALLS, {.filter = filter, .filter_count = COUNT(filter)}, -EXDEV, 0},
+        {PRIVILEGES, {.cpu_seconds = 0}, 0, 0},
+        {SYSTEM_CALLS, {.cpu_seconds = 0}, 0, 0},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        if ((TEST_ASAN || TEST_TSAN) && (cases[i].what == MEMORY || cases[i].what == DESCRIPTORS)) {
+            continue; /* a sanitizer needs more itself */
+        }
+        struct strait_process_options options = {
+            .data = &cases[i].what, .data_size = sizeof(cases[i].what), .limits = cases[i].limits};
+        struct strait_process *process = spawn_process(&options, "limited");
+        loop(process);
+        assert_int_equal(last.code, cases[i].code);
+        assert_int_equal(last.signal, cases[i].signal);
+        destroy(process);
+    }
+}
+
+static void what_cannot_be_spawned(void)
+{
+    static const char long_name[] = "0123456789012345678901234567890123456789";
+    const struct {
+        struct strait_process_options options;
+        int error;
+    } cases[] = {
+        {{.function = NULL}, -EINVAL},
+        {{.function = ""}, -EINVAL},
+        {{.function = long_name}, -EINVAL},
+        {{.function = "echo", .data_size = 1}, -EINVAL},
+        {{.function = "echo", .data = "", .data_size = STRAIT_PROCESS_DATA_MAX + 1}, -EINVAL},
+        {{.function = "echo", .to_parent_size = STRAIT_MESSAGE_SIZE_MAX + 1}, -EINVAL},
+        {{.function = "echo", .limits = {.filter_count = 1}}, -EINVAL},
+        {{.function = "echo", .program = "/nonexistent"}, -ENOENT},
+        {{.function = "echo", .program = "/dev/null"}, -EACCES},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct strait_process *process = NULL;
+        assert_returns(strait_process_spawn(&process, &cases[i].options), cases[i].error);
+        assert_null(process);
+    }
+    assert_returns(strait_process_destroy(NULL), 0);
+    struct strait_process_options options = {.size = 0};
+    struct strait_process *process = spawn_process(&options, "unknown");
+    loop(process);
+    assert_string_equal(diary, "");
+    assert_int_equal(last.code, -ENOENT);
+    destroy(process);
+    options.program = "/bin/true"; /* it does not call strait_process_main */
+    process = spawn_process(&options, "echo");
+    loop(process);
+    assert_string_equal(diary, "");
+    destroy(process);
+}
+
+/* ---- ends of others ---- */
+
+static void be_killed(UNUSED void *context)
+{
+    struct orders orders = {.end = HANGS, .sends = 1};
+    struct strait_process_options options = {
+        .function = "end", .data = &orders, .data_size = sizeof(orders)};
+    struct strait_process *process = NULL;
+    uint64_t number;
+    if (strait_process_spawn(&process, &options) == 0 &&
+        strait_process_receive(strait_process_port(process), &number, 1, STRAIT_FOREVER) == 1) {
+        fprintf(stderr, "%d\n", (int)strait_process_pid(process));
+        raise(SIGKILL);
+    }
+    _exit(1);
+}
+
+/* Its parent dies without a word, and it hangs: the kernel ends it. */
+static void it_does_not_outlive_its_parent(void)
+{
+    char said[64];
+    int status = in_child(be_killed, NULL, said, sizeof(said));
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    int pid = atoi(said);
+    assert_true(pid > 1);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    bool lives = true;
+    while (lives) { /* or the watchdog ends it; who reaps it is not this process */
+        char state = 'Z';
+        FILE *stat = fopen(path, "r");
+        if (stat && fscanf(stat, "%*d (%*[^)]) %c", &state) != 1) {
+            state = 'Z';
+        }
+        if (stat) {
+            fclose(stat);
+        }
+        lives = state != 'Z' && state != 'X';
+        sleep_ns(1000000);
+    }
+}
+
+/* ---- hostile workers, and random kills ---- */
+
+static void a_hostile_worker_hurts_nobody(void)
+{
+    uint64_t seed = first_seed(1);
+    for (size_t i = 0; i < scaled(60); i++) {
+        uint64_t start = draw(&seed);
+        struct strait_process_options options = {.data = &start,
+                                                 .data_size = sizeof(start),
+                                                 .to_worker_capacity = 1 + draw_below(&seed, 200),
+                                                 .to_parent_capacity = 1 + draw_below(&seed, 200),
+                                                 .to_parent_size = 8 + draw_below(&seed, 90)};
+        struct strait_process *process = spawn_process(&options, "hostile");
+        struct strait_process_port *port = strait_process_port(process);
+        in_order = false;
+        for (size_t turns = 0; turns < 3000 && last.type != STRAIT_EXIT; turns++) {
+            char message[128];
+            strait_process_dispatch(process, 1 + draw_below(&seed, 20));
+            strait_process_send(port, &seed, 1, 0);
+            strait_process_receive(port, message, 1, turns % 100 ? 0 : strait_now() + 20000);
+        }
+        progress_made();
+        strait_process_kill(process, SIGKILL);
+        if (last.type != STRAIT_EXIT) {
+            loop(process);
+        }
+        assert_int_equal(last.signal, SIGKILL);
+        destroy(process);
+    }
+}
+
+static uint64_t first_dropped;
+static uint64_t dropped;
+
+static void count_drop(void *message, UNUSED void *context)
+{
+    first_dropped = dropped ? first_dropped : number_of(message);
+    assert_int_equal(number_of(message), first_dropped + dropped);
+    dropped++;
+}
+
+/* What was sent comes back, or is dropped, in order and once; one the worker may have had in
+ * hand. */
+static void random_kills(void)
+{
+    uint64_t seed = first_seed(2);
+    for (size_t i = 0; i < scaled(1000); i++) {
+        struct strait_process_options options = {.to_worker_capacity = 64,
+                                                 .drop_to_worker = count_drop};
+        struct strait_process *process = spawn_process(&options, "echo");
+        struct strait_process_port *port = strait_process_port(process);
+        uint64_t sent = 0;
+        int64_t end = strait_now() + (int64_t)draw_below(&seed, 2000000);
+        while (strait_now() < end) {
+            sent += strait_process_send(port, &sent, 1, 0) == 1;
+            strait_process_dispatch(process, 4);
+        }
+        assert_returns(strait_process_kill(process, SIGKILL), 0);
+        loop(process);
+        dropped = 0;
+        destroy(process);
+        assert_int_equal(last.signal, SIGKILL);
+        assert_true(in_order);
+        assert_true(dropped == 0 || first_dropped + dropped == sent);
+        assert_in_range(heard + dropped, sent ? sent - 1 : 0, sent);
+        progress_made();
+    }
+}
+
+static const struct test tests[] = {
+    ONCE(an_echo_and_its_end),
+    ONCE(every_end_is_told_behind_what_was_sent),
+    ONCE(a_stop_ends_waits),
+    ONCE(what_nobody_received_is_dropped_once),
+    ONCE(a_parent_may_block),
+    ONCE(a_wait_leaves_the_loop_armed),
+    ONCE(it_has_one_descriptor_of_its_own),
+    ONCE(limits_hold),
+    ONCE(what_cannot_be_spawned),
+    ONCE(it_does_not_outlive_its_parent),
+    ONCE(a_hostile_worker_hurts_nobody),
+    ONCE(random_kills),
+};
+
+int main(int argc, char **argv)
+{
+    strait_process_main(argc, argv, functions);
+    return RUN_TABLE("extra_process_test", tests);
+}

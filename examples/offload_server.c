@@ -6,13 +6,16 @@
  *   GET /heavy?ms=N     burns N milliseconds of CPU (default 1000, at most 10000) in a worker of a
  *                       strait pool, and answers when the completion runs on the loop's thread
  *       &within=MS      ... or with 504 if that takes longer than MS milliseconds (1 to 60000)
+ *       &crash=1        ... or crashes, &hang=1 or never ends: with --processes alone
  *   GET /stats          the pool's counters, percentiles and workers, as JSON; ?pretty: for people
  *   GET /               a page that draws them
  *
  * A full queue is answered with 503 and Retry-After; a client that hangs up is computed for no
- * longer. With --pthreads, plain threads compute; with --blocking the loop itself: the disease that
- * the pool cures. SIGTERM, SIGINT and SIGHUP refuse what waits, finish what runs, answer it, and
- * end the server with 0; what runs after --drain milliseconds, or at a second signal, is cancelled.
+ * longer. With --processes, processes compute: one that crashes is a 502, one that hangs a
+ * 504, and the others are served. With --pthreads, plain threads compute; with --blocking the loop
+ * itself: the disease that the pool cures. SIGTERM, SIGINT and SIGHUP refuse what waits, finish
+ * what runs, answer it, and end the server with 0; what runs after --drain milliseconds, or at a
+ * second signal, is cancelled.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,11 +36,14 @@
 #include "offload/settings.h"
 #include "offload/threads.h"
 #include "strait.h"
+#include "strait/extra/process.h"
 #include "strait/extra/stats.h"
 
 #define MS_DEFAULT 1000
 #define MS_MAX 10000
 #define SIGNALS 3
+/* What a request that says nothing else has, where it may hang. */
+#define HANG_MS 1000
 
 struct heavy;
 
@@ -50,10 +56,13 @@ struct server {
     struct event *drained;    /* rings when what runs has had its time */
     struct strait_pool *pool; /* NULL in the other modes */
     struct strait_parent *parent;
-    struct strait_pool_times times; /* of its tasks */
-    struct threads *threads;        /* likewise */
-    uint64_t heavy_blocking;        /* computed on the loop */
-    LIST_HEAD(, heavy) heavies;     /* not yet completed */
+    struct strait_pool_times times;               /* of its tasks */
+    struct threads *threads;                      /* likewise */
+    struct strait_process_pool *processes;        /* likewise, */
+    uint64_t outcomes[STRAIT_TASK_ABANDONED + 1]; /* and what became of its tasks, by status */
+    uint64_t refused;
+    uint64_t heavy_blocking;    /* computed on the loop */
+    LIST_HEAD(, heavy) heavies; /* not yet completed */
     bool stopping;
 };
 
@@ -64,9 +73,10 @@ struct heavy {
     struct http_request *request; /* NULL: the client has left */
     struct event *late;           /* rings when the answer is due; NULL: any time will do */
     bool is_late;
-    strait_task_id task; /* 0: not the pool's */
-    struct job job;      /* of the plain threads */
-    struct burn work;    /* theirs while they run; with a pool the task has it */
+    strait_task_id task;                                 /* 0: not the pool's */
+    struct job job;                                      /* of the plain threads */
+    enum harm { HARM_NONE, HARM_CRASH, HARM_HANG } harm; /* what a process does instead */
+    struct burn work; /* theirs while they run; with a pool the task has it */
 };
 
 /* ---- answers ---- */
@@ -121,7 +131,9 @@ static void heavy_free(struct heavy *heavy)
 
 static void heavy_cancel(struct heavy *heavy)
 {
-    if (heavy->task) {
+    if (heavy->task && heavy->server->processes) {
+        strait_process_cancel(heavy->server->processes, heavy->task);
+    } else if (heavy->task) {
         strait_task_cancel(heavy->server->parent, heavy->task);
     }
 }
@@ -178,6 +190,9 @@ static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
     switch (status) {
     case STRAIT_TASK_DONE:
         answer_burn(heavy->request, &heavy->work);
+        break;
+    case STRAIT_TASK_FAILED:
+        answer_text(heavy->request, 502, "", "the process that computed it has died");
         break;
     case STRAIT_TASK_EXPIRED:
         answer_text(heavy->request, 504, "", "not computed in time");
@@ -263,6 +278,81 @@ static void on_job_done(struct job *job)
     heavy_complete(heavy_of_job(job), job->ran ? STRAIT_TASK_DONE : STRAIT_TASK_ABANDONED);
 }
 
+/* ---- in processes ---- */
+
+struct order {
+    struct burn work;
+    enum harm harm;
+};
+
+/* In a worker. */
+static int run_in_process(struct strait_task *task)
+{
+    struct order order;
+    memcpy(&order, task->data, sizeof(order));
+    if (order.harm == HARM_CRASH) {
+        abort();
+    }
+    while (order.harm == HARM_HANG) {
+        burn_run(&order.work, NULL);
+    }
+    int result = burn_run(&order.work, NULL);
+    memcpy(task->data, &order, sizeof(order));
+    return result;
+}
+
+static const struct strait_process_function process_functions[] = {
+    {.name = "heavy", .run = run_in_process},
+    {.name = NULL},
+};
+
+static void on_process_done(struct strait_task *task)
+{
+    struct heavy *heavy = task->context;
+    memcpy(&heavy->work, task->data, sizeof(heavy->work));
+    heavy->server->outcomes[task->status]++;
+    heavy_complete(heavy, task->status);
+}
+
+/* Its worker is killed at the deadline. */
+static int heavy_submit_process(struct heavy *heavy, uint32_t within)
+{
+    struct order order = {.work = heavy->work, .harm = heavy->harm};
+    struct strait_process_task task = {
+        .task = {.name = "heavy", .done = on_process_done, .context = heavy}};
+    uint32_t ms = !within && heavy->harm == HARM_HANG ? HANG_MS : within;
+    struct strait_process_submit_options how = {
+        .finish_by = ms ? strait_now() + (int64_t)ms * 1000000 : 0,
+    };
+    memcpy(task.task.data, &order, sizeof(order));
+    if (heavy->server->stopping) {
+        return -EPIPE;
+    }
+    int error = strait_process_submit(heavy->server->processes, &task, &how, &heavy->task);
+    heavy->server->refused += error != 0;
+    return error;
+}
+
+static void processes_stats(const struct server *server, struct threads_stats *stats)
+{
+    const uint64_t *outcomes = server->outcomes;
+    uint64_t owed = strait_process_pool_owed(server->processes);
+    stats->workers = 0;
+    for (unsigned n = 0; n < STRAIT_PROCESS_POOL_WORKERS_MAX; n++) {
+        stats->workers += strait_process_pool_pid(server->processes, n) != 0;
+    }
+    stats->done = outcomes[STRAIT_TASK_DONE];
+    stats->abandoned = outcomes[STRAIT_TASK_ABANDONED];
+    stats->running = owed < stats->workers ? owed : stats->workers;
+    stats->queued = owed - stats->running;
+    stats->refused = server->refused;
+    stats->queue_limit = server->settings->pool.queue_limit;
+    stats->submitted = owed;
+    for (size_t i = 0; i < sizeof(server->outcomes) / sizeof(outcomes[0]); i++) {
+        stats->submitted += outcomes[i];
+    }
+}
+
 /* ---- in any mode ---- */
 
 static void heavy_refuse(struct heavy *heavy, int error)
@@ -274,7 +364,7 @@ static void heavy_refuse(struct heavy *heavy, int error)
 }
 
 static void heavy_start(struct server *server, struct http_request *request,
-                        const struct burn *work, uint32_t within)
+                        const struct burn *work, enum harm harm, uint32_t within)
 {
     int error = 0;
     struct heavy *heavy = heavy_new(server, request, work);
@@ -282,8 +372,11 @@ static void heavy_start(struct server *server, struct http_request *request,
         answer_busy(request, "out of memory", 1);
         return;
     }
+    heavy->harm = harm;
     if (server->pool) {
         error = heavy_submit(heavy, within);
+    } else if (server->processes) {
+        error = heavy_submit_process(heavy, within);
     } else if (server->threads) {
         heavy->job = (struct job){.run = run_in_thread, .done = on_job_done};
         error = threads_submit(server->threads, &heavy->job);
@@ -329,8 +422,10 @@ static bool take_number(struct evkeyvalq *parameters, const char *name, uint32_t
     return valid;
 }
 
-static bool parse_heavy(const char *query, uint32_t *ms, uint32_t *within)
+static bool parse_heavy(const char *query, uint32_t *ms, uint32_t *within, enum harm *harm)
 {
+    uint32_t crash = 0;
+    uint32_t hang = 0;
     struct evkeyvalq parameters;
     if (!query) {
         return true;
@@ -340,7 +435,10 @@ static bool parse_heavy(const char *query, uint32_t *ms, uint32_t *within)
         return false;
     }
     bool valid = take_number(&parameters, "ms", 0, MS_MAX, ms) &&
-                 take_number(&parameters, "within", 1, WITHIN_MAX, within);
+                 take_number(&parameters, "within", 1, WITHIN_MAX, within) &&
+                 take_number(&parameters, "crash", 0, 1, &crash) &&
+                 take_number(&parameters, "hang", 0, 1, &hang);
+    *harm = crash ? HARM_CRASH : hang ? HARM_HANG : HARM_NONE;
     evhttp_clear_headers(&parameters);
     return valid;
 }
@@ -355,11 +453,14 @@ static void serve_heavy(struct server *server, struct http_request *request)
 {
     struct burn work = {.ms = MS_DEFAULT};
     uint32_t within = server->settings->within;
-    if (parse_heavy(request->query, &work.ms, &within)) {
-        heavy_start(server, request, &work, within);
-    } else {
+    enum harm harm = HARM_NONE;
+    if (!parse_heavy(request->query, &work.ms, &within, &harm)) {
         answer_text(request, 400, "",
                     "ms must be a number from 0 to 10000, within one from 1 to 60000");
+    } else if (harm && !server->processes) {
+        answer_text(request, 400, "", "what crashes or hangs wants a server with --processes");
+    } else {
+        heavy_start(server, request, &work, harm, within);
     }
 }
 
@@ -430,15 +531,21 @@ static void serve_stats(struct server *server, struct http_request *request)
     }
     if (server->threads) {
         threads_stats(server->threads, &stats);
+    } else if (server->processes) {
+        processes_stats(server, &stats);
     }
     snprintf(body, sizeof(body),
              "{\"mode\": \"%s\", \"connections\": %zu, \"pool\": {\"submitted\": %" PRIu64
-             ", \"done\": %" PRIu64
-             ", \"failed\": 0, \"cancelled\": 0, \"expired\": 0, \"abandoned\": %" PRIu64
-             ", \"queued\": %" PRIu64 ", \"running\": %" PRIu64 ", \"refused\": %" PRIu64
-             ", \"queue_limit\": %" PRIu64 ", \"workers\": %" PRIu64 "}}\n",
-             server->threads ? "pthreads" : "blocking", http_connections(server->http),
-             stats.submitted, stats.done, stats.abandoned, stats.queued, stats.running,
+             ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"cancelled\": %" PRIu64
+             ", \"expired\": %" PRIu64 ", \"abandoned\": %" PRIu64 ", \"queued\": %" PRIu64
+             ", \"running\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"queue_limit\": %" PRIu64
+             ", \"workers\": %" PRIu64 "}}\n",
+             server->processes ? "processes"
+             : server->threads ? "pthreads"
+                               : "blocking",
+             http_connections(server->http), stats.submitted, stats.done,
+             server->outcomes[STRAIT_TASK_FAILED], server->outcomes[STRAIT_TASK_CANCELLED],
+             server->outcomes[STRAIT_TASK_EXPIRED], stats.abandoned, stats.queued, stats.running,
              stats.refused, stats.queue_limit, stats.workers);
     answer_json(request, body);
 }
@@ -472,6 +579,8 @@ static void on_completions(evutil_socket_t fd, short what, void *argument)
     (void)what;
     if (server->pool) {
         strait_parent_dispatch(server->parent, 0);
+    } else if (server->processes) {
+        strait_process_pool_dispatch(server->processes, 0);
     } else {
         threads_dispatch(server->threads);
     }
@@ -541,7 +650,7 @@ static bool server_watch_signals(struct server *server)
     return server->drained != NULL;
 }
 
-/* The threads that compute, and the loop as their parent. */
+/* The threads or processes that compute, and the loop as their parent. */
 static int server_hire(struct server *server, int *fd)
 {
     const struct strait_pool_options *options = &server->settings->pool;
@@ -549,6 +658,13 @@ static int server_hire(struct server *server, int *fd)
     if (server->settings->mode == MODE_THREADS) {
         error = threads_create(&server->threads, options->workers, options->queue_limit);
         *fd = error ? -1 : threads_fd(server->threads);
+        return error;
+    }
+    if (server->settings->mode == MODE_PROCESSES) {
+        struct strait_process_pool_options processes = {.workers = options->workers,
+                                                        .queue_limit = options->queue_limit};
+        error = strait_process_pool_create(&server->processes, &processes);
+        *fd = error ? -1 : strait_process_pool_fd(server->processes);
         return error;
     }
     error = strait_pool_create(&server->pool, options);
@@ -580,6 +696,7 @@ static void dismiss(struct server *server)
         threads_close(server->threads);
         threads_destroy(server->threads);
     }
+    strait_process_pool_destroy(server->processes);
 }
 
 static void server_end(struct server *server)
@@ -623,5 +740,6 @@ int main(int argc, char **argv)
 {
     struct settings settings;
     int status;
+    strait_process_main(argc, argv, process_functions);
     return settings_parse(&settings, argc, argv, &status) ? run(&settings) : status;
 }

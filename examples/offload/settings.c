@@ -10,7 +10,7 @@
 
 static const char usage[] =
     "usage: offload_server [--port N] [--workers N] [--queue N] [--schedule CLASS] [--within MS]\n"
-    "                      [--drain MS] [--pthreads | --blocking]\n"
+    "                      [--drain MS] [--processes | --pthreads | --blocking]\n"
     "  --port N          on 127.0.0.1; 0: a free one (default 8080)\n"
     "  --workers N       threads that compute; 0: as many as suit the machine (default 0)\n"
     "  --queue N         heavy requests that may wait for a worker (default 64)\n"
@@ -18,6 +18,7 @@ static const char usage[] =
     "  --within MS       time that a heavy request has, if it does not say (default: any)\n"
     "  --drain MS        time to finish what runs at the end, before it is cancelled (default "
     "5000)\n"
+    "  --processes       compute in processes instead: what crashes is 502, what hangs is killed\n"
     "  --pthreads        compute in plain threads behind a mutex instead: no deadlines, no cancel\n"
     "  --blocking        compute on the loop instead: no deadlines, no cancel\n";
 
@@ -93,6 +94,9 @@ static bool take_option(int option, const char *text, struct settings *settings)
         valid = take_number("drain", text, 0, DRAIN_MAX, &number);
         settings->drain = (uint32_t)number;
         return valid;
+    case 'x':
+        settings->mode = MODE_PROCESSES;
+        return true;
     case 't':
         settings->mode = MODE_THREADS;
         return true;
@@ -107,11 +111,17 @@ static bool take_option(int option, const char *text, struct settings *settings)
 bool settings_parse(struct settings *settings, int argc, char **argv, int *status)
 {
     static const struct option options[] = {
-        {"port", required_argument, NULL, 'p'},   {"workers", required_argument, NULL, 'w'},
-        {"queue", required_argument, NULL, 'q'},  {"schedule", required_argument, NULL, 's'},
-        {"within", required_argument, NULL, 'd'}, {"drain", required_argument, NULL, 'e'},
-        {"pthreads", no_argument, NULL, 't'},     {"blocking", no_argument, NULL, 'b'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"port", required_argument, NULL, 'p'},
+        {"workers", required_argument, NULL, 'w'},
+        {"queue", required_argument, NULL, 'q'},
+        {"schedule", required_argument, NULL, 's'},
+        {"within", required_argument, NULL, 'd'},
+        {"drain", required_argument, NULL, 'e'},
+        {"processes", no_argument, NULL, 'x'},
+        {"pthreads", no_argument, NULL, 't'},
+        {"blocking", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int option;
     *settings = (struct settings){

@@ -13,9 +13,10 @@
 
 /* Who computes. */
 enum mode {
-    MODE_POOL,    /* a strait pool */
-    MODE_THREADS, /* a pool of plain threads */
-    MODE_LOOP,    /* the loop itself, which it blocks */
+    MODE_POOL,      /* a strait pool */
+    MODE_PROCESSES, /* a pool of processes */
+    MODE_THREADS,   /* a pool of plain threads */
+    MODE_LOOP,      /* the loop itself, which it blocks */
 };
 
 struct settings {

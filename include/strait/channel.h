@@ -51,8 +51,9 @@
  *   - Nobody who waits burns CPU unless its mode is STRAIT_WAIT_SPIN.
  *
  * A channel is one block of memory: a ring, and for each side an event count on which it sleeps and
- * in which it says that it has closed. The block holds no pointer, so it may lie in memory of the
- * caller's, and in memory that processes share. What belongs to one side alone lies in its handle.
+ * in which it says that it has closed. The block holds no pointer into itself, and a shared one
+ * none at all, so it may lie in memory of the caller's, and in memory that processes share. What
+ * belongs to one side alone lies in its handle.
  */
 #ifndef STRAIT_CHANNEL_H
 #define STRAIT_CHANNEL_H
@@ -332,6 +333,36 @@ STRAIT_API int strait_sender_fd(const struct strait_sender *sender);
  * block. */
 STRAIT_API int strait_receiver_arm(struct strait_receiver *receiver);
 STRAIT_API int strait_sender_arm(struct strait_sender *sender);
+
+/* ---- receivers that are told by a call: for whoever waits for several; strait/extra/set.h does
+ *
+ * A receiver that is armed tells once, by a call, that there is something to do: a message, or that
+ * the sending side has closed. The call is made by the thread that sends or closes. Until the
+ * receiver is armed again, a send costs what it costs where nobody is told; the one that calls
+ * costs a compare-and-swap and the call.
+ */
+
+/* From now on `ready` is called when the receiver is armed and there is something to do; NULL: it
+ * is not told any more, and may wait again; it must not be armed then. `ready` runs on the thread
+ * of whoever sends, closes or calls strait_channel_wake, inside of that call, maybe at once for
+ * several receivers: it must not block and not use the receiver's channel. Meanwhile the receiver
+ * takes and peeks, but a call that would have to wait for a message is -EINVAL. -EINVAL: the block
+ * is shared, the receiver is in fd mode or closed; -EBUSY: it is armed. The receiver's thread; does
+ * not block. */
+STRAIT_API int strait_receiver_on_ready(struct strait_receiver *receiver, strait_ready_fn *ready,
+                                        void *context);
+
+/* Arms `count` receivers that are told, at the cost of one barrier for all of them (a membarrier, a
+ * system call of up to 20 us), and looks at each. armed[i] true: `ready` will be called for it,
+ * once, or has been called meanwhile; false: there is something to do already, and `ready` is not
+ * called. The receivers' thread; does not block. */
+STRAIT_API void strait_receivers_arm(struct strait_receiver *const *receivers, size_t count,
+                                     bool *armed);
+
+/* True: the receiver was armed, is not any more, and `ready` is not called. False: `ready` has been
+ * called, or is being called by another thread just now. Of a receiver that was armed since. The
+ * receiver's thread; does not block. */
+STRAIT_API bool strait_receiver_disarm(struct strait_receiver *receiver);
 
 /* ---- in place: without a copy ---- */
 

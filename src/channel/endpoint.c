@@ -309,6 +309,9 @@ static struct strait_p_waiter waiter_of(struct strait_p_handle *handle, bool sen
 int strait_p_side_park(struct strait_p_handle *handle, bool sender, int64_t deadline)
 {
     struct strait_p_waiter waiter = waiter_of(handle, sender);
+    if (waiter.between != STRAIT_P_PROCESSES && waiter.own->told) {
+        return -EINVAL;
+    }
     bool sole = sender || handle->variant->senders == STRAIT_SENDERS_ONE; /* the other end */
     if (!sole || !handle->threads ||
         strait_load_relaxed(&handle->threads[!sender]) != (uint32_t)thread_id() ||
@@ -413,4 +416,40 @@ void strait_channel_status(const struct strait_channel *channel,
         .sender_waits = (sender & STRAIT_P_WAITING) != 0,
         .receiver_waits = (receiver & STRAIT_P_WAITING) != 0,
     };
+}
+
+/* ---- receivers that are told by a call ---- */
+
+int strait_receiver_on_ready(struct strait_receiver *receiver, strait_ready_fn *ready,
+                             void *context)
+{
+    struct strait_p_handle *handle = &receiver->handle;
+    struct strait_p_event_count *own = &handle->channel->receiver;
+    if (handle->between == STRAIT_P_PROCESSES || own->fd >= 0 ||
+        handle->channel == &closed_channel) {
+        return -EINVAL;
+    }
+    if (strait_load_relaxed(&own->word) & STRAIT_P_WAITING) {
+        return -EBUSY;
+    }
+    own->told = ready;
+    own->context = context;
+    return 0;
+}
+
+void strait_receivers_arm(struct strait_receiver *const *receivers, size_t count, bool *armed)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct strait_p_handle *handle = &receivers[i]->handle;
+        strait_p_announce(&handle->channel->receiver, handle->between);
+    }
+    strait_p_heavy_barrier(!strait_p_heavy_barrier_available());
+    for (size_t i = 0; i < count; i++) {
+        armed[i] = !receiver_ready(&receivers[i]->handle) || !strait_receiver_disarm(receivers[i]);
+    }
+}
+
+bool strait_receiver_disarm(struct strait_receiver *receiver)
+{
+    return strait_p_cancel(&receiver->handle.channel->receiver, true);
 }

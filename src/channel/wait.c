@@ -214,14 +214,19 @@ STRAIT_PRIVATE int strait_p_event_fd(const struct strait_p_event_count *event, u
     return between == STRAIT_P_PROCESSES ? -1 : event->fd;
 }
 
-/* Returns what commit takes. */
-static uint32_t event_prepare(struct strait_p_event_count *own, uint32_t between)
+STRAIT_PRIVATE uint32_t strait_p_announce(struct strait_p_event_count *own, uint32_t between)
 {
     int fd = strait_p_event_fd(own, between);
     if (fd >= 0) {
         strait_p_fd_clear(fd); /* before the look: what comes later leaves it readable */
     }
-    uint32_t announced = update(own, 0, STRAIT_P_WAITING, 0) | STRAIT_P_WAITING;
+    return update(own, 0, STRAIT_P_WAITING, 0) | STRAIT_P_WAITING;
+}
+
+/* Returns what commit takes. */
+static uint32_t event_prepare(struct strait_p_event_count *own, uint32_t between)
+{
+    uint32_t announced = strait_p_announce(own, between);
     strait_p_heavy_barrier(between != STRAIT_P_BARRIER);
     return announced;
 }
@@ -237,16 +242,18 @@ static void event_commit(struct strait_p_event_count *own, uint32_t announced, i
     }
 }
 
-STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole)
+STRAIT_PRIVATE bool strait_p_cancel(struct strait_p_event_count *own, bool sole)
 {
-    if (sole) {
-        update(own, STRAIT_P_WAITING, 0, 0);
-    }
+    return sole && (update(own, STRAIT_P_WAITING, 0, 0) & STRAIT_P_WAITING);
 }
 
-static void ring_bell(struct strait_p_event_count *to, uint32_t between)
+/* `before`: the word out of which the caller has taken WAITING. Without it `told` may be changing,
+ * and an owner that is told has nothing to be told of. */
+static void ring_bell(struct strait_p_event_count *to, uint32_t before, uint32_t between)
 {
-    if (between != STRAIT_P_PROCESSES && to->fd >= 0) {
+    if ((before & STRAIT_P_WAITING) && between != STRAIT_P_PROCESSES && to->told) {
+        to->told(to->context);
+    } else if (between != STRAIT_P_PROCESSES && to->fd >= 0) {
         strait_p_fd_raise(to->fd);
     } else {
         strait_p_futex_wake(&to->word, INT_MAX, between == STRAIT_P_PROCESSES);
@@ -255,15 +262,15 @@ static void ring_bell(struct strait_p_event_count *to, uint32_t between)
 
 STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to, uint32_t between)
 {
-    update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
-    ring_bell(to, between);
+    ring_bell(to, update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP), between);
 }
 
 /* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
 void strait_p_wake_sleeper(struct strait_p_event_count *to, uint32_t between)
 {
-    if (update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP) & STRAIT_P_WAITING) {
-        ring_bell(to, between);
+    uint32_t before = update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
+    if (before & STRAIT_P_WAITING) {
+        ring_bell(to, before, between);
     }
 }
 

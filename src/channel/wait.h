@@ -83,8 +83,13 @@ STRAIT_PRIVATE void strait_p_event_count_init(struct strait_p_event_count *event
 /* The eventfd that the owner watches, or -1. */
 STRAIT_PRIVATE int strait_p_event_fd(const struct strait_p_event_count *event, uint32_t between);
 
-/* The owner takes back that it is about to sleep. `sole`: nobody else sleeps on `own`. */
-STRAIT_PRIVATE void strait_p_cancel(struct strait_p_event_count *own, bool sole);
+/* The owner says that it is about to sleep: prepare without its barrier, for an owner of several
+ * event counts that passes one barrier behind the last. Returns what commit takes. */
+STRAIT_PRIVATE uint32_t strait_p_announce(struct strait_p_event_count *own, uint32_t between);
+
+/* The owner takes that back, unless others may sleep on `own`, too: then it is not `sole`. False: a
+ * waker was faster. */
+STRAIT_PRIVATE bool strait_p_cancel(struct strait_p_event_count *own, bool sole);
 
 /* Wakes the owner, whether it sleeps or not, to look again. Any thread. */
 STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to, uint32_t between);

@@ -19,5 +19,6 @@
 #include "process.c"
 #include "process_main.c"
 #include "process_pool.c"
+#include "set.c"
 #include "stats.c"
 #include "dump.c"

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Isolates where the system has no memory. */
+/* Isolates and sets where the system has no memory or no descriptors. */
+#include <linux/membarrier.h>
+
 #include "extra/fixture.h"
 #include "faults.h"
+#include "strait/extra/set.h"
 
 ENTRY(nothing_in_isolate)
 {
@@ -64,4 +67,47 @@ static void an_isolate_says_that_there_is_no_memory(void)
     assert_int_equal(exit_of(nothing_in_isolate, 7).code, -ENOMEM);
 }
 
-TESTS(ONCE(a_heap_survives_the_lack_of_memory), ONCE(an_isolate_says_that_there_is_no_memory))
+static void a_set_says_what_there_is_none_of(void)
+{
+    struct strait_set *set = NULL;
+    int live = counts.live;
+    for (unsigned n = 1; n <= 2; n++) { /* itself, and the channel of its marks */
+        arm_fault(POSIX_MEMALIGN, n);
+        assert_returns(strait_set_create(&set, 8, STRAIT_WAIT_PARK), -ENOMEM);
+    }
+    arm_fault(EVENTFD, 1);
+    assert_returns(strait_set_create(&set, 8, STRAIT_WAIT_FD), -EMFILE);
+    assert_null(set);
+    assert_int_equal(counts.live, live);
+}
+
+/* Arming passes a fence then, and so does each send. */
+static void a_set_needs_no_membarrier(void)
+{
+    if (!alone(__func__, NULL)) {
+        return;
+    }
+    refuse_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, EPERM);
+    const uint64_t number = 7;
+    uint64_t got = 0;
+    struct strait_channel *channel;
+    struct strait_sender sender;
+    struct strait_receiver receiver;
+    struct strait_receiver *ready;
+    struct strait_set *set;
+    assert_returns(strait_channel_create(&channel, NULL), 0);
+    strait_sender_open(&sender, channel);
+    strait_receiver_open(&receiver, channel);
+    assert_returns(strait_set_create(&set, 1, STRAIT_WAIT_PARK), 0);
+    assert_returns(strait_set_add(set, &receiver), 0);
+    assert_returns(strait_set_next(set, &ready, strait_deadline(3000000)), -ETIMEDOUT);
+    assert_returns(strait_try_send(&sender, &number, 1), 1);
+    assert_returns(strait_set_next(set, &ready, STRAIT_FOREVER), 0);
+    assert_returns(strait_try_receive(ready, &got, 1), 1);
+    assert_int_equal(got, number);
+    strait_set_destroy(set);
+    strait_channel_destroy(channel, NULL, NULL);
+}
+
+TESTS(ONCE(a_set_says_what_there_is_none_of), ONCE(a_set_needs_no_membarrier),
+      ONCE(a_heap_survives_the_lack_of_memory), ONCE(an_isolate_says_that_there_is_no_memory))

@@ -28,9 +28,14 @@ enum how {
     FENCED = 2, /* as if it had been opened where there is no membarrier */
     FULL = 4,   /* so that no sender finds room */
     CANCEL = 8, /* all wait with a cancel flag */
+    TOLD = 16,  /* the receiver is told, by a mark in a channel of its own, as one of a set is */
 };
 
 static STRAIT_LINE_ALIGNED char block[32 * STRAIT_LINE];
+static STRAIT_LINE_ALIGNED char marks_block[16 * STRAIT_LINE];
+static struct strait_channel *marks; /* of one message: it is marked once at a time */
+static struct strait_sender marker;
+static struct strait_receiver marked;
 static struct strait_channel *channel;
 static struct strait_sender sender[SENDERS];
 static struct strait_receiver receiver;
@@ -75,6 +80,24 @@ static void use_fences(void)
     receiver.handle.direct = NULL;
 }
 
+static void mark(void *context)
+{
+    uint64_t nothing = 0;
+    (void)context;
+    model_assert(strait_try_send(&marker, &nothing, 1) == 1);
+}
+
+static void open_marks(void)
+{
+    const struct strait_channel_options options = {.variant = "cells", .capacity = 1};
+    memset(marks_block, 0, sizeof(marks_block));
+    model_assert(strait_channel_init(&marks, marks_block, sizeof(marks_block), &options) == 0);
+    model_assert(strait_sender_open(&marker, marks) == 0);
+    model_assert(strait_receiver_open(&marked, marks) == 0);
+    marked.handle.spin_ns = 0;
+    model_assert(strait_receiver_on_ready(&receiver, mark, NULL) == 0);
+}
+
 /* The channel of the plan, with its senders open and the receiver. */
 static void init(void)
 {
@@ -106,6 +129,9 @@ static void init(void)
         strait_receiver_cancel_on(&receiver, &cancel);
         strait_sender_cancel_on(&sender[0], &cancel);
         strait_sender_cancel_on(&sender[1], &cancel);
+    }
+    if (plan->how & TOLD) {
+        open_marks();
     }
     if (plan->how & FULL) {
         uint64_t m = message(0, sent[0]++);
@@ -226,6 +252,27 @@ static void loop(void)
     }
 }
 
+/* A set of one member, that sleeps where its marks are. */
+static void receive_told(void)
+{
+    struct strait_receiver *const one = &receiver;
+    for (;;) {
+        uint64_t m;
+        bool armed = false;
+        ptrdiff_t n;
+        while ((n = strait_try_receive(&receiver, &m, 1)) > 0) {
+            receive_message(m);
+        }
+        if (n == -EPIPE) {
+            return;
+        }
+        strait_receivers_arm(&one, 1, &armed);
+        if (armed) {
+            model_assert(strait_receive(&marked, &m, 1, STRAIT_FOREVER) == 1);
+        }
+    }
+}
+
 /* The same for a sender. */
 static void send_loop(void)
 {
@@ -316,6 +363,28 @@ const struct model_test channel_tests[] = {
     {"cells, closed", init, {send_close, send_close, receive_one}, check, 2, 1, {"cells", 1, 2, 1}},
     {"lanes, park", init, {send_close, send_close, receive_all}, drained, 2, 1, {"lanes", 1, 2, 1}},
     {"lanes, late", init, {send_close, open_late, poll_all}, drained, 2, 1, {"lanes", 1, 1, 1}},
+    {"told", init, {send_close, receive_told}, drained, 2, 2, {"spsc", 1, 1, 2, TOLD}},
+    {"told, fenced",
+     init,
+     {send_close, receive_told},
+     drained,
+     2,
+     1,
+     {"spsc", 1, 1, 2, TOLD | FENCED}},
+    {"told, lanes",
+     init,
+     {send_close, send_close, receive_told},
+     drained,
+     2,
+     1,
+     {"lanes", 1, 2, 1, TOLD}},
+    {"told, cells",
+     init,
+     {send_close, send_close, receive_told},
+     drained,
+     2,
+     1,
+     {"cells", 1, 2, 1, TOLD}},
     {"cells, park", init, {send_close, send_close, receive_all}, drained, 2, 1, {"cells", 1, 2, 1}},
     {0},
 };

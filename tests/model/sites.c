@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SITES 256
-#define TESTS_MAX 64
+#define TESTS_MAX 128
 /* Executions that show which sites a test reaches, and that a mutant must survive in each test. */
 #define SCOUT_LIMIT 3000
 #define FIRST_LIMIT 2000
@@ -28,8 +28,8 @@ static const char *const weakenings[] = {"relaxed", "acquire only", "release onl
 /* Numbered in the order in which they are first reached. */
 struct site {
     struct model_site at;
-    uint32_t weakenings; /* bit per weakening that makes sense */
-    uint64_t tests;      /* bit per test that reaches it */
+    uint32_t weakenings;     /* bit per weakening that makes sense */
+    bool reached[TESTS_MAX]; /* by which tests */
 };
 
 static struct site sites[SITES];
@@ -54,7 +54,7 @@ static struct site *find_site(struct model_site at, uint32_t can)
         fprintf(stderr, "model: too many sites\n");
         abort();
     }
-    sites[site_count] = (struct site){at, can, 0};
+    sites[site_count] = (struct site){at, can, {0}};
     return &sites[site_count++];
 }
 
@@ -62,7 +62,7 @@ static struct site *find_site(struct model_site at, uint32_t can)
 static bool reach(struct model_site at, uint32_t can)
 {
     struct site *site = find_site(at, can);
-    site->tests |= (uint64_t)1 << test_count; /* of the scouts, the one that runs */
+    site->reached[test_count] = true; /* of the scouts, the one that runs */
     return site - sites == mutated_site;
 }
 
@@ -164,7 +164,7 @@ static const struct model_test *catch (const struct site *site, unsigned long li
         bool last = model_limit >= limit;
         model_limit = last ? limit : model_limit;
         for (int i = 0; i < test_count; i++) {
-            if ((site->tests >> i & 1) && !model_run(tests[i])) {
+            if (site->reached[i] && !model_run(tests[i])) {
                 return tests[i];
             }
         }

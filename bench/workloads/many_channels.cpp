@@ -304,12 +304,15 @@ void receive_loop(void *end, bench_stream *stream)
             bench_relax();
             continue;
         }
-        size_t channel = messages[0] % busy;
+        size_t channel = static_cast<size_t>(messages[0] % busy); // a division for each batch
         for (size_t i = 0; i < n; i++) {
-            tally.disorder += messages[i] != taking->next[channel] + i * busy;
+            if (messages[i] != taking->next[channel]) { // of another channel, or out of order
+                channel = static_cast<size_t>(messages[i] % busy);
+                tally.disorder += messages[i] != taking->next[channel];
+            }
+            taking->next[channel] = messages[i] + busy;
             tally.sum += messages[i];
         }
-        taking->next[channel] += n * busy;
         tally.received += n;
         idle = 0;
     }

@@ -246,6 +246,7 @@ int strait_set_add(struct strait_set *set, struct strait_receiver *receiver)
     if (!error) {
         member->receiver = receiver;
         heat(set, member);
+        member->empty = LOOKS_EACH - 1; /* many that have nothing soon cost nothing */
     }
     return error;
 }

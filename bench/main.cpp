@@ -6,7 +6,6 @@
 
 #include "candidates/table.h"
 #include "harness/context.h"
-#include "harness/plots.h"
 #include "harness/reporter.h"
 #include "harness/rounds.h"
 #include "harness/ticks.h"
@@ -62,6 +61,7 @@ void add_notes(bench::Harness &harness)
     for (const bench_ring *ring : bench::rings()) {
         if (ring->note) {
             harness.results.note(ring->name, ring->note);
+            benchmark::AddCustomContext(std::string("note ") + ring->name, ring->note);
         }
     }
     for (const bench::TeamMaker &team : bench::teams()) {
@@ -71,15 +71,10 @@ void add_notes(bench::Harness &harness)
     }
 }
 
-bool write_files(const bench::Harness &harness, bench::Reporter &reporter)
+bool write_json(const bench::Settings &settings, bench::Reporter &reporter)
 {
-    const bench::Settings &settings = harness.settings;
     if (!settings.json.empty() && !reporter.write_json()) {
         std::fprintf(stderr, "cannot write %s\n", settings.json.c_str());
-        return false;
-    }
-    if (!settings.plots.empty() && !bench::write_plot_data(harness.results, settings.plots)) {
-        std::fprintf(stderr, "cannot write into %s\n", settings.plots.c_str());
         return false;
     }
     return true;
@@ -114,6 +109,7 @@ int main(int argc, char **argv)
     catch_signals();
     report_missing();
     bench::tick_ns();
+    bench::add_matrix();
     bench::Harness harness(settings);
     bench::add_context(settings);
     bench::add_throughputs(harness);
@@ -142,7 +138,7 @@ int main(int argc, char **argv)
         return 2;
     }
     reporter.print_report();
-    if (!write_files(harness, reporter)) {
+    if (!write_json(settings, reporter)) {
         return 2;
     }
     if (bench::interrupted) {

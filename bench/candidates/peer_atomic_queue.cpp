@@ -3,6 +3,7 @@
 // and then spins until it is free or filled. Messages of 8 bytes are atomic elements, larger ones
 // have a state byte each.
 #include <atomic_queue/atomic_queue.h>
+#include <stdexcept>
 #include <type_traits>
 
 #include "candidates/peer.h"
@@ -15,6 +16,36 @@ namespace
 
 // Says that a slot is empty; no first word of a message is this.
 constexpr uint64_t kNone = UINT64_MAX - 1;
+
+// The capacity is part of the type: the other tables leave it out.
+constexpr unsigned kFixedCapacity = 1024;
+
+template <size_t Words> class Fixed : public Peer
+{
+  public:
+    using Item = Message<Words>;
+
+    Fixed(size_t capacity, uint32_t)
+    {
+        if (capacity != kFixedCapacity) {
+            throw std::invalid_argument("another capacity");
+        }
+    }
+
+    BENCH_PEER_INLINE size_t try_send(const Item *message, size_t)
+    {
+        return queue_.try_push(message->words[0]);
+    }
+
+    BENCH_PEER_INLINE size_t try_receive(Item *message, size_t)
+    {
+        return queue_.try_pop(message->words[0]);
+    }
+
+  private:
+    alignas(STRAIT_LINE)
+        atomic_queue::AtomicQueue<uint64_t, kFixedCapacity, kNone, true, true, false, true> queue_;
+};
 
 template <size_t Words, bool One, bool Total> struct Chosen {
     using Queue = atomic_queue::AtomicQueueB2<Message<Words>, LineAllocator<Message<Words>>, true,
@@ -88,6 +119,7 @@ template <size_t Words> using OptimistMany = Optimist<Words, false>;
 template <size_t Words> using OptimistTotal = Optimist<Words, true>;
 
 BENCH_PEER_LOOPS_SINGLE(try_one, TryOne, TryOne)
+BENCH_LOOPS_SINGLE(fixed_8, peer_try_send<Fixed<1>>, peer_try_receive<Fixed<1>>, 1)
 BENCH_PEER_LOOPS_SINGLE(try_many, TryMany, TryMany)
 BENCH_PEER_LOOPS_SINGLE(optimist_many, OptimistMany, OptimistMany)
 BENCH_PEER_LOOPS_SINGLE(optimist_total, OptimistTotal, OptimistTotal)
@@ -176,6 +208,9 @@ OPTIMIST(optimist_256, 32)
 
 const bench_ring variants[] = {
     RING("atomic_queue.try", LARGE, BENCH_ONE_SENDER, TryOne, try_one),
+    {"atomic_queue.try.fixed", "no batches; its capacity is part of its type", BENCH_ONE_SENDER,
+     nullptr, create_peer_of_8<Fixed<1>>, destroy_peer, open_peer_sender, open_peer_receiver,
+     &fixed_8, nullptr, nullptr, nullptr},
     RING("atomic_queue.try.mpsc", "does not keep the order of one sender among several; " LARGE,
          BENCH_ANY_SENDERS, TryMany, try_many),
     RING("atomic_queue.optimist", "blocks, cannot try; " LARGE, BENCH_ONE_SENDER, TryOne, optimist),

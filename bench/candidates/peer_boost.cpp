@@ -72,10 +72,18 @@ void *create_queue(const bench_ring *self, size_t bytes, size_t capacity, uint32
     return capacity < kNodesMax ? create_peer<Queue>(self, bytes, capacity, senders) : nullptr;
 }
 
-const bench_ring boost_ring = {
-    "boost.spsc_queue", nullptr,          BENCH_ONE_SENDER,   nullptr, create_peer<Ring>,
-    destroy_peer,       open_peer_sender, open_peer_receiver, &ring_8, &ring_64,
-    &ring_256,          nullptr};
+const bench_ring boost_ring = {"boost.spsc_queue",
+                               "promises as much",
+                               BENCH_ONE_SENDER,
+                               nullptr,
+                               create_peer<Ring>,
+                               destroy_peer,
+                               open_peer_sender,
+                               open_peer_receiver,
+                               &ring_8,
+                               &ring_64,
+                               &ring_256,
+                               nullptr};
 
 const bench_ring boost_queue = {"boost.queue",     "no batches; a capacity of 65533 at most",
                                 BENCH_ANY_SENDERS, nullptr,

@@ -153,6 +153,9 @@ struct bench_ring {
 /* The i-th ring of strait's own table, inlined; NULL past the last. */
 const struct bench_ring *bench_strait_inline_at(size_t i);
 
+/* The i-th queue of a paper; NULL past the last. */
+const struct bench_ring *bench_reference_at(size_t i);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* strait's spsc ring by name, in place: messages are made where they lie in the ring, and read
- * there, so that nothing is copied. A stream only: what is saved is the copies. */
+/* strait's spsc ring by name, in place. */
 #include <stdlib.h>
 
-#include "candidates/loops.h"
+#include "candidates/in_place.h"
 #include "strait.h"
 
 static void *create(const struct bench_ring *self, size_t bytes, size_t capacity, uint32_t senders)
@@ -25,103 +24,29 @@ static void destroy(const struct bench_ring *self, void *ring)
     free(ring);
 }
 
-/* One batch, as many messages at a time as there is room for. */
-BENCH_INLINE bool send_run(struct strait_spsc *ring, uint64_t first, size_t words, size_t batch,
-                           uint64_t patience)
+BENCH_INLINE size_t reserve(void *end, size_t n, struct strait_span *span)
 {
-    uint64_t give_up = 0;
-    for (size_t sent = 0, idle = 0; sent < batch; idle++) {
-        struct strait_span span;
-        size_t n = strait_spsc_reserve(ring, batch - sent, &span);
-        if (STRAIT_LIKELY(n > 0)) {
-            bench_fill(span.messages, first + sent, n, words);
-            strait_spsc_commit(ring, &span);
-            sent += n;
-            continue;
-        }
-        bench_relax();
-        if (idle % BENCH_IDLE == 0) {
-            uint64_t now = bench_ticks();
-            give_up = give_up ? give_up : now + patience;
-            if (now > give_up) {
-                return false;
-            }
-        }
-    }
-    return true;
+    return strait_spsc_reserve(end, n, span);
 }
 
-BENCH_INLINE bool send_chunk(struct strait_spsc *ring, uint64_t first, size_t words, size_t batch,
-                             uint64_t patience)
+BENCH_INLINE void commit(void *end, const struct strait_span *span)
 {
-    for (uint64_t i = 0; i < BENCH_CHUNK; i += batch) {
-        if (!send_run(ring, first + i, words, batch, patience)) {
-            return false;
-        }
-    }
-    return true;
+    strait_spsc_commit(end, span);
 }
 
-BENCH_INLINE void send_in_place(struct strait_spsc *ring, struct bench_stream *stream, size_t words,
-                                size_t batch)
+BENCH_INLINE size_t peek(void *end, size_t n, struct strait_span *span)
 {
-    uint64_t sent = 0;
-    uint64_t now = bench_ticks();
-    do {
-        uint64_t before = now;
-        if (!send_chunk(ring, sent, words, batch, stream->patience)) {
-            break; /* shows up as messages too many, as in bench_send */
-        }
-        sent += BENCH_CHUNK;
-        now = bench_ticks();
-        bench_record(stream, now - before);
-    } while (now < stream->until);
-    /* stream.end: pairs with stream.done; nothing but the count */
-    strait_word_store_release(&stream->total, (uintptr_t)sent);
+    return strait_spsc_peek(end, n, span);
 }
 
-BENCH_INLINE void receive_in_place(struct strait_spsc *ring, struct bench_stream *stream,
-                                   size_t words, size_t batch)
+BENCH_INLINE void release(void *end, const struct strait_span *span)
 {
-    struct bench_tally tally = {0, 0, 0};
-    for (uint32_t idle = 0;;) {
-        struct strait_span span;
-        size_t n = strait_spsc_peek(ring, batch, &span);
-        if (n == 0) {
-            if (bench_stream_done(stream, tally.received, idle++)) {
-                break;
-            }
-            bench_relax();
-            continue;
-        }
-        bench_count(&tally, span.messages, n, words);
-        strait_spsc_release(ring, &span);
-        idle = 0;
-    }
-    bench_tell(stream, &tally);
+    strait_spsc_release(end, span);
 }
 
-#define STREAM(WORDS, KIND, BATCH)                                                                 \
-    static void send_##WORDS##_##KIND(void *end, struct bench_stream *stream)                      \
-    {                                                                                              \
-        send_in_place(end, stream, WORDS, BATCH);                                                  \
-    }                                                                                              \
-    static void receive_##WORDS##_##KIND(void *ring, struct bench_stream *stream)                  \
-    {                                                                                              \
-        receive_in_place(ring, stream, WORDS, BATCH);                                              \
-    }
-
-#define LOOPS(WORDS)                                                                               \
-    STREAM(WORDS, single, 1)                                                                       \
-    STREAM(WORDS, batch, BENCH_BATCH)                                                              \
-    static const struct bench_loops loops_##WORDS = {.send_single = send_##WORDS##_single,         \
-                                                     .receive_single = receive_##WORDS##_single,   \
-                                                     .send_batch = send_##WORDS##_batch,           \
-                                                     .receive_batch = receive_##WORDS##_batch};
-
-LOOPS(1)
-LOOPS(8)
-LOOPS(32)
+BENCH_LOOPS_IN_PLACE(loops_1, reserve, commit, peek, release, 1)
+BENCH_LOOPS_IN_PLACE(loops_8, reserve, commit, peek, release, 8)
+BENCH_LOOPS_IN_PLACE(loops_32, reserve, commit, peek, release, 32)
 
 const struct bench_ring bench_strait_in_place = {"strait.spsc.in_place",
                                                  "nothing is copied",

@@ -32,6 +32,9 @@ std::vector<const bench_ring *> rings()
     for (size_t i = 0; const bench_ring *ring = bench_strait_inline_at(i); i++) {
         all.push_back(ring);
     }
+    for (size_t i = 0; const bench_ring *ring = bench_reference_at(i); i++) {
+        all.push_back(ring);
+    }
     add_strait_channels(all);
 #define ADD(FAMILY) add_##FAMILY(all);
     BENCH_PEERS(ADD)

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "harness/context.h"
 
+#include <algorithm>
 #include <benchmark/benchmark.h>
-#include <linux/membarrier.h>
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <linux/membarrier.h>
+#include <sstream>
 #include <string>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -24,8 +28,49 @@ std::string list(const std::vector<int> &cpus)
     return text;
 }
 
+std::vector<int> all_cpus()
+{
+    const char *before = getenv(kAllowedBefore);
+    if (!before) {
+        return allowed_cpus();
+    }
+    std::vector<int> cpus;
+    std::istringstream in(before);
+    for (std::string cpu; std::getline(in, cpu, ',');) {
+        cpus.push_back(std::atoi(cpu.c_str()));
+    }
+    return cpus;
+}
+
 namespace
 {
+
+// The first line of a file, "unknown" if there is none.
+std::string line_of(const std::string &path)
+{
+    std::ifstream in(path);
+    std::string line;
+    return std::getline(in, line) ? line : "unknown";
+}
+
+// Of the first CPU.
+std::string cpuinfo(const std::string &key)
+{
+    std::ifstream in("/proc/cpuinfo");
+    for (std::string line; std::getline(in, line);) {
+        if (line.compare(0, key.size(), key) == 0 && line.find(": ") != std::string::npos) {
+            return line.substr(line.find(": ") + 2);
+        }
+    }
+    return "unknown";
+}
+
+// CPUs' worth of time that the control group may use.
+std::string quota()
+{
+    std::string v2 = line_of("/sys/fs/cgroup/cpu.max");
+    return v2 != "unknown" ? v2 : line_of("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+}
 
 std::string kernel()
 {
@@ -58,12 +103,41 @@ std::string decimal(double value)
 
 } // namespace
 
+void add_matrix()
+{
+    std::vector<int> cpus = all_cpus();
+    cpus.resize(std::min(cpus.size(), kMatrixMost));
+    std::string rows;
+    std::fprintf(stderr, "line round trip between two CPUs, ns\n");
+    for (int a : cpus) {
+        std::string row;
+        for (int b : cpus) {
+            char text[16] = "0";
+            if (a < b) {
+                Pair pair(a, b);
+                std::snprintf(text, sizeof(text), "%.0f", line_round_trip_ns(pair));
+                std::fprintf(stderr, "  %d-%d: %s", a, b, text);
+            }
+            row += (row.empty() ? "" : " ") + std::string(text);
+        }
+        rows += (rows.empty() ? "" : "; ") + row;
+    }
+    std::fprintf(stderr, "\n");
+    benchmark::AddCustomContext("line_round_trip_ns", rows);
+}
+
 void add_context(const Settings &settings)
 {
     using benchmark::AddCustomContext;
     AddCustomContext("strait_commit", settings.commit);
-    const char *before = getenv(kAllowedBefore);
-    AddCustomContext("cpus_allowed", before ? before : list(allowed_cpus()));
+    AddCustomContext("cpu_model", cpuinfo("model name"));
+    AddCustomContext("microcode", cpuinfo("microcode"));
+    AddCustomContext("smt", line_of("/sys/devices/system/cpu/smt/active"));
+    AddCustomContext("nodes", line_of("/sys/devices/system/node/online"));
+    AddCustomContext("governor", line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"));
+    AddCustomContext("quota", quota());
+    AddCustomContext("flags", STRAIT_BENCH_FLAGS);
+    AddCustomContext("cpus_allowed", list(all_cpus()));
     AddCustomContext("cpu_sender", std::to_string(settings.cpu_a));
     AddCustomContext("cpu_receiver", std::to_string(settings.cpu_b));
     AddCustomContext("kernel", kernel());

@@ -13,7 +13,15 @@ constexpr char kAllowedBefore[] = "STRAIT_BENCH_CPUS_ALLOWED";
 
 std::string list(const std::vector<int> &cpus);
 
+// All that the process may use, be it confined to two or not.
+std::vector<int> all_cpus();
+
 void add_context(const Settings &settings);
+
+// Measures the line round trip between any two of the CPUs, of the first kMatrixMost of them,
+// prints the matrix to stderr and adds it to the context. Before the pair of the run is made.
+constexpr size_t kMatrixMost = 32;
+void add_matrix();
 
 } // namespace bench
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "harness/harness.h"
 
+#include <ctime>
+#include <regex>
+
 #include "harness/rounds.h"
 
 namespace bench
@@ -12,6 +15,12 @@ std::atomic<bool> interrupted{false};
 
 namespace
 {
+
+// What a quick run measures, well: in two minutes there is time for some 150 benchmarks.
+constexpr char kQuick[] =
+    "^throughput/.*batch:1/|^throughput/.*bytes:8/batch:32/|^round_trip/.*bytes:8/|"
+    "^fan_in/.*/apart/senders:16/|^many_channels/.*channels:(1|4096)$|"
+    "^task_rate/.*:64$|^wake_up/";
 
 void report(benchmark::State &state, const Outcome &outcome)
 {
@@ -84,6 +93,14 @@ std::string full_name(std::string name, const std::vector<std::string> &names,
 
 } // namespace
 
+// Of all threads, those that poll included.
+static double cpu_seconds()
+{
+    timespec t = {};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
+}
+
 // Where one CPU is shared, every poll is a preemption.
 void sample(benchmark::State &state, Harness &harness, const Workload &workload,
             const std::string &candidate, size_t column,
@@ -91,7 +108,9 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
 {
     Outcome warm_up = body(true);
     double before_ns = line_round_trip_ns(harness.pair);
+    double cpu = cpu_seconds();
     Outcome outcome = body(false);
+    cpu = cpu_seconds() - cpu;
     outcome.preemptions = harness.pair.preemptions();
     double after_ns = line_round_trip_ns(harness.pair);
     const Cuts &cuts = harness.settings.cuts;
@@ -115,6 +134,7 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
     }
     if (outcome.items > 0) {
         report(state, outcome);
+        state.counters["cpu_s_per_million"] = cpu * 1e6 / static_cast<double>(outcome.items);
         file(harness, workload, candidate, column, place, outcome, disturbed);
     }
     if (!error.empty() || outcome.items == 0) {
@@ -128,7 +148,7 @@ void add_benchmark(Harness &harness, const std::string &name, const std::vector<
 {
     Benchmark &mine = harness.benchmarks.emplace_back();
     mine.name = full_name(name, names, values);
-    mine.quick = quick;
+    mine.quick = quick && std::regex_search(mine.name, std::regex(kQuick));
     auto run = [&harness, &mine, body](benchmark::State &state) {
         harness.current = &mine;
         mine.matches = true;

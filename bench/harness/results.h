@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// results: all samples of a run, filed under their placement. Tables and plots are made of them.
+// results: all samples of a run, filed under their placement. Tables are made of them.
 #ifndef BENCH_RESULTS_H
 #define BENCH_RESULTS_H
 

@@ -9,14 +9,13 @@ namespace bench
 
 const char usage[] =
     "usage: strait_bench [option]...\n"
-    "  --quick           fewer samples, at most 170 s\n"
+    "  --quick           fewer samples, at most 110 s\n"
     "  --json FILE       write google-benchmark's JSON\n"
     "  --filter REGEX    only the benchmarks whose names match\n"
     "  --cpus A,B        sender and receiver (default: the first two allowed)\n"
     "  --cuts NS,NS      line round trips that part smt from l3 from across\n"
     "  --samples N       of each benchmark in one placement (default: 15, quick: 9)\n"
-    "  --seconds N       time limit (default: 1380, quick: 170)\n"
-    "  --plots DIR       write data for plots there\n"
+    "  --seconds N       time limit (default: 1020, quick: 110)\n"
     "  --commit ID       for the JSON's context\n"
     "  --benchmark_...   passed on to google-benchmark\n"
     "  --help\n";
@@ -76,8 +75,6 @@ bool set(const std::string &option, const std::string &value, Settings &settings
         return parse_count(value, settings.samples);
     } else if (option == "--seconds") {
         return parse_seconds(value, settings.seconds);
-    } else if (option == "--plots") {
-        settings.plots = value;
     } else {
         return false;
     }
@@ -110,7 +107,7 @@ bool parse(int argc, char **argv, Settings &settings, bool &help)
         settings.samples = settings.quick ? 9 : 15;
     }
     if (settings.seconds == 0) {
-        settings.seconds = settings.quick ? 170 : 23 * 60;
+        settings.seconds = settings.quick ? 110 : 17 * 60;
     }
     return true;
 }

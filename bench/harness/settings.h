@@ -20,7 +20,6 @@ struct Settings {
     double seconds = 0;   // that all of it may take; 0: not said
     double sample_ms = 4; // short, so that the placement rarely changes within one
     std::string json;
-    std::string plots; // folder
     std::string filter = ".";
     std::string commit = "unknown";
     std::vector<std::string> passed_on; // --benchmark_...

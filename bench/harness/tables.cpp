@@ -22,7 +22,7 @@ constexpr char kLegend[] =
     "  x   throughput: times as fast as the best peer\n"
     "  ~n  from n samples only\n"
     "  !   every sample was preempted; throughput: of 1024 messages in a row\n"
-    "  *   promises less: see below its tables\n";
+    "  *   what it promises less or more: see below its tables\n";
 
 std::string format(const char *form, double value)
 {
@@ -234,9 +234,11 @@ void Printer::print_ratio(double value, double to)
 
 void Printer::print_latencies(const Workload &workload, Place place, const Rows &rows)
 {
-    std::fprintf(out_, "\n%s, %s: %s\n  %-*s %8s %-15s %8s %8s %8s %8s %7s %7s %8s\n",
+    std::fprintf(out_, "\n%s, %s: %s\n  %-*s %8s %-15s %8s %8s %8s %8s %7s %7s %7s %8s\n",
                  workload.title.c_str(), name(place), workload.unit, kNameWidth, "", "p50", "",
-                 "mean 99%", "p99", "p99.9", "max", "/ floor", "/ peer", "count");
+                 "mean 99%", "p99", "p99.9", "max", "/ line", "/ floor", "/ peer", "count");
+    auto census = results_.census().find(place);
+    double line = census != results_.census().end() ? quantile(census->second.line_rt_ns, 0.5) : 0;
     Figure p50 = [](const Row &row) { return quantile(row.latencies().p50s, 0.5); };
     double floor = best(rows, Kind::floor, false, p50);
     double peer = best(rows, Kind::peer, false, p50);
@@ -254,6 +256,7 @@ void Printer::print_latencies(const Workload &workload, Place place, const Rows 
                          show(values.all.percentile(0.99)).c_str(),
                          show(values.all.percentile(0.999)).c_str(),
                          show(static_cast<double>(values.all.max())).c_str());
+            print_ratio(p50(row), line);
             print_ratio(p50(row), floor);
             print_ratio(p50(row), peer);
             std::fprintf(out_, " %8llu %s", static_cast<unsigned long long>(values.all.count()),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Fan-in: 1 to 16 senders as fast as they can, one receiver, on two CPUs or as many as there are;
-// whoever is stuck yields. A is the first sender, B the receiver.
+// whoever is stuck yields. A is the first sender, B the receiver. A ring's capacity is that of all
+// senders, that of lanes each sender's own: so there are rows with as much room in all, and with as
+// much for each.
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <sstream>
 
 #include "candidates/table.h"
 #include "harness/context.h"
@@ -26,26 +26,12 @@ constexpr int64_t kCapacity = 1024;
 // The columns of both tables.
 constexpr uint32_t kSenders[] = {1, 2, 4, 8, BENCH_SENDERS_MAX};
 
-// All that the process may use, be it confined to two or not.
-std::vector<int> all_cpus()
-{
-    const char *before = getenv(kAllowedBefore);
-    if (!before) {
-        return allowed_cpus();
-    }
-    std::vector<int> cpus;
-    std::istringstream in(before);
-    for (std::string cpu; std::getline(in, cpu, ',');) {
-        cpus.push_back(std::atoi(cpu.c_str()));
-    }
-    return cpus;
-}
-
-// Who may run where.
+// Who may run where, and how much room there is.
 struct Layout {
     const char *name;
     Workload workload;
     bool free;
+    bool each; // kCapacity is each sender's
 
     std::vector<int> senders(const Settings &settings) const
     {
@@ -55,6 +41,14 @@ struct Layout {
     std::vector<int> receiver(const Settings &settings) const
     {
         return free ? all_cpus() : std::vector<int>{settings.cpu_b};
+    }
+
+    // What the ring is made for.
+    size_t capacity(const bench_ring &ring, uint32_t senders) const
+    {
+        bool own = std::string(ring.name).find(".lanes") != std::string::npos;
+        size_t all = each ? kCapacity * senders : kCapacity;
+        return own ? all / senders : all;
     }
 };
 
@@ -75,7 +69,7 @@ class FanIn
   public:
     FanIn(Harness &harness, const Layout &layout, const bench_ring &ring, uint32_t senders)
         : harness_(harness), layout_(layout), loops_(*ring.loops_8), senders_(senders),
-          queue_(ring, 8, kCapacity, senders), ends_(senders),
+          queue_(ring, 8, layout.capacity(ring, senders), senders), ends_(senders),
           crew_(senders - 1, layout.senders(harness.settings))
     {
         run([this](size_t i) { ends_[i] = queue_.another_sender(); },
@@ -216,7 +210,7 @@ void add(Harness &harness, const Layout &layout, const bench_ring &ring)
             [&harness, &layout, &ring, column](benchmark::State &state) {
                 fan_in(state, harness, layout, ring, column);
             },
-            !layout.free && column % 2 == 0);
+            !layout.free && (column == 0 || column + 1 == std::size(kSenders)));
     }
 }
 
@@ -225,8 +219,11 @@ void add(Harness &harness, const Layout &layout, const bench_ring &ring)
 void add_fan_ins(Harness &harness)
 {
     static const Layout layouts[] = {
-        {"apart", make_workload("fan-in, senders on one CPU, receiver on another"), false},
-        {"free", make_workload("fan-in, all threads on all CPUs"), true},
+        {"apart", make_workload("fan-in, senders on one CPU, capacity 1024 in all"), false, false},
+        {"apart_each", make_workload("fan-in, senders on one CPU, capacity 1024 for each sender"),
+         false, true},
+        {"free", make_workload("fan-in, all threads on all CPUs, capacity 1024 in all"), true,
+         false},
     };
     const std::vector<const bench_ring *> all = rings();
     for (const Layout &layout : layouts) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// One-way latency: A sends at a fixed rate, B polls. The latency of each message counts from when
-// it was due, not from when A got round to sending it: what a full queue holds up is not left out.
+// One-way latency, an open loop: A sends at a fixed rate, so much in a hundred of what the queue
+// can carry, B polls. The latency of each message counts from when it was due, not from when A got
+// round to sending it: what a full queue holds up is not left out.
 #include "candidates/table.h"
 #include "harness/ticks.h"
 #include "workloads/queue.h"
@@ -16,15 +17,21 @@ constexpr int64_t kCapacity = 1024;
 constexpr double kLeadNs = 20000;
 
 struct Rate {
-    int64_t per_ms;
+    int64_t percent; // of what the queue carried just before, without any rate
     Workload workload;
 };
 
 const Rate rates[] = {
-    {100, {"one-way latency, 8 B, 100 thousand messages a second", 1, "ns", {}}},
-    {1000, {"one-way latency, 8 B, 1 million messages a second", 1, "ns", {}}},
-    {5000, {"one-way latency, 8 B, 5 million messages a second", 1, "ns", {}}},
+    {1, {"one-way latency, 8 B, at 1 % of what it can carry", 1, "ns", {}}},
+    {10, {"one-way latency, 8 B, at 10 % of what it can carry", 1, "ns", {}}},
+    {50, {"one-way latency, 8 B, at 50 % of what it can carry", 1, "ns", {}}},
+    {80, {"one-way latency, 8 B, at 80 % of what it can carry", 1, "ns", {}}},
+    {95, {"one-way latency, 8 B, at 95 % of what it can carry", 1, "ns", {}}},
+    {99, {"one-way latency, 8 B, at 99 % of what it can carry", 1, "ns", {}}},
 };
+
+// Messages at a rate that no queue keeps up with, to see what it can carry.
+constexpr uint64_t kBurst = 50000;
 
 std::string check(const bench_pace &pace)
 {
@@ -52,12 +59,13 @@ Outcome summarize(const bench_pace &pace, double seconds)
     return outcome;
 }
 
-Outcome run_paced(Pair &pair, Queue &queue, const bench_loops &loops, const Rate &rate, double ms)
+Outcome run_paced(Pair &pair, Queue &queue, const bench_loops &loops, double period_ns,
+                  uint64_t count)
 {
     static std::vector<uint32_t> ticks;
     bench_pace pace = {};
-    pace.period = to_ticks(65536 * 1e6 / static_cast<double>(rate.per_ms));
-    pace.count = static_cast<uint64_t>(ms * static_cast<double>(rate.per_ms));
+    pace.period = to_ticks(65536 * period_ns);
+    pace.count = count;
     pace.patience = to_ticks(2e9);
     ticks.assign(pace.count, 1);
     pace.ticks = ticks.data();
@@ -78,9 +86,19 @@ void one_way(benchmark::State &state, Harness &harness, const Rate &rate, const 
         state.SkipWithError(kNotCreated);
         return;
     }
+    double period_ns = 0;
     sample(state, harness, rate.workload, ring.name, 0, [&](bool warm_up) {
-        double ms = harness.settings.sample_ms * (warm_up ? 0.25 : 1);
-        return run_paced(harness.pair, queue, *ring.loops_8, rate, ms);
+        if (warm_up) {
+            Outcome burst = run_paced(harness.pair, queue, *ring.loops_8, 2 * tick_ns(), kBurst);
+            double ns = burst.seconds * 1e9 / static_cast<double>(burst.items);
+            period_ns = 100 * ns / static_cast<double>(rate.percent);
+            return burst;
+        }
+        double count = harness.settings.sample_ms * 1e6 / period_ns;
+        Outcome outcome =
+            run_paced(harness.pair, queue, *ring.loops_8, period_ns, static_cast<uint64_t>(count));
+        outcome.counters["period_ns"] = period_ns;
+        return outcome;
     });
 }
 
@@ -96,12 +114,12 @@ void add_one_ways(Harness &harness)
                 continue;
             }
             add_benchmark(
-                harness, std::string("one_way/") + ring->name, {"per_ms", "bytes", "capacity"},
-                {rate.per_ms, 8, kCapacity},
+                harness, std::string("one_way/") + ring->name, {"percent", "bytes", "capacity"},
+                {rate.percent, 8, kCapacity},
                 [&harness, &rate, ring](benchmark::State &state) {
                     one_way(state, harness, rate, *ring);
                 },
-                rate.per_ms == 1000);
+                rate.percent == 50);
         }
     }
 }

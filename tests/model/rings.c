@@ -8,7 +8,7 @@
 
 #include "strait/sync.h"
 
-#include "strait/ring.h"
+#include "strait/channel.h"
 
 #define SENDERS_MOST 3
 
@@ -67,10 +67,10 @@ static void init_shape(uint32_t lanes)
 {
     const struct model_plan *plan = model_plan();
     struct strait_shape shape = {plan->capacity, sizeof(uint64_t), lanes};
-    variant = strcmp(plan->variant, "spsc") == 0    ? &strait_spsc_variant
-              : strcmp(plan->variant, "lanes") == 0 ? &strait_lanes_variant
-              : strcmp(plan->variant, "line") == 0  ? &strait_line_variant
-                                                    : &strait_cells_variant;
+    variant = strait_variant_at(0);
+    for (size_t i = 1; strcmp(variant->name, plan->variant) != 0; i++) {
+        variant = strait_variant_at(i);
+    }
     memset(ring, 0, sizeof(ring));
     model_assert(variant->size(&shape) <= sizeof(ring));
     variant->init(ring, &shape);

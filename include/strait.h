@@ -25,16 +25,12 @@
 #include "strait/worker.h"  /* a pinned thread with a port to its parent */
 #include "strait/pool.h"    /* workers that share a queue of tasks */
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* STRAIT_VERSION of the library that the program runs with. Any thread, a signal handler too; does
  * not block. */
 STRAIT_API uint32_t strait_version(void);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_H */

@@ -53,9 +53,7 @@
 #include "strait.h"
 #include "strait/extra/isolate.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 struct strait_uv_handle;
 
@@ -418,8 +416,6 @@ static inline int strait_uv_isolate_start(uv_loop_t *loop, struct strait_uv_hand
     return 0;
 }
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_UV_H */

@@ -19,6 +19,21 @@
 #define STRAIT_NOEXCEPT
 #endif
 
+/* Around what a header declares. It is C: a C++ consumer's warnings of casts, and of functions and
+ * structs of one name, are not for it. */
+#if defined(__cplusplus)
+#define STRAIT_C_BEGIN                                                                             \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wold-style-cast\"")          \
+        _Pragma("GCC diagnostic ignored \"-Wshadow\"") extern "C"                                  \
+    {
+#define STRAIT_C_END                                                                               \
+    }                                                                                              \
+    _Pragma("GCC diagnostic pop")
+#else
+#define STRAIT_C_BEGIN
+#define STRAIT_C_END
+#endif
+
 #define STRAIT_STATIC_ASSERT(condition, message) static_assert(condition, message)
 
 /* Two 64-byte lines: the prefetcher of current x86 cores fetches them in pairs. */

@@ -61,9 +61,7 @@
 #include "strait/ring.h"
 #include "strait/wait.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* The i-th ring of the table, NULL past the last. Any thread. */
 STRAIT_API const struct strait_variant *strait_variant_at(size_t i);
@@ -522,8 +520,6 @@ STRAIT_API int strait_channel_init(struct strait_channel **channel, void *memory
  * that shares one with others than its own children closes its ends and unmaps it. */
 STRAIT_API int strait_channel_open(struct strait_channel **channel, void *memory, size_t size);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_CHANNEL_H */

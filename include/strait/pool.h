@@ -78,9 +78,7 @@
 #include "strait/placement.h"
 #include "strait/wait.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 struct strait_pool;
 struct strait_parent;
@@ -88,7 +86,7 @@ struct strait_task;
 
 #define STRAIT_POOL_WORKERS_MAX 256u
 #define STRAIT_PARENTS_MAX 4096u /* attached at one time */
-#define STRAIT_QUEUE_LIMIT_MAX ((size_t)1 << (UINTPTR_MAX > UINT32_MAX ? 22 : 13))
+#define STRAIT_QUEUE_LIMIT_MAX (1u << (UINTPTR_MAX > UINT32_MAX ? 22 : 13))
 #define STRAIT_TASK_DATA 64
 
 /* ---- tasks ---- */
@@ -415,8 +413,6 @@ STRAIT_API void strait_pool_stats(struct strait_pool *pool, struct strait_pool_s
 STRAIT_API int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
                                         struct strait_pool_worker_stats *stats);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_POOL_H */

@@ -11,6 +11,8 @@
 #include "strait/rings/line.h"
 #include "strait/rings/spsc.h"
 
+STRAIT_C_BEGIN
+
 /* clang-format off */
 /* X(name) of each `struct strait_<name>`. A shared block knows its variant by the place here: a new
  * one goes to the end. */
@@ -20,5 +22,7 @@
     X(cells) \
     X(line)
 /* clang-format on */
+
+STRAIT_C_END
 
 #endif /* STRAIT_RING_H */

@@ -22,8 +22,7 @@
 #ifndef STRAIT_SYNC_H
 #define STRAIT_SYNC_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "strait/base.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define STRAIT_SYNC_C11 1
@@ -43,6 +42,8 @@
 #if defined(__x86_64__) != defined(CK_MD_TSO) && (defined(__x86_64__) || defined(__aarch64__))
 #error "ck_md.h was made for another architecture: its fences would be wrong here"
 #endif
+
+STRAIT_C_BEGIN
 
 /* What the two bodies are made of: an order for C11, a fence beside it for ck_pr. */
 #if defined(STRAIT_SYNC_C11)
@@ -172,6 +173,8 @@ static inline void strait_prefetch_write(const void *line)
     __builtin_prefetch(line, 1);
 #endif
 }
+
+STRAIT_C_END
 
 #endif /* STRAIT_SYNC_HEADER */
 #endif /* STRAIT_SYNC_H */

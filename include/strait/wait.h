@@ -11,9 +11,7 @@
 #include "strait/base.h"
 #include "strait/sync.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* What a side does when it cannot go on: the sender on full, the receiver on empty. */
 enum strait_wait {
@@ -110,8 +108,6 @@ static inline void strait_p_notify(struct strait_p_event_count *to, uint32_t bet
     }
 }
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_WAIT_H */

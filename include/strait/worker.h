@@ -101,9 +101,7 @@
 #include "strait/channel.h"
 #include "strait/placement.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 struct strait_worker;
 struct strait_link; /* what the two ends share; private */
@@ -305,8 +303,6 @@ STRAIT_API void strait_port_close(struct strait_port *port);
  * does not block. The port must not be closed at the same time. */
 STRAIT_API void strait_port_wake(struct strait_port *port);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_WORKER_H */

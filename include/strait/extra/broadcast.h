@@ -21,9 +21,7 @@
 
 #include "strait/channel.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* Sends the message to each of `count` senders whose results[i] is not 1, and returns how many have
  * it now: how many results are 1. All channels have the same message_size, and no sender is listed
@@ -40,8 +38,6 @@ extern "C" {
 STRAIT_API size_t strait_broadcast(struct strait_sender *const *senders, size_t count,
                                    const void *message, int *results, int64_t deadline);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_BROADCAST_H */

@@ -30,9 +30,7 @@
 
 #include "strait/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* Takes the memory back; gets what the buffer said. */
 typedef void strait_release_fn(void *memory, size_t bytes, void *context) STRAIT_NOEXCEPT;
@@ -100,8 +98,6 @@ static inline int strait_buffer_alloc(struct strait_buffer *buffer, size_t bytes
     return 0;
 }
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_BUFFER_H */

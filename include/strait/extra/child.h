@@ -22,9 +22,7 @@
 
 #include "strait/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* In a fork's child, before it calls exec: blocks no signal, and takes over CPUs, class and nice of
  * the first thread of the process that it was forked from. Does all that it can: 0, or the first
@@ -33,8 +31,6 @@ extern "C" {
  * block. */
 STRAIT_API int strait_child_reset(void);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_EXTRA_CHILD_H */

@@ -25,9 +25,7 @@
 #include "strait/pool.h"
 #include "strait/worker.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* For how long a task runs is known if the pool is timed. */
 STRAIT_API int strait_dump_pool(struct strait_pool *pool, FILE *to);
@@ -36,8 +34,6 @@ STRAIT_API int strait_dump_worker(const struct strait_worker *worker, FILE *to);
 
 STRAIT_API int strait_dump_channel(const struct strait_channel *channel, FILE *to);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_DUMP_H */

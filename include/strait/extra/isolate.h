@@ -37,9 +37,7 @@
 
 #include "strait/worker.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 struct strait_isolate;
 
@@ -223,8 +221,6 @@ STRAIT_API void strait_isolate_idle(struct strait_isolate *isolate, bool idle);
  * woken up already. */
 STRAIT_API void strait_isolate_woke(struct strait_isolate *isolate, int64_t time);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_ISOLATE_H */

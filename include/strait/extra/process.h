@@ -84,9 +84,7 @@
 #include "strait/pool.h"
 #include "strait/worker.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 struct strait_process;
 struct strait_process_port;
@@ -298,8 +296,6 @@ STRAIT_API int32_t strait_process_pool_pid(const struct strait_process_pool *poo
  * inside `done`. NULL is ignored. Parent only; blocks as strait_process_destroy. */
 STRAIT_API int strait_process_pool_destroy(struct strait_process_pool *pool);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_PROCESS_H */

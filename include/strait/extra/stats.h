@@ -21,9 +21,7 @@
 
 #include "strait/pool.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 /* ---- histograms ---- */
 
@@ -95,8 +93,6 @@ STRAIT_API size_t strait_pool_json(struct strait_pool *pool, const struct strait
  * fits as strait_pool_json. Any thread; does not block. */
 STRAIT_API size_t strait_pool_places(const struct strait_pool *pool, char *buffer, size_t size);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_STATS_H */

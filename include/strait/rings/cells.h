@@ -35,6 +35,8 @@
 
 #include "strait/rings/lines.h"
 
+STRAIT_C_BEGIN
+
 struct strait_cells {
     /* line 0: set once, by init */
     STRAIT_LINE_ALIGNED uint32_t mask;
@@ -260,5 +262,7 @@ STRAIT_INLINE void strait_cells_release(struct strait_cells *ring, const struct 
 STRAIT_DEFINE_COPYING(strait_cells, struct strait_cells, struct strait_cells)
 STRAIT_DEFINE_VARIANT(strait_cells, struct strait_cells, struct strait_cells, "cells",
                       STRAIT_SENDERS_ANY, STRAIT_DIRECT_NONE);
+
+STRAIT_C_END
 
 #endif /* STRAIT_RINGS_CELLS_H */

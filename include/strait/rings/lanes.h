@@ -30,6 +30,8 @@
 
 #include "strait/rings/spsc.h"
 
+STRAIT_C_BEGIN
+
 /* Lanes that the receiver looks at before it comes back to the current one. With 4, and asking
  * ahead, a round trip through one busy lane of 1024 takes as long as through the only one; with 16,
  * and without, 15 times as long (AMD EPYC, cores that share a cache). */
@@ -178,5 +180,7 @@ STRAIT_INLINE size_t strait_lanes_receive(struct strait_lanes *ring, void *messa
 
 STRAIT_DEFINE_VARIANT(strait_lanes, struct strait_spsc, struct strait_lanes, "lanes",
                       STRAIT_SENDERS_REGISTERED, STRAIT_DIRECT_SENDERS);
+
+STRAIT_C_END
 
 #endif /* STRAIT_RINGS_LANES_H */

@@ -34,6 +34,8 @@
 
 #include "strait/rings/lines.h"
 
+STRAIT_C_BEGIN
+
 /* A slot is so many bytes, or a multiple, or a half, a quarter, ... of them. */
 #define STRAIT_LINE_SLOT 64u
 
@@ -208,5 +210,7 @@ STRAIT_INLINE void strait_line_release(struct strait_line *ring, const struct st
 STRAIT_DEFINE_COPYING(strait_line, struct strait_line, struct strait_line)
 STRAIT_DEFINE_VARIANT(strait_line, struct strait_line, struct strait_line, "line",
                       STRAIT_SENDERS_ONE, STRAIT_DIRECT_NONE);
+
+STRAIT_C_END
 
 #endif /* STRAIT_RINGS_LINE_H */

@@ -25,6 +25,8 @@
 
 #include "strait/rings/variant.h"
 
+STRAIT_C_BEGIN
+
 /* ---- prefetch ---- */
 
 /* How far ahead, and the size of the lines that are asked for: bytes. */
@@ -144,5 +146,7 @@ strait_distance_linger(struct strait_distance *distance, size_t few, size_t (*lo
         worth = strait_distance_learn(distance, few - before);
     }
 }
+
+STRAIT_C_END
 
 #endif /* STRAIT_RINGS_LINES_H */

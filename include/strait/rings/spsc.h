@@ -36,6 +36,8 @@
 
 #include "strait/rings/lines.h"
 
+STRAIT_C_BEGIN
+
 /* What one side works with; nobody else loads it. */
 struct strait_spsc_side {
     uint32_t index;    /* next to reserve, or to peek */
@@ -313,5 +315,7 @@ STRAIT_INLINE size_t strait_spsc_receive(struct strait_spsc *ring, void *message
 
 STRAIT_DEFINE_VARIANT(strait_spsc, struct strait_spsc, struct strait_spsc, "spsc",
                       STRAIT_SENDERS_ONE, STRAIT_DIRECT_BOTH);
+
+STRAIT_C_END
 
 #endif /* STRAIT_RINGS_SPSC_H */

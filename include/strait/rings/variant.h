@@ -36,12 +36,14 @@
 #include "strait/base.h"
 #include "strait/sync.h"
 
+STRAIT_C_BEGIN
+
 /* Indices run free and are compared by difference. They start shortly before 2^32, so that every
  * program sees them come round, not just the one that has run for a day. */
-#define STRAIT_FIRST_INDEX ((uint32_t)-64)
+#define STRAIT_FIRST_INDEX (UINT32_MAX - 63)
 
-#define STRAIT_CAPACITY_MAX ((size_t)1 << 30)     /* messages */
-#define STRAIT_MESSAGE_SIZE_MAX ((size_t)1 << 24) /* bytes */
+#define STRAIT_CAPACITY_MAX (1u << 30)     /* messages */
+#define STRAIT_MESSAGE_SIZE_MAX (1u << 24) /* bytes */
 #define STRAIT_SENDERS_MAX 1024u
 
 /* What a ring is made for; a channel checks it before a variant sees it. */
@@ -280,5 +282,7 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
     VARIANT##_size, VARIANT##_v_init, VARIANT##_v_fits, VARIANT##_v_attach, VARIANT##_v_detach,    \
         VARIANT##_v_has_room, VARIANT##_v_reserve, VARIANT##_v_commit, VARIANT##_v_send,           \
         VARIANT##_v_peek, VARIANT##_v_release, VARIANT##_v_receive
+
+STRAIT_C_END
 
 #endif /* STRAIT_RINGS_VARIANT_H */

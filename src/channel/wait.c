@@ -60,11 +60,13 @@ STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline)
 }
 #endif
 
-/* What is before the start of the clock is past, like its start. */
-static struct timespec to_timespec(int64_t ns)
+STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns)
 {
+    const int64_t end =
+        sizeof(time_t) > sizeof(int32_t) ? INT64_MAX : (int64_t)INT32_MAX * NS_PER_S;
     struct timespec t;
     ns = ns > 0 ? ns : 0;
+    ns = ns < end ? ns : end;
     t.tv_sec = (time_t)(ns / NS_PER_S);
     t.tv_nsec = (long)(ns % NS_PER_S);
     return t;
@@ -126,12 +128,19 @@ STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced)
 
 /* ---- futexes and eventfds ---- */
 
+/* The call whose struct timespec is the C library's. */
+#if defined(SYS_futex_time64)
+#define FUTEX (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#else
+#define FUTEX SYS_futex
+#endif
+
 STRAIT_PRIVATE void strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline,
                                         bool shared)
 {
     int saved = errno;
-    struct timespec until = to_timespec(deadline);
-    syscall(SYS_futex, word, shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET_PRIVATE, value,
+    struct timespec until = strait_p_timespec(deadline);
+    syscall(FUTEX, word, shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET_PRIVATE, value,
             deadline == STRAIT_FOREVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
     errno = saved;
 }
@@ -185,7 +194,7 @@ static void fd_wait(int fd, int64_t deadline)
 {
     int saved = errno;
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    struct timespec timeout = to_timespec(deadline > 0 ? deadline - strait_now() : 0);
+    struct timespec timeout = strait_p_timespec(deadline > 0 ? deadline - strait_now() : 0);
     ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
     errno = saved;
 }

@@ -45,6 +45,7 @@
 #define STRAIT_WAIT_PRIVATE_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "private.h"
 #include "strait/wait.h"
@@ -57,6 +58,10 @@ STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void);
 /* STRAIT_CHECKED: ends the program if the deadline is a span by mistake. No deadline is that was
  * made by strait_deadline in this program, or handed to it a minute before it began. */
 STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline);
+
+/* A time as system calls take it. What is before the start of the clock is past, like its start;
+ * where seconds have 32 bits, what is after the last of them, 68 years on, is that one. */
+STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns);
 
 /* Has the process no thread of that number (any more)? What it owned is for whoever knows that. */
 STRAIT_PRIVATE bool strait_p_thread_gone(int32_t number);

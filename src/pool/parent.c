@@ -16,7 +16,6 @@
 #define SPARE_SLOTS (64 + STRAIT_POOL_WORKERS_MAX) /* for what runs, and some that have ended */
 #define AHEAD 8                                    /* reports ahead whose slots are asked for */
 #define LEAVE_TRIES 100
-#define SECOND_NS 1000000000
 
 /* Completions that come so fast that at least GATHER_LEAST of them are expected in GATHER_NS are
  * gathered for that time by an event loop: to set a timer and to be woken by it costs as much as a
@@ -591,8 +590,7 @@ static void timer_set(struct strait_parent *parent, int64_t at)
 {
     if (at || parent->timed) {
         int saved = errno;
-        struct itimerspec when = {
-            .it_value = {.tv_sec = at / SECOND_NS, .tv_nsec = (long)(at % SECOND_NS)}};
+        struct itimerspec when = {.it_value = strait_p_timespec(at)};
         timerfd_settime(parent->timer, TFD_TIMER_ABSTIME, &when, NULL);
         strait_errno_restore(saved);
     }

@@ -609,7 +609,7 @@ void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats
                     stats->cancelled - stats->expired - stats->abandoned;
     stats->queue_limit = pool->queue_limit;
     stats->workers = pool->online;
-    stats->idle = stats->workers - strait_min(busy, stats->workers);
+    stats->idle = stats->workers - (busy < stats->workers ? busy : stats->workers);
     pthread_mutex_unlock(&pool->lock);
 }
 

@@ -537,7 +537,7 @@ STRAIT_PRIVATE bool strait_p_worker_is_current(const struct strait_pool *pool)
 
 static enum strait_schedule own_schedule(void)
 {
-    switch (sched_getscheduler(0) & ~SCHED_RESET_ON_FORK) {
+    switch (syscall(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK) {
     case SCHED_BATCH:
         return STRAIT_SCHEDULE_BATCH;
     case SCHED_IDLE:

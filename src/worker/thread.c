@@ -39,7 +39,7 @@ static void shorten_slice(void)
         uint64_t others[2];
     } attributes = {
         .size = sizeof(attributes),
-        .policy = (uint32_t)sched_getscheduler(0),
+        .policy = (uint32_t)syscall(SYS_sched_getscheduler, 0),
         .nice = getpriority(PRIO_PROCESS, 0),
         .slice_ns = SLICE_LEAST_NS,
     };
@@ -189,8 +189,7 @@ STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t 
         error = -pthread_join(thread->handle, NULL);
     } else {
 #ifdef HAS_CLOCKJOIN
-        int64_t ns = deadline > 0 ? deadline : 0;
-        struct timespec until = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = ns % 1000000000};
+        struct timespec until = strait_p_timespec(deadline);
         error = -pthread_clockjoin_np(thread->handle, NULL, CLOCK_MONOTONIC, &until);
 #else
         /* The other call with a deadline goes by the clock that people set. */

@@ -79,8 +79,10 @@ static void sizes_do_not_overflow(const struct test_case *test)
             size_t size = 0;
             options.senders = options.senders > 1 ? STRAIT_SENDERS_MAX : 1;
             int error = strait_channel_size(&options, &size);
-            double needed = (double)capacity * (double)bytes * options.senders;
-            assert_true(error ? error == -EINVAL && needed > (double)SIZE_MAX / 4
+            double slots = (double)capacity * options.senders;
+            double needed = slots * (double)bytes;
+            double stamped = needed + slots * sizeof(uint32_t);
+            assert_true(error ? error == -EINVAL && stamped > (double)SIZE_MAX / 4
                               : (double)size >= needed);
         }
     }

@@ -10,7 +10,8 @@ static void message_write(unsigned char *to, size_t size, unsigned sender, uint6
     uint64_t hash = 0;
     to[0] = (unsigned char)(sender << 6 | (sequence & 63));
     for (size_t i = 1; i < size; i++) {
-        hash = (i - 1) % 8 ? hash >> 8 : mix(sequence * SENDERS_MOST + sender + (i << 56));
+        hash =
+            (i - 1) % 8 ? hash >> 8 : mix(sequence * SENDERS_MOST + sender + ((uint64_t)i << 56));
         to[i] = (unsigned char)hash;
     }
 }

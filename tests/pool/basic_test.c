@@ -281,7 +281,7 @@ static void completions_that_nobody_takes_refuse_more(void)
 {
     unsigned taken = 0;
     OPEN(.workers = 1, .queue_limit = 4);
-    for (int patience = 0; patience < 100 && taken < NUMBERS; patience++) {
+    for (int patience = 0; patience < 2000 && taken < NUMBERS; patience++) {
         while (taken < NUMBERS && try_submit(runs, taken, NULL) == 0) {
             taken++;
             patience = 0;

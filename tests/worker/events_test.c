@@ -322,6 +322,8 @@ static void a_callback_may_receive_and_close_but_not_dispatch(void)
         .event = busy_event,
         .drop_to_parent = drop_fate,
         .drop_to_worker = count_untaken,
+        .to_worker = {.message_size = sizeof(uint64_t)},
+        .to_parent = {.message_size = sizeof(uint64_t)},
         .context = &fates,
     };
     struct strait_worker *worker = spawn(&options);

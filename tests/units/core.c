@@ -40,7 +40,9 @@ int main(void)
     if (strait_version() != STRAIT_VERSION) {
         return 1;
     }
-    struct strait_worker_options options = {.entry = answer};
+    struct strait_worker_options options = {.entry = answer,
+                                            .to_worker = {.message_size = sizeof(uint64_t)},
+                                            .to_parent = {.message_size = sizeof(uint64_t)}};
     struct strait_worker *worker;
     uint64_t sum = 0;
     if (strait_worker_spawn(&worker, &options)) {

@@ -15,6 +15,9 @@ static void late(struct strait_isolate *isolate, struct strait_timer *timer)
 static void soon(struct strait_isolate *isolate, void *number)
 {
     struct strait_timer *timer = strait_heap_alloc(isolate, sizeof(*timer));
+    if (!timer) {
+        return;
+    }
     memset(timer, 0, sizeof(*timer));
     timer->run = late;
     timer->argument = number;
@@ -39,7 +42,10 @@ int main(void)
     if (strait_isolate_create(&isolate, &options)) {
         return 1;
     }
-    struct strait_worker_options spawn = {.entry = strait_isolate_main, .data = isolate};
+    struct strait_worker_options spawn = {.entry = strait_isolate_main,
+                                          .data = isolate,
+                                          .to_worker = {.message_size = sizeof(uint64_t)},
+                                          .to_parent = {.message_size = sizeof(uint64_t)}};
     if (strait_worker_spawn(&worker, &spawn)) {
         return 1;
     }

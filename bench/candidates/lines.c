@@ -47,7 +47,7 @@ BENCH_INLINE size_t receive_bytes(struct lines *lines, void *message, size_t byt
         return 0;
     }
     lines->seen++;
-    strait_p_copy_out(message, lines->data, bytes, bytes);
+    strait_p_copy_out(lines->data, (char *)message, bytes, bytes);
     return 1;
 }
 

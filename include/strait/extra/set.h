@@ -50,9 +50,7 @@
 
 #include "strait/channel.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+STRAIT_C_BEGIN
 
 struct strait_set;
 
@@ -95,8 +93,6 @@ STRAIT_API int strait_set_fd(const struct strait_set *set);
  * readable. -EINVAL: another mode. Costs a few system calls; does not block. */
 STRAIT_API int strait_set_arm(struct strait_set *set);
 
-#ifdef __cplusplus
-}
-#endif
+STRAIT_C_END
 
 #endif /* STRAIT_SET_H */

@@ -136,8 +136,10 @@ static int child_start(struct strait_process *process, const char *program, int 
     int bell = process->port.bell;
     int error = posix_spawn_file_actions_adddup2(&files, memory, STRAIT_P_PROCESS_MEMORY);
     error = error ? error : posix_spawn_file_actions_adddup2(&files, bell, STRAIT_P_PROCESS_BELL);
+#ifdef __GLIBC__ /* elsewhere the worker closes them first of all */
     error =
         error ? error : posix_spawn_file_actions_addclosefrom_np(&files, STRAIT_P_PROCESS_BELL + 1);
+#endif
     error = error ? error : posix_spawn(&process->pid, program, &files, &how, arguments, environ);
     process->pid = error ? 0 : process->pid;
     process->number = process->pid;
@@ -189,9 +191,9 @@ static int spawn(struct strait_process **out, const struct strait_process_option
     process->in_place = in_place;
     int error = begin(process, options);
     if (!error && !in_place) {
-        size_t in = process->port.in_size;
-        size_t out = process->port.out_size;
-        process->copy = strait_p_extra_alloc(STRAIT_LINE, in > out ? in : out);
+        size_t most = process->port.in_size > process->port.out_size ? process->port.in_size
+                                                                     : process->port.out_size;
+        process->copy = strait_p_extra_alloc(STRAIT_LINE, most);
         error = process->copy ? 0 : -ENOMEM;
     }
     process->port.online = !options->event;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "memory.h"
 #include "process_port.h"
@@ -35,7 +36,13 @@ static struct strait_p_process_start *read_start(void)
     return start;
 }
 
-static void limit(__rlimit_resource_t what, rlim_t soft, rlim_t hard)
+#ifdef __GLIBC__
+typedef __rlimit_resource_t resource;
+#else
+typedef int resource;
+#endif
+
+static void limit(resource what, rlim_t soft, rlim_t hard)
 {
     struct rlimit limits = {.rlim_cur = soft, .rlim_max = hard};
     if (soft && setrlimit(what, &limits) != 0) {
@@ -130,6 +137,9 @@ void strait_process_main(int argc, char **argv, const struct strait_process_func
         return;
     }
     struct strait_process_port port = {.bell = STRAIT_P_PROCESS_BELL, .epoll = -1, .pidfd = -1};
+#ifndef __GLIBC__
+    syscall(SYS_close_range, STRAIT_P_PROCESS_BELL + 1, ~0U, 0);
+#endif
     struct strait_p_process_start *start = read_start();
     /* A parent that died before the call is not noticed by it. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || (int32_t)getppid() != start->parent) {

@@ -12,7 +12,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/queue.h>
 #include <sys/timerfd.h>
 
 #include "memory.h"
@@ -31,11 +30,15 @@ struct slot {
     unsigned retries;
     uint32_t generation; /* of the slot's tasks */
     enum slot_state state;
-    bool killed; /* its worker is, for the status and code that it has already */
-    TAILQ_ENTRY(slot) link;
+    bool killed;       /* its worker is, for the status and code that it has already */
+    struct slot *next; /* in its list */
+    struct slot **at;  /* what points to it */
 };
 
-TAILQ_HEAD(slot_list, slot);
+struct slot_list {
+    struct slot *first;
+    struct slot **end; /* where the next one is put */
+};
 
 struct worker {
     struct strait_process_pool *pool;
@@ -83,6 +86,22 @@ static void wake_now(struct strait_process_pool *pool)
     wake_at(pool, 1);
 }
 
+/* ---- lists of slots: musl has no <sys/queue.h> ---- */
+
+static void slots_add(struct slot_list *list, struct slot *slot, bool first)
+{
+    slot->at = first ? &list->first : list->end;
+    slot->next = *slot->at;
+    *slot->at = slot;
+    *(slot->next ? &slot->next->at : &list->end) = &slot->next;
+}
+
+static void slots_remove(struct slot_list *list, struct slot *slot)
+{
+    *slot->at = slot->next;
+    *(slot->next ? &slot->next->at : &list->end) = slot->at;
+}
+
 /* ---- a task's ways ---- */
 
 static char *payload_of(const struct strait_process_pool *pool, const struct slot *slot)
@@ -94,17 +113,13 @@ static void wait_in_queue(struct strait_process_pool *pool, struct slot *slot, b
 {
     slot->state = WAITING;
     pool->waiting_count++;
-    if (first) {
-        TAILQ_INSERT_HEAD(&pool->waiting, slot, link);
-    } else {
-        TAILQ_INSERT_TAIL(&pool->waiting, slot, link);
-    }
+    slots_add(&pool->waiting, slot, first);
 }
 
 static void leave_queue(struct strait_process_pool *pool, struct slot *slot)
 {
     pool->waiting_count--;
-    TAILQ_REMOVE(&pool->waiting, slot, link);
+    slots_remove(&pool->waiting, slot);
 }
 
 /* A task that waits no more, or does not run any more. */
@@ -114,12 +129,12 @@ static void end_task(struct strait_process_pool *pool, struct slot *slot,
     slot->state = ENDED;
     slot->task.task.status = status;
     slot->task.task.code = code;
-    TAILQ_INSERT_TAIL(&pool->ended, slot, link);
+    slots_add(&pool->ended, slot, false);
 }
 
 static void complete(struct strait_process_pool *pool, struct slot *slot)
 {
-    TAILQ_REMOVE(&pool->ended, slot, link);
+    slots_remove(&pool->ended, slot);
     pool->owed--;
     if (slot->task.task.done) {
         pool->inside = true;
@@ -128,7 +143,7 @@ static void complete(struct strait_process_pool *pool, struct slot *slot)
     }
     slot->state = UNUSED;
     slot->generation++;
-    TAILQ_INSERT_HEAD(&pool->unused, slot, link);
+    slots_add(&pool->unused, slot, true);
 }
 
 static void kill_worker(struct worker *worker)
@@ -185,11 +200,11 @@ static void give(struct strait_process_pool *pool, struct worker *worker, struct
 /* The first task that waits and is not too late. */
 static struct slot *next_task(struct strait_process_pool *pool)
 {
-    struct slot *slot = TAILQ_FIRST(&pool->waiting);
+    struct slot *slot = pool->waiting.first;
     while (slot && slot->finish_by && strait_now() >= slot->finish_by) {
         give_up_task(pool, slot, STRAIT_TASK_EXPIRED, -ETIMEDOUT);
         wake_now(pool);
-        slot = TAILQ_FIRST(&pool->waiting);
+        slot = pool->waiting.first;
     }
     return slot;
 }
@@ -371,7 +386,7 @@ static int pool_open(struct strait_process_pool *pool)
     }
     memset(pool->slots, 0, n * sizeof(*pool->slots));
     for (size_t i = n; i > 0; i--) {
-        TAILQ_INSERT_HEAD(&pool->unused, &pool->slots[i - 1], link);
+        slots_add(&pool->unused, &pool->slots[i - 1], true);
     }
     pool->epoll = epoll_create1(EPOLL_CLOEXEC);
     pool->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -416,9 +431,9 @@ int strait_process_pool_create(struct strait_process_pool **out,
     memset(pool, 0, sizeof(*pool));
     pool->options = options;
     pool->slot_count = 2 * options.queue_limit + options.workers;
-    TAILQ_INIT(&pool->unused);
-    TAILQ_INIT(&pool->waiting);
-    TAILQ_INIT(&pool->ended);
+    pool->unused.end = &pool->unused.first;
+    pool->waiting.end = &pool->waiting.first;
+    pool->ended.end = &pool->ended.first;
     pool->epoll = -1;
     pool->timer = -1;
     pool->timer_at = STRAIT_FOREVER;
@@ -451,8 +466,8 @@ int strait_process_pool_destroy(struct strait_process_pool *pool)
             end_task(pool, slot, STRAIT_TASK_ABANDONED, -ECANCELED);
         }
     }
-    while (!TAILQ_EMPTY(&pool->ended)) {
-        complete(pool, TAILQ_FIRST(&pool->ended));
+    while (pool->ended.first) {
+        complete(pool, pool->ended.first);
     }
     if (pool->timer >= 0) {
         close(pool->timer);
@@ -473,7 +488,7 @@ int strait_process_submit(struct strait_process_pool *pool, const struct strait_
                           const struct strait_process_submit_options *given, strait_task_id *id)
 {
     struct strait_process_submit_options how;
-    struct slot *slot = TAILQ_FIRST(&pool->unused);
+    struct slot *slot = pool->unused.first;
     int error = strait_p_extra_options(&how, sizeof(how), given);
     if (error || !task->task.name || strlen(task->task.name) >= STRAIT_PROCESS_NAME) {
         return -EINVAL;
@@ -485,7 +500,7 @@ int strait_process_submit(struct strait_process_pool *pool, const struct strait_
         return pool->closing ? -EPIPE : -EAGAIN;
     }
     int saved = errno;
-    TAILQ_REMOVE(&pool->unused, slot, link);
+    slots_remove(&pool->unused, slot);
     slot->task = *task;
     slot->task.payload = payload_of(pool, slot);
     slot->task.signal = 0;
@@ -540,11 +555,11 @@ ptrdiff_t strait_process_pool_dispatch(struct strait_process_pool *pool, size_t 
     size_t completions = 0;
     take_pool_news(pool);
     feed(pool);
-    while (completions < most && !TAILQ_EMPTY(&pool->ended)) {
-        complete(pool, TAILQ_FIRST(&pool->ended));
+    while (completions < most && pool->ended.first) {
+        complete(pool, pool->ended.first);
         completions++;
     }
-    if (!TAILQ_EMPTY(&pool->ended)) {
+    if (pool->ended.first) {
         wake_now(pool);
     }
     errno = saved;

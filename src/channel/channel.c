@@ -60,8 +60,8 @@ static int layout_check(struct layout *layout)
         !STRAIT_P_VALID(channel, receiver, mode_valid(options->receiver, options->shared))) {
         return -EINVAL;
     }
-    /* It must not be too large for a size_t: a slot may need a stamp, and be rounded up to less than
-     * twice that; a sender needs some headers. */
+    /* It must not be too large for a size_t: a slot may need a stamp, and be rounded up to less
+     * than twice that; a sender needs some headers. */
     size_t per_sender = SIZE_MAX / 2 / options->senders - 8 * STRAIT_LINE;
     size_t slots_most = per_sender / (options->message_size + sizeof(uint32_t));
     if (!STRAIT_P_VALID(channel, capacity, strait_slots(options->capacity) <= slots_most)) {

@@ -38,6 +38,9 @@ static void an_init_that_ends_its_thread_fails_a_growth(void)
     release();
     settle();
     assert_ended(0, 1, STRAIT_TASK_DONE, 1);
+    while (pool_stats().workers > 1) { /* what follows init counts it out */
+        sched_yield();
+    }
     assert_int_equal(pool_stats().workers, 1);
     close_pool();
 }
@@ -121,6 +124,9 @@ static void a_task_that_ends_its_thread_has_failed(void)
             bool children = i >= 3;
             if (ways[i].cancelled && TEST_ASAN) {
                 continue; /* it does not follow a cancellation up the stack */
+            }
+            if (ways[i].run == waits_for_a_child_that_exits && workers > 1) {
+                continue; /* the other worker may take the child, and lose its thread instead */
             }
             finis = 0;
             OPEN(.workers = workers, .fini = i % 2 ? exits_fini : counts_fini);

@@ -39,7 +39,7 @@
 /* Always from the system's folder: the warnings of Concurrency Kit's headers are not ours. */
 #include <ck_pr.h>
 
-#if defined(__x86_64__) != defined(CK_MD_TSO) && (defined(__x86_64__) || defined(__aarch64__))
+#if (defined(__x86_64__) || defined(__i386__) || defined(__sparc__)) != defined(CK_MD_TSO)
 #error "ck_md.h was made for another architecture: its fences would be wrong here"
 #endif
 

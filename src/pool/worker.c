@@ -348,7 +348,7 @@ static uint32_t find_runner(const struct strait_p_pool_worker *self,
 STRAIT_PRIVATE bool strait_p_worker_help(struct strait_parent *own, bool run_it)
 {
     struct strait_p_pool_worker *self = own->worker;
-    const struct strait_p_plan *plan;
+    const struct strait_p_plan *plan = NULL; /* gcc -Os does not see that it is set */
     struct claim claim = {.parent = own};
     uint32_t index = run_it ? strait_p_ring_take(&own->rings[0], own->floor) : STRAIT_P_NONE;
     if (index == STRAIT_P_NONE) {

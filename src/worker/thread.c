@@ -66,7 +66,7 @@ static int set_up_oneself(struct strait_p_thread *thread)
         done && CPU_COUNT_S(thread->cpus.bytes, thread->cpus.bits) == 1 ? sched_getcpu() : -1;
     int error = 0;
     if (options->schedule != STRAIT_SCHEDULE_DEFAULT &&
-        sched_getscheduler(0) != classes[options->schedule] &&
+        syscall(SYS_sched_getscheduler, 0) != classes[options->schedule] &&
         /* musl's function of that name says -ENOSYS */
         syscall(SYS_sched_setscheduler, 0, classes[options->schedule], &none) != 0) {
         error = -errno;

@@ -163,8 +163,9 @@ static int broadcast_to(strait_entry_fn *const *entries, size_t workers, const s
 {
     struct strait_worker *all[MOST];
     for (size_t i = 0; i < workers; i++) {
-        struct strait_worker_options options = {.entry = entries[i],
-                                                .to_worker = {.capacity = capacities[i]}};
+        struct strait_worker_options options = {
+            .entry = entries[i],
+            .to_worker = {.capacity = capacities[i], .message_size = sizeof(numbers)}};
         assert_returns(strait_worker_spawn(&all[i], &options), 0);
         senders[i] = &strait_worker_port(all[i])->sender;
     }

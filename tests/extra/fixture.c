@@ -79,6 +79,12 @@ void tenant_spawn(struct tenant *tenant)
 {
     struct strait_worker_options *outer = &tenant->outer;
     assert_returns(strait_isolate_create(&tenant->isolate, &tenant->inner), 0);
+    if (!outer->to_worker.message_size) { /* the default, a pointer, may be shorter than a number */
+        outer->to_worker.message_size = sizeof(uint64_t);
+    }
+    if (!outer->to_parent.message_size) {
+        outer->to_parent.message_size = sizeof(uint64_t);
+    }
     outer->entry = strait_isolate_main;
     outer->data = tenant->isolate;
     outer->event = outer->event ? outer->event : log_event;

@@ -399,25 +399,13 @@ void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_us
 
 /* ---- its life ---- */
 
-/* As every options struct is read: a shorter one is an older caller's, whose missing fields are
- * zero; a longer one a newer caller's, whose tail we understand only if it is zero. */
 static int read_options(struct strait_isolate_options *options,
                         const struct strait_isolate_options *given)
 {
-    size_t size = given->size ? given->size : sizeof(*given);
-    if (size % sizeof(size)) {
-        return -EINVAL; /* it ends inside a field */
-    }
-    for (size_t i = sizeof(*given); i < size; i++) {
-        if (((const char *)given)[i]) {
-            return -EINVAL;
-        }
-    }
-    memset(options, 0, sizeof(*options));
-    memcpy(options, given, strait_min(size, sizeof(*options)));
+    int error = strait_p_extra_options(options, sizeof(*options), given);
     options->budget = options->budget ? options->budget : STRAIT_BUDGET;
     options->microtask_limit = options->microtask_limit ? options->microtask_limit : SIZE_MAX;
-    return options->entry || options->message ? 0 : -EINVAL;
+    return !error && (options->entry || options->message) ? 0 : -EINVAL;
 }
 
 int strait_isolate_create(struct strait_isolate **out, const struct strait_isolate_options *given)

@@ -22,7 +22,8 @@ static inline void *strait_p_extra_alloc(size_t alignment, size_t bytes)
 }
 
 /* Copies the caller's options (NULL: all zero), which begin with their size as the caller was
- * compiled, or 0. What is unknown here must be zero: -EINVAL. */
+ * compiled, or 0. What is unknown here must be zero: -EINVAL, as for a size that ends inside a
+ * field. */
 static inline int strait_p_extra_options(void *to, size_t size, const void *from)
 {
     size_t given = 0;
@@ -32,12 +33,11 @@ static inline int strait_p_extra_options(void *to, size_t size, const void *from
         given = given ? given : size;
         memcpy(to, from, strait_min(given, size));
     }
-    for (size_t i = size; i < given; i++) {
-        if (((const char *)from)[i]) {
-            return -EINVAL;
-        }
+    bool valid = given % sizeof(given) == 0;
+    for (size_t i = size; valid && i < given; i++) {
+        valid = ((const char *)from)[i] == 0;
     }
-    return 0;
+    return valid ? 0 : -EINVAL;
 }
 
 #endif /* STRAIT_EXTRA_MEMORY_H */

@@ -136,7 +136,7 @@ static int child_start(struct strait_process *process, const char *program, int 
     int bell = process->port.bell;
     int error = posix_spawn_file_actions_adddup2(&files, memory, STRAIT_P_PROCESS_MEMORY);
     error = error ? error : posix_spawn_file_actions_adddup2(&files, bell, STRAIT_P_PROCESS_BELL);
-#ifdef __GLIBC__ /* elsewhere the worker closes them first of all */
+#ifdef STRAIT_P_PROCESS_CLOSES_FROM
     error =
         error ? error : posix_spawn_file_actions_addclosefrom_np(&files, STRAIT_P_PROCESS_BELL + 1);
 #endif

@@ -137,7 +137,7 @@ void strait_process_main(int argc, char **argv, const struct strait_process_func
         return;
     }
     struct strait_process_port port = {.bell = STRAIT_P_PROCESS_BELL, .epoll = -1, .pidfd = -1};
-#ifndef __GLIBC__
+#ifndef STRAIT_P_PROCESS_CLOSES_FROM
     syscall(SYS_close_range, STRAIT_P_PROCESS_BELL + 1, ~0U, 0);
 #endif
     struct strait_p_process_start *start = read_start();

@@ -9,7 +9,6 @@
  * further task.
  */
 #include <linux/filter.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -74,8 +73,7 @@ struct strait_process_pool {
 static void wake_at(struct strait_process_pool *pool, int64_t when)
 {
     if (when < pool->timer_at) {
-        struct itimerspec due = {.it_value = {.tv_sec = (time_t)(when / 1000000000),
-                                              .tv_nsec = (long)(when % 1000000000)}};
+        struct itimerspec due = {.it_value = strait_p_process_timespec(when)};
         pool->timer_at = when;
         timerfd_settime(pool->timer, TFD_TIMER_ABSTIME, &due, NULL);
     }
@@ -403,19 +401,13 @@ static int pool_open(struct strait_process_pool *pool)
     return error;
 }
 
-static unsigned cpus(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 int strait_process_pool_create(struct strait_process_pool **out,
                                const struct strait_process_pool_options *given)
 {
     struct strait_process_pool_options options;
     int error = strait_p_extra_options(&options, sizeof(options), given);
     int saved = errno;
-    options.workers = options.workers ? options.workers : cpus();
+    options.workers = options.workers ? options.workers : strait_cpu_count();
     options.queue_limit = options.queue_limit ? options.queue_limit : 1024;
     if (error || options.workers > STRAIT_PROCESS_POOL_WORKERS_MAX ||
         options.queue_limit > STRAIT_QUEUE_LIMIT_MAX ||

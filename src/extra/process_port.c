@@ -130,9 +130,24 @@ STRAIT_PRIVATE bool strait_p_process_registered(void)
     return strait_load_relaxed(&answer) == 2;
 }
 
+/* The call whose struct timespec is the C library's. */
+#if defined(SYS_futex_time64)
+#define FUTEX_CALL (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#else
+#define FUTEX_CALL SYS_futex
+#endif
+
+STRAIT_PRIVATE struct timespec strait_p_process_timespec(int64_t ns)
+{
+    const int64_t second = 1000000000;
+    const int64_t end = sizeof(time_t) > sizeof(int32_t) ? INT64_MAX : INT32_MAX * second;
+    ns = ns < 0 ? 0 : ns < end ? ns : end;
+    return (struct timespec){.tv_sec = (time_t)(ns / second), .tv_nsec = (long)(ns % second)};
+}
+
 static void futex(uint32_t *word, int operation, uint32_t value, const struct timespec *until)
 {
-    syscall(SYS_futex, word, operation, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
+    syscall(FUTEX_CALL, word, operation, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
 static void wake_peer(struct strait_process_port *port)
@@ -184,20 +199,10 @@ STRAIT_PRIVATE bool strait_p_process_told(const uint32_t *flag)
 
 /* ---- sleeping ---- */
 
-static struct timespec to_timespec(int64_t ns)
-{
-    struct timespec time = {.tv_sec = 0, .tv_nsec = 0};
-    if (ns > 0) {
-        time.tv_sec = (time_t)(ns / 1000000000);
-        time.tv_nsec = (long)(ns % 1000000000);
-    }
-    return time;
-}
-
 STRAIT_PRIVATE void strait_p_process_poll(int fd, int64_t deadline)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    struct timespec timeout = to_timespec(deadline > 0 ? deadline - strait_now() : 0);
+    struct timespec timeout = strait_p_process_timespec(deadline > 0 ? deadline - strait_now() : 0);
     ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
 }
 
@@ -229,7 +234,7 @@ static void take_news(struct strait_process_port *port)
 static void sleep_until(struct strait_process_port *port, int64_t deadline)
 {
     if (port->epoll < 0) {
-        struct timespec until = to_timespec(deadline);
+        struct timespec until = strait_p_process_timespec(deadline);
         futex(&port->own->asleep, FUTEX_WAIT_BITSET, 1, deadline == STRAIT_FOREVER ? NULL : &until);
     } else {
         strait_p_process_poll(port->epoll, deadline);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "strait/extra/process.h"
@@ -17,6 +18,14 @@
 #define STRAIT_P_PROCESS_MARK "strait-process-worker"
 #define STRAIT_P_PROCESS_MEMORY 3
 #define STRAIT_P_PROCESS_BELL 4
+
+/* Whose posix_spawn closes what a worker should not inherit: glibc's, since 2.34. Elsewhere the
+ * worker does so first of all. */
+#if defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 34)
+#define STRAIT_P_PROCESS_CLOSES_FROM 1
+#endif
+#endif
 
 /* ---- the memfd: what the worker starts with; then, page by page, what both map ---- */
 
@@ -110,6 +119,10 @@ STRAIT_PRIVATE const void *strait_p_process_peek(struct strait_process_port *por
 /* Waits for a message, or for room. 0: there may be some; -ETIMEDOUT; -ECANCELED. */
 STRAIT_PRIVATE int strait_p_process_wait(struct strait_process_port *port, bool room,
                                          int64_t deadline);
+
+/* A time as system calls take it; one that is past, or too far for them, is the nearest that is not.
+ */
+STRAIT_PRIVATE struct timespec strait_p_process_timespec(int64_t ns);
 
 /* Until the fd is readable, or the deadline; or for less. Touches errno. */
 STRAIT_PRIVATE void strait_p_process_poll(int fd, int64_t deadline);

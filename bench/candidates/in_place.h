@@ -27,12 +27,8 @@ BENCH_INLINE bool bench_send_run_in_place(void *end, bench_find_fn *reserve, ben
             continue;
         }
         bench_relax();
-        if (idle % BENCH_IDLE == 0) {
-            uint64_t now = bench_ticks();
-            give_up = give_up ? give_up : now + patience;
-            if (now > give_up) {
-                return false;
-            }
+        if (idle % BENCH_IDLE == 0 && bench_out_of_patience(&give_up, patience)) {
+            return false;
         }
     }
     return true;

@@ -35,6 +35,14 @@ BENCH_INLINE uint32_t bench_saturate(uint64_t ticks)
     return ticks < UINT32_MAX ? (uint32_t)ticks : UINT32_MAX;
 }
 
+/* Has it been too long? From the first time on that it is asked; *give_up is 0 before. */
+BENCH_INLINE bool bench_out_of_patience(uint64_t *give_up, uint64_t patience)
+{
+    uint64_t now = bench_ticks();
+    *give_up = *give_up ? *give_up : now + patience;
+    return now > *give_up;
+}
+
 /* False: the receiver seems to have stopped. */
 BENCH_INLINE bool bench_send_all(void *end, bench_try_send_fn *try_send, const uint64_t *messages,
                                  size_t n, size_t words, uint64_t patience)
@@ -44,12 +52,8 @@ BENCH_INLINE bool bench_send_all(void *end, bench_try_send_fn *try_send, const u
     for (uint32_t idle = 0; STRAIT_UNLIKELY(sent < n); idle++) {
         bench_relax();
         sent += try_send(end, messages + sent * words, n - sent);
-        if (idle % BENCH_IDLE == 0) {
-            uint64_t now = bench_ticks();
-            give_up = give_up ? give_up : now + patience;
-            if (now > give_up) {
-                return false;
-            }
+        if (idle % BENCH_IDLE == 0 && bench_out_of_patience(&give_up, patience)) {
+            return false;
         }
     }
     return true;
@@ -62,12 +66,8 @@ BENCH_INLINE bool bench_await(void *end, bench_try_receive_fn *try_receive, uint
     uint64_t give_up = 0;
     for (uint32_t idle = 1; !try_receive(end, message, 1); idle++) {
         bench_relax();
-        if (idle % (16 * BENCH_IDLE) == 0) {
-            uint64_t now = bench_ticks();
-            give_up = give_up ? give_up : now + patience;
-            if (now > give_up) {
-                return false;
-            }
+        if (idle % (16 * BENCH_IDLE) == 0 && bench_out_of_patience(&give_up, patience)) {
+            return false;
         }
     }
     return true;

@@ -31,7 +31,7 @@
  * loop as well: threads that use it up are all stopped until its next period, the loop too. */
 static unsigned default_workers(void)
 {
-    size_t cpus = strait_p_cpu_count();
+    size_t cpus = strait_cpu_count();
     size_t quota = strait_p_cpu_quota() / 1000;
     size_t workers = cpus < 4 ? cpus : cpus - 1;
     if (quota < cpus) {
@@ -86,7 +86,7 @@ static const char *schedule_worker(const struct strait_pool *pool,
     if (options->nice) {
         return "the nice that the options say";
     }
-    if (pool->workers_max < strait_p_cpu_count()) {
+    if (pool->workers_max < strait_cpu_count()) {
         return "there are more CPUs than workers";
     }
     thread->nice = SHARING_NICE;
@@ -527,8 +527,8 @@ static int set_number(struct strait_pool *pool, unsigned n)
         strait_store_relaxed(&pool->workers_min, n);
         strait_store_relaxed(&pool->workers_max, most);
         for (unsigned number = 0; number < pool->numbers && fewer; number++) {
-            strait_p_wake(&pool->workers[number].event,
-                          STRAIT_P_BARRIER); /* it may end now, if it stays idle */
+            /* it may end now, if it stays idle */
+            strait_p_wake(&pool->workers[number].event, STRAIT_P_BARRIER);
         }
         for (unsigned number = 0; number < pool->numbers && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];

@@ -322,8 +322,8 @@ int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_o
         worker_free(worker);
         return error;
     }
-    strait_p_wake(&worker->to_parent->receiver,
-                  STRAIT_P_BARRIER); /* the online event waits for its dispatch */
+    /* the online event waits for its dispatch */
+    strait_p_wake(&worker->to_parent->receiver, STRAIT_P_BARRIER);
     *out = worker;
     return 0;
 }
@@ -412,8 +412,8 @@ static bool find_event(struct strait_worker *worker, struct strait_event *event)
         if (quiet && !has_warning(worker) && has_ended(worker) == ended) {
             return false;
         }
-        strait_p_wake(&worker->to_parent->receiver,
-                      STRAIT_P_BARRIER); /* more to tell than the next event */
+        /* more to tell than the next event */
+        strait_p_wake(&worker->to_parent->receiver, STRAIT_P_BARRIER);
     }
 }
 

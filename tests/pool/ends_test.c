@@ -71,24 +71,24 @@ static int waits_for_a_child_that_exits(struct strait_task *task)
 }
 
 /* The two that it waits for none of are run though it has ended its thread. */
-static int leaves_children(struct strait_task *task)
+static int leaves_two(struct strait_task *task, strait_run_fn *run)
 {
     for (unsigned i = 0; i < 2; i++) {
-        struct strait_task child = numbered(runs, 100 + i, NULL);
+        struct strait_task child = numbered(run, 100 + i, NULL);
         child.done = note_done;
         EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, NULL) == 0);
     }
     return exits(task);
 }
 
+static int leaves_children(struct strait_task *task)
+{
+    return leaves_two(task, runs);
+}
+
 static int leaves_children_that_exit(struct strait_task *task)
 {
-    for (unsigned i = 0; i < 2; i++) {
-        struct strait_task child = numbered(exits, 100 + i, NULL);
-        child.done = note_done;
-        EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, NULL) == 0);
-    }
-    return exits(task);
+    return leaves_two(task, exits);
 }
 
 static _Atomic unsigned finis;

@@ -3,6 +3,10 @@
 #ifndef STRAIT_PLACEMENT_H
 #define STRAIT_PLACEMENT_H
 
+#include "strait/base.h"
+
+STRAIT_C_BEGIN
+
 enum strait_pin {
     STRAIT_PIN_CHOOSE = 0, /* one of the process's CPUs, of those that the fewest threads of strait
                               in it are pinned to: a thread of each core first, fast cores before
@@ -21,5 +25,11 @@ enum strait_schedule {
     STRAIT_SCHEDULE_BATCH,       /* SCHED_BATCH: full share, but does not preempt when it wakes */
     STRAIT_SCHEDULE_IDLE,        /* SCHED_IDLE: runs in what others leave, yields at once */
 };
+
+/* How many CPUs the process may use now: those of its main thread's affinity, at least 1. Any
+ * thread; does not block, but reads files of the kernel's the first time, and allocates. */
+STRAIT_API unsigned strait_cpu_count(void);
+
+STRAIT_C_END
 
 #endif /* STRAIT_PLACEMENT_H */

@@ -407,7 +407,9 @@ int strait_process_pool_create(struct strait_process_pool **out,
     struct strait_process_pool_options options;
     int error = strait_p_extra_options(&options, sizeof(options), given);
     int saved = errno;
-    options.workers = options.workers ? options.workers : strait_cpu_count();
+    if (options.workers == 0) {
+        options.workers = (unsigned)strait_min(strait_cpu_count(), STRAIT_PROCESS_POOL_WORKERS_MAX);
+    }
     options.queue_limit = options.queue_limit ? options.queue_limit : 1024;
     if (error || options.workers > STRAIT_PROCESS_POOL_WORKERS_MAX ||
         options.queue_limit > STRAIT_QUEUE_LIMIT_MAX ||

@@ -120,7 +120,8 @@ STRAIT_PRIVATE const void *strait_p_process_peek(struct strait_process_port *por
 STRAIT_PRIVATE int strait_p_process_wait(struct strait_process_port *port, bool room,
                                          int64_t deadline);
 
-/* A time as system calls take it; one that is past, or too far for them, is the nearest that is not.
+/* A time as system calls take it; one that is past, or too far for them, is the nearest that is
+ * not.
  */
 STRAIT_PRIVATE struct timespec strait_p_process_timespec(int64_t ns);
 

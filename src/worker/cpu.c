@@ -247,7 +247,7 @@ static const struct machine *read_machine(void)
     return machine;
 }
 
-STRAIT_PRIVATE unsigned strait_p_cpu_count(void)
+unsigned strait_cpu_count(void)
 {
     const struct machine *machine = read_machine();
     return machine ? (unsigned)machine->count : 1;

@@ -49,9 +49,6 @@ struct strait_p_cpu_set {
     int claimed; /* the one CPU that it has, to be given back; -1: it has several */
 };
 
-/* How many CPUs the process may use now, at least 1. */
-STRAIT_PRIVATE unsigned strait_p_cpu_count(void);
-
 /* What the process's cgroup allows of their time now, to all threads together, in thousandths of a
  * CPU, or STRAIT_P_QUOTA_NONE. */
 STRAIT_PRIVATE uint32_t strait_p_cpu_quota(void);

@@ -115,7 +115,7 @@ int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline)
     return 0;
 }
 
-unsigned strait_p_cpu_count(void)
+unsigned strait_cpu_count(void)
 {
     return 1;
 }

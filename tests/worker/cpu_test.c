@@ -188,7 +188,7 @@ static void expect_order(int from, int to, int at, const char *expected)
     char list[32];
     snprintf(list, sizeof(list), "%d-%d", from, to);
     allow(list);
-    assert_int_equal(strait_p_cpu_count(), to - from + 1);
+    assert_int_equal(strait_cpu_count(), to - from + 1);
     struct cpu *cpus = in_order(read_machine(), at);
     assert_non_null(cpus);
     for (int i = 0; i <= to - from; i++) {
@@ -504,17 +504,17 @@ static void the_mask_is_read_at_each_creation(void)
     machine_begin();
     mask_least = sizeof(mask); /* the kernel counts more than 1024 */
     allow("0-7,2000-2001");
-    assert_int_equal(strait_p_cpu_count(), 10);
+    assert_int_equal(strait_cpu_count(), 10);
     memcpy(began, mask, sizeof(began));
     first_mask = (struct mask){began, sizeof(began)};
     allow("2-3");
-    assert_int_equal(strait_p_cpu_count(), 2);
+    assert_int_equal(strait_cpu_count(), 2);
     allow("3"); /* a main thread that pinned itself */
-    assert_int_equal(strait_p_cpu_count(), 10);
+    assert_int_equal(strait_cpu_count(), 10);
     memcpy(began, mask, sizeof(began)); /* a process that began with one */
-    assert_int_equal(strait_p_cpu_count(), 1);
+    assert_int_equal(strait_cpu_count(), 1);
     mask_error = EPERM;
-    assert_int_equal(strait_p_cpu_count(), 1);
+    assert_int_equal(strait_cpu_count(), 1);
     machine_end();
 }
 

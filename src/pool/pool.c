@@ -187,11 +187,13 @@ static bool all_busy(const struct strait_pool *pool)
     return true;
 }
 
-/* A task waits, and nobody is idle. */
+/* A task was waiting, and nobody was idle. It may be what made the last worker busy: then none is
+ * needed. */
 static void grow(struct strait_pool *pool)
 {
     uint64_t not_before = strait_wide_load_relaxed(&pool->grow_at);
-    if ((not_before && (uint64_t)strait_now() < not_before) || !all_busy(pool)) {
+    if ((not_before && (uint64_t)strait_now() < not_before) || !all_busy(pool) ||
+        !strait_p_work_waits(pool)) {
         return;
     }
     pthread_mutex_lock(&pool->lock);

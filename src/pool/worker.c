@@ -83,8 +83,7 @@ static void ask_ahead(const struct claim *claim)
     strait_prefetch_read(&claim->parent->slots[word & STRAIT_P_WORD_INDEX]);
 }
 
-/* Is there a task that any worker could claim? */
-static bool work_waits(const struct strait_pool *pool)
+STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool)
 {
     uint32_t places = strait_p_places(pool);
     for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
@@ -167,7 +166,7 @@ static void pass_on(struct strait_pool *pool)
 {
     uint32_t numbers = strait_load_relaxed(&pool->numbers);
     bool idle = strait_p_next_bit(pool->idle, 0, numbers) < numbers;
-    if ((idle || STRAIT_UNLIKELY(strait_p_may_grow(pool))) && work_waits(pool) &&
+    if ((idle || STRAIT_UNLIKELY(strait_p_may_grow(pool))) && strait_p_work_waits(pool) &&
         !strait_p_wake_idle(pool)) {
         pool->grow(pool);
     }
@@ -400,7 +399,7 @@ static bool worker_ready(void *side)
 {
     struct strait_p_pool_worker *self = side;
     bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
-    return (!leaving && work_waits(self->pool)) || strait_p_collectable(self->parent) ||
+    return (!leaving && strait_p_work_waits(self->pool)) || strait_p_collectable(self->parent) ||
            (self->raised && !strait_p_is_idle(self->pool, self->number)) ||
            (self->idle_until == STRAIT_FOREVER && too_many(self->pool)) ||
            (is_asked_to_end(self) && self->parent->owed == 0);
@@ -478,7 +477,7 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
         /* who pushed before this is seen to have; who pushes later sees that there may be one more
          */
         strait_p_heavy_barrier(pool->fenced);
-        ends = !work_waits(pool);
+        ends = !strait_p_work_waits(pool);
         if (!ends) {
             strait_p_at_work(self);
         }

@@ -4,6 +4,7 @@
 #include <ctime>
 #include <regex>
 
+#include "harness/clock.h"
 #include "harness/rounds.h"
 
 namespace bench
@@ -157,7 +158,9 @@ void add_benchmark(Harness &harness, const std::string &name, const std::vector<
                 state.SkipWithError(kSkipped);
                 return;
             }
+            uint64_t begin = bench_nanoseconds();
             body(state);
+            mine.seconds += static_cast<double>(bench_nanoseconds() - begin) / 1e9;
             mine.failed = !mine.sampled;
             show_progress(harness);
         }

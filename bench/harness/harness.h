@@ -42,6 +42,7 @@ struct Benchmark {
     bool sampled = false;  // at least once
     bool failed = false;   // nothing could be measured
     size_t violations = 0; // of order, checksum or delivery
+    double seconds = 0;    // that its samples took
     std::map<Place, Count> counts;
 };
 

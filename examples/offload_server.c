@@ -30,20 +30,16 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 
-#include "offload/burn.h"
+#include "offload/compute.h"
 #include "offload/http.h"
 #include "offload/page.h"
 #include "offload/settings.h"
-#include "offload/threads.h"
 #include "strait.h"
 #include "strait/extra/process.h"
-#include "strait/extra/stats.h"
 
 #define MS_DEFAULT 1000
 #define MS_MAX 10000
 #define SIGNALS 3
-/* What a request that says nothing else has, where it may hang. */
-#define HANG_MS 1000
 
 struct heavy;
 
@@ -53,30 +49,24 @@ struct server {
     struct http *http;
     struct event *completions;
     struct event *signals[SIGNALS];
-    struct event *drained;    /* rings when what runs has had its time */
-    struct strait_pool *pool; /* NULL in the other modes */
-    struct strait_parent *parent;
-    struct strait_pool_times times;               /* of its tasks */
-    struct threads *threads;                      /* likewise */
-    struct strait_process_pool *processes;        /* likewise, */
-    uint64_t outcomes[STRAIT_TASK_ABANDONED + 1]; /* and what became of its tasks, by status */
+    struct event *drained;         /* rings when what runs has had its time */
+    const struct compute *compute; /* NULL: the loop itself computes */
+    struct computer *computer;
+    uint64_t submitted;
     uint64_t refused;
-    uint64_t heavy_blocking;    /* computed on the loop */
-    LIST_HEAD(, heavy) heavies; /* not yet completed */
+    uint64_t outcomes[STRAIT_TASK_ABANDONED + 1]; /* of what was submitted, by status */
+    LIST_HEAD(, heavy) heavies;                   /* not yet completed */
     bool stopping;
 };
 
-/* One /heavy request, from its arrival until its completion: its client may have left before. */
+/* One /heavy request, from its arrival until its job is done: its client may have left before. */
 struct heavy {
     LIST_ENTRY(heavy) entry;
     struct server *server;
     struct http_request *request; /* NULL: the client has left */
     struct event *late;           /* rings when the answer is due; NULL: any time will do */
     bool is_late;
-    strait_task_id task;                                 /* 0: not the pool's */
-    struct job job;                                      /* of the plain threads */
-    enum harm { HARM_NONE, HARM_CRASH, HARM_HANG } harm; /* what a process does instead */
-    struct burn work; /* theirs while they run; with a pool the task has it */
+    struct job job; /* the computer's, from its submit until it is done */
 };
 
 /* ---- answers ---- */
@@ -131,10 +121,9 @@ static void heavy_free(struct heavy *heavy)
 
 static void heavy_cancel(struct heavy *heavy)
 {
-    if (heavy->task && heavy->server->processes) {
-        strait_process_cancel(heavy->server->processes, heavy->task);
-    } else if (heavy->task) {
-        strait_task_cancel(heavy->server->parent, heavy->task);
+    const struct server *server = heavy->server;
+    if (server->compute && server->compute->cancel) {
+        server->compute->cancel(server->computer, &heavy->job);
     }
 }
 
@@ -156,30 +145,18 @@ static void on_late(evutil_socket_t fd, short what, void *argument)
     heavy_cancel(heavy);
 }
 
-/* The pool looks at deadlines when a worker comes to the task, and the task itself while it runs;
- * the answer is due at the very time. */
-static void watch_clock(struct heavy *heavy, uint32_t within)
+/* For a computer that looks at deadlines now and then: the answer is due at the very time. */
+static void watch_clock(struct heavy *heavy)
 {
+    const struct compute *compute = heavy->server->compute;
+    uint32_t within = heavy->job.within;
     struct timeval after = {.tv_sec = within / 1000, .tv_usec = within % 1000 * 1000};
-    heavy->late = within ? evtimer_new(heavy->server->base, on_late, heavy) : NULL;
+    if (within && compute->cancel && !compute->expires) {
+        heavy->late = evtimer_new(heavy->server->base, on_late, heavy);
+    }
     if (heavy->late) {
         event_add(heavy->late, &after);
     }
-}
-
-static struct heavy *heavy_new(struct server *server, struct http_request *request,
-                               const struct burn *work)
-{
-    struct heavy *heavy = calloc(1, sizeof(*heavy));
-    if (heavy) {
-        heavy->server = server;
-        heavy->request = request;
-        heavy->work = *work;
-        request->context = heavy;
-        request->left = on_left;
-        LIST_INSERT_HEAD(&server->heavies, heavy, entry);
-    }
-    return heavy;
 }
 
 static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
@@ -189,10 +166,10 @@ static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
     }
     switch (status) {
     case STRAIT_TASK_DONE:
-        answer_burn(heavy->request, &heavy->work);
+        answer_burn(heavy->request, &heavy->job.order.burn);
         break;
     case STRAIT_TASK_FAILED:
-        answer_text(heavy->request, 502, "", "the process that computed it has died");
+        answer_text(heavy->request, 502, "", "what computed it has died");
         break;
     case STRAIT_TASK_EXPIRED:
         answer_text(heavy->request, 504, "", "not computed in time");
@@ -202,192 +179,63 @@ static void heavy_answer(struct heavy *heavy, enum strait_task_status status)
     }
 }
 
-/* On the loop's thread. */
-static void heavy_complete(struct heavy *heavy, enum strait_task_status status)
+static void heavy_done(struct job *job, enum strait_task_status status)
 {
+    struct heavy *heavy = (struct heavy *)(void *)((char *)job - offsetof(struct heavy, job));
+    heavy->server->outcomes[status]++;
     if (heavy->request) {
         heavy_answer(heavy, status);
     }
     heavy_free(heavy);
 }
 
-/* ---- in the pool ---- */
-
-static int run_in_pool(struct strait_task *task)
-{
-    struct burn work;
-    memcpy(&work, task->data, sizeof(work));
-    int result = burn_run(&work, task);
-    memcpy(task->data, &work, sizeof(work));
-    return result;
-}
-
-static void on_computed(struct strait_task *task)
-{
-    struct heavy *heavy = task->context;
-    memcpy(&heavy->work, task->data, sizeof(heavy->work));
-    strait_pool_times_add(&heavy->server->times, task);
-    heavy_complete(heavy, task->status);
-}
-
-static int heavy_submit(struct heavy *heavy, uint32_t within)
-{
-    struct strait_task task = {
-        .run = run_in_pool, .done = on_computed, .context = heavy, .name = "heavy"};
-    struct strait_submit_options how = {
-        .finish_by = within ? strait_now() + (int64_t)within * 1000000 : 0,
-    };
-    memcpy(task.data, &heavy->work, sizeof(heavy->work));
-    int error = strait_task_submit(heavy->server->parent, &task, &how, &heavy->task);
-    if (error == 0) {
-        watch_clock(heavy, within);
-    }
-    return error;
-}
-
-/* When a place in the queue may be free: in whole seconds, the mean time that tasks have waited in
- * it. */
-static uint64_t seconds_to_wait(const struct server *server)
-{
-    const struct strait_histogram *waited = &server->times.waited;
-    double sum = 0;
-    double count = 0;
-    for (unsigned i = 0; i < STRAIT_HISTOGRAM_BUCKETS; i++) {
-        if (waited->counts[i] > 0) {
-            count += (double)waited->counts[i];
-            sum += (double)waited->counts[i] * (double)strait_histogram_first(i);
-        }
-    }
-    return 1 + (count > 0 ? (uint64_t)(sum / count / 1e9) : 0);
-}
-
-/* ---- in plain threads ---- */
-
-static struct heavy *heavy_of_job(struct job *job)
-{
-    return (struct heavy *)(void *)((char *)job - offsetof(struct heavy, job));
-}
-
-static void run_in_thread(struct job *job)
-{
-    burn_run(&heavy_of_job(job)->work, NULL);
-}
-
-static void on_job_done(struct job *job)
-{
-    heavy_complete(heavy_of_job(job), job->ran ? STRAIT_TASK_DONE : STRAIT_TASK_ABANDONED);
-}
-
-/* ---- in processes ---- */
-
-struct order {
-    struct burn work;
-    enum harm harm;
-};
-
-/* In a worker. */
-static int run_in_process(struct strait_task *task)
-{
-    struct order order;
-    memcpy(&order, task->data, sizeof(order));
-    if (order.harm == HARM_CRASH) {
-        abort();
-    }
-    while (order.harm == HARM_HANG) {
-        burn_run(&order.work, NULL);
-    }
-    int result = burn_run(&order.work, NULL);
-    memcpy(task->data, &order, sizeof(order));
-    return result;
-}
-
-static const struct strait_process_function process_functions[] = {
-    {.name = "heavy", .run = run_in_process},
-    {.name = NULL},
-};
-
-static void on_process_done(struct strait_task *task)
-{
-    struct heavy *heavy = task->context;
-    memcpy(&heavy->work, task->data, sizeof(heavy->work));
-    heavy->server->outcomes[task->status]++;
-    heavy_complete(heavy, task->status);
-}
-
-/* Its worker is killed at the deadline. */
-static int heavy_submit_process(struct heavy *heavy, uint32_t within)
-{
-    struct order order = {.work = heavy->work, .harm = heavy->harm};
-    struct strait_process_task task = {
-        .task = {.name = "heavy", .done = on_process_done, .context = heavy}};
-    uint32_t ms = !within && heavy->harm == HARM_HANG ? HANG_MS : within;
-    struct strait_process_submit_options how = {
-        .finish_by = ms ? strait_now() + (int64_t)ms * 1000000 : 0,
-    };
-    memcpy(task.task.data, &order, sizeof(order));
-    if (heavy->server->stopping) {
-        return -EPIPE;
-    }
-    int error = strait_process_submit(heavy->server->processes, &task, &how, &heavy->task);
-    heavy->server->refused += error != 0;
-    return error;
-}
-
-static void processes_stats(const struct server *server, struct threads_stats *stats)
-{
-    const uint64_t *outcomes = server->outcomes;
-    uint64_t owed = strait_process_pool_owed(server->processes);
-    stats->workers = 0;
-    for (unsigned n = 0; n < STRAIT_PROCESS_POOL_WORKERS_MAX; n++) {
-        stats->workers += strait_process_pool_pid(server->processes, n) != 0;
-    }
-    stats->done = outcomes[STRAIT_TASK_DONE];
-    stats->abandoned = outcomes[STRAIT_TASK_ABANDONED];
-    stats->running = owed < stats->workers ? owed : stats->workers;
-    stats->queued = owed - stats->running;
-    stats->refused = server->refused;
-    stats->queue_limit = server->settings->pool.queue_limit;
-    stats->submitted = owed;
-    for (size_t i = 0; i < sizeof(server->outcomes) / sizeof(outcomes[0]); i++) {
-        stats->submitted += outcomes[i];
-    }
-}
-
-/* ---- in any mode ---- */
-
 static void heavy_refuse(struct heavy *heavy, int error)
 {
     struct server *server = heavy->server;
-    uint64_t seconds = server->pool ? seconds_to_wait(server) : 1;
+    uint64_t seconds =
+        server->compute->retry_after ? server->compute->retry_after(server->computer) : 1;
+    server->refused++;
     answer_busy(heavy->request, error == -EAGAIN ? "the queue is full" : "shutting down", seconds);
     heavy_free(heavy);
 }
 
-static void heavy_start(struct server *server, struct http_request *request,
-                        const struct burn *work, enum harm harm, uint32_t within)
+static struct heavy *heavy_new(struct server *server, struct http_request *request)
 {
-    int error = 0;
-    struct heavy *heavy = heavy_new(server, request, work);
+    struct heavy *heavy = calloc(1, sizeof(*heavy));
+    if (heavy) {
+        heavy->server = server;
+        heavy->request = request;
+        heavy->job.done = heavy_done;
+        request->context = heavy;
+        request->left = on_left;
+        LIST_INSERT_HEAD(&server->heavies, heavy, entry);
+    }
+    return heavy;
+}
+
+static void heavy_start(struct server *server, struct http_request *request,
+                        const struct order *order, uint32_t within)
+{
+    struct heavy *heavy = heavy_new(server, request);
     if (!heavy) {
         answer_busy(request, "out of memory", 1);
         return;
     }
-    heavy->harm = harm;
-    if (server->pool) {
-        error = heavy_submit(heavy, within);
-    } else if (server->processes) {
-        error = heavy_submit_process(heavy, within);
-    } else if (server->threads) {
-        heavy->job = (struct job){.run = run_in_thread, .done = on_job_done};
-        error = threads_submit(server->threads, &heavy->job);
-    } else {
-        burn_run(&heavy->work, NULL);
-        server->heavy_blocking++;
-        heavy_complete(heavy, STRAIT_TASK_DONE);
+    heavy->job.order = *order;
+    heavy->job.within = within;
+    if (!server->compute) {
+        server->submitted++;
+        burn_run(&heavy->job.order.burn, NULL, NULL);
+        heavy_done(&heavy->job, STRAIT_TASK_DONE);
+        return;
     }
+    int error = server->stopping ? -EPIPE : server->compute->submit(server->computer, &heavy->job);
     if (error) {
         heavy_refuse(heavy, error);
+        return;
     }
+    server->submitted++;
+    watch_clock(heavy);
 }
 
 /* ---- endpoints ---- */
@@ -422,7 +270,7 @@ static bool take_number(struct evkeyvalq *parameters, const char *name, uint32_t
     return valid;
 }
 
-static bool parse_heavy(const char *query, uint32_t *ms, uint32_t *within, enum harm *harm)
+static bool parse_heavy(const char *query, struct order *order, uint32_t *within)
 {
     uint32_t crash = 0;
     uint32_t hang = 0;
@@ -434,11 +282,11 @@ static bool parse_heavy(const char *query, uint32_t *ms, uint32_t *within, enum 
     if (strstr(query, "%00") || evhttp_parse_query_str(query, &parameters) != 0) {
         return false;
     }
-    bool valid = take_number(&parameters, "ms", 0, MS_MAX, ms) &&
+    bool valid = take_number(&parameters, "ms", 0, MS_MAX, &order->burn.ms) &&
                  take_number(&parameters, "within", 1, WITHIN_MAX, within) &&
                  take_number(&parameters, "crash", 0, 1, &crash) &&
                  take_number(&parameters, "hang", 0, 1, &hang);
-    *harm = crash ? HARM_CRASH : hang ? HARM_HANG : HARM_NONE;
+    order->harm = crash ? HARM_CRASH : hang ? HARM_HANG : HARM_NONE;
     evhttp_clear_headers(&parameters);
     return valid;
 }
@@ -451,16 +299,15 @@ static void serve_light(struct server *server, struct http_request *request)
 
 static void serve_heavy(struct server *server, struct http_request *request)
 {
-    struct burn work = {.ms = MS_DEFAULT};
+    struct order order = {.burn = {.ms = MS_DEFAULT}};
     uint32_t within = server->settings->within;
-    enum harm harm = HARM_NONE;
-    if (!parse_heavy(request->query, &work.ms, &within, &harm)) {
+    if (!parse_heavy(request->query, &order, &within)) {
         answer_text(request, 400, "",
                     "ms must be a number from 0 to 10000, within one from 1 to 60000");
-    } else if (harm && !server->processes) {
+    } else if (order.harm && !(server->compute && server->compute->bears_harm)) {
         answer_text(request, 400, "", "what crashes or hangs wants a server with --processes");
     } else {
-        heavy_start(server, request, &work, harm, within);
+        heavy_start(server, request, &order, within);
     }
 }
 
@@ -504,50 +351,41 @@ static void answer_json(struct http_request *request, const char *body)
     free(text);
 }
 
-static void serve_pool_stats(struct server *server, struct http_request *request)
+/* The members of "pool", for a computer that does not tell all of them itself. NULL: no memory. */
+static char *computer_json(const struct server *server)
 {
-    size_t size = strait_pool_json(server->pool, &server->times, NULL, 0) + 256; /* numbers grow */
-    char *text = malloc(size);
+    const uint64_t *outcomes = server->outcomes;
+    struct computer_stats stats = {.workers = 0};
+    char *text = NULL;
+    if (server->compute) {
+        server->compute->stats(server->computer, &stats);
+    }
+    int length =
+        asprintf(&text,
+                 "{\"submitted\": %" PRIu64 ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64
+                 ", \"cancelled\": %" PRIu64 ", \"expired\": %" PRIu64 ", \"abandoned\": %" PRIu64
+                 ", \"queued\": %" PRIu64 ", \"running\": %" PRIu64 ", \"refused\": %" PRIu64
+                 ", \"queue_limit\": %" PRIu64 ", \"workers\": %" PRIu64 "%s}",
+                 server->submitted, outcomes[STRAIT_TASK_DONE], outcomes[STRAIT_TASK_FAILED],
+                 outcomes[STRAIT_TASK_CANCELLED], outcomes[STRAIT_TASK_EXPIRED],
+                 outcomes[STRAIT_TASK_ABANDONED], stats.queued, stats.running, server->refused,
+                 stats.queue_limit, stats.workers, stats.more);
+    return length >= 0 ? text : NULL;
+}
+
+static void serve_stats(struct server *server, struct http_request *request)
+{
+    bool whole = server->compute && server->compute->json;
+    char *pool = whole ? server->compute->json(server->computer) : computer_json(server);
     char *body = NULL;
-    if (text && strait_pool_json(server->pool, &server->times, text, size) < size &&
-        asprintf(&body, "{\"mode\": \"pool\", \"connections\": %zu, \"pool\": %s}\n",
-                 http_connections(server->http), text) >= 0) {
+    if (pool && asprintf(&body, "{\"mode\": \"%s\", \"connections\": %zu, \"pool\": %s}\n",
+                         server->settings->mode->name, http_connections(server->http), pool) >= 0) {
         answer_json(request, body);
         free(body);
     } else {
         answer_busy(request, "out of memory", 1);
     }
-    free(text);
-}
-
-static void serve_stats(struct server *server, struct http_request *request)
-{
-    struct threads_stats stats = {.submitted = server->heavy_blocking,
-                                  .done = server->heavy_blocking};
-    char body[1024];
-    if (server->pool) {
-        serve_pool_stats(server, request);
-        return;
-    }
-    if (server->threads) {
-        threads_stats(server->threads, &stats);
-    } else if (server->processes) {
-        processes_stats(server, &stats);
-    }
-    snprintf(body, sizeof(body),
-             "{\"mode\": \"%s\", \"connections\": %zu, \"pool\": {\"submitted\": %" PRIu64
-             ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"cancelled\": %" PRIu64
-             ", \"expired\": %" PRIu64 ", \"abandoned\": %" PRIu64 ", \"queued\": %" PRIu64
-             ", \"running\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"queue_limit\": %" PRIu64
-             ", \"workers\": %" PRIu64 "}}\n",
-             server->processes ? "processes"
-             : server->threads ? "pthreads"
-                               : "blocking",
-             http_connections(server->http), stats.submitted, stats.done,
-             server->outcomes[STRAIT_TASK_FAILED], server->outcomes[STRAIT_TASK_CANCELLED],
-             server->outcomes[STRAIT_TASK_EXPIRED], stats.abandoned, stats.queued, stats.running,
-             stats.refused, stats.queue_limit, stats.workers);
-    answer_json(request, body);
+    free(pool);
 }
 
 static void serve(struct http_request *request, void *server)
@@ -577,13 +415,7 @@ static void on_completions(evutil_socket_t fd, short what, void *argument)
     struct server *server = argument;
     (void)fd;
     (void)what;
-    if (server->pool) {
-        strait_parent_dispatch(server->parent, 0);
-    } else if (server->processes) {
-        strait_process_pool_dispatch(server->processes, 0);
-    } else {
-        threads_dispatch(server->threads);
-    }
+    server->compute->dispatch(server->computer);
 }
 
 /* Completed all the same, each with its own answer. */
@@ -606,10 +438,8 @@ static void server_stop(struct server *server)
     server->stopping = true;
     event_add(server->drained, &after);
     http_stop(server->http);
-    if (server->pool) {
-        strait_pool_close(server->pool, STRAIT_CLOSE_CANCEL, 0, NULL); /* only starts it */
-    } else if (server->threads) {
-        threads_close(server->threads);
+    if (server->compute && server->compute->stop) {
+        server->compute->stop(server->computer);
     }
     end_if_stopped(server);
 }
@@ -650,53 +480,20 @@ static bool server_watch_signals(struct server *server)
     return server->drained != NULL;
 }
 
-/* The threads or processes that compute, and the loop as their parent. */
-static int server_hire(struct server *server, int *fd)
+static bool server_hire(struct server *server)
 {
-    const struct strait_pool_options *options = &server->settings->pool;
-    int error;
-    if (server->settings->mode == MODE_THREADS) {
-        error = threads_create(&server->threads, options->workers, options->queue_limit);
-        *fd = error ? -1 : threads_fd(server->threads);
-        return error;
+    if (!server->compute) {
+        return true;
     }
-    if (server->settings->mode == MODE_PROCESSES) {
-        struct strait_process_pool_options processes = {.workers = options->workers,
-                                                        .queue_limit = options->queue_limit};
-        error = strait_process_pool_create(&server->processes, &processes);
-        *fd = error ? -1 : strait_process_pool_fd(server->processes);
-        return error;
-    }
-    error = strait_pool_create(&server->pool, options);
-    if (error == 0) {
-        error = strait_pool_attach(server->pool, &server->parent, NULL);
-    }
-    *fd = error ? -1 : strait_parent_fd(server->parent);
-    return error;
-}
-
-static bool server_watch_completions(struct server *server)
-{
-    int fd;
-    int error = server_hire(server, &fd);
+    int error = server->compute->create(&server->computer, server->settings);
     if (error) {
-        fprintf(stderr, "cannot create the pool: %s\n", strerror(-error));
+        fprintf(stderr, "cannot create the %s: %s\n", server->settings->mode->name,
+                strait_strerror(error));
         return false;
     }
-    server->completions = event_new(server->base, fd, EV_READ | EV_PERSIST, on_completions, server);
+    server->completions = event_new(server->base, server->compute->fd(server->computer),
+                                    EV_READ | EV_PERSIST, on_completions, server);
     return server->completions && event_add(server->completions, NULL) == 0;
-}
-
-static void dismiss(struct server *server)
-{
-    if (server->pool) {
-        strait_pool_finish(server->pool, server->parent, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
-    }
-    if (server->threads) {
-        threads_close(server->threads);
-        threads_destroy(server->threads);
-    }
-    strait_process_pool_destroy(server->processes);
 }
 
 static void server_end(struct server *server)
@@ -704,7 +501,9 @@ static void server_end(struct server *server)
     if (server->completions) {
         event_free(server->completions);
     }
-    dismiss(server);
+    if (server->computer) {
+        server->compute->destroy(server->computer);
+    }
     for (size_t i = 0; i < SIGNALS; i++) {
         if (server->signals[i]) {
             event_free(server->signals[i]);
@@ -721,12 +520,12 @@ static void server_end(struct server *server)
 
 static int run(const struct settings *settings)
 {
-    struct server server = {.settings = settings};
+    struct server server = {.settings = settings, .compute = settings->mode->compute};
     struct http_handlers handlers = {.context = &server, .serve = serve, .emptied = end_if_stopped};
     int status = EXIT_FAILURE;
     signal(SIGPIPE, SIG_IGN); /* of whoever read what the server prints */
     if (server_listen(&server, &handlers) && server_watch_signals(&server) &&
-        (settings->mode == MODE_LOOP || server_watch_completions(&server))) {
+        server_hire(&server)) {
         printf("listening on http://127.0.0.1:%u\n", http_port(server.http));
         fflush(stdout);
         event_base_dispatch(server.base);

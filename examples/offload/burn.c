@@ -4,10 +4,7 @@
 #include "burn.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <time.h>
-
-#include "strait.h"
 
 static bool is_prime(uint32_t n)
 {
@@ -26,11 +23,12 @@ static int64_t cpu_time_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-int burn_run(struct burn *burn, const struct strait_task *task)
+int burn_run(struct burn *burn, bool (*cancelled)(const struct strait_task *task),
+             const struct strait_task *task)
 {
     int64_t end = cpu_time_ns() + (int64_t)burn->ms * 1000000;
     for (uint32_t n = 3; cpu_time_ns() < end; n += 100) {
-        if (task && strait_task_cancelled(task)) {
+        if (cancelled && cancelled(task)) {
             return -ECANCELED;
         }
         for (uint32_t candidate = n; candidate < n + 100; candidate++) {

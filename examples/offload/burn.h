@@ -3,6 +3,7 @@
 #ifndef OFFLOAD_BURN_H
 #define OFFLOAD_BURN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct strait_task;
@@ -14,7 +15,8 @@ struct burn {
     uint64_t primes;
 };
 
-/* 0; -ECANCELED as soon as the task, which may be NULL, is no longer wanted. */
-int burn_run(struct burn *burn, const struct strait_task *task);
+/* 0; -ECANCELED as soon as `cancelled`, which may be NULL, says so of the task. */
+int burn_run(struct burn *burn, bool (*cancelled)(const struct strait_task *task),
+             const struct strait_task *task);
 
 #endif

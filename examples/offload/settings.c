@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compute.h"
+
 static const char usage[] =
     "usage: offload_server [--port N] [--workers N] [--queue N] [--schedule CLASS] [--within MS]\n"
     "                      [--drain MS] [--processes | --pthreads | --blocking]\n"
@@ -21,6 +23,15 @@ static const char usage[] =
     "  --processes       compute in processes instead: what crashes is 502, what hangs is killed\n"
     "  --pthreads        compute in plain threads behind a mutex instead: no deadlines, no cancel\n"
     "  --blocking        compute on the loop instead: no deadlines, no cancel\n";
+
+enum { POOL, PROCESSES, PTHREADS, BLOCKING };
+
+static const struct mode modes[] = {
+    [POOL] = {"pool", &compute_in_pool},
+    [PROCESSES] = {"processes", &compute_in_processes},
+    [PTHREADS] = {"pthreads", &compute_in_threads},
+    [BLOCKING] = {"blocking", NULL},
+};
 
 bool parse_number(const char *text, unsigned long max, unsigned long *number)
 {
@@ -95,13 +106,13 @@ static bool take_option(int option, const char *text, struct settings *settings)
         settings->drain = (uint32_t)number;
         return valid;
     case 'x':
-        settings->mode = MODE_PROCESSES;
+        settings->mode = &modes[PROCESSES];
         return true;
     case 't':
-        settings->mode = MODE_THREADS;
+        settings->mode = &modes[PTHREADS];
         return true;
     case 'b':
-        settings->mode = MODE_LOOP;
+        settings->mode = &modes[BLOCKING];
         return true;
     default:
         return false; /* getopt has said what is wrong */
@@ -127,6 +138,7 @@ bool settings_parse(struct settings *settings, int argc, char **argv, int *statu
     *settings = (struct settings){
         .port = 8080,
         .drain = 5000,
+        .mode = &modes[POOL],
         .pool = {.queue_limit = 64, .name = "heavy", .timed = true},
     };
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

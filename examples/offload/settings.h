@@ -11,17 +11,17 @@
 #define WITHIN_MAX 60000 /* ms */
 #define DRAIN_MAX 60000  /* ms */
 
+struct compute;
+
 /* Who computes. */
-enum mode {
-    MODE_POOL,      /* a strait pool */
-    MODE_PROCESSES, /* a pool of processes */
-    MODE_THREADS,   /* a pool of plain threads */
-    MODE_LOOP,      /* the loop itself, which it blocks */
+struct mode {
+    const char *name;              /* in /stats */
+    const struct compute *compute; /* NULL: the loop itself, which it blocks */
 };
 
 struct settings {
     uint16_t port;
-    enum mode mode;
+    const struct mode *mode;
     uint32_t within; /* ms that a heavy request may take if it does not say; 0: any number */
     uint32_t drain;  /* ms that what runs has after a signal that ends the server */
     struct strait_pool_options pool;

@@ -4,7 +4,7 @@
 include(GNUInstallDirs)
 set(cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/strait)
 
-install(TARGETS strait strait_extra EXPORT strait-targets
+install(TARGETS strait strait_extra strait_gearman EXPORT strait-targets
         RUNTIME COMPONENT runtime
         LIBRARY COMPONENT runtime NAMELINK_COMPONENT dev
         ARCHIVE COMPONENT dev)
@@ -67,6 +67,7 @@ Libs: -L${prefix}/@CMAKE_INSTALL_LIBDIR@ -l@name@
 endfunction()
 strait_pc(strait "${PROJECT_DESCRIPTION}" "Requires.private: ck" "Libs.private: -pthread")
 strait_pc(strait_extra "What a program with strait may leave out" "Requires: strait")
+strait_pc(strait_gearman "Tasks for strait's pools on other machines" "Requires: strait")
 
 # Debian packages: cpack -G DEB. The runtime's is of a build with BUILD_SHARED_LIBS.
 set(CPACK_PACKAGE_CONTACT "the strait authors")

@@ -49,6 +49,10 @@ static inline const char *strait_strerror(int answer)
     case EPERM:
     case ENOSYS:
         return "the system refuses the CPUs, the class or the nice value asked for";
+    case EPROTO:
+        return "the other machine's answer is none, or its version is another";
+    case EIO:
+        return "the job server has given the task up";
     case EEXIST:
         return "the loop watches the worker already";
     default:

@@ -232,7 +232,18 @@ struct strait_process_task {
     size_t payload_size;     /* bytes, up to payload_max: -ENOSPC is the code of a longer answer */
     int signal;              /* for `done`: FAILED because this ended the worker; 0: no signal */
     unsigned runs;           /* for `done`: how often it was given to a worker */
+    const struct strait_task *local; /* private: the pool's task that runs it; NULL: none */
 };
+
+/* For a long computation in such a function, as strait_task_cancelled in a task of pool.h, which
+ * must not be called with this one: was it cancelled, or is its finish_by over? In a process false,
+ * as it is killed then; on a machine that strait_gearman.h makes work, as there. Does not block. */
+static inline bool strait_process_cancelled(const struct strait_task *task)
+{
+    const struct strait_process_task *whole =
+        (const struct strait_process_task *)(const void *)task;
+    return whole->local && strait_task_cancelled(whole->local);
+}
 
 struct strait_process_submit_options {
     size_t size;       /* sizeof this struct, or 0 */

@@ -68,6 +68,7 @@ struct compute {
 
 extern const struct compute compute_in_pool;
 extern const struct compute compute_in_processes;
+extern const struct compute compute_in_machines;
 extern const struct compute compute_in_threads;
 
 /* For main to hand to strait_process_main. */

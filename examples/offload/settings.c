@@ -2,7 +2,6 @@
 /* settings: the server's command line. */
 #include "settings.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,7 @@
 
 static const char usage[] =
     "usage: offload_server [--port N] [--workers N] [--queue N] [--schedule CLASS] [--within MS]\n"
-    "                      [--drain MS] [--processes | --pthreads | --blocking]\n"
+    "                      [--drain MS] [--processes | --machines LIST | --pthreads | --blocking]\n"
     "  --port N          on 127.0.0.1; 0: a free one (default 8080)\n"
     "  --workers N       threads that compute; 0: as many as suit the machine (default 0)\n"
     "  --queue N         heavy requests that may wait for a worker (default 64)\n"
@@ -21,28 +20,19 @@ static const char usage[] =
     "  --drain MS        time to finish what runs at the end, before it is cancelled (default "
     "5000)\n"
     "  --processes       compute in processes instead: what crashes is 502, what hangs is killed\n"
+    "  --machines LIST   compute on those that work for these job servers, \"host:port,host\"\n"
     "  --pthreads        compute in plain threads behind a mutex instead: no deadlines, no cancel\n"
     "  --blocking        compute on the loop instead: no deadlines, no cancel\n";
 
-enum { POOL, PROCESSES, PTHREADS, BLOCKING };
+enum { POOL, PROCESSES, MACHINES, PTHREADS, BLOCKING };
 
 static const struct mode modes[] = {
     [POOL] = {"pool", &compute_in_pool},
     [PROCESSES] = {"processes", &compute_in_processes},
+    [MACHINES] = {"machines", &compute_in_machines},
     [PTHREADS] = {"pthreads", &compute_in_threads},
     [BLOCKING] = {"blocking", NULL},
 };
-
-bool parse_number(const char *text, unsigned long max, unsigned long *number)
-{
-    char *end;
-    if (*text < '0' || *text > '9') {
-        return false;
-    }
-    errno = 0;
-    *number = strtoul(text, &end, 10);
-    return errno == 0 && *end == '\0' && *number <= max;
-}
 
 static bool parse_schedule(const char *text, enum strait_schedule *schedule)
 {
@@ -108,6 +98,10 @@ static bool take_option(int option, const char *text, struct settings *settings)
     case 'x':
         settings->mode = &modes[PROCESSES];
         return true;
+    case 'm':
+        settings->mode = &modes[MACHINES];
+        settings->machines = text;
+        return true;
     case 't':
         settings->mode = &modes[PTHREADS];
         return true;
@@ -122,17 +116,12 @@ static bool take_option(int option, const char *text, struct settings *settings)
 bool settings_parse(struct settings *settings, int argc, char **argv, int *status)
 {
     static const struct option options[] = {
-        {"port", required_argument, NULL, 'p'},
-        {"workers", required_argument, NULL, 'w'},
-        {"queue", required_argument, NULL, 'q'},
-        {"schedule", required_argument, NULL, 's'},
-        {"within", required_argument, NULL, 'd'},
-        {"drain", required_argument, NULL, 'e'},
-        {"processes", no_argument, NULL, 'x'},
-        {"pthreads", no_argument, NULL, 't'},
-        {"blocking", no_argument, NULL, 'b'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"port", required_argument, NULL, 'p'},   {"workers", required_argument, NULL, 'w'},
+        {"queue", required_argument, NULL, 'q'},  {"schedule", required_argument, NULL, 's'},
+        {"within", required_argument, NULL, 'd'}, {"drain", required_argument, NULL, 'e'},
+        {"processes", no_argument, NULL, 'x'},    {"machines", required_argument, NULL, 'm'},
+        {"pthreads", no_argument, NULL, 't'},     {"blocking", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     int option;
     *settings = (struct settings){

@@ -22,8 +22,9 @@ struct mode {
 struct settings {
     uint16_t port;
     const struct mode *mode;
-    uint32_t within; /* ms that a heavy request may take if it does not say; 0: any number */
-    uint32_t drain;  /* ms that what runs has after a signal that ends the server */
+    uint32_t within;      /* ms that a heavy request may take if it does not say; 0: any number */
+    uint32_t drain;       /* ms that what runs has after a signal that ends the server */
+    const char *machines; /* job servers; NULL: computes here */
     struct strait_pool_options pool;
 };
 

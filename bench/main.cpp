@@ -115,6 +115,7 @@ int main(int argc, char **argv)
     bench::add_throughputs(harness);
     bench::add_blocking(harness);
     bench::add_fan_ins(harness);
+    bench::add_producers(harness);
     bench::add_round_trips(harness);
     bench::add_one_ways(harness);
     bench::add_wake_ups(harness);

@@ -109,6 +109,7 @@ BENCH_INLINE void bench_receive_in_place(void *end, bench_find_fn *peek, bench_d
                                             NULL,                                                  \
                                             NULL,                                                  \
                                             NULL,                                                  \
+                                            NULL,                                                  \
                                             NULL};
 
 #endif /* BENCH_IN_PLACE_H */

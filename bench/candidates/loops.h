@@ -70,6 +70,27 @@ BENCH_INLINE void bench_send(void *end, bench_try_send_fn *try_send, struct benc
     strait_word_store_release(&stream->total, (uintptr_t)sent);
 }
 
+/* As bench_send, message by message, with some work before each. */
+BENCH_INLINE void bench_send_computing(void *end, bench_try_send_fn *try_send,
+                                       struct bench_stream *stream, uint64_t *message, size_t words)
+{
+    uint64_t sent = 0;
+    uint64_t now = bench_ticks();
+    bool all = true;
+    do {
+        uint64_t before = now;
+        for (uint32_t i = 0; all && i < BENCH_CHUNK; i++, sent++) {
+            bench_wait_until(bench_ticks() + stream->work);
+            bench_fill(message, sent, 1, words);
+            all = bench_send_all(end, try_send, message, 1, words, stream->patience);
+        }
+        now = bench_ticks();
+        bench_record(stream, now - before);
+    } while (all && now < stream->until);
+    /* stream.end: pairs with stream.done; nothing but the count */
+    strait_word_store_release(&stream->total, (uintptr_t)sent);
+}
+
 /* All received, or no hope left? */
 BENCH_INLINE bool bench_stream_done(struct bench_stream *stream, uint64_t received, uint32_t idle)
 {
@@ -249,6 +270,13 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
         bench_receive(end, TRY_RECEIVE, stream, messages, WORDS, BATCH);                           \
     }
 
+#define BENCH_COMPUTING_LOOP(NAME, TRY_SEND, WORDS)                                                \
+    static void NAME##_send_computing(void *end, struct bench_stream *stream)                      \
+    {                                                                                              \
+        uint64_t message[WORDS];                                                                   \
+        bench_send_computing(end, TRY_SEND, stream, message, WORDS);                               \
+    }
+
 #define BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                     \
     static void NAME##_ping(void *there, void *back, struct bench_bounce *bounce)                  \
     {                                                                                              \
@@ -291,10 +319,11 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
     BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                         \
     BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, BENCH_BATCH)                            \
     BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                 \
+    BENCH_COMPUTING_LOOP(NAME, TRY_SEND, WORDS)                                                    \
     static const struct bench_loops NAME = {                                                       \
-        NAME##_send_single, NAME##_receive_single, NAME##_send_batch,  NAME##_receive_batch,       \
-        NAME##_ping,        NAME##_pong,           NAME##_fan_in_send, NAME##_fan_in_receive,      \
-        NAME##_paced_send,  NAME##_paced_receive};
+        NAME##_send_single, NAME##_receive_single, NAME##_send_batch,    NAME##_receive_batch,     \
+        NAME##_ping,        NAME##_pong,           NAME##_fan_in_send,   NAME##_fan_in_receive,    \
+        NAME##_paced_send,  NAME##_paced_receive,  NAME##_send_computing};
 
 /* The same for a queue that has no batches. */
 #define BENCH_LOOPS_SINGLE(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                     \
@@ -302,6 +331,7 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
     BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                         \
     BENCH_FAN_IN_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, 1)                                      \
     BENCH_PACED_LOOPS(NAME, TRY_SEND, TRY_RECEIVE)                                                 \
+    BENCH_COMPUTING_LOOP(NAME, TRY_SEND, WORDS)                                                    \
     static const struct bench_loops NAME = {NAME##_send_single,                                    \
                                             NAME##_receive_single,                                 \
                                             NULL,                                                  \
@@ -311,7 +341,8 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
                                             NAME##_fan_in_send,                                    \
                                             NAME##_fan_in_receive,                                 \
                                             NAME##_paced_send,                                     \
-                                            NAME##_paced_receive};
+                                            NAME##_paced_receive,                                  \
+                                            NAME##_send_computing};
 
 /* All loops of a queue that blocks, messages of 8 bytes. */
 #define BENCH_BLOCKING_LOOPS(NAME, SEND, RECEIVE)                                                  \

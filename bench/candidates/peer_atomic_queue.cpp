@@ -193,6 +193,7 @@ template <size_t Words> BENCH_INLINE size_t optimist_try_receive(void *end, void
                               nullptr,                                                             \
                               nullptr,                                                             \
                               nullptr,                                                             \
+                              nullptr,                                                             \
                               nullptr};
 
 OPTIMIST(optimist_8, 1)

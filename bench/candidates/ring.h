@@ -33,6 +33,7 @@ struct bench_stream {
     size_t chunk_limit;                 /* how many fit; the rest is not recorded */
     size_t chunk_count;
     uint64_t patience; /* ticks without progress after which a side gives up */
+    uint64_t work;     /* ticks that a sender that computes does so before each message */
     /* sender writes, once: how many were sent */
     STRAIT_LINE_ALIGNED uintptr_t total;
     /* receiver's */
@@ -118,6 +119,7 @@ struct bench_loops {
     bench_fan_in_receive_fn *fan_in_receive;
     bench_paced_send_fn *paced_send;
     bench_paced_receive_fn *paced_receive;
+    bench_send_fn *send_computing;
 };
 
 /* The loops of a queue that blocks, messages of 8 bytes. They may sleep. */

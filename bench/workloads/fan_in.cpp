@@ -2,9 +2,13 @@
 // Fan-in: 1 to 16 senders as fast as they can, one receiver, on two CPUs or as many as there are;
 // whoever is stuck yields. A is the first sender, B the receiver. A ring's capacity is that of all
 // senders, that of lanes each sender's own: so there are rows with as much room in all, and with as
-// much for each.
+// much for each. In one table a sender is stopped now and then, wherever it is just then, as one is
+// that the system preempts or a debugger holds: the longest gap says whom it holds up.
 #include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <ctime>
+#include <unistd.h>
 
 #include "candidates/table.h"
 #include "harness/context.h"
@@ -23,22 +27,60 @@ constexpr double kSampleMs = 25;
 constexpr double kWarmUpMs = 3;
 constexpr int64_t kCapacity = 1024;
 
-// The columns of both tables.
-constexpr uint32_t kSenders[] = {1, 2, 4, 8, BENCH_SENDERS_MAX};
+constexpr int64_t kStopAfterNs = 1000000; // of the sender's own time
+constexpr int64_t kStopNs = 4000000;
+
+// While it lives, the thread that made it is stopped again and again.
+class Stops
+{
+  public:
+    Stops()
+    {
+        struct sigaction action = {};
+        action.sa_handler = [](int) {
+            timespec pause = {0, kStopNs};
+            nanosleep(&pause, nullptr);
+        };
+        action.sa_flags = SA_RESTART;
+        sigaction(SIGUSR1, &action, nullptr);
+        sigevent event = {};
+        event.sigev_notify = SIGEV_THREAD_ID;
+        event.sigev_signo = SIGUSR1;
+        event._sigev_un._tid = gettid();
+        if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer_) != 0) {
+            throw std::runtime_error("no timer");
+        }
+        itimerspec when = {{0, kStopAfterNs}, {0, kStopAfterNs}};
+        timer_settime(timer_, 0, &when, nullptr);
+    }
+
+    ~Stops()
+    {
+        timer_delete(timer_);
+    }
+
+    Stops(const Stops &) = delete;
+    Stops &operator=(const Stops &) = delete;
+
+  private:
+    timer_t timer_ = {};
+};
 
 // Who may run where, and how much room there is.
 struct Layout {
     const char *name;
     Workload workload;
     bool free;
-    bool each; // kCapacity is each sender's
+    bool each;  // kCapacity is each sender's
+    bool stops; // the last sender is stopped now and then
+    std::vector<uint32_t> counts;
 
-    std::vector<int> senders(const Settings &settings) const
+    std::vector<int> sender_cpus(const Settings &settings) const
     {
         return free ? all_cpus() : std::vector<int>{settings.cpu_a};
     }
 
-    std::vector<int> receiver(const Settings &settings) const
+    std::vector<int> receiver_cpus(const Settings &settings) const
     {
         return free ? all_cpus() : std::vector<int>{settings.cpu_b};
     }
@@ -52,10 +94,12 @@ struct Layout {
     }
 };
 
-Workload make_workload(const char *title)
+const std::vector<uint32_t> kAll = {1, 2, 4, 8, BENCH_SENDERS_MAX};
+
+Workload make_workload(const char *title, const std::vector<uint32_t> &counts = kAll)
 {
     Workload workload{title, 1, "ns per message", {}};
-    for (uint32_t senders : kSenders) {
+    for (uint32_t senders : counts) {
         workload.columns.push_back(std::to_string(senders) +
                                    (senders == 1 ? " sender" : " senders"));
     }
@@ -70,7 +114,7 @@ class FanIn
     FanIn(Harness &harness, const Layout &layout, const bench_ring &ring, uint32_t senders)
         : harness_(harness), layout_(layout), loops_(*ring.loops_8), senders_(senders),
           queue_(ring, 8, layout.capacity(ring, senders), senders), ends_(senders),
-          crew_(senders - 1, layout.senders(harness.settings))
+          crew_(senders - 1, layout.sender_cpus(harness.settings))
     {
         run([this](size_t i) { ends_[i] = queue_.another_sender(); },
             [this] { queue_.open_receiver(); });
@@ -94,6 +138,10 @@ class FanIn
         ready_ = 0;
         auto send = [&](size_t i) {
             start_together(fan_in, ms);
+            std::unique_ptr<Stops> stops;
+            if (layout_.stops && i + 1 == senders_) {
+                stops = std::make_unique<Stops>();
+            }
             loops_.fan_in_send(ends_[i], &fan_in, static_cast<uint32_t>(i));
         };
         auto receive = [&] {
@@ -113,14 +161,14 @@ class FanIn
         Crew::Job others = [&](size_t member) { send(member + 1); };
         harness_.pair.run(
             [&] {
-                pin(layout_.senders(settings));
+                pin(layout_.sender_cpus(settings));
                 crew_.start(others);
                 send(0);
                 crew_.finish();
                 pin({settings.cpu_a});
             },
             [&] {
-                pin(layout_.receiver(settings));
+                pin(layout_.receiver_cpus(settings));
                 receive();
                 pin({settings.cpu_b});
             });
@@ -191,7 +239,7 @@ class FanIn
 void fan_in(benchmark::State &state, Harness &harness, const Layout &layout, const bench_ring &ring,
             size_t column)
 {
-    FanIn run(harness, layout, ring, kSenders[column]);
+    FanIn run(harness, layout, ring, layout.counts[column]);
     if (!run.usable()) {
         state.SkipWithError(kNotCreated);
         return;
@@ -202,15 +250,15 @@ void fan_in(benchmark::State &state, Harness &harness, const Layout &layout, con
 
 void add(Harness &harness, const Layout &layout, const bench_ring &ring)
 {
-    for (size_t column = 0; column < std::size(kSenders) && kSenders[column] <= ring.senders;
+    for (size_t column = 0; column < layout.counts.size() && layout.counts[column] <= ring.senders;
          column++) {
         add_benchmark(
             harness, std::string("fan_in/") + ring.name + "/" + layout.name,
-            {"senders", "bytes", "capacity"}, {kSenders[column], 8, kCapacity},
+            {"senders", "bytes", "capacity"}, {layout.counts[column], 8, kCapacity},
             [&harness, &layout, &ring, column](benchmark::State &state) {
                 fan_in(state, harness, layout, ring, column);
             },
-            !layout.free && (column == 0 || column + 1 == std::size(kSenders)));
+            !layout.free && !layout.stops && (column == 0 || column + 1 == kAll.size()));
     }
 }
 
@@ -219,11 +267,18 @@ void add(Harness &harness, const Layout &layout, const bench_ring &ring)
 void add_fan_ins(Harness &harness)
 {
     static const Layout layouts[] = {
-        {"apart", make_workload("fan-in, senders on one CPU, capacity 1024 in all"), false, false},
+        {"apart", make_workload("fan-in, senders on one CPU, capacity 1024 in all"), false, false,
+         false, kAll},
         {"apart_each", make_workload("fan-in, senders on one CPU, capacity 1024 for each sender"),
-         false, true},
+         false, true, false, kAll},
         {"free", make_workload("fan-in, all threads on all CPUs, capacity 1024 in all"), true,
-         false},
+         false, false, kAll},
+        {"stopped",
+         make_workload("fan-in, senders on one CPU, one of them stopped for 4 ms at a time", {4}),
+         false,
+         false,
+         true,
+         {4}},
     };
     const std::vector<const bench_ring *> all = rings();
     for (const Layout &layout : layouts) {

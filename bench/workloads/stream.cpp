@@ -38,7 +38,7 @@ constexpr size_t kChunks = 1 << 15;
 } // namespace
 
 Outcome run_stream(Pair &pair, void *sender, void *receiver, const StreamLoops &loops, double ms,
-                   uint64_t words)
+                   uint64_t words, int64_t work_ns)
 {
     static std::vector<uint32_t> chunks(kChunks, 1); // touched before the first sample
     bench_stream stream = {};
@@ -46,6 +46,7 @@ Outcome run_stream(Pair &pair, void *sender, void *receiver, const StreamLoops &
     stream.chunk_limit = chunks.size();
     stream.patience = to_ticks(2e9);
     stream.total = BENCH_UNFINISHED;
+    stream.work = to_ticks(static_cast<double>(work_ns));
     uint64_t start = 0;
     uint64_t end = 0;
     auto send = [&] {

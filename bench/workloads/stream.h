@@ -14,9 +14,10 @@ struct StreamLoops {
     bench_receive_fn *receive = nullptr;
 };
 
-// A sends messages of so many words for the length of a sample, B receives them.
+// A sends messages of so many words for the length of a sample, B receives them. A sender that
+// computes does so for `work_ns` before each.
 Outcome run_stream(Pair &pair, void *sender, void *receiver, const StreamLoops &loops, double ms,
-                   uint64_t words);
+                   uint64_t words, int64_t work_ns = 0);
 
 // Of the numbers 0 to n - 1, modulo 2^64.
 uint64_t sum_below(uint64_t n);

@@ -11,6 +11,7 @@ namespace bench
 void add_throughputs(Harness &harness);
 void add_blocking(Harness &harness);
 void add_fan_ins(Harness &harness);
+void add_producers(Harness &harness);
 void add_round_trips(Harness &harness);
 void add_one_ways(Harness &harness);
 void add_wake_ups(Harness &harness);

@@ -62,7 +62,7 @@ struct strait_gearman_options {
     size_t size;         /* sizeof this struct, or 0 */
     const char *servers; /* "host", "host:port", "[v6]:port", separated by commas, the best first;
                             NULL: "127.0.0.1" */
-    size_t owed_max;     /* tasks submitted and not yet completed; 0: 1024 */
+    size_t owed_max;     /* tasks submitted and not yet completed, up to 2^20; 0: 1024 */
     size_t payload_max;  /* bytes, both ways; 0: no payload */
 };
 
@@ -86,10 +86,11 @@ STRAIT_API int strait_gearman_create(struct strait_gearman **remote,
                                      const struct strait_gearman_options *options);
 
 /* Submits a copy of the task and its payload; *id (if not NULL) names it. `how` may be NULL. While
- * no server can be reached tasks wait here. -EAGAIN: owed_max are owed, or the job server's queue
- * of this function is full and has been since the last completion; -EINVAL: no name, or one that
- * is longer than STRAIT_PROCESS_NAME allows; a bad option; -ENOSPC: the payload is larger than
- * payload_max; -ENOMEM. Parent only, from `done` too; does not block. */
+ * no server can be reached tasks wait here. -EAGAIN: owed_max are owed, or the job server has
+ * refused a task, as a queue is full, and has neither taken nor completed one since; -EINVAL: no
+ * name, or one that is longer than STRAIT_PROCESS_NAME allows; a bad option; -ENOSPC: the payload
+ * is larger than payload_max; -ENOMEM; -EPIPE: the remote is being destroyed. Parent only, from
+ * `done` too; does not block. */
 STRAIT_API int strait_gearman_submit(struct strait_gearman *remote,
                                      const struct strait_process_task *task,
                                      const struct strait_gearman_submit_options *how,
@@ -107,9 +108,9 @@ STRAIT_API int strait_gearman_fd(const struct strait_gearman *remote);
 
 /* Reads and writes what can be, runs up to `budget` completions (0: STRAIT_BUDGET) and returns how
  * many. A task that has FAILED without an answer has the code -EIO: the job server gave it up;
- * -EPROTO: its host is of another version, or its answer was none; -ENOENT, -ENOSPC: as in a pool
- * of processes. Leaves the fd readable if the budget ended it. -EDEADLK from inside `done`. Parent
- * only; does not block. */
+ * -EPROTO: its host is of another version, or its answer was none; -ENOMEM: there is no memory for
+ * the answer; -ENOENT, -ENOSPC: as in a pool of processes. Leaves the fd readable if the budget
+ * ended it. -EDEADLK from inside `done`. Parent only; does not block. */
 STRAIT_API ptrdiff_t strait_gearman_dispatch(struct strait_gearman *remote, size_t budget);
 
 /* How many completions are owed. Parent only. */

@@ -3,9 +3,11 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,13 +41,13 @@ static bool split_name(char *entry, char **host, char **port)
         *end = '\0';
         colon = end[1] ? end + 1 : NULL;
     } else {
-        colon = strrchr(entry, ':');
+        colon = strchr(entry, ':');
     }
     if (colon) {
         *colon = '\0';
         *port = colon + 1;
         size_t digits = strspn(*port, "0123456789");
-        if (digits == 0 || digits > 5 || (*port)[digits] != '\0' || atoi(*port) > UINT16_MAX) {
+        if (digits > 5 || (*port)[digits] != '\0' || atoi(*port) < 1 || atoi(*port) > UINT16_MAX) {
             return false;
         }
     }
@@ -66,8 +68,14 @@ static int resolve_one(struct strait_p_gearman_server *server, char *entry)
     if (answer != 0 || !found) {
         return answer == EAI_MEMORY ? -ENOMEM : -ENOENT;
     }
-    memcpy(&server->address, found->ai_addr, found->ai_addrlen);
-    server->length = found->ai_addrlen;
+    for (const struct addrinfo *one = found; one; one = one->ai_next) {
+        unsigned i = server->addresses;
+        if (i < STRAIT_P_GEARMAN_ADDRESSES) {
+            memcpy(&server->address[i], one->ai_addr, one->ai_addrlen);
+            server->length[i] = one->ai_addrlen;
+            server->addresses++;
+        }
+    }
     freeaddrinfo(found);
     return 0;
 }
@@ -115,7 +123,7 @@ static bool make_room(struct strait_p_gearman_buffer *buffer, size_t bytes)
     if (buffer->size - used >= bytes && buffer->begin >= used) {
         memcpy(buffer->bytes, buffer->bytes + buffer->begin, used);
     } else {
-        size_t size = buffer->size ? buffer->size : BUFFER_MIN;
+        size_t size = buffer->size ? 2 * buffer->size : BUFFER_MIN;
         while (size - used < bytes) {
             size *= 2;
         }
@@ -179,18 +187,20 @@ static void configure(int fd)
 }
 
 STRAIT_PRIVATE int strait_p_gearman_connect(struct strait_p_gearman_link *link,
-                                            const struct strait_p_gearman_server *server)
+                                            struct strait_p_gearman_server *server)
 {
+    unsigned turn = server->turn++ % server->addresses;
+    const struct sockaddr_storage *address = &server->address[turn];
     int saved = errno;
     int error = 0;
     strait_p_gearman_close(link);
-    link->fd = socket(server->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    link->fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->fd < 0) {
         error = -errno;
     } else {
         configure(link->fd);
-        int result = connect(link->fd, (const struct sockaddr *)(const void *)&server->address,
-                             server->length);
+        int result =
+            connect(link->fd, (const struct sockaddr *)(const void *)address, server->length[turn]);
         link->connecting = result != 0;
         if (result != 0 && errno != EINPROGRESS) {
             error = -errno;
@@ -458,9 +468,27 @@ STRAIT_PRIVATE void strait_p_gearman_ask_if_silent(struct strait_p_gearman_link 
     }
 }
 
-STRAIT_PRIVATE bool strait_p_gearman_is_dead(const struct strait_p_gearman_link *link, int64_t now)
+/* Is something on its way that the other side's kernel has not acknowledged? Who acknowledges
+ * nothing for SILENCE_MS is found dead by ours. */
+static bool is_sending(const struct strait_p_gearman_link *link)
 {
-    return link->asked && now - link->alive_at >= DEAD_NS;
+    int left = 0;
+    int saved = errno;
+    bool known = ioctl(link->fd, SIOCOUTQ, &left) == 0;
+    errno = saved;
+    return !link->connecting && known && (left > 0 || link->out.begin < link->out.end);
+}
+
+STRAIT_PRIVATE bool strait_p_gearman_is_dead(struct strait_p_gearman_link *link, int64_t now)
+{
+    if (!link->asked || now - link->alive_at < DEAD_NS) {
+        return false;
+    }
+    if (is_sending(link)) {
+        link->alive_at = now;
+        return false;
+    }
+    return true;
 }
 
 STRAIT_PRIVATE int64_t strait_p_gearman_look_at(const struct strait_p_gearman_link *link, bool busy)

@@ -78,11 +78,14 @@ struct strait_p_gearman_link {
 
 #define STRAIT_P_GEARMAN_NAME 256 /* bytes of a server in a list, with a zero */
 #define STRAIT_P_GEARMAN_LINE 4096
+#define STRAIT_P_GEARMAN_ADDRESSES 4 /* of one server: what is beyond is not tried */
 
 struct strait_p_gearman_server {
     char name[STRAIT_P_GEARMAN_NAME]; /* as in the list */
-    struct sockaddr_storage address;
-    socklen_t length;
+    struct sockaddr_storage address[STRAIT_P_GEARMAN_ADDRESSES];
+    socklen_t length[STRAIT_P_GEARMAN_ADDRESSES];
+    unsigned addresses;
+    unsigned turn; /* the next one that is tried */
 };
 
 struct strait_p_gearman_servers {
@@ -95,10 +98,10 @@ struct strait_p_gearman_servers {
 STRAIT_PRIVATE int strait_p_gearman_resolve(struct strait_p_gearman_servers *servers,
                                             const char *list);
 
-/* Begins to connect: TCP_NODELAY, keepalive and TCP_USER_TIMEOUT are set. 0, or -errno with the
- * link closed. */
+/* Begins to connect to the server's next address: TCP_NODELAY, keepalive and TCP_USER_TIMEOUT are
+ * set. 0, or -errno with the link closed. */
 STRAIT_PRIVATE int strait_p_gearman_connect(struct strait_p_gearman_link *link,
-                                            const struct strait_p_gearman_server *server);
+                                            struct strait_p_gearman_server *server);
 
 /* Closes the socket and forgets what is in the buffers, whose memory stays until the
  * link is freed. */
@@ -140,8 +143,9 @@ STRAIT_PRIVATE int strait_p_gearman_read(struct strait_p_gearman_link *link, int
 STRAIT_PRIVATE void strait_p_gearman_ask(struct strait_p_gearman_link *link, int64_t now);
 STRAIT_PRIVATE void strait_p_gearman_ask_if_silent(struct strait_p_gearman_link *link, int64_t now);
 
-/* It was asked three seconds ago, and has not said a byte since. */
-STRAIT_PRIVATE bool strait_p_gearman_is_dead(const struct strait_p_gearman_link *link, int64_t now);
+/* It was asked three seconds ago, and has not said a byte since. While something is on its way to
+ * it the question may be so, too: then the kernel says when it is dead. */
+STRAIT_PRIVATE bool strait_p_gearman_is_dead(struct strait_p_gearman_link *link, int64_t now);
 
 /* When one of the two is to be looked at; `busy`: it must not be silent for long. */
 STRAIT_PRIVATE int64_t strait_p_gearman_look_at(const struct strait_p_gearman_link *link,

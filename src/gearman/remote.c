@@ -24,6 +24,8 @@
 #define HANDLE 64         /* bytes of a job's handle at most, as gearmand has it */
 #define RETRY_NS 10000000 /* where memory is short */
 #define SCAN_NS 1000000   /* deadlines are looked at no more often */
+#define OUT_MOST 1048576u /* bytes that wait for the socket: behind them, tasks wait as they are   \
+                           */
 
 enum remote_state {
     REMOTE_FREE,
@@ -61,15 +63,13 @@ struct strait_gearman {
     bool dispatching;
     bool watched;        /* the link's socket is in the epoll set, */
     bool watches_out;    /* for writing, too */
-    bool heard;          /* the server has said something since it was connected */
-    bool asked;          /* an echo is to come */
+    bool closing;        /* it is being destroyed */
     unsigned server;     /* the one in use, or the next */
     unsigned tried;      /* that could not be reached, one after the other */
     int64_t retry_ns;    /* how long to wait once all have been tried */
     int64_t full_ns;     /* likewise where a queue is full; 0: none is */
     int64_t connect_at;  /* not before; without a connection */
     int64_t submit_at;   /* not before: a queue is full, or memory short; 0: now */
-    int64_t alive_at;    /* when it was heard last, or asked */
     int64_t next_finish; /* no live task's finish_by is earlier */
     int64_t scan_at;     /* not before */
     int64_t armed;       /* for when the timer is set; 0: it is not */
@@ -84,6 +84,8 @@ struct strait_gearman {
     size_t due_mask;
     size_t due_first;
     size_t due_end;
+    size_t due_most; /* how many submits may be without an answer: one where a queue was full, twice
+                        as many with each task that is taken */
     size_t owed_max;
     size_t payload_max;
     uint64_t serial;
@@ -158,6 +160,7 @@ static void lose(struct strait_gearman *self, int64_t now)
     strait_p_gearman_close(&self->link);
     memset(self->handles, 0, (self->hash_mask + 1) * sizeof(self->handles[0]));
     self->due_first = self->due_end;
+    self->due_most = self->due_mask + 1;
     for (struct remote_slot *slot = self->live.first; slot; slot = slot->next) {
         slot->state = REMOTE_WAITING;
         slot->handle_size = 0;
@@ -274,6 +277,9 @@ static bool on_created(struct strait_gearman *self, const struct strait_p_gearma
         return false;
     }
     self->full_ns = 0;
+    self->tried = 0;
+    self->retry_ns = 0;
+    self->due_most = strait_min(2 * self->due_most, self->due_mask + 1);
     if (!slot) {
         char copy[HANDLE];
         memcpy(copy, handle->data, handle->size);
@@ -289,7 +295,7 @@ static bool on_created(struct strait_gearman *self, const struct strait_p_gearma
     return true;
 }
 
-/* A submit was refused: because a queue is full, for now, or for ever. */
+/* A submit was refused: for now, as the queue is full or its store has failed, or for ever. */
 static bool on_error(struct strait_gearman *self, const struct strait_p_gearman_field *code)
 {
     struct remote_slot *slot;
@@ -297,10 +303,11 @@ static bool on_error(struct strait_gearman *self, const struct strait_p_gearman_
     if (!take_due(self, &slot)) {
         return false;
     }
-    bool full = memmem(code->data, code->size, "QUEUE_FULL", strlen("QUEUE_FULL")) != NULL;
+    bool full = memmem(code->data, code->size, "QUEUE_", strlen("QUEUE_")) != NULL;
     if (full && now >= self->submit_at) { /* the first one since the last try */
         self->full_ns = strait_p_gearman_patience(self->full_ns);
         self->submit_at = now + self->full_ns;
+        self->due_most = 1;
     }
     if (slot && full) {
         slot->state = REMOTE_WAITING;
@@ -392,11 +399,7 @@ static void read_all(struct strait_gearman *self, int64_t now)
         return;
     }
     int error = strait_p_gearman_read(&self->link, now, obey, self);
-    if (!known && self->link.heard) {
-        self->tried = 0;
-        self->retry_ns = 0;
-        self->counters.connections++;
-    }
+    self->counters.connections += !known && self->link.heard;
     if (error) {
         lose(self, now);
     }
@@ -443,20 +446,31 @@ static bool put_task(struct strait_gearman *self, struct remote_slot *slot, int6
     return true;
 }
 
-/* Hands what waits to the server, as far as the answers to earlier submits have room. */
+/* May a task be handed to the server, which has said that it is there? */
+static bool may_submit(const struct strait_gearman *self, int64_t now)
+{
+    return self->link.heard && self->to_submit && now >= self->submit_at &&
+           self->due_end - self->due_first < self->due_most;
+}
+
+/* Hands what waits to the server, and writes what can be written. */
 static void submit_waiting(struct strait_gearman *self, int64_t now)
 {
-    if (self->link.fd < 0 || now < self->submit_at) {
-        return;
-    }
-    self->submit_at = 0;
-    while (self->to_submit && self->due_end - self->due_first <= self->due_mask) {
-        struct remote_slot *slot = self->to_submit;
-        if (slot->state == REMOTE_WAITING && !put_task(self, slot, now)) {
-            self->submit_at = now + RETRY_NS;
-            return;
+    int error = 0;
+    self->submit_at = now < self->submit_at ? self->submit_at : 0;
+    do {
+        while (may_submit(self, now) && self->link.out.end - self->link.out.begin < OUT_MOST) {
+            struct remote_slot *slot = self->to_submit;
+            if (slot->state == REMOTE_WAITING && !put_task(self, slot, now)) {
+                self->submit_at = now + RETRY_NS;
+                break;
+            }
+            self->to_submit = slot->next;
         }
-        self->to_submit = slot->next;
+        error = strait_p_gearman_flush(&self->link);
+    } while (error == 0 && may_submit(self, now));
+    if (error && error != -EAGAIN) {
+        lose(self, now);
     }
 }
 
@@ -481,7 +495,7 @@ static void arm(struct strait_gearman *self)
     } else {
         at = strait_p_gearman_look_at(&self->link, self->live.first != NULL);
     }
-    if (self->link.fd >= 0 && self->to_submit && self->submit_at) {
+    if (self->link.heard && self->to_submit && self->submit_at) {
         at = earlier(at, self->submit_at);
     }
     at = earlier(at, self->next_finish > self->scan_at ? self->next_finish : self->scan_at);
@@ -501,12 +515,8 @@ static void arm(struct strait_gearman *self)
 /* Sends what waits, and sees to it that the fd is readable when there is something to do. */
 static void send_and_arm(struct strait_gearman *self, int64_t now)
 {
-    submit_waiting(self, now);
     if (self->link.fd >= 0) {
-        int error = strait_p_gearman_flush(&self->link);
-        if (error && error != -EAGAIN) {
-            lose(self, now);
-        }
+        submit_waiting(self, now);
     }
     arm(self);
 }
@@ -545,6 +555,7 @@ static int make_slots(struct strait_gearman *self)
     size_t owed_max = self->owed_max;
     self->hash_mask = power_of_two(owed_max) - 1;
     self->due_mask = 2 * power_of_two(owed_max) - 1; /* some of tasks that have ended */
+    self->due_most = self->due_mask + 1;
     size_t slots = owed_max * sizeof(self->slots[0]);
     size_t handles = (self->hash_mask + 1) * sizeof(self->handles[0]);
     self->slots = strait_p_extra_alloc(STRAIT_LINE, slots);
@@ -668,8 +679,8 @@ int strait_gearman_submit(struct strait_gearman *remote, const struct strait_pro
         return -ENOSPC;
     }
     struct remote_slot *slot = remote->free;
-    if (!slot || remote->full_ns) {
-        return -EAGAIN;
+    if (remote->closing || !slot || remote->full_ns) {
+        return remote->closing ? -EPIPE : -EAGAIN;
     }
     struct remote_slot *next_free = slot->next;
     error = fill_slot(slot, task);
@@ -810,6 +821,7 @@ int strait_gearman_destroy(struct strait_gearman *remote)
     if (remote->dispatching) {
         return -EDEADLK;
     }
+    remote->closing = true;
     strait_p_gearman_close(&remote->link);
     while (remote->live.first) {
         end_task(remote, remote->live.first, STRAIT_TASK_ABANDONED, -ECANCELED);

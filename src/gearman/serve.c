@@ -298,7 +298,7 @@ static bool introduce(struct host_server *server, int64_t now)
     return said;
 }
 
-static void keep_server(struct host_server *server, const struct strait_p_gearman_server *address,
+static void keep_server(struct host_server *server, struct strait_p_gearman_server *address,
                         int64_t now)
 {
     if (server->link.fd >= 0) {

@@ -786,10 +786,11 @@ size_t strait_gearman_owed(const struct strait_gearman *remote)
 int strait_gearman_drain(struct strait_gearman *remote, int64_t deadline)
 {
     struct pollfd poll_fd = {.fd = remote->epoll, .events = POLLIN};
+    if (remote->dispatching) {
+        return -EDEADLK;
+    }
     while (strait_gearman_owed(remote) > 0) {
-        if (strait_gearman_dispatch(remote, 0) == -EDEADLK) {
-            return -EDEADLK;
-        }
+        strait_gearman_dispatch(remote, 0);
         if (strait_gearman_owed(remote) > 0) {
             int64_t left = deadline - strait_now();
             if (left <= 0) {

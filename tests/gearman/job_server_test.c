@@ -381,10 +381,10 @@ static void a_storm_loses_nothing(void)
         n = submit_from(n, count);
         readable(strait_gearman_fd(remote), 10);
         pump();
-        if (draw_below(&seed, 50) == 0) {
+        if (draw_below(&seed, 10) == 0) {
             shutdown(workers[draw_below(&seed, 4)].fd, SHUT_RDWR);
         }
-        if (draw_below(&seed, 500) == 0) {
+        if (draw_below(&seed, 100) == 0) {
             struct queue *queue = &queues[draw_below(&seed, 2)];
             queue_kill(queue, SIGKILL);
             queue_await(queue);

@@ -33,8 +33,7 @@ void pump(void)
     assert_true(errno_kept());
 }
 
-/* Answers an echo if it is the next that there is to read. */
-static bool answer_echo(struct peer *peer)
+bool answer_echo(struct peer *peer)
 {
     char header[12];
     char word[64];

@@ -69,6 +69,9 @@ void hear_line(struct peer *peer, const char *line);
 bool hears_nothing(struct peer *peer, int milliseconds); /* but echoes */
 void hear_end(struct peer *peer);                        /* the remote hangs up */
 
+/* Answers an echo if it is the next that there is to read. */
+bool answer_echo(struct peer *peer);
+
 void say_created(struct peer *peer, const char *handle);
 void say_refused(struct peer *peer, const char *code);
 void say_done(struct peer *peer, const char *handle, unsigned status, int code, uint64_t number,

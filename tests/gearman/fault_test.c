@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* A remote whose system calls fail, one after the other: create says so, and nothing else is lost.
+ */
+#include "faults.h"
+#include "gearman/remote_fixture.h"
+
+#include <netdb.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#define PAYLOAD 10
+#define SUBMITS 6u
+
+/* ---- the calls that fail, of the remote's and not of the peer's ---- */
+
+enum call {
+    NONE,
+    SOCKET,
+    CONNECT,
+    SEND,
+    RECV,
+    GETSOCKOPT,
+    SETSOCKOPT,
+    GETPEERNAME,
+    GETRANDOM,
+    LOOKUP
+};
+
+static struct peer peer;
+static enum call failing;
+static unsigned nth;
+static int failing_errno;
+static unsigned hits;
+
+static bool fails(enum call call)
+{
+    if (call != failing || nth == 0 || --nth > 0) {
+        return false;
+    }
+    hits++;
+    errno = failing_errno;
+    return true;
+}
+
+#define FAILING(type, call, name, mine, arguments, ...)                                            \
+    type __real_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__)                                                                \
+    {                                                                                              \
+        return (mine) && fails(call) ? -1 : __real_##name arguments;                               \
+    }
+
+FAILING(int, SOCKET, socket, type &SOCK_NONBLOCK, (domain, type, protocol), int domain, int type,
+        int protocol)
+FAILING(int, CONNECT, connect, true, (fd, address, length), int fd, const struct sockaddr *address,
+        socklen_t length)
+FAILING(ssize_t, SEND, send, fd != peer.fd, (fd, bytes, size, flags), int fd, const void *bytes,
+        size_t size, int flags)
+FAILING(ssize_t, RECV, recv, fd != peer.fd, (fd, bytes, size, flags), int fd, void *bytes,
+        size_t size, int flags)
+FAILING(int, GETSOCKOPT, getsockopt, true, (fd, level, name, value, length), int fd, int level,
+        int name, void *value, socklen_t *length)
+FAILING(int, SETSOCKOPT, setsockopt, fd != peer.fd, (fd, level, name, value, length), int fd,
+        int level, int name, const void *value, socklen_t length)
+FAILING(int, GETPEERNAME, getpeername, true, (fd, address, length), int fd,
+        struct sockaddr *address, socklen_t *length)
+FAILING(ssize_t, GETRANDOM, getrandom, true, (bytes, size, flags), void *bytes, size_t size,
+        unsigned flags)
+
+int __real_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found);
+int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found);
+int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **found)
+{
+    return fails(LOOKUP) ? EAI_MEMORY : __real_getaddrinfo(node, service, hints, found);
+}
+
+/* ---- a life ---- */
+
+/* Answers what there is to answer. */
+static void serve_some(void)
+{
+    struct packet packet;
+    if (peer.fd < 0 && peer_is_called(&peer, 0)) {
+        peer_accept(&peer);
+    }
+    while (peer.fd >= 0 && readable(peer.fd, 0)) {
+        if (answer_echo(&peer)) {
+            continue;
+        }
+        if (!peer_next(&peer, &packet)) {
+            peer_hang_up(&peer);
+            return;
+        }
+        uint64_t number;
+        char handle[16];
+        memcpy(&number, read_head_at(field_of(&packet, 2)).data, sizeof(number));
+        snprintf(handle, sizeof(handle), "H:%u", (unsigned)number);
+        say_created(&peer, handle);
+        say_done(&peer, handle, STRAIT_TASK_DONE, 0, number + 1, "an answer");
+    }
+}
+
+/* What create has answered; if that is 0, the rest of it goes well. */
+static int live(void)
+{
+    struct strait_gearman *made = NULL;
+    char payload[PAYLOAD] = "payload";
+    peer_open(&peer);
+    struct strait_gearman_options options = {.servers = peer.name, .payload_max = 64};
+    errno = ERRNO_MARK;
+    int error = strait_gearman_create(&made, &options);
+    assert_true(errno_kept());
+    if (error) {
+        peer_close(&peer);
+        return error;
+    }
+    remote = made;
+    memset(endings, 0, sizeof(endings));
+    for (unsigned n = 0; n < SUBMITS; n++) {
+        struct strait_process_task task = task_of(n);
+        task.payload = payload;
+        task.payload_size = sizeof(payload);
+        error = strait_gearman_submit(remote, &task, NULL, NULL);
+        if (error) {
+            assert_int_equal(error, -ENOMEM);
+            assert_returns(strait_gearman_submit(remote, &task, NULL, NULL), 0);
+        }
+    }
+    while (strait_gearman_owed(remote) > 0) {
+        readable(strait_gearman_fd(remote), 1);
+        pump();
+        serve_some();
+    }
+    for (unsigned n = 0; n < SUBMITS; n++) {
+        assert_int_equal(endings[n].times, 1);
+        bool done = endings[n].status == STRAIT_TASK_DONE;
+        assert_int_equal(endings[n].code, done ? 0 : -ENOMEM);
+        assert_int_equal(endings[n].payload_size, done ? 9 : 0);
+    }
+    assert_returns(strait_gearman_destroy(remote), 0);
+    peer_close(&peer);
+    return 0;
+}
+
+/* How many calls there were to fail. */
+static unsigned fail_each(enum call call, int error, int answer)
+{
+    unsigned n = 0;
+    do {
+        struct census before = census_take();
+        failing = call;
+        failing_errno = error;
+        nth = ++n;
+        hits = 0;
+        int result = live();
+        assert_true(result == 0 || (hits == 1 && result == answer));
+        failing = NONE;
+        assert_census(before);
+        progress_made();
+    } while (hits > 0);
+    return n - 1;
+}
+
+static void each_call_may_fail(void)
+{
+    static const struct {
+        enum call call;
+        int error;
+        int answer; /* of create; 0: it succeeds */
+        unsigned at_least;
+    } cases[] = {
+        {SOCKET, EMFILE, 0, 1},
+        {CONNECT, ENETUNREACH, 0, 1},
+        {CONNECT, EAGAIN, 0, 1},
+        {SEND, ECONNRESET, 0, 2},
+        {SEND, EAGAIN, 0, 2},
+        {SEND, EINTR, 0, 2},
+        {RECV, ECONNRESET, 0, 2},
+        {RECV, EAGAIN, 0, 2},
+        {RECV, EINTR, 0, 2},
+        {GETSOCKOPT, ENOBUFS, 0, 1},
+        {GETPEERNAME, ENOTCONN, 0, 1},
+        {GETPEERNAME, ENOBUFS, 0, 1},
+        {SETSOCKOPT, ENOPROTOOPT, 0, 3},
+        {GETRANDOM, ENOSYS, -ENOSYS, 1},
+        {LOOKUP, 0, -ENOMEM, 1},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        unsigned calls = fail_each(cases[i].call, cases[i].error, cases[i].answer);
+        assert_true(calls >= cases[i].at_least);
+    }
+}
+
+/* The same where what fails is the fixture's of all fault tests. */
+static unsigned lack_each(enum function function, int answer)
+{
+    unsigned n = 0;
+    do {
+        int before = counts.live;
+        struct census census = census_take();
+        arm_fault(function, ++n);
+        int result = live();
+        assert_true(result == 0 || result == answer);
+        assert_census(census);
+        assert_int_equal(counts.live, before);
+        progress_made();
+    } while (counts.hits > 0);
+    return n - 1;
+}
+
+static void memory_and_descriptors_may_lack(void)
+{
+    assert_int_equal(live(), 0);
+    assert_true(lack_each(POSIX_MEMALIGN, -ENOMEM) >= 4 + 2 + 2 * SUBMITS);
+    assert_true(lack_each(EPOLL_CREATE, -EMFILE) >= 1);
+    assert_true(lack_each(TIMERFD_CREATE, -EMFILE) >= 1);
+    assert_true(lack_each(EPOLL_CTL, -ENOMEM) >= 2);
+}
+
+TESTS(ONCE(each_call_may_fail), ONCE(memory_and_descriptors_may_lack))

@@ -159,7 +159,6 @@ STRAIT_PRIVATE void strait_p_gearman_close(struct strait_p_gearman_link *link)
         errno = saved;
     }
     link->fd = -1;
-    link->connecting = false;
     link->skip = 0;
     link->heard = false;
     link->asked = false;
@@ -201,7 +200,6 @@ STRAIT_PRIVATE int strait_p_gearman_connect(struct strait_p_gearman_link *link,
         configure(link->fd);
         int result =
             connect(link->fd, (const struct sockaddr *)(const void *)address, server->length[turn]);
-        link->connecting = result != 0;
         if (result != 0 && errno != EINPROGRESS) {
             error = -errno;
             strait_p_gearman_close(link);
@@ -211,34 +209,11 @@ STRAIT_PRIVATE int strait_p_gearman_connect(struct strait_p_gearman_link *link,
     return error;
 }
 
-/* -EINPROGRESS: not connected yet; 0; or why it failed. */
-static int connected(struct strait_p_gearman_link *link)
-{
-    struct sockaddr_storage peer;
-    socklen_t length = sizeof(int);
-    int error = 0;
-    if (!link->connecting) {
-        return 0;
-    }
-    if (getsockopt(link->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
-        return -errno;
-    }
-    if (error != 0) {
-        return -error;
-    }
-    length = sizeof(peer);
-    if (getpeername(link->fd, (struct sockaddr *)(void *)&peer, &length) != 0) {
-        return errno == ENOTCONN ? -EINPROGRESS : -errno;
-    }
-    link->connecting = false;
-    return 0;
-}
-
-/* Writes what is there. */
-static int write_out(struct strait_p_gearman_link *link)
+STRAIT_PRIVATE int strait_p_gearman_flush(struct strait_p_gearman_link *link)
 {
     struct strait_p_gearman_buffer *out = &link->out;
-    int error = connected(link);
+    int saved = errno;
+    int error = 0;
     while (error == 0 && out->begin < out->end) {
         ssize_t written = send(link->fd, out->bytes + out->begin, out->end - out->begin,
                                MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -251,13 +226,6 @@ static int write_out(struct strait_p_gearman_link *link)
     if (out->begin == out->end) {
         empty(out);
     }
-    return error == -EINPROGRESS ? -EAGAIN : error;
-}
-
-STRAIT_PRIVATE int strait_p_gearman_flush(struct strait_p_gearman_link *link)
-{
-    int saved = errno;
-    int error = write_out(link);
     errno = saved;
     return error;
 }
@@ -266,24 +234,17 @@ STRAIT_PRIVATE int strait_p_gearman_fill(struct strait_p_gearman_link *link)
 {
     struct strait_p_gearman_buffer *in = &link->in;
     int saved = errno;
-    ssize_t got = -1;
-    int error = connected(link);
-    if (error == 0 && !make_room(in, BUFFER_MIN / 2)) {
-        error = -ENOMEM;
+    ssize_t got;
+    if (!make_room(in, BUFFER_MIN / 2)) {
+        return -ENOMEM;
     }
-    while (error == 0 && got < 0) {
+    do {
         got = recv(link->fd, in->bytes + in->end, in->size - in->end, MSG_DONTWAIT);
-        if (got == 0) {
-            error = -EPIPE;
-        } else if (got < 0 && errno != EINTR) {
-            error = -errno;
-        }
-    }
-    if (got > 0) {
-        in->end += (size_t)got;
-    }
+    } while (got < 0 && errno == EINTR);
+    int error = got > 0 ? 0 : got < 0 ? -errno : -EPIPE;
+    in->end += got > 0 ? (size_t)got : 0;
     errno = saved;
-    return error == -EINPROGRESS ? -EAGAIN : error;
+    return error;
 }
 
 /* ---- packets ---- */
@@ -476,7 +437,7 @@ static bool is_sending(const struct strait_p_gearman_link *link)
     int saved = errno;
     bool known = ioctl(link->fd, SIOCOUTQ, &left) == 0;
     errno = saved;
-    return !link->connecting && known && (left > 0 || link->out.begin < link->out.end);
+    return link->heard && known && (left > 0 || link->out.begin < link->out.end);
 }
 
 STRAIT_PRIVATE bool strait_p_gearman_is_dead(struct strait_p_gearman_link *link, int64_t now)

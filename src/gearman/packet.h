@@ -65,8 +65,7 @@ struct strait_p_gearman_buffer {
 };
 
 struct strait_p_gearman_link {
-    int fd;          /* -1: none */
-    bool connecting; /* the kernel has not said yet whether it is connected */
+    int fd; /* -1: none; until it is connected there is something to write, and nothing read */
     struct strait_p_gearman_buffer in;
     struct strait_p_gearman_buffer out;
     size_t packet_max; /* bytes of a packet's fields that are kept */
@@ -118,8 +117,8 @@ STRAIT_PRIVATE int strait_p_gearman_put(struct strait_p_gearman_link *link,
 /* Appends a line of text, without its end. 0; -ENOMEM. */
 STRAIT_PRIVATE int strait_p_gearman_put_text(struct strait_p_gearman_link *link, const char *line);
 
-/* Writes what can be written. 0: all of it; -EAGAIN: the rest when the socket is writable; other
- * errors: the connection is dead. */
+/* Writes what can be written. 0: all of it; -EAGAIN: the rest when the socket is writable, which it
+ * is not before it is connected; other errors: the connection is dead, or was not made. */
 STRAIT_PRIVATE int strait_p_gearman_flush(struct strait_p_gearman_link *link);
 
 /* Reads what is there, up to one buffer. 0; -EAGAIN: nothing; -EPIPE: the other side has closed it;

@@ -24,8 +24,9 @@
 #define HANDLE 64         /* bytes of a job's handle at most, as gearmand has it */
 #define RETRY_NS 10000000 /* where memory is short */
 #define SCAN_NS 1000000   /* deadlines are looked at no more often */
-#define OUT_MOST 1048576u /* bytes that wait for the socket: behind them, tasks wait as they are   \
-                           */
+#define OUT_MOST                                                                                   \
+    1048576u /* bytes that wait for the socket: behind them, tasks wait as they are                \
+              */
 
 enum remote_state {
     REMOTE_FREE,
@@ -481,7 +482,7 @@ static void arm(struct strait_gearman *self)
 {
     int64_t at = STRAIT_FOREVER;
     int saved = errno;
-    bool out = self->link.connecting || self->link.out.begin < self->link.out.end;
+    bool out = self->link.out.begin < self->link.out.end;
     if (self->link.fd >= 0 && (!self->watched || out != self->watches_out)) {
         struct epoll_event event = {.events = EPOLLIN | (out ? EPOLLOUT : 0)};
         int how = self->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;

@@ -409,7 +409,7 @@ static void await(struct host *host, struct pollfd *polls)
     }
     for (unsigned i = 0; i < host->servers.count; i++) {
         struct strait_p_gearman_link *link = &host->server[i].link;
-        bool out = link->connecting || link->out.begin < link->out.end;
+        bool out = link->out.begin < link->out.end;
         int64_t look = link->fd >= 0     ? strait_p_gearman_look_at(link, true)
                        : !host->stopping ? host->server[i].connect_at
                                          : STRAIT_FOREVER;

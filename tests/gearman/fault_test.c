@@ -13,18 +13,7 @@
 
 /* ---- the calls that fail, of the remote's and not of the peer's ---- */
 
-enum call {
-    NONE,
-    SOCKET,
-    CONNECT,
-    SEND,
-    RECV,
-    GETSOCKOPT,
-    SETSOCKOPT,
-    GETPEERNAME,
-    GETRANDOM,
-    LOOKUP
-};
+enum call { NONE, SOCKET, CONNECT, SEND, RECV, SETSOCKOPT, GETRANDOM, LOOKUP };
 
 static struct peer peer;
 static enum call failing;
@@ -58,12 +47,8 @@ FAILING(ssize_t, SEND, send, fd != peer.fd, (fd, bytes, size, flags), int fd, co
         size_t size, int flags)
 FAILING(ssize_t, RECV, recv, fd != peer.fd, (fd, bytes, size, flags), int fd, void *bytes,
         size_t size, int flags)
-FAILING(int, GETSOCKOPT, getsockopt, true, (fd, level, name, value, length), int fd, int level,
-        int name, void *value, socklen_t *length)
 FAILING(int, SETSOCKOPT, setsockopt, fd != peer.fd, (fd, level, name, value, length), int fd,
         int level, int name, const void *value, socklen_t length)
-FAILING(int, GETPEERNAME, getpeername, true, (fd, address, length), int fd,
-        struct sockaddr *address, socklen_t *length)
 FAILING(ssize_t, GETRANDOM, getrandom, true, (bytes, size, flags), void *bytes, size_t size,
         unsigned flags)
 
@@ -181,9 +166,6 @@ static void each_call_may_fail(void)
         {RECV, ECONNRESET, 0, 2},
         {RECV, EAGAIN, 0, 2},
         {RECV, EINTR, 0, 2},
-        {GETSOCKOPT, ENOBUFS, 0, 1},
-        {GETPEERNAME, ENOTCONN, 0, 1},
-        {GETPEERNAME, ENOBUFS, 0, 1},
         {SETSOCKOPT, ENOPROTOOPT, 0, 3},
         {GETRANDOM, ENOSYS, -ENOSYS, 1},
         {LOOKUP, 0, -ENOMEM, 1},

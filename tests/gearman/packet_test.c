@@ -81,6 +81,7 @@ static void servers_are_named(void)
 static int await_connection(struct strait_p_gearman_link *link)
 {
     int error;
+    assert_returns(strait_p_gearman_put_text(link, "status"), 0);
     do {
         error = strait_p_gearman_flush(link);
         sched_yield();
@@ -399,6 +400,7 @@ static void a_silent_server_is_asked_and_then_dead(void)
     int far;
     struct strait_p_gearman_link link = link_of(&far);
     link.alive_at = start;
+    link.heard = true;
     assert_int_equal(strait_p_gearman_look_at(&link, false), STRAIT_FOREVER);
     assert_int_equal(strait_p_gearman_look_at(&link, true), start + SECOND);
     strait_p_gearman_ask_if_silent(&link, start + SECOND - 1);

@@ -477,7 +477,8 @@ static void submit_waiting(struct strait_gearman *self, int64_t now)
 
 /* ---- the loop's fd ---- */
 
-/* Watches the socket for what there is to do, and sets the timer for what is due next. */
+/* Watches the socket for what there is to do, and sets the timer for what is due next; one that is
+ * set for earlier is left to come, as most are put off. */
 static void arm(struct strait_gearman *self)
 {
     int64_t at = STRAIT_FOREVER;
@@ -501,12 +502,9 @@ static void arm(struct strait_gearman *self)
     }
     at = earlier(at, self->next_finish > self->scan_at ? self->next_finish : self->scan_at);
     at = self->ended.first ? 1 : at;
-    if (at != self->armed) {
+    if (at != STRAIT_FOREVER && (self->armed == 0 || at < self->armed)) {
         struct itimerspec when = {
             .it_value = {.tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000)}};
-        if (at == STRAIT_FOREVER) {
-            memset(&when, 0, sizeof(when));
-        }
         timerfd_settime(self->timer, TFD_TIMER_ABSTIME, &when, NULL);
         self->armed = at;
     }
@@ -764,7 +762,7 @@ ptrdiff_t strait_gearman_dispatch(struct strait_gearman *remote, size_t budget)
         return -EDEADLK;
     }
     int64_t now = strait_now();
-    if (remote->armed <= now) {
+    if (remote->armed && remote->armed <= now) {
         int saved = errno;
         uint64_t times;
         ssize_t got = read(remote->timer, &times, sizeof(times));

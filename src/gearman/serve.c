@@ -3,9 +3,10 @@
  * The working side: the thread that calls strait_gearman_serve is the host. It is one parent of the
  * pool, and waits for job servers, for completions and for the word to stop, all in one poll.
  *
- * A host asks a server for one job at a time, and for the next before the last one is answered, as
- * long as fewer than in_flight are here. A server that has none is told that the host sleeps, and
- * wakes it.
+ * A host asks for the next jobs before the last ones are answered, as long as fewer than in_flight
+ * are here: first for one, and with each that comes for one more at a time, which makes short tasks
+ * cheap. With the word that there is none it is one again, so that what little there is reaches all
+ * hosts. That server is told that this one sleeps, and wakes it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -20,51 +21,63 @@
 
 struct host;
 
+/* What is between a server and the host since it was connected. */
+struct host_talk {
+    bool failed;    /* there was no memory for what is to be said: the server is lost */
+    unsigned grabs; /* it owes so many jobs, or the word that there is none */
+    unsigned more;  /* than one that it may owe at a time */
+    bool asleep;    /* it will say when there is one */
+    bool parting;   /* it was asked to echo the word below */
+    bool parted;    /* it has: all answers have arrived */
+};
+
 struct host_server {
     struct host *host;
     struct strait_p_gearman_link link;
+    struct host_talk talk;
     int64_t connect_at; /* not before; without a connection */
     int64_t retry_ns;   /* how long it last waited */
-    uint32_t serial;    /* of the connection: jobs of an earlier one are not answered */
-    bool grabbing;      /* it owes a job, or the word that there is none */
-    bool asleep;        /* it will say when there is one */
-    bool parting;       /* it was asked to echo the word below */
-    bool parted;        /* it has: all answers have arrived */
 };
 
 static const struct strait_p_gearman_field parting_word = {"parted", 6};
 
+#define HANDLE_MAX 64 /* bytes, as gearmand has it */
+#define AHEAD_NS 1000000
+#define AHEAD_MIN 2 /* jobs */
+#define AHEAD_MAX 64
+
 /* One job, from the packet that brings it until the pool has completed it. */
 struct host_job {
     struct strait_process_task task; /* what the function gets */
-    struct host_job *next;           /* of free ones */
-    struct host_server *server;
-    uint32_t serial;
-    bool taken; /* not free */
-    strait_run_fn *run;
-    void *payload; /* its memory */
+    struct host *host;
+    struct host_server *server; /* that waits for the answer; NULL: it has lost this host */
+    struct host_job *next;      /* of free ones */
+    const struct strait_process_function *function;
     strait_task_id id;
-    size_t payload_max;
+    void *payload;      /* its memory: first the task's, then the answer's */
+    size_t answer_size; /* bytes of it; 0 until the function has returned */
     size_t handle_size;
-    char handle[64];
+    char handle[HANDLE_MAX];
     char key[STRAIT_P_GEARMAN_KEY + 1];
 };
 
 struct host {
-    struct strait_pool *pool;
     struct strait_parent *parent;
     const struct strait_process_function *functions;
     struct strait_p_gearman_servers servers;
     struct host_server server[STRAIT_GEARMAN_SERVERS_MAX];
-    struct host_job *jobs; /* in_flight of them */
+    struct host_job *jobs;
     struct host_job *free;
-    unsigned in_flight;
-    unsigned running;
-    unsigned grabs;
-    unsigned turn; /* the server that is asked first */
+    unsigned job_count; /* that there are; */
+    unsigned in_flight; /* that are used now, */
+    unsigned running;   /* that are here, */
+    unsigned grabs;     /* and that servers owe */
+    unsigned turn;      /* the server that is asked next */
+    unsigned workers;   /* of the pool; 0: the caller has said how many are in flight */
+    unsigned completed; /* since then: */
+    int64_t counted_at;
     size_t payload_max;
     int stop_fd;
-    bool own_stop_fd; /* of signals */
     bool stopping;
     int error; /* why it must end at once */
 };
@@ -77,22 +90,20 @@ static __thread struct host_job *current_job;
 /* The answer's payload may lie in memory that the function uses again in its next task. */
 static int keep_payload(struct host_job *job)
 {
-    struct strait_process_task *task = &job->task;
-    if (task->payload_size > job->payload_max) {
-        task->payload_size = 0;
+    const struct strait_process_task *task = &job->task;
+    if (task->payload_size > job->host->payload_max) {
         return -ENOSPC;
     }
     if (task->payload != job->payload && task->payload_size) {
         void *copy = strait_p_extra_alloc(STRAIT_LINE, task->payload_size);
         if (!copy) {
-            task->payload_size = 0;
             return -ENOMEM;
         }
         memcpy(copy, task->payload, task->payload_size);
         free(job->payload);
         job->payload = copy;
-        task->payload = copy;
     }
+    job->answer_size = task->payload_size;
     return 0;
 }
 
@@ -102,7 +113,7 @@ static int run_job(struct strait_task *local)
     struct host_job *outer = current_job; /* which waits for others */
     current_job = job;
     job->task.local = local;
-    int code = job->run(&job->task.task);
+    int code = job->function->run(&job->task.task);
     current_job = outer;
     int error = keep_payload(job);
     return error ? error : code;
@@ -115,73 +126,76 @@ const char *strait_gearman_key(const struct strait_task *task)
 
 /* ---- answers ---- */
 
-static void answer(struct host_server *server, const char *handle, size_t handle_size,
-                   enum strait_task_status status, int code, const struct strait_process_task *task)
+/* Without the memory for it the connection is of no use: another host shall have its jobs. */
+static void say(struct host_server *server, enum strait_p_gearman_type type,
+                const struct strait_p_gearman_field *fields, unsigned count,
+                const struct strait_p_gearman_field *tail)
+{
+    server->talk.failed |= strait_p_gearman_put(&server->link, type, fields, count, tail) != 0;
+}
+
+static void answer(const struct host_job *job, enum strait_task_status status, int code)
 {
     struct strait_p_gearman_head head = {
         .magic = STRAIT_P_GEARMAN_MAGIC, .status = (uint32_t)status, .code = code};
-    struct strait_p_gearman_field payload = {NULL, 0};
-    if (task) {
-        memcpy(head.data, task->task.data, sizeof(head.data));
-        payload = (struct strait_p_gearman_field){task->payload, task->payload_size};
-    }
+    struct strait_p_gearman_field fields[] = {{job->handle, job->handle_size},
+                                              {&head, sizeof(head)}};
+    struct strait_p_gearman_field payload = {job->payload, job->answer_size};
+    memcpy(head.data, job->task.task.data, sizeof(head.data));
     strait_p_gearman_head_turn(&head);
-    struct strait_p_gearman_field fields[] = {{handle, handle_size}, {&head, sizeof(head)}};
-    if (strait_p_gearman_put(&server->link, STRAIT_P_GEARMAN_WORK_COMPLETE, fields, 2, &payload) !=
-        0) {
-        strait_p_gearman_close(&server->link); /* no memory: another host shall have its jobs */
-    }
+    say(job->server, STRAIT_P_GEARMAN_WORK_COMPLETE, fields, 2, &payload);
 }
 
-static void answer_stranger(struct host_server *server, const struct strait_p_gearman_field *handle)
+static void free_job(struct host_job *job)
 {
-    strait_p_gearman_put(&server->link, STRAIT_P_GEARMAN_WORK_FAIL, handle, 1, NULL);
-}
-
-static void free_job(struct host *host, struct host_job *job)
-{
+    struct host *host = job->host;
     free(job->payload);
     memset(job, 0, sizeof(*job));
+    job->host = host;
     job->next = host->free;
     host->free = job;
     host->running--;
+}
+
+static void end_job(struct host_job *job, enum strait_task_status status, int code)
+{
+    if (status == STRAIT_TASK_ABANDONED) {
+        job->host->error = -EPIPE; /* the pool is closed: another host shall have its jobs */
+    } else if (job->server) {
+        answer(job, status, code);
+    }
+    free_job(job);
 }
 
 /* In a dispatch of the host's. */
 static void on_job_done(struct strait_task *local)
 {
     struct host_job *job = local->context;
-    struct host_server *server = job->server;
-    if (server->link.fd >= 0 && server->serial == job->serial) {
-        bool ran = local->status == STRAIT_TASK_DONE || local->status == STRAIT_TASK_FAILED;
-        job->task.payload_size = ran ? job->task.payload_size : 0;
-        answer(server, job->handle, job->handle_size, local->status, local->code, &job->task);
-    }
-    free_job(server->host, job);
+    job->host->completed++;
+    end_job(job, local->status, local->code);
 }
 
 /* ---- jobs ---- */
 
-static strait_run_fn *find_run(const struct host *host, const struct strait_p_gearman_field *name)
+/* NULL: there is none of that name. */
+static const struct strait_process_function *
+find_function(const struct host *host, const struct strait_p_gearman_field *name)
 {
-    for (const struct strait_process_function *f = host->functions; f->name; f++) {
-        if (f->run && strlen(f->name) == name->size &&
-            memcmp(f->name, name->data, name->size) == 0) {
-            return f->run;
-        }
+    const struct strait_process_function *f = host->functions;
+    while (f->name && !(f->run && strlen(f->name) == name->size &&
+                        memcmp(f->name, name->data, name->size) == 0)) {
+        f++;
     }
-    return NULL;
+    return f->name ? f : NULL;
 }
 
 /* Reads the head of what was submitted. False: it was not made by strait_gearman_submit. */
 static bool read_head(const struct strait_p_gearman_packet *packet,
                       struct strait_p_gearman_head *head)
 {
-    const struct strait_p_gearman_field *key = &packet->fields[2];
     const struct strait_p_gearman_field *submitted = &packet->fields[3];
-    if (packet->fields[0].size == 0 ||
-        packet->fields[0].size > sizeof(((struct host_job *)0)->handle) ||
-        key->size != STRAIT_P_GEARMAN_KEY || submitted->size < sizeof(*head)) {
+    if (packet->fields[0].size > HANDLE_MAX || packet->fields[2].size != STRAIT_P_GEARMAN_KEY ||
+        submitted->size < sizeof(*head)) {
         return false;
     }
     memcpy(head, submitted->data, sizeof(*head));
@@ -189,13 +203,12 @@ static bool read_head(const struct strait_p_gearman_packet *packet,
     return head->magic == STRAIT_P_GEARMAN_MAGIC && head->remaining >= 0;
 }
 
-/* Copies the packet into the job. 0 or -errno, the code of an answer. */
-static int fill_job(struct host_job *job, const struct strait_p_gearman_packet *packet,
-                    const struct strait_p_gearman_head *head)
+/* Copies the payload into the job. 0; -ENOSPC, -ENOMEM. */
+static int take_payload(struct host_job *job, const struct strait_p_gearman_packet *packet)
 {
     const struct strait_p_gearman_field *submitted = &packet->fields[3];
-    size_t size = submitted->size - sizeof(*head);
-    if (packet->cut || size > job->payload_max) {
+    size_t size = submitted->size - sizeof(struct strait_p_gearman_head);
+    if (packet->cut || size > job->host->payload_max) {
         return -ENOSPC;
     }
     if (size) {
@@ -203,60 +216,49 @@ static int fill_job(struct host_job *job, const struct strait_p_gearman_packet *
         if (!job->payload) {
             return -ENOMEM;
         }
-        memcpy(job->payload, (const uint8_t *)submitted->data + sizeof(*head), size);
+        memcpy(job->payload,
+               (const uint8_t *)submitted->data + sizeof(struct strait_p_gearman_head), size);
     }
     job->task.payload = job->payload;
     job->task.payload_size = size;
-    memcpy(job->task.task.data, head->data, sizeof(head->data));
-    memcpy(job->key, packet->fields[2].data, STRAIT_P_GEARMAN_KEY);
-    job->handle_size = packet->fields[0].size;
-    memcpy(job->handle, packet->fields[0].data, job->handle_size);
     return 0;
 }
 
 /* Has the pool run it. 0 or -errno, the code of an answer. */
-static int start_job(struct host_server *server, const struct strait_p_gearman_packet *packet,
-                     const struct strait_p_gearman_head *head)
+static int start_job(struct host_job *job, const struct strait_p_gearman_packet *packet,
+                     int64_t remaining)
+{
+    struct strait_task local = {.run = run_job, .done = on_job_done, .context = job};
+    struct strait_submit_options how = {.finish_by = remaining ? strait_deadline(remaining) : 0};
+    job->function = find_function(job->host, &packet->fields[1]);
+    if (!job->function) {
+        return -ENOENT;
+    }
+    job->task.task.name = job->function->name;
+    int error = take_payload(job, packet);
+    return error ? error : strait_task_submit(job->host->parent, &local, &how, &job->id);
+}
+
+/* There is a free job: this one was asked for. */
+static void on_assign(struct host_server *server, const struct strait_p_gearman_packet *packet)
 {
     struct host *host = server->host;
-    struct host_job *job = host->free; /* there is one: a job was asked for */
-    struct strait_task local = {.run = run_job, .done = on_job_done, .context = job};
-    struct strait_submit_options how = {
-        .finish_by = head->remaining ? strait_deadline(head->remaining) : 0,
-    };
-    strait_run_fn *run = find_run(host, &packet->fields[1]);
-    if (!run) {
-        return -ENOENT;
+    struct host_job *job = host->free;
+    struct strait_p_gearman_head head;
+    if (!read_head(packet, &head)) {
+        say(server, STRAIT_P_GEARMAN_WORK_FAIL, packet->fields, 1, NULL);
+        return;
     }
     host->free = job->next;
     host->running++;
-    job->run = run;
     job->server = server;
-    job->serial = server->serial;
-    job->payload_max = host->payload_max;
-    job->taken = true;
-    int error = fill_job(job, packet, head);
-    if (error == 0) {
-        error = strait_task_submit(host->parent, &local, &how, &job->id);
-        host->error = error == -EPIPE ? error : host->error;
-    }
+    job->handle_size = packet->fields[0].size;
+    memcpy(job->handle, packet->fields[0].data, job->handle_size);
+    memcpy(job->key, packet->fields[2].data, STRAIT_P_GEARMAN_KEY);
+    memcpy(job->task.task.data, head.data, sizeof(head.data));
+    int error = start_job(job, packet, head.remaining);
     if (error) {
-        free_job(host, job);
-    }
-    return error;
-}
-
-static void on_assign(struct host_server *server, const struct strait_p_gearman_packet *packet)
-{
-    const struct strait_p_gearman_field *handle = &packet->fields[0];
-    struct strait_p_gearman_head head;
-    if (!read_head(packet, &head)) {
-        answer_stranger(server, handle);
-        return;
-    }
-    int error = start_job(server, packet, &head);
-    if (error && error != -EPIPE) {
-        answer(server, handle->data, handle->size, STRAIT_TASK_FAILED, error, NULL);
+        end_job(job, error == -EPIPE ? STRAIT_TASK_ABANDONED : STRAIT_TASK_FAILED, error);
     }
 }
 
@@ -267,49 +269,50 @@ static void lose_server(struct host_server *server, int64_t now)
 {
     struct host *host = server->host;
     strait_p_gearman_close(&server->link);
-    server->serial++;
-    host->grabs -= server->grabbing;
-    server->grabbing = false;
-    server->asleep = false;
-    server->parting = false;
-    server->parted = false;
+    host->grabs -= server->talk.grabs;
+    memset(&server->talk, 0, sizeof(server->talk));
     server->retry_ns = strait_p_gearman_patience(server->retry_ns);
     server->connect_at = now + server->retry_ns;
-    for (unsigned i = 0; i < host->in_flight; i++) {
+    for (unsigned i = 0; i < host->job_count; i++) {
         struct host_job *job = &host->jobs[i];
-        if (job->taken && job->server == server) {
+        if (job->server == server) {
+            job->server = NULL;
             strait_task_cancel(host->parent, job->id);
         }
     }
 }
 
-/* Says what it can do. False: no memory. */
-static bool introduce(struct host_server *server, int64_t now)
+/* Says what it can do. */
+static void introduce(struct host_server *server, int64_t now)
 {
-    bool said = true;
     for (const struct strait_process_function *f = server->host->functions; f->name; f++) {
         if (f->run) {
             struct strait_p_gearman_field name = {f->name, strlen(f->name)};
-            said = said && strait_p_gearman_put(&server->link, STRAIT_P_GEARMAN_CAN_DO, &name, 1,
-                                                NULL) == 0;
+            say(server, STRAIT_P_GEARMAN_CAN_DO, &name, 1, NULL);
         }
     }
     strait_p_gearman_ask(&server->link, now);
-    return said;
 }
 
-static void keep_server(struct host_server *server, struct strait_p_gearman_server *address,
+/* Connects if it is time, sends what is to be sent, and notices a server that is gone. */
+static void tend_server(struct host_server *server, struct strait_p_gearman_server *address,
                         int64_t now)
 {
+    int error = 0;
     if (server->link.fd >= 0) {
         strait_p_gearman_ask_if_silent(&server->link, now);
-        if (strait_p_gearman_is_dead(&server->link, now)) {
-            lose_server(server, now);
-        }
     } else if (!server->host->stopping && now >= server->connect_at) {
-        if (strait_p_gearman_connect(&server->link, address) != 0 || !introduce(server, now)) {
-            lose_server(server, now);
+        error = strait_p_gearman_connect(&server->link, address);
+        if (error == 0) {
+            introduce(server, now);
         }
+    } else {
+        return;
+    }
+    error = error ? error : strait_p_gearman_flush(&server->link);
+    if ((error && error != -EAGAIN) || server->talk.failed ||
+        strait_p_gearman_is_dead(&server->link, now)) {
+        lose_server(server, now);
     }
 }
 
@@ -319,80 +322,84 @@ static bool obey_server(void *side, const struct strait_p_gearman_packet *packet
     struct host *host = server->host;
     switch ((unsigned)packet->type) {
     case STRAIT_P_GEARMAN_NOOP:
-        server->asleep = false;
+        server->talk.asleep = false;
         return true;
     case STRAIT_P_GEARMAN_NO_JOB:
     case STRAIT_P_GEARMAN_JOB_ASSIGN_UNIQ:
-        if (!server->grabbing) {
+        if (server->talk.grabs == 0) {
             return false;
         }
-        server->grabbing = false;
+        server->talk.grabs--;
         host->grabs--;
         if (packet->type == STRAIT_P_GEARMAN_JOB_ASSIGN_UNIQ) {
+            server->talk.more++;
             on_assign(server, packet);
-        } else {
-            server->asleep =
-                strait_p_gearman_put(&server->link, STRAIT_P_GEARMAN_PRE_SLEEP, NULL, 0, NULL) == 0;
+        } else if (!server->talk.asleep) {
+            server->talk.more = 0;
+            server->talk.asleep = true;
+            say(server, STRAIT_P_GEARMAN_PRE_SLEEP, NULL, 0, NULL);
         }
         return true;
     case STRAIT_P_GEARMAN_ECHO_RES:
-        server->parted |= server->parting && packet->fields[0].size == parting_word.size &&
-                          memcmp(packet->fields[0].data, parting_word.data, parting_word.size) == 0;
+        server->talk.parted |=
+            server->talk.parting && packet->fields[0].size == parting_word.size &&
+            memcmp(packet->fields[0].data, parting_word.data, parting_word.size) == 0;
         return true;
     default:
         return true; /* an answer came too late */
     }
 }
 
-/* Asks for jobs, one of each server at a time. */
+/* As many jobs are here, beside one for each worker, as are done in AHEAD_NS: they wait no longer,
+ * as a worker of another host may be idle. */
+static void look_ahead(struct host *host, int64_t now)
+{
+    int64_t ns = now - host->counted_at;
+    if (host->workers && ns >= AHEAD_NS) {
+        int64_t ahead = host->completed * AHEAD_NS / ns;
+        ahead = ahead < AHEAD_MIN ? AHEAD_MIN : ahead;
+        host->in_flight = (unsigned)strait_min(host->workers + (size_t)ahead, host->job_count);
+        host->completed = 0;
+        host->counted_at = now;
+    }
+}
+
+/* Asks for jobs, of each server in turn. */
 static void grab(struct host *host)
 {
-    for (unsigned i = 0; i < host->servers.count && !host->stopping; i++) {
-        struct host_server *server = &host->server[(host->turn + i) % host->servers.count];
-        if (host->running + host->grabs < host->in_flight && server->link.heard &&
-            !server->grabbing && !server->asleep &&
-            strait_p_gearman_put(&server->link, STRAIT_P_GEARMAN_GRAB_JOB_UNIQ, NULL, 0, NULL) ==
-                0) {
-            server->grabbing = true;
+    unsigned passed = 0; /* servers, one after the other */
+    while (host->running + host->grabs < host->in_flight && passed < host->servers.count &&
+           !host->stopping) {
+        struct host_server *server = &host->server[host->turn++ % host->servers.count];
+        passed++;
+        if (server->link.heard && !server->talk.asleep && server->talk.grabs <= server->talk.more) {
+            say(server, STRAIT_P_GEARMAN_GRAB_JOB_UNIQ, NULL, 0, NULL);
+            server->talk.grabs++;
             host->grabs++;
+            passed = 0;
         }
     }
-    host->turn++;
 }
 
 /* ---- the host ---- */
-
-/* At a second signal, what runs is told to give up. */
-static void on_stop(struct host *host)
-{
-    struct signalfd_siginfo info;
-    bool again = host->stopping;
-    if (host->own_stop_fd && read(host->stop_fd, &info, sizeof(info)) != sizeof(info)) {
-        return;
-    }
-    host->stopping = true;
-    for (unsigned i = 0; again && i < host->in_flight; i++) {
-        if (host->jobs[i].taken) {
-            strait_task_cancel(host->parent, host->jobs[i].id);
-        }
-    }
-}
 
 /* All that was taken is answered, and the servers have said that they have the answers: a socket
  * that is closed while something comes in may lose what it has sent. */
 static bool drained(struct host *host)
 {
-    bool done = host->running == 0 && host->grabs == 0;
-    for (unsigned i = 0; i < host->servers.count && host->running == 0 && host->grabs == 0; i++) {
+    if (host->running > 0 || host->grabs > 0) {
+        return false;
+    }
+    bool done = true;
+    for (unsigned i = 0; i < host->servers.count; i++) {
         struct host_server *server = &host->server[i];
-        if (server->link.fd >= 0 && !server->link.heard) {
+        if (!server->link.heard) {
             strait_p_gearman_close(&server->link); /* it never came */
+        } else if (!server->talk.parting) {
+            server->talk.parting = true;
+            say(server, STRAIT_P_GEARMAN_ECHO_REQ, &parting_word, 1, NULL);
         }
-        if (server->link.fd >= 0 && !server->parting) {
-            server->parting = strait_p_gearman_put(&server->link, STRAIT_P_GEARMAN_ECHO_REQ,
-                                                   &parting_word, 1, NULL) == 0;
-        }
-        done = done && (server->link.fd < 0 || server->parted);
+        done = done && (server->link.fd < 0 || server->talk.parted);
     }
     return done;
 }
@@ -403,10 +410,7 @@ static void await(struct host *host, struct pollfd *polls)
 {
     int64_t at = STRAIT_FOREVER;
     polls[0] = (struct pollfd){.fd = strait_parent_fd(host->parent), .events = POLLIN};
-    polls[1] = (struct pollfd){.fd = host->stop_fd, .events = POLLIN};
-    if (host->stopping && !host->own_stop_fd) {
-        polls[1].fd = -1; /* it stays readable */
-    }
+    polls[1] = (struct pollfd){.fd = host->stopping ? -1 : host->stop_fd, .events = POLLIN};
     for (unsigned i = 0; i < host->servers.count; i++) {
         struct strait_p_gearman_link *link = &host->server[i].link;
         bool out = link->out.begin < link->out.end;
@@ -424,33 +428,26 @@ static void await(struct host *host, struct pollfd *polls)
     ppoll(polls, 2 + host->servers.count, at == STRAIT_FOREVER ? NULL : &wait, NULL);
 }
 
-static void flush_servers(struct host *host, int64_t now)
-{
-    for (unsigned i = 0; i < host->servers.count; i++) {
-        struct host_server *server = &host->server[i];
-        int error = server->link.fd >= 0 ? strait_p_gearman_flush(&server->link) : 0;
-        if (error && error != -EAGAIN) {
-            lose_server(server, now);
-        }
-    }
-}
-
 static void run_host(struct host *host)
 {
     struct pollfd polls[2 + STRAIT_GEARMAN_SERVERS_MAX];
     int64_t now = strait_now();
-    while (host->error == 0 && !(host->stopping && drained(host))) {
-        for (unsigned i = 0; i < host->servers.count; i++) {
-            keep_server(&host->server[i], &host->servers.server[i], now);
-        }
+    while (host->error == 0) {
+        look_ahead(host, now);
         grab(host);
-        flush_servers(host, now);
+        for (unsigned i = 0; i < host->servers.count; i++) {
+            tend_server(&host->server[i], &host->servers.server[i], now);
+        }
+        if (host->stopping && drained(host)) {
+            break;
+        }
         await(host, polls);
         now = strait_now();
-        if (polls[1].revents) {
-            on_stop(host);
-        }
+        host->stopping |= polls[1].revents != 0;
         strait_parent_dispatch(host->parent, 0);
+        if (strait_task_submit_many(host->parent, NULL, 0, NULL, NULL) == -EPIPE) {
+            host->error = -EPIPE; /* no job may come that would find it out */
+        }
         for (unsigned i = 0; i < host->servers.count; i++) {
             struct host_server *server = &host->server[i];
             if (server->link.fd >= 0 && polls[2 + i].revents) {
@@ -468,28 +465,30 @@ static void run_host(struct host *host)
 /* ---- the call ---- */
 
 /* 0 or -errno. */
-static int make_host(struct host *host, const struct strait_gearman_serve_options *given)
+static int make_host(struct host *host, struct strait_pool *pool,
+                     const struct strait_gearman_serve_options *given)
 {
     struct strait_pool_stats stats;
     int error = strait_p_gearman_resolve(&host->servers, given->servers);
     if (error) {
         return error;
     }
-    strait_pool_stats(host->pool, &stats);
-    host->in_flight = given->in_flight ? given->in_flight : (unsigned)stats.workers + 2;
-    if (host->in_flight > stats.queue_limit) {
-        host->in_flight = (unsigned)stats.queue_limit;
-    }
+    strait_pool_stats(pool, &stats);
+    host->workers = given->in_flight ? 0 : (unsigned)stats.workers;
+    host->job_count = given->in_flight ? given->in_flight : host->workers + AHEAD_MAX;
+    host->job_count = (unsigned)strait_min(host->job_count, stats.queue_limit);
+    host->in_flight = host->job_count;
     host->payload_max = given->payload_max;
-    size_t size = host->in_flight * sizeof(host->jobs[0]);
+    size_t size = host->job_count * sizeof(host->jobs[0]);
     host->jobs = strait_p_extra_alloc(STRAIT_LINE, size);
     if (!host->jobs) {
         return -ENOMEM;
     }
     memset(host->jobs, 0, size);
-    host->running = host->in_flight;
-    for (unsigned i = 0; i < host->in_flight; i++) {
-        free_job(host, &host->jobs[i]);
+    host->running = host->job_count;
+    for (unsigned i = 0; i < host->job_count; i++) {
+        host->jobs[i].host = host;
+        free_job(&host->jobs[i]);
     }
     for (unsigned i = 0; i < host->servers.count; i++) {
         struct host_server *server = &host->server[i];
@@ -497,23 +496,23 @@ static int make_host(struct host *host, const struct strait_gearman_serve_option
         server->link.fd = -1;
         server->link.packet_max = STRAIT_P_GEARMAN_LINE + given->payload_max;
     }
-    return strait_pool_attach(host->pool, &host->parent, NULL);
+    return strait_pool_attach(pool, &host->parent, NULL);
 }
 
 static void free_host(struct host *host)
 {
     for (unsigned i = 0; i < host->servers.count; i++) {
         if (host->server[i].host) {
+            lose_server(&host->server[i], 0);
             strait_p_gearman_free(&host->server[i].link);
-            host->server[i].serial++; /* answers nothing more */
         }
     }
     strait_parent_detach(host->parent, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
     free(host->jobs);
 }
 
-/* A fd that is readable once SIGTERM or SIGINT has come, which are blocked in this thread; `before`
- * is its mask. -errno. */
+/* Blocks SIGTERM and SIGINT in this thread, whose mask was `before`. A fd that is readable once one
+ * of them has come; -errno. */
 static int watch_signals(sigset_t *before)
 {
     sigset_t set;
@@ -522,12 +521,19 @@ static int watch_signals(sigset_t *before)
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, before);
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0) {
-        int error = -errno;
-        pthread_sigmask(SIG_SETMASK, before, NULL);
-        return error;
+    return fd < 0 ? -errno : fd;
+}
+
+/* Signals that have been obeyed must not come again once the mask is as before. */
+static void unwatch_signals(const struct host *host, const sigset_t *before)
+{
+    struct signalfd_siginfo info;
+    while (host->stopping && read(host->stop_fd, &info, sizeof(info)) > 0) {
     }
-    return fd;
+    if (host->stop_fd >= 0) {
+        close(host->stop_fd);
+    }
+    pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
 int strait_gearman_serve(struct strait_pool *pool, const struct strait_process_function *functions,
@@ -546,19 +552,16 @@ int strait_gearman_serve(struct strait_pool *pool, const struct strait_process_f
         return -ENOMEM;
     }
     memset(host, 0, sizeof(*host));
-    host->pool = pool;
     host->functions = functions;
-    host->own_stop_fd = given.stop_fd == 0;
     host->stop_fd = given.stop_fd ? given.stop_fd : watch_signals(&before);
-    error = host->stop_fd < 0 ? host->stop_fd : make_host(host, &given);
+    error = host->stop_fd < 0 ? host->stop_fd : make_host(host, pool, &given);
     if (error == 0) {
         run_host(host);
         error = host->error;
     }
     free_host(host);
-    if (host->own_stop_fd && host->stop_fd >= 0) {
-        close(host->stop_fd);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (given.stop_fd == 0) {
+        unwatch_signals(host, &before);
     }
     free(host);
     errno = saved;

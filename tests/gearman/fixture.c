@@ -85,13 +85,15 @@ static struct sockaddr_in here_at(int port)
     return address;
 }
 
-/* A socket bound to a port that nobody has, which it says. */
-static int bind_somewhere(int *port)
+/* A socket bound to the port, or, if it is 0, to one that nobody has, which it says. */
+static int bind_here(int *port)
 {
-    struct sockaddr_in address = here_at(0);
+    struct sockaddr_in address = here_at(*port);
+    int on = 1;
     socklen_t length = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     assert_int_equal(bind(fd, (struct sockaddr *)(void *)&address, sizeof(address)), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)(void *)&address, &length), 0);
     *port = ntohs(address.sin_port);
@@ -100,12 +102,16 @@ static int bind_somewhere(int *port)
 
 void peer_open(struct peer *peer)
 {
-    int port;
     memset(peer, 0, sizeof(*peer));
-    peer->listener = bind_somewhere(&port);
+    peer_reopen(peer);
+    snprintf(peer->name, sizeof(peer->name), "127.0.0.1:%d", peer->port);
+}
+
+void peer_reopen(struct peer *peer)
+{
+    peer->listener = bind_here(&peer->port);
     peer->fd = -1;
     assert_int_equal(listen(peer->listener, 8), 0);
-    snprintf(peer->name, sizeof(peer->name), "127.0.0.1:%d", port);
 }
 
 void peer_accept(struct peer *peer)
@@ -184,7 +190,6 @@ static bool receive_packet(struct peer *peer, struct packet *packet)
     if (!receive_all(peer->fd, header, sizeof(header))) {
         return false;
     }
-    progress_made();
     assert_memory_equal(header, "\0REQ", 4);
     packet->type = u32_at(header + 4);
     packet->size = u32_at(header + 8);
@@ -193,15 +198,21 @@ static bool receive_packet(struct peer *peer, struct packet *packet)
     return receive_all(peer->fd, packet->bytes, packet->size);
 }
 
+static void answer_echo(struct peer *peer, const struct packet *packet)
+{
+    if (!peer->deaf) {
+        peer_say(peer, ECHO_RES, packet->bytes, packet->size);
+    }
+}
+
 bool peer_next(struct peer *peer, struct packet *packet)
 {
     while (receive_packet(peer, packet)) {
         if (packet->type != ECHO_REQ) {
+            progress_made();
             return true;
         }
-        if (!peer->deaf) {
-            peer_say(peer, ECHO_RES, packet->bytes, packet->size);
-        }
+        answer_echo(peer, packet);
     }
     return false;
 }
@@ -212,20 +223,28 @@ void peer_hear(struct peer *peer, unsigned type, struct packet *packet)
     assert_int_equal(packet->type, type);
 }
 
-bool peer_is_quiet(struct peer *peer, int milliseconds)
+bool peer_hears(struct peer *peer, struct packet *packet, int milliseconds)
 {
-    struct packet packet;
     int64_t end = strait_deadline(milliseconds * MS);
     int64_t left;
     while ((left = end - strait_now()) > 0 && readable(peer->fd, (int)(left / MS) + 1)) {
-        if (!receive_packet(peer, &packet) || packet.type != ECHO_REQ) {
-            return false;
+        if (!receive_packet(peer, packet)) {
+            packet->type = 0;
+            return true;
         }
-        if (!peer->deaf) {
-            peer_say(peer, ECHO_RES, packet.bytes, packet.size);
+        if (packet->type != ECHO_REQ) {
+            progress_made();
+            return true;
         }
+        answer_echo(peer, packet);
     }
-    return true;
+    return false;
+}
+
+bool peer_is_quiet(struct peer *peer, int milliseconds)
+{
+    struct packet packet;
+    return !peer_hears(peer, &packet, milliseconds);
 }
 
 /* ---- gearmand ---- */
@@ -247,10 +266,19 @@ bool have_gearmand(void)
     return gearmand_path() != NULL;
 }
 
+/* Below those that the kernel gives to whoever connects: one of these might have it when the server
+ * comes back, or might even reach itself there. */
 void queue_choose(struct queue *queue)
 {
+    static unsigned chosen;
+    struct sockaddr_in address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     memset(queue, 0, sizeof(*queue));
-    close(bind_somewhere(&queue->port));
+    do {
+        queue->port = 16384 + (int)(mix((uint64_t)getpid() + chosen++) % 16384);
+        address = here_at(queue->port);
+    } while (bind(fd, (struct sockaddr *)(void *)&address, sizeof(address)) != 0);
+    close(fd);
     snprintf(queue->name, sizeof(queue->name), "127.0.0.1:%d", queue->port);
 }
 

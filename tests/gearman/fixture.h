@@ -79,12 +79,14 @@ struct head read_head_at(const char *bytes);
 
 struct peer {
     int listener;
-    int fd;    /* the connection; -1: none */
+    int fd; /* the connection; -1: none */
+    int port;
     bool deaf; /* answers no echo */
     char name[32];
 };
 
 void peer_open(struct peer *peer);
+void peer_reopen(struct peer *peer); /* where it was, once it is closed */
 void peer_accept(struct peer *peer);
 bool peer_is_called(const struct peer *peer, int milliseconds); /* does anybody connect? */
 void peer_hang_up(struct peer *peer);
@@ -97,7 +99,10 @@ void peer_say_body(struct peer *peer, unsigned type, const struct body *body);
 /* The next packet that is no echo, which it answers. False: the connection is closed. */
 bool peer_next(struct peer *peer, struct packet *packet);
 void peer_hear(struct peer *peer, unsigned type, struct packet *packet);
-bool peer_is_quiet(struct peer *peer, int milliseconds); /* but for echoes */
+
+/* The same within a time: false if nothing comes; the end has type 0. */
+bool peer_hears(struct peer *peer, struct packet *packet, int milliseconds);
+bool peer_is_quiet(struct peer *peer, int milliseconds);
 
 /* ---- gearmand ---- */
 

@@ -61,12 +61,11 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "smal
 
 /* The state of a slot is what is still to come. The slot is free once neither of the first two is.
  */
-#define STRAIT_P_OWED 1u /* its completion */
-#define STRAIT_P_OUT 2u  /* a report, from whoever claims it */
-#define STRAIT_P_WITHDRAWN                                                                         \
-    4u                        /* and that report does not matter: the parent completes it itself   \
-                               */
+#define STRAIT_P_OWED 1u      /* its completion */
+#define STRAIT_P_OUT 2u       /* a report, from whoever claims it */
+#define STRAIT_P_WITHDRAWN 4u /* whose report says nothing: the parent completes it itself */
 #define STRAIT_P_COMPLETED 8u /* its completion has begun: it has no id any more */
+#define STRAIT_P_INSIDE 16u   /* its parent, a worker, has begun to run it */
 
 /* Why a task is not wanted any more. */
 enum strait_p_cancel {
@@ -82,8 +81,8 @@ struct strait_p_plan {
     int64_t start_by;  /* STRAIT_FOREVER: none */
     int64_t finish_by; /* likewise */
     struct strait_group *group;
-    struct strait_p_slot *next; /* of a task that never ran, its parent's own: whose completion is
-                                   due after this one's; of one that runs, its worker's own */
+    struct strait_p_slot *next; /* whose completion is due after this one's, of a task that never
+                                   ran; its parent writes. Or see strait_p_pool_worker.stolen */
     uint64_t submitted_at;      /* ns; if the pool is timed, as the last two */
     uintptr_t floor;            /* the runner's tail when it started; it writes, before `runner` */
     uint32_t runner;    /* 1 + the number of the worker that runs it; it writes, 0 at the end */

@@ -148,9 +148,9 @@ struct strait_p_pool_worker {
     struct strait_p_event_count *lender; /* of the worker whose task it runs, who may wait for
                                             something to do; NULL: nobody */
     int64_t began;                       /* the task that it runs, in ns; 0: not timed */
-    struct strait_p_slot *inside;    /* of the task that it runs; NULL: none. Of one inside another
-                                        the plan's `next` is that */
-    struct strait_p_slot *outermost; /* of the task that it is not inside another of */
+    struct strait_p_slot *stolen;    /* of other workers' tasks that it is inside of, the newest;
+                                        the plan's `next` is the one before */
+    struct strait_p_slot *outermost; /* what it claimed last while it was inside of no task */
     void *data;
     /* set by create, or by whoever starts it, under the pool's lock */
     unsigned number;

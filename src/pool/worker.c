@@ -26,61 +26,45 @@ static __thread struct strait_p_pool_worker *current_worker;
 
 /* ---- finding a task ---- */
 
-struct claim {
-    struct strait_parent *parent;
-    struct strait_p_slot *slot;
-};
-
-static bool claim_from(struct strait_parent *parent, unsigned priority, struct claim *claim)
+static struct strait_p_slot *claim_from(struct strait_parent *parent, unsigned priority)
 {
     uint32_t index = strait_p_ring_claim(&parent->rings[priority]);
-    if (index == STRAIT_P_NONE) {
-        return false;
-    }
-    claim->parent = parent;
-    claim->slot = &parent->slots[index];
-    return true;
+    return index == STRAIT_P_NONE ? NULL : &parent->slots[index];
 }
 
-/* Parents take turns, each worker's own. */
-static bool claim_priority(struct strait_p_pool_worker *self, unsigned priority,
-                           struct claim *claim)
+/* Claims a task of the highest priority that there is, and says whose; NULL: there is none. Parents
+ * take turns, each worker's own. */
+static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self,
+                                        struct strait_parent **parent)
 {
     struct strait_pool *pool = self->pool;
-    const uintptr_t *bits = pool->bits[priority];
     uint32_t places = strait_p_places(pool);
-    uint32_t turn = self->turn[priority] < places ? self->turn[priority] : 0;
+    struct strait_p_slot *slot = NULL;
     unsigned empty = 0;
-    for (int half = 0; half < 2; half++) {
-        uint32_t end = half == 0 ? places : turn;
-        for (uint32_t place = strait_p_next_bit(bits, half == 0 ? turn : 0, end); place < end;
-             place = strait_p_next_bit(bits, place + 1, end)) {
-            if (claim_from(pool->parents[place], priority, claim)) {
+    for (unsigned priority = STRAIT_P_PRIORITIES; !slot && priority-- > 0;) {
+        const uintptr_t *bits = pool->bits[priority];
+        uint32_t turn = self->turn[priority];
+        for (int half = 0; !slot && half < 2; half++) {
+            uint32_t end = half == 0 ? places : turn;
+            uint32_t place = strait_p_next_bit(bits, half == 0 ? turn : 0, end);
+            for (; !slot && place < end; place = strait_p_next_bit(bits, place + 1, end)) {
+                *parent = pool->parents[place];
+                slot = claim_from(*parent, priority);
+                empty += !slot;
                 self->turn[priority] = place + 1;
-                self->misses += empty > FEW_MISSES ? empty : 0;
-                return true;
             }
-            empty++;
         }
     }
     self->misses += empty > FEW_MISSES ? empty : 0;
-    return false;
-}
-
-/* `own`: of what the worker's own tasks have submitted alone. */
-static bool claim_next(struct strait_p_pool_worker *self, bool own, struct claim *claim)
-{
-    return own ? claim_from(self->parent, STRAIT_PRIORITY_NORMAL, claim)
-               : claim_priority(self, STRAIT_PRIORITY_HIGH, claim) ||
-                     claim_priority(self, STRAIT_PRIORITY_NORMAL, claim);
+    return slot;
 }
 
 /* Asks for the slot of a task that is to be claimed soon. */
-static void ask_ahead(const struct claim *claim)
+static void ask_ahead(const struct strait_parent *parent, const struct strait_p_slot *slot)
 {
-    const struct strait_p_submission_ring *ring = &claim->parent->rings[claim->slot->priority];
-    uint32_t word = strait_load_relaxed(&ring->words[(claim->slot->position + AHEAD) & ring->mask]);
-    strait_prefetch_read(&claim->parent->slots[word & STRAIT_P_WORD_INDEX]);
+    const struct strait_p_submission_ring *ring = &parent->rings[slot->priority];
+    uint32_t word = strait_load_relaxed(&ring->words[(slot->position + AHEAD) & ring->mask]);
+    strait_prefetch_read(&parent->slots[word & STRAIT_P_WORD_INDEX]);
 }
 
 STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool)
@@ -207,10 +191,9 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
 
 /* Hands the slot back to its parent. One that is another thread is woken if this is what it sleeps
  * for. Behind the report the slot may be another task's: then that is for nothing. */
-static void report(struct strait_p_pool_worker *self, const struct claim *claim)
+static void report(struct strait_p_pool_worker *self, struct strait_parent *parent,
+                   struct strait_p_slot *slot)
 {
-    struct strait_parent *parent = claim->parent;
-    struct strait_p_slot *slot = claim->slot;
     if (parent == self->parent) {
         strait_p_complete_own(parent, slot);
         return;
@@ -227,10 +210,8 @@ static void report(struct strait_p_pool_worker *self, const struct claim *claim)
 }
 
 /* What was claimed may have made room. */
-static void note_room(const struct claim *claim)
+static void note_room(struct strait_parent *parent, const struct strait_p_slot *slot)
 {
-    struct strait_parent *parent = claim->parent;
-    const struct strait_p_slot *slot = claim->slot;
     uintptr_t at = strait_word_load_relaxed(&parent->room_at[slot->priority]);
     if (STRAIT_UNLIKELY(at) && (int32_t)(slot->position + 1 - (uint32_t)at) >= 0) {
         strait_p_notify(parent->event, STRAIT_P_BARRIER);
@@ -238,45 +219,41 @@ static void note_room(const struct claim *claim)
 }
 
 /* Runs what was claimed, or not, and lets its parent have it back. */
-static void handle(struct strait_p_pool_worker *self, const struct claim *claim)
+static void handle(struct strait_p_pool_worker *self, struct strait_parent *parent,
+                   struct strait_p_slot *slot)
 {
-    struct strait_p_slot *slot = claim->slot;
     struct strait_parent *own = self->parent;
-    bool is_own = claim->parent == own;
-    note_room(claim);
+    bool is_own = parent == own;
+    note_room(parent, slot);
     enum strait_p_verdict verdict = judge(self->pool, slot);
     if (STRAIT_LIKELY(verdict == STRAIT_P_RAN)) {
-        struct strait_p_plan *stolen =
-            claim->parent->worker && !is_own ? strait_p_plan_of(slot) : NULL;
+        struct strait_p_plan *stolen = parent->worker && !is_own ? strait_p_plan_of(slot) : NULL;
         struct strait_p_event_count *lender = self->lender;
-        struct strait_p_slot *outer = self->inside;
         uintptr_t floor = own->floor;
-        if (outer) {
-            strait_p_plan_of(slot)->next = outer;
-        } else {
-            self->outermost = slot;
-        }
-        self->inside = slot;
         own->floor = own->rings[0].tail;
-        own->inside += is_own;
-        if (stolen) {
+        if (is_own) {
+            own->inside++;
+            slot->state |= STRAIT_P_INSIDE;
+        } else if (stolen) {
+            stolen->next = self->stolen;
+            self->stolen = slot;
+            self->lender = parent->event;
             strait_word_store_relaxed(&stolen->floor, own->floor);
             /* worker.runner: pairs with worker.leap; where its children begin; without it a
              * waiting task runs what is none of its children */
             strait_store_release(&stolen->runner, 1 + self->number);
         }
-        self->lender = is_own ? lender : stolen ? claim->parent->event : NULL;
         verdict = run(self, slot);
-        self->inside = outer;
-        self->lender = lender;
         if (stolen) {
             strait_store_relaxed(&stolen->runner, 0);
+            self->lender = lender;
+            self->stolen = stolen->next;
         }
         own->inside -= is_own;
         own->floor = floor;
     }
     slot->verdict = (uint8_t)verdict;
-    report(self, claim);
+    report(self, parent, slot);
 }
 
 /* ---- a task that ends its thread ---- */
@@ -293,8 +270,14 @@ static struct strait_parent *parent_of(const struct strait_pool *pool,
     return pool->parents[place];
 }
 
-/* The tasks that the worker is inside of have failed, the innermost first: their frames are gone.
- */
+static void fail_task(struct strait_p_pool_worker *self, struct strait_p_slot *slot)
+{
+    slot->verdict = (uint8_t)strait_p_ran(slot, -EINTR);
+    report(self, parent_of(self->pool, slot), slot);
+}
+
+/* The tasks that the worker is inside of have failed, the outermost last: their frames are gone. A
+ * completion may end the thread once more: then the rest fails after that. */
 static void fail_tasks(struct strait_p_pool_worker *self)
 {
     static const struct sight nothing = {NULL, NULL, 0};
@@ -303,14 +286,24 @@ static void fail_tasks(struct strait_p_pool_worker *self)
     own->inside = 0;
     own->floor = 0;
     self->lender = NULL;
-    while (self->inside) {
-        struct claim claim = {parent_of(self->pool, self->inside), self->inside};
-        struct strait_p_plan *plan = strait_p_plan_of(claim.slot);
-        self->inside = claim.slot == self->outermost ? NULL : plan->next;
+    for (size_t i = own->fresh; i-- > 0;) {
+        if (own->slots[i].state & STRAIT_P_INSIDE) {
+            own->slots[i].state &= (uint8_t)~STRAIT_P_INSIDE;
+            fail_task(self, &own->slots[i]);
+        }
+    }
+    while (self->stolen) {
+        struct strait_p_slot *slot = self->stolen;
+        struct strait_p_plan *plan = strait_p_plan_of(slot);
+        self->stolen = plan->next;
         strait_store_relaxed(&plan->runner, 0);
-        claim.slot->verdict = (uint8_t)strait_p_ran(claim.slot, -EINTR);
+        fail_task(self, slot);
+    }
+    if (self->run) {
         show(self, &nothing);
-        report(self, &claim);
+        if (!parent_of(self->pool, self->outermost)->worker) {
+            fail_task(self, self->outermost);
+        }
     }
 }
 
@@ -348,21 +341,20 @@ STRAIT_PRIVATE bool strait_p_worker_help(struct strait_parent *own, bool run_it)
 {
     struct strait_p_pool_worker *self = own->worker;
     const struct strait_p_plan *plan = NULL; /* gcc -Os does not see that it is set */
-    struct claim claim = {.parent = own};
+    struct strait_parent *parent = own;
     uint32_t index = run_it ? strait_p_ring_take(&own->rings[0], own->floor) : STRAIT_P_NONE;
     if (index == STRAIT_P_NONE) {
         uint32_t runner = find_runner(self, &plan);
         if (!run_it || !runner) {
             return runner != 0;
         }
-        claim.parent = self->pool->workers[runner - 1].parent;
-        index = strait_p_ring_leap(&claim.parent->rings[0], plan, runner);
+        parent = self->pool->workers[runner - 1].parent;
+        index = strait_p_ring_leap(&parent->rings[0], plan, runner);
     }
     if (index == STRAIT_P_NONE) {
         return false;
     }
-    claim.slot = &claim.parent->slots[index];
-    handle(self, &claim);
+    handle(self, parent, &parent->slots[index]);
     return true;
 }
 
@@ -493,7 +485,6 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
     struct strait_parent *own = self->parent;
     bool idle = false; /* for so long that it may end */
     for (;;) {
-        struct claim claim;
         bool asked = is_asked_to_end(self);
         bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
         bool completed = strait_p_collectable(own);
@@ -504,15 +495,19 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
         if (completed) {
             strait_p_collect(own, own->owed + 1);
         }
-        if (claim_next(self, leaving, &claim)) {
+        struct strait_parent *parent = own;
+        struct strait_p_slot *slot =
+            leaving ? claim_from(own, STRAIT_PRIORITY_NORMAL) : claim_next(self, &parent);
+        if (slot) {
             if (++self->streak > STREAK) {
-                ask_ahead(&claim);
+                ask_ahead(parent, slot);
             }
             if (STRAIT_UNLIKELY(self->misses >= MISSES)) {
                 lower_bits(self);
             }
             pass_on(self->pool);
-            handle(self, &claim);
+            self->outermost = slot;
+            handle(self, parent, slot);
         } else if (!completed) {
             if ((asked || idle) && own->owed == 0 && end(self, !asked)) {
                 return;

@@ -102,7 +102,7 @@ static unsigned free_number(struct strait_pool *pool)
         struct strait_p_pool_worker *worker = &pool->workers[number];
         if (worker->state == STRAIT_P_GONE_HOME && !worker->joining &&
             strait_p_thread_join(&worker->thread, 0) == 0) {
-            strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
+            strait_p_becomes(worker, STRAIT_P_ABSENT);
         }
         if (worker->state == STRAIT_P_ABSENT) {
             break;
@@ -158,15 +158,12 @@ static int launch(struct strait_pool *pool, bool best_effort)
     thread.nice += pool->nice;
     thread.nice = thread.nice < NICE_MOST ? thread.nice : NICE_MOST;
     worker->spin_ns = STRAIT_P_SPIN_NS;
-    strait_p_at_work(worker);
+    strait_p_becomes(worker, STRAIT_P_AT_WORK);
     error = strait_p_thread_launch(&worker->thread, &thread);
     if (error) {
-        strait_p_gone(worker);
-        strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
-        return error;
+        strait_p_becomes(worker, STRAIT_P_ABSENT);
     }
-    strait_store_relaxed(&pool->starting, pool->starting + 1);
-    return 0;
+    return error;
 }
 
 /* Is every worker inside a task? One that is not looks by itself whether another is needed, once it
@@ -213,7 +210,12 @@ static void grow(struct strait_pool *pool)
 
 /* Whom to wait for: until those that start are online; or for the end of those that have left their
  * work, of those that are asked to as well, or of all. */
-enum awaited { AWAIT_STARTS, AWAIT_GONE, AWAIT_LEAVING, AWAIT_ALL };
+enum awaited {
+    AWAIT_STARTS,
+    AWAIT_GONE = 1 << STRAIT_P_GONE_HOME,
+    AWAIT_LEAVING = AWAIT_GONE | 1 << STRAIT_P_LEAVING,
+    AWAIT_ALL = AWAIT_LEAVING | 1 << STRAIT_P_AT_WORK,
+};
 
 /* Under the lock. */
 static bool is_awaited(const struct strait_p_pool_worker *worker, enum awaited whom)
@@ -222,9 +224,7 @@ static bool is_awaited(const struct strait_p_pool_worker *worker, enum awaited w
         return worker->state != STRAIT_P_ABSENT && !worker->thread.joined &&
                worker->online_at <= worker->ended_at;
     }
-    return worker->state == STRAIT_P_GONE_HOME ||
-           (whom >= AWAIT_LEAVING && worker->state == STRAIT_P_LEAVING) ||
-           (whom == AWAIT_ALL && worker->state == STRAIT_P_AT_WORK);
+    return ((unsigned)whom >> worker->state & 1) != 0;
 }
 
 /* 0; -ETIMEDOUT; or the error of one that could not set itself up. */
@@ -245,11 +245,7 @@ static int await_workers(struct strait_pool *pool, enum awaited whom, int64_t de
         pthread_mutex_lock(&pool->lock);
         worker->joining = false;
         if ((whom == AWAIT_STARTS) == (failed != 0)) { /* its thread has ended, and is joined */
-            if (worker->state == STRAIT_P_AT_WORK) {   /* before init was called */
-                strait_store_relaxed(&pool->starting, pool->starting - 1);
-                strait_p_gone(worker);
-            }
-            strait_store_relaxed(&worker->state, STRAIT_P_ABSENT);
+            strait_p_becomes(worker, STRAIT_P_ABSENT);
         }
         pthread_mutex_unlock(&pool->lock);
         error = error ? error : failed;
@@ -393,6 +389,14 @@ static void depart(struct strait_pool *pool, bool closed)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* Has all of them look. Under the lock. */
+static void wake_workers(struct strait_pool *pool)
+{
+    for (unsigned number = 0; number < pool->numbers; number++) {
+        strait_p_wake(&pool->workers[number].event, STRAIT_P_BARRIER);
+    }
+}
+
 /* What runs is finished, by cancelling, too: only its own parent tells a task to stop.
  *
  * Parents first, then the workers. Between the two, all that was pushed by those who could not see
@@ -412,9 +416,7 @@ static void shut(struct strait_pool *pool, enum strait_close mode)
          * left behind */
         strait_store_release(&pool->ending, 1);
     }
-    for (unsigned number = 0; number < pool->numbers; number++) {
-        strait_p_wake(&pool->workers[number].event, STRAIT_P_BARRIER);
-    }
+    wake_workers(pool);
     strait_p_parents_wake(pool); /* one may wait for room */
     pthread_mutex_unlock(&pool->lock);
 }
@@ -509,8 +511,7 @@ static void ask_to_leave(struct strait_pool *pool, unsigned count)
         for (unsigned number = pool->numbers; number-- > 0 && count > 0;) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_AT_WORK && (!idle || strait_p_is_idle(pool, number))) {
-                strait_p_ask_to_leave(worker);
-                strait_p_wake(&worker->event, STRAIT_P_BARRIER);
+                strait_p_becomes(worker, STRAIT_P_LEAVING);
                 count--;
             }
         }
@@ -525,21 +526,16 @@ static int set_number(struct strait_pool *pool, unsigned n)
     unsigned most = elastic && pool->workers_max > n ? pool->workers_max : n;
     int error = pool->closing ? -EPIPE : 0;
     if (!error) {
-        bool fewer = n < pool->workers_min;
         strait_store_relaxed(&pool->workers_min, n);
         strait_store_relaxed(&pool->workers_max, most);
-        for (unsigned number = 0; number < pool->numbers && fewer; number++) {
-            /* it may end now, if it stays idle */
-            strait_p_wake(&pool->workers[number].event, STRAIT_P_BARRIER);
-        }
         for (unsigned number = 0; number < pool->numbers && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_LEAVING) {
-                strait_p_ask_to_stay(worker);
-                strait_p_wake(&worker->event, STRAIT_P_BARRIER);
+                strait_p_becomes(worker, STRAIT_P_AT_WORK);
             }
         }
         ask_to_leave(pool, pool->staying > most ? pool->staying - most : 0);
+        wake_workers(pool); /* one may end now, if it stays idle */
     }
     pthread_mutex_unlock(&pool->lock);
     return error;

@@ -176,13 +176,12 @@ struct strait_pool {
     struct strait_parent **parents; /* by place; whoever attaches writes, before `places` */
     bool fenced;                    /* there is no membarrier */
     bool timed;
-    uint32_t places;   /* of `parents`, from 0; under the lock */
-    uint32_t numbers;  /* that workers have ever had, from 0; under the lock */
-    uint32_t closing;  /* 0: open; 1 + enum strait_close; the closer writes */
-    uint32_t ending;   /* and nothing more can have been pushed from outside; the closer writes */
-    uint32_t online;   /* workers that are there or starting; under the lock */
-    uint32_t staying;  /* of them, those that are not asked to leave; under the lock */
-    uint32_t starting; /* of them, those that start; under the lock */
+    uint32_t places;  /* of `parents`, from 0; under the lock */
+    uint32_t numbers; /* that workers have ever had, from 0; under the lock */
+    uint32_t closing; /* 0: open; 1 + enum strait_close; the closer writes */
+    uint32_t ending;  /* and nothing more can have been pushed from outside; the closer writes */
+    uint32_t online;  /* workers that are there or starting; under the lock */
+    uint32_t staying; /* of them, those that are not asked to leave; under the lock */
     uint32_t workers_min; /* under the lock; as workers_max */
     uint32_t workers_max;
     uint64_t grow_at; /* ns: a worker could not be started, and is to be at this time; 0: not so;
@@ -246,36 +245,18 @@ static inline bool strait_p_may_grow(const struct strait_pool *pool)
     return strait_load_relaxed(&pool->staying) < strait_load_relaxed(&pool->workers_max);
 }
 
-/* The worker is in the count. Under the lock. */
-static inline void strait_p_at_work(struct strait_p_pool_worker *worker)
-{
-    struct strait_pool *pool = worker->pool;
-    strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
-    strait_store_relaxed(&pool->staying, pool->staying + 1);
-    strait_store_relaxed(&pool->online, pool->online + 1);
-}
-
-/* It is to leave, or to stay after all. Under the lock. */
-static inline void strait_p_ask_to_leave(struct strait_p_pool_worker *worker)
-{
-    strait_store_relaxed(&worker->state, STRAIT_P_LEAVING);
-    strait_store_relaxed(&worker->pool->staying, worker->pool->staying - 1);
-}
-
-static inline void strait_p_ask_to_stay(struct strait_p_pool_worker *worker)
-{
-    strait_store_relaxed(&worker->state, STRAIT_P_AT_WORK);
-    strait_store_relaxed(&worker->pool->staying, worker->pool->staying + 1);
-}
-
-/* The worker is out of the count. Under the lock. */
-static inline void strait_p_gone(struct strait_p_pool_worker *worker)
+/* Moves a worker to another state, and counts it where it belongs then. Under the lock. */
+static inline void strait_p_becomes(struct strait_p_pool_worker *worker,
+                                    enum strait_p_worker_state state)
 {
     struct strait_pool *pool = worker->pool;
     bool stayed = worker->state == STRAIT_P_AT_WORK;
-    strait_store_relaxed(&worker->state, STRAIT_P_GONE_HOME);
-    strait_store_relaxed(&pool->staying, pool->staying - stayed);
-    strait_store_relaxed(&pool->online, pool->online - 1);
+    bool was_online = stayed || worker->state == STRAIT_P_LEAVING;
+    bool stays = state == STRAIT_P_AT_WORK;
+    bool online = stays || state == STRAIT_P_LEAVING;
+    strait_store_relaxed(&worker->state, state);
+    strait_store_relaxed(&pool->staying, pool->staying + stays - stayed);
+    strait_store_relaxed(&pool->online, pool->online + online - was_online);
 }
 
 /* ---- waking workers ---- */

@@ -463,7 +463,7 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
         ends = pool->ending || self->state == STRAIT_P_LEAVING; /* or it was asked to stay */
     }
     if (ends) {
-        strait_p_gone(self);
+        strait_p_becomes(self, STRAIT_P_GONE_HOME);
     }
     if (ends && idle) {
         /* who pushed before this is seen to have; who pushes later sees that there may be one more
@@ -471,7 +471,7 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
         strait_p_heavy_barrier(pool->fenced);
         ends = !strait_p_work_waits(pool);
         if (!ends) {
-            strait_p_at_work(self);
+            strait_p_becomes(self, STRAIT_P_AT_WORK);
         }
     }
     pthread_mutex_unlock(&pool->lock);
@@ -560,8 +560,7 @@ static void give_up(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     pthread_mutex_lock(&self->pool->lock);
-    strait_store_relaxed(&self->pool->starting, self->pool->starting - 1);
-    strait_p_gone(self);
+    strait_p_becomes(self, STRAIT_P_GONE_HOME);
     pthread_mutex_unlock(&self->pool->lock);
 }
 
@@ -581,7 +580,6 @@ STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
         return error > 0 ? -ECANCELED : error;
     }
     pthread_mutex_lock(&pool->lock);
-    strait_store_relaxed(&pool->starting, pool->starting - 1);
     current_worker = self;
     look_at_oneself(self);
     self->online_at = strait_now();
@@ -613,13 +611,13 @@ static void run_on(struct strait_p_pool_worker *self)
     fail_tasks(self);
     pthread_mutex_lock(&pool->lock);
     if (self->state == STRAIT_P_AT_WORK) {
-        strait_p_ask_to_leave(self);
+        strait_p_becomes(self, STRAIT_P_LEAVING);
     }
     pthread_mutex_unlock(&pool->lock);
     pool->grow(pool);
     pthread_mutex_lock(&pool->lock);
     if (pool->staying == 0) {
-        strait_p_ask_to_stay(self);
+        strait_p_becomes(self, STRAIT_P_AT_WORK);
     }
     pthread_mutex_unlock(&pool->lock);
     pthread_cleanup_push(strait_p_worker_end, self);

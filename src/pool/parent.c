@@ -1211,26 +1211,6 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
 
 /* ---- leaving ---- */
 
-STRAIT_PRIVATE void strait_p_parent_count(const struct strait_parent *parent,
-                                          struct strait_pool_stats *stats, uint64_t *finished)
-{
-    const struct strait_p_counters *counters = &parent->counters;
-    uint64_t completed[STRAIT_TASK_ABANDONED + 1];
-    for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
-        completed[i] = strait_p_count_read(&counters->completed[i]);
-    }
-    stats->done += completed[STRAIT_TASK_DONE];
-    stats->failed += completed[STRAIT_TASK_FAILED];
-    stats->cancelled += completed[STRAIT_TASK_CANCELLED];
-    stats->expired += completed[STRAIT_TASK_EXPIRED];
-    stats->abandoned += completed[STRAIT_TASK_ABANDONED];
-    *finished += strait_p_count_read(&counters->finished);
-    stats->refused += strait_p_count_read(&counters->refused);
-    stats->in_place += strait_p_count_read(&counters->in_place);
-    uint64_t most = strait_word_load_relaxed(&parent->waiting_max);
-    stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
-}
-
 /* Is a worker about to report to it, or in a report? */
 static bool is_needed(struct strait_parent *parent)
 {

@@ -577,38 +577,57 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
 
 /* ---- counters ---- */
 
+static uint64_t read_count(const uintptr_t *counter)
+{
+    /* stats.read: pairs with stats.count; what was counted before; without it the counters do not
+     * add up */
+    return strait_word_load_acquire(counter);
+}
+
 /* Nobody is stopped, so the counters are read while they move. They only grow, and each is read
  * after those that it bounds: what is completed, then what has started, then what was submitted. So
  * no difference between them is negative, and they add up because queued and running are such
  * differences. */
 void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats)
 {
-    uint64_t finished = 0;
-    uint64_t started = 0;
-    uint64_t busy = 0;
+    uint64_t completed[STRAIT_TASK_ABANDONED + 1] = {0};
+    uint64_t ended = 0; /* that had started */
     memset(stats, 0, sizeof(*stats));
     pthread_mutex_lock(&pool->lock);
     for (uint32_t place = 0; place < pool->places; place++) {
-        strait_p_parent_count(pool->parents[place], stats, &finished);
+        const struct strait_parent *parent = pool->parents[place];
+        for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
+            completed[i] += read_count(&parent->counters.completed[i]);
+        }
+        ended += read_count(&parent->counters.finished);
+        stats->refused += read_count(&parent->counters.refused);
+        stats->in_place += read_count(&parent->counters.in_place);
+        uint64_t most = strait_word_load_relaxed(&parent->waiting_max);
+        stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
     }
+    stats->queue_limit = pool->queue_limit;
+    stats->workers = pool->online;
+    stats->idle = pool->online;
     for (unsigned number = 0; number < pool->numbers; number++) {
         const struct strait_p_pool_worker *worker = &pool->workers[number];
-        started += strait_p_count_read(&worker->tasks);
-        busy += strait_word_load_relaxed(&worker->run) != 0;
+        stats->running += read_count(&worker->tasks);
+        stats->idle -= stats->idle > 0 && strait_word_load_relaxed(&worker->run) != 0;
     }
+    stats->running -= ended;
     for (uint32_t place = 0; place < pool->places; place++) {
         const struct strait_parent *parent = pool->parents[place];
-        uint64_t submitted = strait_p_count_read(&parent->counters.submitted);
+        uint64_t submitted = read_count(&parent->counters.submitted);
         stats->submitted += submitted;
         stats->parents += parent->worker ? submitted > 0 : parent->attached;
     }
-    stats->running = started - finished;
+    pthread_mutex_unlock(&pool->lock);
+    stats->done = completed[STRAIT_TASK_DONE];
+    stats->failed = completed[STRAIT_TASK_FAILED];
+    stats->cancelled = completed[STRAIT_TASK_CANCELLED];
+    stats->expired = completed[STRAIT_TASK_EXPIRED];
+    stats->abandoned = completed[STRAIT_TASK_ABANDONED];
     stats->queued = stats->submitted - stats->running - stats->done - stats->failed -
                     stats->cancelled - stats->expired - stats->abandoned;
-    stats->queue_limit = pool->queue_limit;
-    stats->workers = pool->online;
-    stats->idle = stats->workers - (busy < stats->workers ? busy : stats->workers);
-    pthread_mutex_unlock(&pool->lock);
 }
 
 /* What one task shows; `run` NULL: none. */

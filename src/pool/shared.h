@@ -348,24 +348,12 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
 /* Gives back all that parents have. Nobody uses the pool any more. */
 STRAIT_PRIVATE void strait_p_parents_free(struct strait_pool *pool);
 
-/* Adds what its counters say but for what runs, of which *finished is the part that has ended. Any
- * thread, under the pool's lock. */
-STRAIT_PRIVATE void strait_p_parent_count(const struct strait_parent *parent,
-                                          struct strait_pool_stats *stats, uint64_t *finished);
-
 /* Counts one, after what was counted before: see strait_pool_stats. The owner of the counter. */
 static inline void strait_p_count(uintptr_t *counter)
 {
     /* stats.count: pairs with stats.read; what was counted before; without it the counters do not
      * add up */
     strait_word_store_release(counter, *counter + 1);
-}
-
-static inline uint64_t strait_p_count_read(const uintptr_t *counter)
-{
-    /* stats.read: pairs with stats.count; what was counted before; without it the counters do not
-     * add up */
-    return strait_word_load_acquire(counter);
 }
 
 /* Makes all parents look. Under the pool's lock. */

@@ -7,9 +7,6 @@
 
 #include "../channel/private.h"
 
-/* How often a spinning worker looks before it lets others have the CPU for once. */
-#define LOOKS_PER_YIELD 4096
-
 /* After so many tasks without a wait, there is a backlog: tasks so far ahead are asked for. */
 #define STREAK 64
 #define AHEAD 8
@@ -397,20 +394,6 @@ static bool worker_ready(void *side)
            (is_asked_to_end(self) && self->parent->owed == 0);
 }
 
-/* In a pool that spins nobody needs to know who is idle: workers find by themselves what comes. */
-static void spin_for_work(struct strait_p_pool_worker *self, int64_t until)
-{
-    for (unsigned looks = 1; !worker_ready(self); looks++) {
-        strait_pause();
-        if (looks % LOOKS_PER_YIELD == 0) {
-            sched_yield();
-            if (until != STRAIT_FOREVER && strait_now() >= until) {
-                return;
-            }
-        }
-    }
-}
-
 /* True: nothing came for so long that the worker may go, if there are too many. */
 static bool wait_for_work(struct strait_p_pool_worker *self)
 {
@@ -423,31 +406,29 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     if (self->misses >= MISSES) {
         lower_bits(self);
     }
-    if (pool->options.wait == STRAIT_WAIT_SPIN && until == STRAIT_FOREVER) {
-        spin_for_work(self, until);
-        return false;
-    }
     struct strait_p_waiter waiter = {
         .own = &self->event,
         .peer = &pool->origin,
         .ready = worker_ready,
         .side = self,
         .spin_ns = &self->spin_ns,
-        .mode = STRAIT_WAIT_PARK,
+        .mode = pool->options.wait,
         .sole = true,
         .between = pool->fenced ? STRAIT_P_FENCES : STRAIT_P_BARRIER,
     };
-    self->raised = strait_load_relaxed(&self->state) != STRAIT_P_LEAVING;
-    strait_p_idle_change(pool, self->number, self->raised);
-    if (pool->options.wait == STRAIT_WAIT_SPIN) {
-        spin_for_work(self, until);
-    } else {
-        strait_p_park(&waiter, until);
+    /* workers that spin for ever find by themselves what comes: nobody needs to know of them */
+    bool spins = waiter.mode == STRAIT_WAIT_SPIN && until == STRAIT_FOREVER;
+    self->raised = !spins && strait_load_relaxed(&self->state) != STRAIT_P_LEAVING;
+    if (self->raised) {
+        strait_p_idle_change(pool, self->number, true);
     }
-    strait_p_idle_change(pool, self->number, false);
-    /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
-     * without it a task waits for a worker that was taken for awake */
-    strait_full_fence();
+    strait_p_park(&waiter, until);
+    if (self->raised) {
+        strait_p_idle_change(pool, self->number, false);
+        /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
+         * without it a task waits for a worker that was taken for awake */
+        strait_full_fence();
+    }
     return until != STRAIT_FOREVER && strait_now() >= until;
 }
 

@@ -46,24 +46,17 @@ static void check_parent(struct strait_parent *parent)
     }
 }
 #else
-static void check_parent(const struct strait_parent *parent)
-{
-    (void)parent;
-}
+#define check_parent(parent) ((void)0)
 #endif
 
 /* ---- memory ---- */
 
-/* As many as wait at most, and half as many again that were cancelled or have ended. */
-static size_t slots_of(const struct strait_pool *pool)
-{
-    return STRAIT_P_PRIORITIES * (pool->queue_limit + pool->queue_limit / 2) + SPARE_SLOTS;
-}
-
 /* Pages of zeros for slots, plans, links and words; those never touched cost no memory. */
 static int slots_create(struct strait_parent *parent)
 {
-    size_t slots = slots_of(parent->pool);
+    size_t limit = parent->pool->queue_limit;
+    /* as many as wait at most, and half as many again that were cancelled or have ended */
+    size_t slots = STRAIT_P_PRIORITIES * (limit + limit / 2) + SPARE_SLOTS;
     unsigned shift = 0;
     while ((size_t)1 << shift < slots) {
         shift++;
@@ -80,6 +73,7 @@ static int slots_create(struct strait_parent *parent)
         return -ENOMEM;
     }
     parent->slots = (struct strait_p_slot *)((uintptr_t)parent->block + plans);
+    parent->slot_count = slots;
     parent->links = (uint32_t *)(parent->slots + slots);
     parent->vacant = STRAIT_P_NONE;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
@@ -291,14 +285,13 @@ static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot
     }
 }
 
-/* The workers have come as far as that slot: no need to read their line. A worker's own does not
- * say so, which may be taken back. */
-static void note_passed(struct strait_parent *parent, const struct strait_p_slot *slot)
+static void call_done(struct strait_parent *parent, struct strait_task *task)
 {
-    uintptr_t *seen = &parent->head_seen[slot->priority];
-    uint32_t more = slot->position + 1 - (uint32_t)*seen;
-    if (!parent->worker && more <= parent->rings[slot->priority].tail - *seen) {
-        *seen += more;
+    bool outer = parent->dispatching;
+    if (task->done) {
+        parent->dispatching = true;
+        task->done(task);
+        parent->dispatching = outer;
     }
 }
 
@@ -322,9 +315,7 @@ static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
         plan->group->pending--;
     }
     strait_p_count(&parent->counters.completed[task->status]);
-    if (task->done) {
-        task->done(task);
-    }
+    call_done(parent, task);
 }
 
 /* The first of those whose completion needs no report. */
@@ -339,10 +330,15 @@ static void complete_due(struct strait_parent *parent)
     slot_settle(parent, slot, STRAIT_P_OWED);
 }
 
-/* The slot is the parent's again. Returns how many completions that was. */
-static size_t complete_out(struct strait_parent *parent, struct strait_p_slot *slot)
+STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot)
 {
-    note_passed(parent, slot);
+    uintptr_t *seen = &parent->head_seen[slot->priority];
+    uint32_t more = slot->position + 1 - (uint32_t)*seen;
+    /* The workers have come as far as that slot: no need to read their line. A worker's own does
+     * not say so, which may be taken back. */
+    if (!parent->worker && more <= parent->rings[slot->priority].tail - *seen) {
+        *seen += more;
+    }
     if (STRAIT_UNLIKELY(slot->state & STRAIT_P_WITHDRAWN)) {
         slot_settle(parent, slot, STRAIT_P_OUT);
         return 0;
@@ -350,14 +346,6 @@ static size_t complete_out(struct strait_parent *parent, struct strait_p_slot *s
     complete(parent, slot, (enum strait_p_verdict)slot->verdict);
     slot_settle(parent, slot, STRAIT_P_OWED | STRAIT_P_OUT);
     return 1;
-}
-
-STRAIT_PRIVATE void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot)
-{
-    bool outer = parent->dispatching;
-    parent->dispatching = true;
-    complete_out(parent, slot);
-    parent->dispatching = outer;
 }
 
 /* ---- reports ---- */
@@ -483,11 +471,10 @@ static size_t waiting(struct strait_parent *parent, unsigned priority, size_t en
 
 static bool has_slot(struct strait_parent *parent)
 {
-    if (STRAIT_LIKELY(parent->in_use < slots_of(parent->pool))) {
-        return true;
+    if (STRAIT_UNLIKELY(parent->in_use == parent->slot_count)) {
+        pass_dead(parent);
     }
-    pass_dead(parent);
-    return parent->in_use < slots_of(parent->pool);
+    return parent->in_use < parent->slot_count;
 }
 
 static bool has_room(struct strait_parent *parent, unsigned priority, size_t most)
@@ -519,33 +506,37 @@ static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned pr
     return slot;
 }
 
-/* Does whoever waits for room have it, or need not wait any longer? */
-static bool room_made(struct strait_parent *parent)
+/* Is there the room that `room` is to tell of, or will there never be any? */
+static bool room_made(struct strait_parent *parent, unsigned priority)
 {
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        size_t most =
-            parent->refusing[i] ? parent->options.low_water : parent->pool->queue_limit - 1;
-        if (parent->room_at[i] && (strait_p_closing(parent->pool) || has_room(parent, i, most))) {
-            return true;
-        }
-    }
-    return false;
+    return parent->refusing[priority] && (strait_p_closing(parent->pool) ||
+                                          has_room(parent, priority, parent->options.low_water));
 }
 
-/* Calls `room` where it is to follow and there is some, or there will never be again. */
 static void tell_of_room(struct strait_parent *parent)
 {
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        bool closing = strait_p_closing(parent->pool) != 0;
-        if (!parent->refusing[i] || !(closing || has_room(parent, i, parent->options.low_water))) {
-            continue;
-        }
-        strait_word_store_relaxed(&parent->room_at[i], 0);
-        parent->refusing[i] = false;
-        if (parent->options.room && !closing) {
-            parent->options.room(parent, parent->options.context);
+        if (room_made(parent, i)) {
+            strait_word_store_relaxed(&parent->room_at[i], 0);
+            parent->refusing[i] = false;
+            if (parent->options.room && !strait_p_closing(parent->pool)) {
+                parent->dispatching = true;
+                parent->options.room(parent, parent->options.context);
+                parent->dispatching = false;
+            }
         }
     }
+}
+
+/* Has the workers tell when no more than so many tasks wait. What they claimed before they could
+ * see that, the parent sees behind this. */
+static void want_room(struct strait_parent *parent, unsigned priority, size_t most)
+{
+    uintptr_t tail = parent->rings[priority].tail;
+    strait_word_store_relaxed(&parent->room_at[priority], tail > most ? tail - most : 1);
+    /* parent.starved: pairs with submission.claimed; that room is wanted, or else what was claimed;
+     * without it nobody tells the parent of room */
+    strait_full_fence();
 }
 
 /* ---- the fd ---- */
@@ -553,7 +544,7 @@ static void tell_of_room(struct strait_parent *parent)
 STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent)
 {
     return parent->due || parent->unread > 0 || unseen(parent) >= parent->awaited ||
-           room_made(parent);
+           room_made(parent, STRAIT_PRIORITY_NORMAL) || room_made(parent, STRAIT_PRIORITY_HIGH);
 }
 
 static bool parent_ready(void *side)
@@ -745,7 +736,6 @@ int64_t strait_task_ran_ns(const struct strait_task *task)
 STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budget)
 {
     size_t completed = 0;
-    parent->dispatching = true;
     if (STRAIT_UNLIKELY(strait_p_closing(parent->pool) == 1 + STRAIT_CLOSE_CANCEL) &&
         !parent->abandoned) {
         parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
@@ -759,7 +749,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
             complete_due(parent);
             completed++;
         } else if (parent->in_use > 0 && (slot = next_report(parent)) != NULL) {
-            completed += complete_out(parent, slot);
+            completed += strait_p_complete(parent, slot);
         } else {
             break;
         }
@@ -767,7 +757,6 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
     if (STRAIT_UNLIKELY(parent->refusing[0] || parent->refusing[1])) {
         tell_of_room(parent);
     }
-    parent->dispatching = false;
     if (STRAIT_UNLIKELY(strait_wide_load_relaxed(&parent->pool->grow_at))) {
         parent->pool->grow(parent->pool);
     }
@@ -905,11 +894,14 @@ static void run_in_place(struct strait_parent *parent, const struct strait_task 
     own->status = status_of(&place.slot, verdict);
     parent->floor = floor;
     strait_p_count(&parent->counters.in_place);
-    if (own->done) {
-        parent->dispatching = true;
-        own->done(own);
-        parent->dispatching = false;
-    }
+    call_done(parent, own);
+}
+
+/* Can this parent submit no more? While a pool drains, its own tasks can. */
+static bool is_closed(const struct strait_parent *parent)
+{
+    uint32_t closing = strait_p_closing(parent->pool);
+    return closing && !(parent->worker && closing == 1 + STRAIT_CLOSE_DRAIN);
 }
 
 /* Sees to it that somebody comes for what was just pushed. A pool that began to close in the
@@ -942,18 +934,9 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
     if (parent->worker && parent->worker->lender) {
         strait_p_notify(parent->worker->lender, STRAIT_P_BARRIER); /* behind the fence above */
     }
-    if (STRAIT_UNLIKELY(strait_p_closing(pool)) &&
-        !(parent->worker && strait_p_closing(pool) == 1 + STRAIT_CLOSE_DRAIN)) {
+    if (STRAIT_UNLIKELY(is_closed(parent))) {
         cancel_from(parent, priority, from, NULL, STRAIT_P_ABANDONED);
     }
-}
-
-/* May this parent submit? While a pool drains, its own tasks may. */
-static int may_submit(const struct strait_parent *parent)
-{
-    uint32_t closing = strait_p_closing(parent->pool);
-    bool refused = closing && !(parent->worker && closing == 1 + STRAIT_CLOSE_DRAIN);
-    return refused || parent->leaving ? -EPIPE : 0;
 }
 
 static unsigned priority_of(const struct strait_parent *parent,
@@ -968,7 +951,7 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
 {
     struct submission submission = {.planned = false};
     check_parent(parent);
-    int error = may_submit(parent);
+    int error = is_closed(parent) || parent->leaving ? -EPIPE : 0;
     if (!error && how) {
         error = resolve_how(&submission, how);
     }
@@ -1000,16 +983,11 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
     return done > 0 ? (ptrdiff_t)done : error;
 }
 
-/* Has the workers tell when no more than so many tasks wait. What they claimed before they could
- * see that, the parent sees now. */
-static void want_room(struct strait_parent *parent, unsigned priority, size_t most)
+/* `room` is to follow. */
+static void await_room(struct strait_parent *parent, unsigned priority)
 {
-    uintptr_t tail = parent->rings[priority].tail;
-    strait_word_store_relaxed(&parent->room_at[priority], tail > most ? tail - most : 1);
-    /* parent.starved: pairs with submission.claimed; that room is wanted, or else what was claimed;
-     * without it nobody tells the parent of room */
-    strait_full_fence();
-    if (has_room(parent, priority, most)) {
+    want_room(parent, priority, parent->options.low_water);
+    if (room_made(parent, priority)) {
         tell_loop(parent);
     }
 }
@@ -1025,7 +1003,7 @@ ptrdiff_t strait_task_submit_many(struct strait_parent *parent, const struct str
         unsigned priority = priority_of(parent, how);
         strait_p_count(&parent->counters.refused);
         parent->refusing[priority] = true;
-        want_room(parent, priority, parent->options.low_water);
+        await_room(parent, priority);
     }
     return result;
 }
@@ -1094,7 +1072,7 @@ static size_t least_reports(const struct wait *wait)
 static bool wait_ready(void *side)
 {
     const struct wait *wait = side;
-    return parent_ready(wait->parent) ||
+    return parent_ready(wait->parent) || is_over(wait) ||
            (wait->id && is_reported(wait->parent, find(wait->parent, wait->id)));
 }
 
@@ -1107,6 +1085,9 @@ static int wait_sleep(struct wait *wait, int64_t deadline)
     if (wait->id) {
         struct strait_p_slot *slot = find(parent, wait->id);
         strait_store_relaxed(&slot->cancel, slot->cancel | STRAIT_P_AWAITED);
+    }
+    if (wait->subject == FOR_ROOM) {
+        want_room(parent, wait->priority, parent->pool->queue_limit - 1);
     }
     if (reports > 1 && parent->owed > (wait->id ? 1 : reports)) {
         int64_t until = strait_deadline(GATHER_IN_WAIT_NS);
@@ -1189,11 +1170,8 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
     if (STRAIT_LIKELY(result != -EAGAIN)) {
         return result < 0 ? (int)result : 0;
     }
-    bool refusing = parent->refusing[priority];
-    parent->refusing[priority] = false;
     int error = 0;
     while (result == -EAGAIN && !error) {
-        want_room(parent, priority, parent->pool->queue_limit - 1);
         uintptr_t floor = parent->floor;
         /* on a worker there may be nobody else who takes what fills the queue */
         parent->floor = strait_p_ring_head(&parent->rings[priority]);
@@ -1201,10 +1179,9 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
         parent->floor = floor;
         result = submit_some(parent, task, 1, how, id);
     }
-    parent->refusing[priority] |= refusing;
     strait_word_store_relaxed(&parent->room_at[priority], 0);
     if (parent->refusing[priority]) { /* `room` is still to follow, for what was refused before */
-        want_room(parent, priority, parent->options.low_water);
+        await_room(parent, priority);
     }
     return result == -EAGAIN ? error : result < 0 ? (int)result : 0;
 }
@@ -1217,7 +1194,7 @@ static bool is_needed(struct strait_parent *parent)
     struct strait_pool *pool = parent->pool;
     struct strait_p_slot *slot;
     while ((slot = next_report(parent)) != NULL) {
-        complete_out(parent, slot); /* it has withdrawn it: nothing is owed */
+        strait_p_complete(parent, slot); /* it has withdrawn it: nothing is owed */
     }
     bool needed = parent->in_use > 0;
     for (unsigned number = 0; number < pool->numbers && !needed; number++) {

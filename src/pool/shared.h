@@ -95,7 +95,8 @@ struct strait_parent {
     struct strait_p_slot **due_end;
     uint64_t serial; /* of the last task */
     size_t owed;     /* completions */
-    size_t in_use;   /* slots */
+    size_t slot_count;
+    size_t in_use;   /* of them */
     size_t fresh;    /* slots from there on have never been used */
     uint32_t vacant; /* the first that is free of those before; NONE */
     void *block;     /* of pages, that slots, links and the rings' words lie in */
@@ -365,8 +366,9 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
 /* Is there something for strait_p_collect to do? Parent only. */
 STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent);
 
-/* A worker is done with a task that it has submitted itself. Parent only. */
-STRAIT_PRIVATE void strait_p_complete_own(struct strait_parent *parent, struct strait_p_slot *slot);
+/* A slot is the parent's again that was out: completes its task, unless that was withdrawn. Returns
+ * how many completions that was. Parent only. */
+STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot);
 
 /* Has all that the parent is owed complete, or cancels it, as `mode` says; as strait_parent_detach,
  * but the parent stays. */

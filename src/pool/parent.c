@@ -138,6 +138,7 @@ static struct strait_parent *parent_create(struct strait_pool *pool,
     memset(parent, 0, sizeof(*parent));
     parent->pool = pool;
     parent->worker = worker;
+    parent->place = pool->places;
     parent->event = worker ? &worker->event : &parent->own;
     parent->due_end = &parent->due;
     parent->epoll = -1;
@@ -163,44 +164,30 @@ STRAIT_PRIVATE void strait_p_parents_free(struct strait_pool *pool)
 
 static void sweep(struct strait_pool *pool);
 
-/* One that has left, or a new one. 0 or -errno. Under the lock. */
-static int find_place(struct strait_pool *pool, struct strait_p_pool_worker *worker,
-                      struct strait_parent **out)
-{
-    sweep(pool);
-    for (uint32_t place = 0; place < pool->places && pool->vacant > 0; place++) {
-        struct strait_parent *parent = pool->parents[place];
-        if (!worker && !parent->attached && !parent->leftover) {
-            *out = parent;
-            return 0;
-        }
-    }
-    if (!worker && pool->attached == STRAIT_PARENTS_MAX) {
-        return -EUSERS;
-    }
-    struct strait_parent *parent = parent_create(pool, worker);
-    if (!parent) {
-        return -ENOMEM;
-    }
-    pool->vacant++;
-    parent->place = pool->places;
-    pool->parents[parent->place] = parent;
-    /* parent.place: pairs with pool.places; the parent; without it a worker reads what was there
-     * before it was made */
-    strait_store_release(&pool->places, pool->places + 1);
-    *out = parent;
-    return 0;
-}
-
 STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strait_parent **out,
                                           const struct strait_parent_options *options,
                                           struct strait_p_pool_worker *worker)
 {
-    struct strait_parent *parent;
-    int error = find_place(pool, worker, &parent);
-    if (!error && options->wait == STRAIT_WAIT_FD) {
-        error = fds_open(parent);
+    uint32_t place = worker ? pool->places : 0;
+    sweep(pool);
+    while (place < pool->places &&
+           (pool->parents[place]->attached || pool->parents[place]->leftover)) {
+        place++;
     }
+    if (!worker && pool->attached == STRAIT_PARENTS_MAX) {
+        return -EUSERS;
+    }
+    if (place == pool->places) {
+        pool->parents[place] = parent_create(pool, worker);
+        if (!pool->parents[place]) {
+            return -ENOMEM;
+        }
+        /* parent.place: pairs with pool.places; the parent; without it a worker reads what was
+         * there before it was made */
+        strait_store_release(&pool->places, place + 1);
+    }
+    struct strait_parent *parent = pool->parents[place];
+    int error = options->wait == STRAIT_WAIT_FD ? fds_open(parent) : 0;
     if (error) {
         return error;
     }
@@ -211,7 +198,6 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
     parent->pace = PACE_MOST_NS;
     parent->attached = true;
     pool->attached += !worker;
-    pool->vacant--;
     *out = parent;
     return 0;
 }
@@ -672,6 +658,13 @@ int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
     return slot ? cancel(parent, slot, STRAIT_P_CANCELLED) : -ENOENT;
 }
 
+/* Is the parent owed its completion, and is it of the group, if that is not NULL? */
+static bool is_owed(const struct strait_p_slot *slot, const struct strait_group *group)
+{
+    const struct strait_p_plan *plan = strait_p_planned(slot);
+    return slot->state & STRAIT_P_OWED && (!group || (plan && plan->group == group));
+}
+
 /* Cancels what waits from a position on, in the order of submission: those of a group, if it is not
  * NULL. Returns how many there were. */
 static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintptr_t from,
@@ -681,11 +674,20 @@ static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintp
     size_t withdrawn = 0;
     for (; (intptr_t)(ring->tail - from) > 0; from++) {
         struct strait_p_slot *slot = slot_at(parent, ring, from);
-        const struct strait_p_plan *plan = strait_p_planned(slot);
-        if (slot->position == (uint32_t)from && slot->state & STRAIT_P_OWED &&
-            (!group || (plan && plan->group == group))) {
+        if (slot->position == (uint32_t)from && is_owed(slot, group)) {
             withdrawn += cancel(parent, slot, reason) == 0;
         }
+    }
+    return withdrawn;
+}
+
+static size_t cancel_waiting(struct strait_parent *parent, const struct strait_group *group,
+                             enum strait_p_cancel reason)
+{
+    size_t withdrawn = 0;
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        uintptr_t head = strait_p_ring_head(&parent->rings[i]);
+        withdrawn += cancel_from(parent, i, head, group, reason);
     }
     return withdrawn;
 }
@@ -694,16 +696,10 @@ static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintp
 static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
                          enum strait_p_cancel reason)
 {
-    size_t withdrawn = 0;
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        uintptr_t head = strait_p_ring_head(&parent->rings[i]);
-        withdrawn += cancel_from(parent, i, head, group, reason);
-    }
+    size_t withdrawn = cancel_waiting(parent, group, reason);
     for (size_t i = 0; i < parent->fresh; i++) {
-        struct strait_p_slot *slot = &parent->slots[i];
-        const struct strait_p_plan *plan = strait_p_planned(slot);
-        if (slot->state & STRAIT_P_OWED && (!group || (plan && plan->group == group))) {
-            cancel(parent, slot, reason);
+        if (is_owed(&parent->slots[i], group)) {
+            cancel(parent, &parent->slots[i], reason);
         }
     }
     return withdrawn;
@@ -739,9 +735,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
     if (STRAIT_UNLIKELY(strait_p_closing(parent->pool) == 1 + STRAIT_CLOSE_CANCEL) &&
         !parent->abandoned) {
         parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
-        for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-            cancel_from(parent, i, strait_p_ring_head(&parent->rings[i]), NULL, STRAIT_P_ABANDONED);
-        }
+        cancel_waiting(parent, NULL, STRAIT_P_ABANDONED);
     }
     while (completed < budget) {
         struct strait_p_slot *slot;
@@ -1208,7 +1202,7 @@ static bool is_needed(struct strait_parent *parent)
 /* Gives back what parents that have left had, as far as no worker needs it. Under the lock. */
 static void sweep(struct strait_pool *pool)
 {
-    for (uint32_t place = 0; place < pool->places && pool->vacant > 0; place++) {
+    for (uint32_t place = 0; place < pool->places; place++) {
         struct strait_parent *parent = pool->parents[place];
         if (!parent->leftover || is_needed(parent)) {
             continue;
@@ -1232,7 +1226,6 @@ static void leave(struct strait_parent *parent)
     parent->attached = false;
     parent->leftover = true;
     pool->attached--;
-    pool->vacant++;
     sweep(pool);
     for (int tries = 0; parent->leftover && tries < LEAVE_TRIES; tries++) {
         pthread_mutex_unlock(&pool->lock);

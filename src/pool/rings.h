@@ -270,29 +270,27 @@ static inline uint32_t strait_p_ring_claim(struct strait_p_submission_ring *ring
     }
 }
 
-/* Does the oldest task look as if it descended from `child`: does it lie at the floor that the
- * child's runner had when it started, or above? Any thread. */
-static inline bool strait_p_ring_leapable(const struct strait_p_submission_ring *ring,
-                                          const struct strait_p_plan *child)
-{
-    uintptr_t head = strait_p_ring_head(ring);
-    return (intptr_t)(head - strait_word_load_relaxed(&child->floor)) >= 0 &&
-           strait_p_ring_at(ring, head) != STRAIT_P_NONE;
-}
-
-/* Claims it, if it does, and `runner` runs the child still. Any thread. */
+/* Claims the oldest task of a worker's ring if it descends from `child`, which that worker runs, or
+ * says only whether it looks so: its slot's index, or NONE. What lies at the head stays there until
+ * the head moves: it was pushed while the child ran, if it is not below the floor that the runner
+ * had at the child's start, the child runs now, and the head has not moved after this. Any thread.
+ */
 static inline uint32_t strait_p_ring_leap(struct strait_p_submission_ring *ring,
-                                          const struct strait_p_plan *child, uint32_t runner)
+                                          const struct strait_p_plan *child, uint32_t runner,
+                                          bool claim)
 {
     uintptr_t head = strait_p_ring_head(ring);
-    /* submission.look: the same */
-    strait_full_fence();
+    if (claim) {
+        /* submission.look: the same */
+        strait_full_fence();
+    }
     uint32_t index = strait_p_ring_at(ring, head);
-    bool above = (intptr_t)(head - strait_word_load_relaxed(&child->floor)) >= 0;
-    /* What lies at the head stays there until the head moves: so it was pushed while the child ran,
-     * if the child runs now and the head has not moved after this. */
-    if (index == STRAIT_P_NONE || !above || strait_load_relaxed(&child->runner) != runner ||
-        !strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
+    bool descends = (intptr_t)(head - strait_word_load_relaxed(&child->floor)) >= 0 &&
+                    strait_load_relaxed(&child->runner) == runner;
+    if (index == STRAIT_P_NONE || !descends || !claim) {
+        return descends ? index : STRAIT_P_NONE;
+    }
+    if (!strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
         return STRAIT_P_NONE;
     }
     /* submission.claimed: the same */

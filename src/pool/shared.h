@@ -203,7 +203,6 @@ struct strait_pool {
     struct strait_p_event_count origin;       /* says where the creator can run */
     int64_t back_off;                         /* from one try to start a worker to the next */
     uint32_t attached;                        /* parents, workers' not among them */
-    uint32_t vacant;                          /* places whose parent has left */
     pid_t process;
     bool busy; /* somebody closes it, or changes its number of workers */
     bool closed;

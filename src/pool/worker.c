@@ -306,30 +306,32 @@ static void fail_tasks(struct strait_p_pool_worker *self)
 
 /* ---- a task that waits ---- */
 
-/* Finds a child of the waiting task's that another worker runs, and whose own oldest child may be
- * claimed. That worker's number and 1, or 0; *plan is the child's. */
-static uint32_t find_runner(const struct strait_p_pool_worker *self,
-                            const struct strait_p_plan **plan)
+/* The oldest task of a worker that runs a child of the waiting task, if it descends from that
+ * child: claims it, and says whose it is, or only looks for one. NULL: there is none. */
+static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool claim,
+                                  struct strait_parent **parent)
 {
     const struct strait_parent *own = self->parent;
     const struct strait_p_submission_ring *ring = &own->rings[0];
+    uint32_t index = STRAIT_P_NONE;
     uintptr_t head = strait_p_ring_head(ring);
-    for (uintptr_t at = head; (intptr_t)(at - own->floor) > 0 && head - at < CHILDREN_LOOKED_AT;) {
+    for (uintptr_t at = head; index == STRAIT_P_NONE && (intptr_t)(at - own->floor) > 0 &&
+                              head - at < CHILDREN_LOOKED_AT;) {
         at--;
         const struct strait_p_slot *child = &own->slots[strait_p_ring_pushed(ring, at)];
         if (child->position != (uint32_t)at || child->state != (STRAIT_P_OWED | STRAIT_P_OUT)) {
             continue;
         }
-        *plan = strait_p_plan_of(child);
+        const struct strait_p_plan *plan = strait_p_plan_of(child);
         /* worker.leap: pairs with worker.runner; where the child's children begin; without it a
          * waiting task runs what is none of its children */
-        uint32_t runner = strait_load_acquire(&(*plan)->runner);
-        if (runner && runner != 1 + self->number &&
-            strait_p_ring_leapable(&self->pool->workers[runner - 1].parent->rings[0], *plan)) {
-            return runner;
+        uint32_t runner = strait_load_acquire(&plan->runner);
+        if (runner && runner != 1 + self->number) {
+            *parent = self->pool->workers[runner - 1].parent;
+            index = strait_p_ring_leap(&(*parent)->rings[0], plan, runner, claim);
         }
     }
-    return 0;
+    return index == STRAIT_P_NONE ? NULL : &(*parent)->slots[index];
 }
 
 /* Runs a descendant of the task that waits, or says whether there may be one that another worker
@@ -337,22 +339,14 @@ static uint32_t find_runner(const struct strait_p_pool_worker *self,
 STRAIT_PRIVATE bool strait_p_worker_help(struct strait_parent *own, bool run_it)
 {
     struct strait_p_pool_worker *self = own->worker;
-    const struct strait_p_plan *plan = NULL; /* gcc -Os does not see that it is set */
     struct strait_parent *parent = own;
     uint32_t index = run_it ? strait_p_ring_take(&own->rings[0], own->floor) : STRAIT_P_NONE;
-    if (index == STRAIT_P_NONE) {
-        uint32_t runner = find_runner(self, &plan);
-        if (!run_it || !runner) {
-            return runner != 0;
-        }
-        parent = self->pool->workers[runner - 1].parent;
-        index = strait_p_ring_leap(&parent->rings[0], plan, runner);
+    struct strait_p_slot *slot =
+        index == STRAIT_P_NONE ? leap(self, run_it, &parent) : &own->slots[index];
+    if (slot && run_it) {
+        handle(self, parent, slot);
     }
-    if (index == STRAIT_P_NONE) {
-        return false;
-    }
-    handle(self, parent, &parent->slots[index]);
-    return true;
+    return slot != NULL;
 }
 
 struct strait_parent *strait_parent_current(void)

@@ -220,7 +220,9 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
     }
     options.low_water = options.low_water ? options.low_water : pool->queue_limit / 2;
     pthread_mutex_lock(&pool->lock);
-    error = strait_p_closing(pool) ? -EPIPE : strait_p_parent_attach(pool, parent, &options, NULL);
+    error = strait_load_relaxed(&pool->closing)
+                ? -EPIPE
+                : strait_p_parent_attach(pool, parent, &options, NULL);
     pthread_mutex_unlock(&pool->lock);
     if (!error && options.wait == STRAIT_WAIT_FD) {
         fd_arm(*parent, 1); /* a loop may watch it before it dispatches */
@@ -256,6 +258,17 @@ static enum strait_task_status status_of(const struct strait_p_slot *slot,
     }
 }
 
+/* What `done` is to see. */
+static void set_outcome(struct strait_p_slot *slot, enum strait_p_verdict verdict)
+{
+    slot->task.status = status_of(slot, verdict);
+    if (verdict == STRAIT_P_RAN) {
+        slot->task.code = 0;
+    } else if (verdict > STRAIT_P_RAN_LATE) {
+        slot->task.code = verdict == STRAIT_P_TOO_LATE ? -ETIMEDOUT : -ECANCELED;
+    }
+}
+
 /* What is to come is less by that; the slot is free once nothing is. */
 static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot, unsigned come)
 {
@@ -288,12 +301,9 @@ static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
 {
     struct strait_task *task = &slot->task;
     const struct strait_p_plan *plan = strait_p_planned(slot);
-    task->status = status_of(slot, verdict);
+    set_outcome(slot, verdict);
     if (verdict <= STRAIT_P_RAN_LATE) {
         strait_p_count(&parent->counters.finished);
-        task->code = verdict == STRAIT_P_RAN ? 0 : task->code;
-    } else {
-        task->code = verdict == STRAIT_P_TOO_LATE ? -ETIMEDOUT : -ECANCELED;
     }
     slot->state |= STRAIT_P_COMPLETED;
     parent->owed--;
@@ -425,7 +435,7 @@ static void pass_dead(struct strait_parent *parent)
 {
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
         struct strait_p_submission_ring *ring = &parent->rings[i];
-        uintptr_t head = strait_p_ring_head(ring);
+        uintptr_t head = strait_word_load_relaxed(&ring->head);
         while (ring->dead > 0 && head != ring->tail) {
             struct strait_p_slot *slot = slot_at(parent, ring, head);
             if (!(slot->state & STRAIT_P_WITHDRAWN)) {
@@ -445,7 +455,7 @@ static size_t waiting(struct strait_parent *parent, unsigned priority, size_t en
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
     size_t count = (size_t)(ring->tail - parent->head_seen[priority]);
     if (STRAIT_UNLIKELY(count >= enough)) {
-        uintptr_t at = strait_p_ring_head(ring);
+        uintptr_t at = strait_word_load_relaxed(&ring->head);
         parent->head_seen[priority] = at;
         count = (size_t)(ring->tail - at);
         for (; ring->dead > 0 && at != ring->tail; at++) {
@@ -495,7 +505,7 @@ static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned pr
 /* Is there the room that `room` is to tell of, or will there never be any? */
 static bool room_made(struct strait_parent *parent, unsigned priority)
 {
-    return parent->refusing[priority] && (strait_p_closing(parent->pool) ||
+    return parent->refusing[priority] && (strait_load_relaxed(&parent->pool->closing) ||
                                           has_room(parent, priority, parent->options.low_water));
 }
 
@@ -505,7 +515,7 @@ static void tell_of_room(struct strait_parent *parent)
         if (room_made(parent, i)) {
             strait_word_store_relaxed(&parent->room_at[i], 0);
             parent->refusing[i] = false;
-            if (parent->options.room && !strait_p_closing(parent->pool)) {
+            if (parent->options.room && !strait_load_relaxed(&parent->pool->closing)) {
                 parent->dispatching = true;
                 parent->options.room(parent, parent->options.context);
                 parent->dispatching = false;
@@ -686,7 +696,7 @@ static size_t cancel_waiting(struct strait_parent *parent, const struct strait_g
 {
     size_t withdrawn = 0;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        uintptr_t head = strait_p_ring_head(&parent->rings[i]);
+        uintptr_t head = strait_word_load_relaxed(&parent->rings[i].head);
         withdrawn += cancel_from(parent, i, head, group, reason);
     }
     return withdrawn;
@@ -732,7 +742,7 @@ int64_t strait_task_ran_ns(const struct strait_task *task)
 STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budget)
 {
     size_t completed = 0;
-    if (STRAIT_UNLIKELY(strait_p_closing(parent->pool) == 1 + STRAIT_CLOSE_CANCEL) &&
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&parent->pool->closing) == 1 + STRAIT_CLOSE_CANCEL) &&
         !parent->abandoned) {
         parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
         cancel_waiting(parent, NULL, STRAIT_P_ABANDONED);
@@ -798,7 +808,6 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
 /* What all tasks of one submit have in common. */
 struct submission {
     struct strait_submit_options how;
-    unsigned priority;
     bool planned;
     uint64_t at; /* ns; if the pool is timed */
 };
@@ -827,14 +836,14 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     if (STRAIT_UNLIKELY(!task->run)) {
         return -EINVAL;
     }
-    struct strait_p_slot *slot = free_slot(parent, submission->priority);
+    struct strait_p_slot *slot = free_slot(parent, submission->how.priority);
     if (STRAIT_UNLIKELY(!slot)) {
         return -EAGAIN;
     }
     slot->task = *task;
     strait_store_relaxed(&slot->cancel, STRAIT_P_WANTED);
     slot->serial = ++parent->serial;
-    slot->priority = (uint8_t)submission->priority;
+    slot->priority = (uint8_t)submission->how.priority;
     slot->state = STRAIT_P_OWED | STRAIT_P_OUT;
     slot->planned = submission->planned;
     if (submission->planned) {
@@ -856,7 +865,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     parent->owed++;
     strait_p_count(&parent->counters.submitted);
     DTRACE_PROBE3(strait, task__submit, parent, slot, slot->task.run);
-    strait_p_ring_push(&parent->rings[submission->priority], slot);
+    strait_p_ring_push(&parent->rings[submission->how.priority], slot);
     if (id) {
         *id = id_of(parent, slot);
     }
@@ -878,23 +887,20 @@ static void run_in_place(struct strait_parent *parent, const struct strait_task 
     place.plan.finish_by = submission->how.finish_by;
     uintptr_t floor = parent->floor;
     parent->floor = parent->rings[STRAIT_PRIORITY_NORMAL].tail;
-    struct strait_task *own = &place.slot.task;
     enum strait_p_verdict verdict = STRAIT_P_TOO_LATE;
-    own->code = -ETIMEDOUT;
     if (!strait_p_late(&place.slot, false)) {
-        own->code = own->run(own);
-        verdict = strait_p_ran(&place.slot, own->code);
+        verdict = strait_p_ran(&place.slot, task->run(&place.slot.task));
     }
-    own->status = status_of(&place.slot, verdict);
     parent->floor = floor;
     strait_p_count(&parent->counters.in_place);
-    call_done(parent, own);
+    set_outcome(&place.slot, verdict);
+    call_done(parent, &place.slot.task);
 }
 
 /* Can this parent submit no more? While a pool drains, its own tasks can. */
 static bool is_closed(const struct strait_parent *parent)
 {
-    uint32_t closing = strait_p_closing(parent->pool);
+    uint32_t closing = strait_load_relaxed(&parent->pool->closing);
     return closing && !(parent->worker && closing == 1 + STRAIT_CLOSE_DRAIN);
 }
 
@@ -912,10 +918,8 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
     /* pool.announce: pairs with event.prepare; what was pushed, or else that a bit is down, a
      * worker idle, the pool closing; without it the compiler moves the loads below up */
     strait_light_barrier();
-    uintptr_t bit = (uintptr_t)1 << (parent->place % STRAIT_P_BITS);
-    uintptr_t *bits = &pool->bits[priority][parent->place / STRAIT_P_BITS];
-    if (STRAIT_UNLIKELY(!(strait_word_load_relaxed(bits) & bit))) {
-        strait_p_bits_change(bits, bit, 0);
+    if (STRAIT_UNLIKELY(!strait_p_bit_is_up(pool->bits[priority], parent->place))) {
+        strait_p_bit_set(pool->bits[priority], parent->place, true);
         /* pool.fence: the same, of the bit that is up again; where there is a membarrier, too: the
          * barrier above came before */
         strait_fence_after_cas();
@@ -955,8 +959,8 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
     if (STRAIT_UNLIKELY(parent->pool->timed)) {
         submission.at = (uint64_t)strait_now();
     }
-    submission.priority = priority_of(parent, how ? &submission.how : NULL);
-    const struct strait_p_submission_ring *ring = &parent->rings[submission.priority];
+    submission.how.priority = priority_of(parent, &submission.how);
+    const struct strait_p_submission_ring *ring = &parent->rings[submission.how.priority];
     uintptr_t from = ring->tail;
     size_t done = 0;
     while (done < n && !error) {
@@ -964,7 +968,7 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
         done += !error;
     }
     if (ring->tail != from) {
-        announce(parent, submission.priority, from);
+        announce(parent, submission.how.priority, from);
     }
     while (done < n && error == -EAGAIN && submission.how.in_place && !parent->dispatching &&
            tasks[done].run) {
@@ -1042,7 +1046,7 @@ static bool is_over(const struct wait *wait)
     case FOR_GROUP:
         return wait->group->pending == 0;
     case FOR_ROOM:
-        return strait_p_closing(parent->pool) ||
+        return strait_load_relaxed(&parent->pool->closing) ||
                has_room(parent, wait->priority, parent->pool->queue_limit - 1);
     case FOR_ANY:
         return completed_by(parent) != wait->before || parent->owed == parent->inside;
@@ -1168,7 +1172,7 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
     while (result == -EAGAIN && !error) {
         uintptr_t floor = parent->floor;
         /* on a worker there may be nobody else who takes what fills the queue */
-        parent->floor = strait_p_ring_head(&parent->rings[priority]);
+        parent->floor = strait_word_load_relaxed(&parent->rings[priority].head);
         error = wait_until(&wait, deadline);
         parent->floor = floor;
         result = submit_some(parent, task, 1, how, id);

@@ -19,8 +19,7 @@
 #define NICE_MOST 19
 
 /* From one try to start a worker to the next, while none can be had. */
-#define BACK_OFF_MIN_NS 10000000
-#define BACK_OFF_MAX_NS 1000000000
+#define BACK_OFF_NS 100000000
 
 /* What is left of 15 bytes without "-255". */
 #define NAME_LENGTH (STRAIT_P_NAME_BYTES - 1 - 4)
@@ -198,9 +197,7 @@ static void grow(struct strait_pool *pool)
     if (!pool->closing && strait_p_may_grow(pool)) {
         error = launch(pool, true);
     }
-    pool->back_off = !error ? 0 : pool->back_off == 0 ? BACK_OFF_MIN_NS : 2 * pool->back_off;
-    pool->back_off = pool->back_off < BACK_OFF_MAX_NS ? pool->back_off : BACK_OFF_MAX_NS;
-    uint64_t again = error ? (uint64_t)strait_deadline(pool->back_off) : 0;
+    uint64_t again = error ? (uint64_t)strait_deadline(BACK_OFF_NS) : 0;
     strait_wide_store_relaxed(&pool->grow_at, again);
     if (error) {
         strait_p_parents_wake(pool); /* one of them comes again at that time */
@@ -510,7 +507,8 @@ static void ask_to_leave(struct strait_pool *pool, unsigned count)
     for (int idle = 1; idle >= 0; idle--) {
         for (unsigned number = pool->numbers; number-- > 0 && count > 0;) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
-            if (worker->state == STRAIT_P_AT_WORK && (!idle || strait_p_is_idle(pool, number))) {
+            if (worker->state == STRAIT_P_AT_WORK &&
+                (!idle || strait_p_bit_is_up(pool->idle, number))) {
                 strait_p_becomes(worker, STRAIT_P_LEAVING);
                 count--;
             }

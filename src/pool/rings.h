@@ -142,12 +142,6 @@ static inline uint32_t strait_p_lap(const struct strait_p_submission_ring *ring,
     return lap << STRAIT_P_WORD_INDEX_BITS;
 }
 
-/* How far tasks have been claimed, and it may be further. Any thread. */
-static inline uintptr_t strait_p_ring_head(const struct strait_p_submission_ring *ring)
-{
-    return strait_word_load_relaxed(&ring->head);
-}
-
 /* The index of the slot at a position, or NONE: it is not published. */
 static inline uint32_t strait_p_ring_at(const struct strait_p_submission_ring *ring,
                                         uintptr_t position)
@@ -189,7 +183,7 @@ static inline bool strait_p_ring_withdraw(struct strait_p_submission_ring *ring,
     strait_full_fence();
     /* Is it in the ring? A slot that ran for 2^32 positions is not, though its number comes again.
      */
-    uintptr_t head = strait_p_ring_head(ring);
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
     uint32_t ahead = slot->position - (uint32_t)head;
     if (ahead >= ring->tail - head || strait_p_ring_pushed(ring, head + ahead) != slot->index) {
         return false;
@@ -214,7 +208,7 @@ static inline uint32_t strait_p_ring_take(struct strait_p_submission_ring *ring,
     /* submission.take: pairs with submission.look, submission.claimed; that the position is the
      * parent's, or else the claim; without it a task runs twice */
     strait_full_fence();
-    uintptr_t head = strait_p_ring_head(ring);
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
     if ((intptr_t)(head - at) < 0) {
         return published & STRAIT_P_WORD_INDEX;
     }
@@ -228,13 +222,13 @@ static inline uint32_t strait_p_ring_take(struct strait_p_submission_ring *ring,
 /* Is there anything to claim? Never false while what was pushed before lies there. Any thread. */
 static inline bool strait_p_ring_ready(const struct strait_p_submission_ring *ring)
 {
-    uintptr_t head = strait_p_ring_head(ring);
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (;;) {
         uintptr_t before = head;
         if (strait_p_ring_at(ring, head) != STRAIT_P_NONE) {
             return true;
         }
-        head = strait_p_ring_head(ring);
+        head = strait_word_load_relaxed(&ring->head);
         if (head == before) {
             return false;
         }
@@ -246,7 +240,7 @@ static inline bool strait_p_ring_ready(const struct strait_p_submission_ring *ri
  * so. Any thread. */
 static inline uint32_t strait_p_ring_claim(struct strait_p_submission_ring *ring)
 {
-    uintptr_t head = strait_p_ring_head(ring);
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (;;) {
         if (ring->two_ended) {
             /* submission.look: pairs with submission.take; how far the head is, before whether the
@@ -256,7 +250,7 @@ static inline uint32_t strait_p_ring_claim(struct strait_p_submission_ring *ring
         uintptr_t before = head;
         uint32_t index = strait_p_ring_at(ring, head);
         if (index == STRAIT_P_NONE) {
-            head = strait_p_ring_head(ring);
+            head = strait_word_load_relaxed(&ring->head);
             if (head == before) {
                 return STRAIT_P_NONE;
             }
@@ -279,7 +273,7 @@ static inline uint32_t strait_p_ring_leap(struct strait_p_submission_ring *ring,
                                           const struct strait_p_plan *child, uint32_t runner,
                                           bool claim)
 {
-    uintptr_t head = strait_p_ring_head(ring);
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
     if (claim) {
         /* submission.look: the same */
         strait_full_fence();

@@ -201,7 +201,6 @@ struct strait_pool {
     struct strait_p_placement placement;      /* of all workers, but for their numbers */
     int nice;                                 /* the creator's */
     struct strait_p_event_count origin;       /* says where the creator can run */
-    int64_t back_off;                         /* from one try to start a worker to the next */
     uint32_t attached;                        /* parents, workers' not among them */
     pid_t process;
     bool busy; /* somebody closes it, or changes its number of workers */
@@ -225,17 +224,19 @@ static inline uint32_t strait_p_places(const struct strait_pool *pool)
     return strait_load_acquire(&pool->places);
 }
 
-/* 0: open, or 1 + how it closes. Any thread. */
-static inline uint32_t strait_p_closing(const struct strait_pool *pool)
+/* A bit of a bitmap. */
+static inline bool strait_p_bit_is_up(const uintptr_t *words, uint32_t number)
 {
-    return strait_load_relaxed(&pool->closing);
+    uintptr_t word = strait_word_load_relaxed(&words[number / STRAIT_P_BITS]);
+    return (word >> (number % STRAIT_P_BITS) & 1) != 0;
 }
 
-/* Sets and clears bits in one step. */
-static inline void strait_p_bits_change(uintptr_t *word, uintptr_t set, uintptr_t clear)
+static inline void strait_p_bit_set(uintptr_t *words, uint32_t number, bool up)
 {
+    uintptr_t *word = &words[number / STRAIT_P_BITS];
+    uintptr_t bit = (uintptr_t)1 << (number % STRAIT_P_BITS);
     uintptr_t old = strait_word_load_relaxed(word);
-    while (!strait_word_cas_relaxed(word, &old, (old & ~clear) | set)) {
+    while (!strait_word_cas_relaxed(word, &old, up ? old | bit : old & ~bit)) {
     }
 }
 
@@ -260,18 +261,6 @@ static inline void strait_p_becomes(struct strait_p_pool_worker *worker,
 }
 
 /* ---- waking workers ---- */
-
-static inline void strait_p_idle_change(struct strait_pool *pool, unsigned number, bool idle)
-{
-    uintptr_t bit = (uintptr_t)1 << (number % STRAIT_P_BITS);
-    strait_p_bits_change(&pool->idle[number / STRAIT_P_BITS], idle ? bit : 0, idle ? 0 : bit);
-}
-
-static inline bool strait_p_is_idle(const struct strait_pool *pool, unsigned number)
-{
-    uintptr_t word = strait_word_load_relaxed(&pool->idle[number / STRAIT_P_BITS]);
-    return (word >> (number % STRAIT_P_BITS) & 1) != 0;
-}
 
 /* The first bit that is up from `from` on, below `end`; `end`: none. */
 static inline uint32_t strait_p_next_bit(const uintptr_t *bits, uint32_t from, uint32_t end)
@@ -306,7 +295,7 @@ static inline struct strait_p_event_count *strait_p_wake_idle(struct strait_pool
          number = strait_p_next_bit(pool->idle, number + 1, numbers)) {
         event = &pool->workers[number].event;
         if (strait_load_relaxed(&event->word) & STRAIT_P_WAITING) {
-            strait_p_idle_change(pool, number, false); /* the next waker takes the next */
+            strait_p_bit_set(pool->idle, number, false); /* the next waker takes the next */
             strait_p_wake_sleeper(event, STRAIT_P_BARRIER);
             break;
         }

@@ -88,12 +88,9 @@ static void lower_bits(struct strait_p_pool_worker *self)
         for (uint32_t n = 0; n < STRAIT_P_PRIORITIES * places; n++) {
             unsigned priority = n % STRAIT_P_PRIORITIES;
             uint32_t place = n / STRAIT_P_PRIORITIES;
-            uintptr_t *word = &pool->bits[priority][place / STRAIT_P_BITS];
-            uintptr_t bit = (uintptr_t)1 << (place % STRAIT_P_BITS);
-            bool up = (strait_word_load_relaxed(word) & bit) != 0;
-            if (up != raise &&
+            if (strait_p_bit_is_up(pool->bits[priority], place) != raise &&
                 strait_p_ring_ready(&pool->parents[place]->rings[priority]) == raise) {
-                strait_p_bits_change(word, raise ? bit : 0, raise ? 0 : bit);
+                strait_p_bit_set(pool->bits[priority], place, raise);
             }
         }
         if (!raise) {
@@ -135,7 +132,7 @@ static enum strait_p_verdict judge(const struct strait_pool *pool, const struct 
     if (strait_load_relaxed(&slot->cancel) & ~STRAIT_P_AWAITED) {
         return STRAIT_P_NOT_WANTED;
     }
-    if (strait_p_closing(pool) == 1 + STRAIT_CLOSE_CANCEL) {
+    if (strait_load_relaxed(&pool->closing) == 1 + STRAIT_CLOSE_CANCEL) {
         return STRAIT_P_POOL_CLOSED;
     }
     return strait_p_late(slot, false) ? STRAIT_P_TOO_LATE : STRAIT_P_RAN;
@@ -314,7 +311,7 @@ static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool 
     const struct strait_parent *own = self->parent;
     const struct strait_p_submission_ring *ring = &own->rings[0];
     uint32_t index = STRAIT_P_NONE;
-    uintptr_t head = strait_p_ring_head(ring);
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (uintptr_t at = head; index == STRAIT_P_NONE && (intptr_t)(at - own->floor) > 0 &&
                               head - at < CHILDREN_LOOKED_AT;) {
         at--;
@@ -383,7 +380,7 @@ static bool worker_ready(void *side)
     struct strait_p_pool_worker *self = side;
     bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
     return (!leaving && strait_p_work_waits(self->pool)) || strait_p_collectable(self->parent) ||
-           (self->raised && !strait_p_is_idle(self->pool, self->number)) ||
+           (self->raised && !strait_p_bit_is_up(self->pool->idle, self->number)) ||
            (self->idle_until == STRAIT_FOREVER && too_many(self->pool)) ||
            (is_asked_to_end(self) && self->parent->owed == 0);
 }
@@ -414,11 +411,11 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     bool spins = waiter.mode == STRAIT_WAIT_SPIN && until == STRAIT_FOREVER;
     self->raised = !spins && strait_load_relaxed(&self->state) != STRAIT_P_LEAVING;
     if (self->raised) {
-        strait_p_idle_change(pool, self->number, true);
+        strait_p_bit_set(pool->idle, self->number, true);
     }
     strait_p_park(&waiter, until);
     if (self->raised) {
-        strait_p_idle_change(pool, self->number, false);
+        strait_p_bit_set(pool->idle, self->number, false);
         /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
          * without it a task waits for a worker that was taken for awake */
         strait_full_fence();

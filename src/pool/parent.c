@@ -14,7 +14,6 @@
 #include "../channel/private.h"
 
 #define SPARE_SLOTS (64 + STRAIT_POOL_WORKERS_MAX) /* for what runs, and some that have ended */
-#define AHEAD 8                                    /* reports ahead whose slots are asked for */
 #define LEAVE_TRIES 100
 
 /* Completions that come so fast that at least GATHER_LEAST of them are expected in GATHER_NS are
@@ -346,16 +345,6 @@ STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct str
 
 /* ---- reports ---- */
 
-/* Asks for the slot of one more report, soon to be read. */
-static void ask(struct strait_parent *parent)
-{
-    if (parent->unasked > 0) {
-        strait_prefetch_read(&parent->slots[parent->asked]);
-        parent->unasked--;
-        parent->asked = parent->unasked > 0 ? parent->links[parent->asked] : 0;
-    }
-}
-
 /* How many reports there are whose links the parent has not read. */
 static size_t unseen(const struct strait_parent *parent)
 {
@@ -363,45 +352,34 @@ static size_t unseen(const struct strait_parent *parent)
     return (size_t)((top - parent->seen) >> STRAIT_P_INDEX_BITS);
 }
 
-/* Reads the links of what workers have reported, and turns them round: the oldest comes first. */
-static void read_links(struct strait_parent *parent)
-{
-    /* completion.receive: pairs with completion.report; all that the workers did to the slots, and
-     * the links; without it a completion sees half a result */
-    uintptr_t top = strait_word_load_acquire(&parent->stack);
-    uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
-    uint32_t newer = STRAIT_P_NONE;
-    parent->unread = (size_t)((top - parent->seen) >> STRAIT_P_INDEX_BITS);
-    parent->seen = top & ~STRAIT_P_INDEX_MASK;
-    for (size_t left = parent->unread; left > 0; left--) {
-        uint32_t older = left > 1 ? parent->links[at] : STRAIT_P_NONE;
-        if (newer != STRAIT_P_NONE) {
-            parent->links[at] = newer;
-        }
-        newer = at;
-        at = older;
-    }
-    parent->reported = newer;
-    parent->asked = newer;
-    parent->unasked = parent->unread;
-    for (int i = 0; i < AHEAD; i++) {
-        ask(parent);
-    }
-}
-
-/* The slot of the oldest report; NULL: none is there. */
+/* The slot of the oldest report; NULL: none is there. Where the parent has completed all that it
+ * has read of, it reads the links of what workers have reported since, and turns them round: the
+ * oldest comes first. */
 static struct strait_p_slot *next_report(struct strait_parent *parent)
 {
-    if (parent->unread == 0) {
-        if (!unseen(parent)) {
-            return NULL;
+    if (parent->unread == 0 && unseen(parent)) {
+        /* completion.receive: pairs with completion.report; all that the workers did to the slots,
+         * and the links; without it a completion sees half a result */
+        uintptr_t top = strait_word_load_acquire(&parent->stack);
+        uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
+        uint32_t newer = STRAIT_P_NONE;
+        parent->unread = (size_t)((top - parent->seen) >> STRAIT_P_INDEX_BITS);
+        parent->seen = top & ~STRAIT_P_INDEX_MASK;
+        for (size_t left = parent->unread; left > 0; left--) {
+            uint32_t older = parent->links[at];
+            strait_prefetch_read(&parent->slots[at]); /* a worker had it last */
+            parent->links[at] = newer;
+            newer = at;
+            at = older;
         }
-        read_links(parent);
+        parent->reported = newer;
+    }
+    if (parent->unread == 0) {
+        return NULL;
     }
     struct strait_p_slot *slot = &parent->slots[parent->reported];
     parent->unread--;
-    parent->reported = parent->unread > 0 ? parent->links[parent->reported] : STRAIT_P_NONE;
-    ask(parent);
+    parent->reported = parent->links[parent->reported];
     return slot;
 }
 

@@ -93,46 +93,42 @@ static const char *schedule_worker(const struct strait_pool *pool,
     return "there are as many workers as CPUs: one must share the parent's";
 }
 
-/* A number that no thread has; STRAIT_POOL_WORKERS_MAX: none. Under the lock. */
-static unsigned free_number(struct strait_pool *pool)
+/* One more number for a worker, that has a parent for what its tasks submit. Under the lock. */
+static int add_number(struct strait_pool *pool)
 {
-    unsigned number = 0;
-    for (; number < pool->numbers; number++) {
-        struct strait_p_pool_worker *worker = &pool->workers[number];
-        if (worker->state == STRAIT_P_GONE_HOME && !worker->joining &&
-            strait_p_thread_join(&worker->thread, 0) == 0) {
-            strait_p_becomes(worker, STRAIT_P_ABSENT);
-        }
-        if (worker->state == STRAIT_P_ABSENT) {
-            break;
-        }
-    }
-    return number;
-}
-
-/* Makes it the number of a worker that has a parent for what its tasks submit. Under the lock. */
-static int number_prepare(struct strait_pool *pool, unsigned number)
-{
-    struct strait_p_pool_worker *worker = &pool->workers[number];
-    if (worker->parent) {
-        return 0;
-    }
+    struct strait_p_pool_worker *worker = &pool->workers[pool->numbers];
     struct strait_parent_options options = {.wait = pool->options.wait,
                                             .low_water = pool->queue_limit / 2};
     int error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
     if (!error) {
         worker->parent->help = strait_p_worker_help;
-        strait_store_relaxed(&pool->numbers, number + 1);
+        strait_store_relaxed(&pool->numbers, pool->numbers + 1);
     }
     return error;
+}
+
+/* Has no thread that number? One that has gone is joined. Under the lock. */
+static bool is_vacant(struct strait_p_pool_worker *worker)
+{
+    if (worker->state == STRAIT_P_GONE_HOME && !worker->joining &&
+        strait_p_thread_join(&worker->thread, 0) == 0) {
+        strait_p_becomes(worker, STRAIT_P_ABSENT);
+    }
+    return worker->state == STRAIT_P_ABSENT;
 }
 
 /* Starts one more worker, and does not wait until it is online. `best_effort`: on what CPUs and in
  * which class it can be had. 0 or -errno. Under the lock. */
 static int launch(struct strait_pool *pool, bool best_effort)
 {
-    unsigned number = free_number(pool);
-    int error = number < STRAIT_POOL_WORKERS_MAX ? number_prepare(pool, number) : -EBUSY;
+    unsigned number = 0;
+    while (number < STRAIT_POOL_WORKERS_MAX && !is_vacant(&pool->workers[number])) {
+        number++;
+    }
+    if (number == STRAIT_POOL_WORKERS_MAX) {
+        return -EBUSY;
+    }
+    int error = number == pool->numbers ? add_number(pool) : 0;
     if (error) {
         return error;
     }

@@ -88,9 +88,7 @@ struct strait_parent {
     uintptr_t seen;            /* the stack's count, as far as it has read */
     size_t awaited;            /* reports from there on, before it is to be woken */
     size_t unread;             /* reports that it has read of, and not completed */
-    size_t unasked;            /* of them, those whose slots it has not asked for yet */
-    uint32_t reported;         /* the first of the one, if any */
-    uint32_t asked;            /* and of the other */
+    uint32_t reported;         /* the first of them, if any */
     struct strait_p_slot *due; /* the first whose completion needs no report */
     struct strait_p_slot **due_end;
     uint64_t serial; /* of the last task */

@@ -427,13 +427,9 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
 static bool end(struct strait_p_pool_worker *self, bool idle)
 {
     struct strait_pool *pool = self->pool;
-    bool ends;
     pthread_mutex_lock(&pool->lock);
-    if (idle) {
-        ends = self->state == STRAIT_P_AT_WORK && too_many(pool) && !pool->closing;
-    } else {
-        ends = pool->ending || self->state == STRAIT_P_LEAVING; /* or it was asked to stay */
-    }
+    bool ends = idle ? self->state == STRAIT_P_AT_WORK && too_many(pool) && !pool->closing
+                     : pool->ending || self->state == STRAIT_P_LEAVING; /* or it is to stay */
     if (ends) {
         strait_p_becomes(self, STRAIT_P_GONE_HOME);
     }
@@ -461,8 +457,8 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
         bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
         bool completed = strait_p_collectable(own);
         if (completed || leaving) {
-            pass_on(
-                self->pool); /* it may have been taken for idle, and takes nothing, or not yet */
+            /* it may have been taken for idle, and takes nothing, or not yet */
+            pass_on(self->pool);
         }
         if (completed) {
             strait_p_collect(own, own->owed + 1);

@@ -143,6 +143,7 @@ static struct strait_parent *parent_create(struct strait_pool *pool,
     parent->epoll = -1;
     parent->timer = -1;
     parent->awaited = 1;
+    parent->awaited_slot = STRAIT_P_NONE;
     strait_p_event_count_init(&parent->own, -1);
     if (slots_create(parent) != 0) {
         free(parent);
@@ -238,33 +239,26 @@ STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
 
 /* ---- completing ---- */
 
-static enum strait_task_status status_of(const struct strait_p_slot *slot,
-                                         enum strait_p_verdict verdict)
-{
-    switch (verdict) {
-    case STRAIT_P_RAN:
-        return STRAIT_TASK_DONE;
-    case STRAIT_P_RAN_TO_CODE:
-        return slot->task.code == -ECANCELED ? STRAIT_TASK_CANCELLED : STRAIT_TASK_FAILED;
-    case STRAIT_P_RAN_LATE:
-    case STRAIT_P_TOO_LATE:
-        return STRAIT_TASK_EXPIRED;
-    case STRAIT_P_POOL_CLOSED:
-        return STRAIT_TASK_ABANDONED;
-    default:
-        return (slot->cancel & ~STRAIT_P_AWAITED) == STRAIT_P_CANCELLED ? STRAIT_TASK_CANCELLED
-                                                                        : STRAIT_TASK_ABANDONED;
-    }
-}
-
 /* What `done` is to see. */
 static void set_outcome(struct strait_p_slot *slot, enum strait_p_verdict verdict)
 {
-    slot->task.status = status_of(slot, verdict);
-    if (verdict == STRAIT_P_RAN) {
-        slot->task.code = 0;
-    } else if (verdict > STRAIT_P_RAN_LATE) {
-        slot->task.code = verdict == STRAIT_P_TOO_LATE ? -ETIMEDOUT : -ECANCELED;
+    static const struct {
+        enum strait_task_status status;
+        int code;
+    } outcomes[] = {
+        [STRAIT_P_RAN] = {STRAIT_TASK_DONE, 0},
+        [STRAIT_P_TOO_LATE] = {STRAIT_TASK_EXPIRED, -ETIMEDOUT},
+        [STRAIT_P_NOT_WANTED] = {STRAIT_TASK_CANCELLED, -ECANCELED},
+        [STRAIT_P_ABANDONED] = {STRAIT_TASK_ABANDONED, -ECANCELED},
+    };
+    struct strait_task *task = &slot->task;
+    if (verdict == STRAIT_P_RAN_LATE) {
+        task->status = STRAIT_TASK_EXPIRED;
+    } else if (verdict == STRAIT_P_RAN_TO_CODE) {
+        task->status = task->code == -ECANCELED ? STRAIT_TASK_CANCELLED : STRAIT_TASK_FAILED;
+    } else {
+        task->status = outcomes[verdict].status;
+        task->code = outcomes[verdict].code;
     }
 }
 
@@ -321,7 +315,7 @@ static void complete_due(struct strait_parent *parent)
     if (!parent->due) {
         parent->due_end = &parent->due;
     }
-    complete(parent, slot, STRAIT_P_NOT_WANTED);
+    complete(parent, slot, (enum strait_p_verdict)slot->cancel);
     slot_settle(parent, slot, STRAIT_P_OWED);
 }
 
@@ -623,10 +617,9 @@ static struct strait_p_slot *find(const struct strait_parent *parent, strait_tas
 
 /* As strait_task_cancel. */
 static int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
-                  enum strait_p_cancel reason)
+                  enum strait_p_verdict reason)
 {
-    if (slot->state & (STRAIT_P_WITHDRAWN | STRAIT_P_COMPLETED) ||
-        (slot->cancel & ~STRAIT_P_AWAITED) != STRAIT_P_WANTED) {
+    if (slot->state & (STRAIT_P_WITHDRAWN | STRAIT_P_COMPLETED) || slot->cancel) {
         return -EALREADY;
     }
     if (!strait_p_ring_withdraw(&parent->rings[slot->priority], slot, reason)) {
@@ -643,7 +636,7 @@ int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
 {
     check_parent(parent);
     struct strait_p_slot *slot = find(parent, id);
-    return slot ? cancel(parent, slot, STRAIT_P_CANCELLED) : -ENOENT;
+    return slot ? cancel(parent, slot, STRAIT_P_NOT_WANTED) : -ENOENT;
 }
 
 /* Is the parent owed its completion, and is it of the group, if that is not NULL? */
@@ -656,7 +649,7 @@ static bool is_owed(const struct strait_p_slot *slot, const struct strait_group 
 /* Cancels what waits from a position on, in the order of submission: those of a group, if it is not
  * NULL. Returns how many there were. */
 static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintptr_t from,
-                          const struct strait_group *group, enum strait_p_cancel reason)
+                          const struct strait_group *group, enum strait_p_verdict reason)
 {
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
     size_t withdrawn = 0;
@@ -670,7 +663,7 @@ static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintp
 }
 
 static size_t cancel_waiting(struct strait_parent *parent, const struct strait_group *group,
-                             enum strait_p_cancel reason)
+                             enum strait_p_verdict reason)
 {
     size_t withdrawn = 0;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
@@ -682,7 +675,7 @@ static size_t cancel_waiting(struct strait_parent *parent, const struct strait_g
 
 /* The same of all that the parent is owed: what has been claimed is told. */
 static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
-                         enum strait_p_cancel reason)
+                         enum strait_p_verdict reason)
 {
     size_t withdrawn = cancel_waiting(parent, group, reason);
     for (size_t i = 0; i < parent->fresh; i++) {
@@ -696,13 +689,13 @@ static size_t cancel_all(struct strait_parent *parent, const struct strait_group
 size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group)
 {
     check_parent(parent);
-    return group->pending > 0 ? cancel_all(parent, group, STRAIT_P_CANCELLED) : 0;
+    return group->pending > 0 ? cancel_all(parent, group, STRAIT_P_NOT_WANTED) : 0;
 }
 
 bool strait_task_cancelled(const struct strait_task *task)
 {
     const struct strait_p_slot *slot = strait_p_slot_of(task);
-    return strait_load_relaxed(&slot->cancel) & ~STRAIT_P_AWAITED || strait_p_late(slot, true);
+    return strait_load_relaxed(&slot->cancel) || strait_p_late(slot, true);
 }
 
 int64_t strait_task_waited_ns(const struct strait_task *task)
@@ -819,7 +812,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
         return -EAGAIN;
     }
     slot->task = *task;
-    strait_store_relaxed(&slot->cancel, STRAIT_P_WANTED);
+    strait_store_relaxed(&slot->cancel, 0);
     slot->serial = ++parent->serial;
     slot->priority = (uint8_t)submission->how.priority;
     slot->state = STRAIT_P_OWED | STRAIT_P_OUT;
@@ -1059,8 +1052,7 @@ static int wait_sleep(struct wait *wait, int64_t deadline)
     struct strait_parent *parent = wait->parent;
     size_t reports = least_reports(wait);
     if (wait->id) {
-        struct strait_p_slot *slot = find(parent, wait->id);
-        strait_store_relaxed(&slot->cancel, slot->cancel | STRAIT_P_AWAITED);
+        strait_store_relaxed(&parent->awaited_slot, find(parent, wait->id)->index);
     }
     if (wait->subject == FOR_ROOM) {
         want_room(parent, wait->priority, parent->pool->queue_limit - 1);
@@ -1077,6 +1069,7 @@ static int wait_sleep(struct wait *wait, int64_t deadline)
     waiter.side = wait;
     int error = strait_p_park(&waiter, deadline);
     parent->awaited = 1;
+    strait_store_relaxed(&parent->awaited_slot, STRAIT_P_NONE);
     return error == -ETIMEDOUT ? 0 : error;
 }
 

@@ -46,8 +46,8 @@ struct strait_p_slot {
     STRAIT_LINE_ALIGNED uint64_t serial; /* of the task among the parent's; it writes */
     uint32_t position; /* in its ring, as far as 32 bits tell; of a free slot the next one's index;
                           the parent writes */
-    uint32_t cancel;   /* enum strait_p_cancel, and STRAIT_P_AWAITED; the parent writes, whoever
-                          runs the task polls */
+    uint32_t cancel;   /* 0, or why it is not wanted any more: enum strait_p_verdict; the parent
+                          writes, whoever runs the task polls */
     uint32_t index;    /* of the slot; the parent writes, always the same */
     uint8_t state;     /* STRAIT_P_OWED and the like, 0: free; the parent's own */
     uint8_t priority;  /* which of the parent's rings this is in; it writes */
@@ -66,14 +66,6 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "smal
 #define STRAIT_P_WITHDRAWN 4u /* whose report says nothing: the parent completes it itself */
 #define STRAIT_P_COMPLETED 8u /* its completion has begun: it has no id any more */
 #define STRAIT_P_INSIDE 16u   /* its parent, a worker, has begun to run it */
-
-/* Why a task is not wanted any more. */
-enum strait_p_cancel {
-    STRAIT_P_WANTED,
-    STRAIT_P_CANCELLED,
-    STRAIT_P_ABANDONED,
-};
-#define STRAIT_P_AWAITED 0x100u /* the parent sleeps until this task has ended */
 
 /* What few tasks have, in an array that ends where that of the slots begins: the first is the last.
  * The parent writes all but `next` and the last four before it publishes the slot. */
@@ -298,9 +290,9 @@ enum strait_p_verdict {
     STRAIT_P_RAN,         /* and returned 0 */
     STRAIT_P_RAN_TO_CODE, /* and returned task.code */
     STRAIT_P_RAN_LATE,    /* likewise, after its finish_by; up to here it has run */
-    STRAIT_P_NOT_WANTED,  /* slot.cancel says why */
     STRAIT_P_TOO_LATE,    /* past start_by or finish_by */
-    STRAIT_P_POOL_CLOSED, /* by cancelling */
+    STRAIT_P_NOT_WANTED,  /* cancelled */
+    STRAIT_P_ABANDONED,   /* its parent left, or its pool closed, by cancelling */
 };
 
 /* Is the task's time over, to start it or to go on with it? */

@@ -71,6 +71,7 @@ struct strait_parent {
     struct strait_p_event_count *event; /* its own below, or its worker's */
     struct strait_p_event_count own;    /* workers write, too */
     uintptr_t goal;                     /* the stack's word that is to wake it, or a later one */
+    uint32_t awaited_slot;              /* whose report is to wake it; NONE */
     uintptr_t room_at[STRAIT_P_PRIORITIES]; /* the number of claims that makes room; 0: the parent
                                                does not wait for room */
     struct strait_p_pool_worker *worker; /* whose tasks submit here; NULL: a thread has attached */

@@ -129,11 +129,12 @@ static void show(struct strait_p_pool_worker *self, const struct sight *sight)
 /* A task that was claimed: may it run? */
 static enum strait_p_verdict judge(const struct strait_pool *pool, const struct strait_p_slot *slot)
 {
-    if (strait_load_relaxed(&slot->cancel) & ~STRAIT_P_AWAITED) {
-        return STRAIT_P_NOT_WANTED;
+    uint32_t cancel = strait_load_relaxed(&slot->cancel);
+    if (cancel) {
+        return (enum strait_p_verdict)cancel;
     }
     if (strait_load_relaxed(&pool->closing) == 1 + STRAIT_CLOSE_CANCEL) {
-        return STRAIT_P_POOL_CLOSED;
+        return STRAIT_P_ABANDONED;
     }
     return strait_p_late(slot, false) ? STRAIT_P_TOO_LATE : STRAIT_P_RAN;
 }
@@ -184,7 +185,7 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
 }
 
 /* Hands the slot back to its parent. One that is another thread is woken if this is what it sleeps
- * for. Behind the report the slot may be another task's: then that is for nothing. */
+ * for. Behind the report the slot may be another task's. */
 static void report(struct strait_p_pool_worker *self, struct strait_parent *parent,
                    struct strait_p_slot *slot)
 {
@@ -195,7 +196,7 @@ static void report(struct strait_p_pool_worker *self, struct strait_parent *pare
     strait_word_store_relaxed(&self->reporting, (uintptr_t)parent);
     uintptr_t top = strait_p_report(&parent->stack, parent->links, slot);
     if ((intptr_t)(top - strait_word_load_relaxed(&parent->goal)) >= 0 ||
-        strait_load_relaxed(&slot->cancel) & STRAIT_P_AWAITED) {
+        strait_load_relaxed(&parent->awaited_slot) == (top & STRAIT_P_INDEX_MASK)) {
         strait_p_notify(parent->event, STRAIT_P_BARRIER);
     }
     /* worker.reported: pairs with parent.leave; all that the worker did with the parent; without it

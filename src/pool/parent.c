@@ -778,26 +778,37 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
 
 /* What all tasks of one submit have in common. */
 struct submission {
-    struct strait_submit_options how;
+    struct strait_p_plan plan;
     bool planned;
-    uint64_t at; /* ns; if the pool is timed */
+    bool in_place;
+    unsigned priority;
 };
 
-static int resolve_how(struct submission *submission, const struct strait_submit_options *how)
+static unsigned priority_of(const struct strait_parent *parent,
+                            const struct strait_submit_options *how)
 {
-    struct strait_submit_options *options = &submission->how;
-    int error = strait_options_copy(options, sizeof(*options), how, "submit");
+    return how && !parent->worker ? how->priority : STRAIT_PRIORITY_NORMAL;
+}
+
+static int resolve_how(const struct strait_parent *parent, const struct strait_submit_options *how,
+                       struct submission *submission)
+{
+    struct strait_submit_options options;
+    int error = strait_options_copy(&options, sizeof(options), how, "submit");
     if (error ||
-        !STRAIT_P_VALID(submit, priority, (unsigned)options->priority < STRAIT_P_PRIORITIES) ||
-        !STRAIT_P_VALID(submit, start_by, options->start_by >= 0) ||
-        !STRAIT_P_VALID(submit, finish_by, options->finish_by >= 0)) {
+        !STRAIT_P_VALID(submit, priority, (unsigned)options.priority < STRAIT_P_PRIORITIES) ||
+        !STRAIT_P_VALID(submit, start_by, options.start_by >= 0) ||
+        !STRAIT_P_VALID(submit, finish_by, options.finish_by >= 0)) {
         return -EINVAL;
     }
-    strait_p_check_deadline(options->start_by);
-    strait_p_check_deadline(options->finish_by);
-    submission->planned = options->group || options->start_by || options->finish_by;
-    options->start_by = options->start_by ? options->start_by : STRAIT_FOREVER;
-    options->finish_by = options->finish_by ? options->finish_by : STRAIT_FOREVER;
+    strait_p_check_deadline(options.start_by);
+    strait_p_check_deadline(options.finish_by);
+    submission->planned = options.group || options.start_by || options.finish_by;
+    submission->plan.start_by = options.start_by ? options.start_by : STRAIT_FOREVER;
+    submission->plan.finish_by = options.finish_by ? options.finish_by : STRAIT_FOREVER;
+    submission->plan.group = options.group;
+    submission->in_place = options.in_place;
+    submission->priority = priority_of(parent, &options);
     return 0;
 }
 
@@ -807,36 +818,27 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     if (STRAIT_UNLIKELY(!task->run)) {
         return -EINVAL;
     }
-    struct strait_p_slot *slot = free_slot(parent, submission->how.priority);
+    struct strait_p_slot *slot = free_slot(parent, submission->priority);
     if (STRAIT_UNLIKELY(!slot)) {
         return -EAGAIN;
     }
     slot->task = *task;
     strait_store_relaxed(&slot->cancel, 0);
     slot->serial = ++parent->serial;
-    slot->priority = (uint8_t)submission->how.priority;
+    slot->priority = (uint8_t)submission->priority;
     slot->state = STRAIT_P_OWED | STRAIT_P_OUT;
     slot->planned = submission->planned;
-    if (submission->planned) {
-        struct strait_p_plan *plan = strait_p_plan_of(slot);
-        plan->start_by = submission->how.start_by;
-        plan->finish_by = submission->how.finish_by;
-        plan->group = submission->how.group;
-        if (plan->group) {
-            plan->group->pending++;
-        }
+    if (submission->planned || STRAIT_UNLIKELY(parent->pool->timed)) {
+        *strait_p_plan_of(slot) = submission->plan;
     }
-    if (STRAIT_UNLIKELY(parent->pool->timed)) {
-        struct strait_p_plan *plan = strait_p_plan_of(slot);
-        plan->submitted_at = submission->at;
-        plan->waited_ns = 0;
-        plan->ran_ns = 0;
+    if (submission->plan.group) {
+        submission->plan.group->pending++;
     }
     parent->in_use++;
     parent->owed++;
     strait_p_count(&parent->counters.submitted);
     DTRACE_PROBE3(strait, task__submit, parent, slot, slot->task.run);
-    strait_p_ring_push(&parent->rings[submission->how.priority], slot);
+    strait_p_ring_push(&parent->rings[submission->priority], slot);
     if (id) {
         *id = id_of(parent, slot);
     }
@@ -851,11 +853,9 @@ static void run_in_place(struct strait_parent *parent, const struct strait_task 
         unsigned char before[STRAIT_LINE - sizeof(struct strait_p_plan)];
         struct strait_p_plan plan;
         struct strait_p_slot slot;
-    } STRAIT_LINE_ALIGNED place = {.slot = {.task = *task}};
+    } STRAIT_LINE_ALIGNED place = {.plan = submission->plan, .slot = {.task = *task}};
     STRAIT_STATIC_ASSERT(sizeof(place) == 2 * STRAIT_LINE, "the plan ends where the slot begins");
     place.slot.planned = submission->planned;
-    place.plan.start_by = submission->how.start_by;
-    place.plan.finish_by = submission->how.finish_by;
     uintptr_t floor = parent->floor;
     parent->floor = parent->rings[STRAIT_PRIORITY_NORMAL].tail;
     enum strait_p_verdict verdict = STRAIT_P_TOO_LATE;
@@ -908,12 +908,6 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
     }
 }
 
-static unsigned priority_of(const struct strait_parent *parent,
-                            const struct strait_submit_options *how)
-{
-    return how && !parent->worker ? how->priority : STRAIT_PRIORITY_NORMAL;
-}
-
 /* As strait_task_submit_many, but a lack of room is not counted, nor does `room` follow. */
 static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_task *tasks,
                              size_t n, const struct strait_submit_options *how, strait_task_id *ids)
@@ -922,16 +916,15 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
     check_parent(parent);
     int error = is_closed(parent) || parent->leaving ? -EPIPE : 0;
     if (!error && how) {
-        error = resolve_how(&submission, how);
+        error = resolve_how(parent, how, &submission);
     }
     if (error) {
         return error;
     }
     if (STRAIT_UNLIKELY(parent->pool->timed)) {
-        submission.at = (uint64_t)strait_now();
+        submission.plan.submitted_at = (uint64_t)strait_now();
     }
-    submission.how.priority = priority_of(parent, &submission.how);
-    const struct strait_p_submission_ring *ring = &parent->rings[submission.how.priority];
+    const struct strait_p_submission_ring *ring = &parent->rings[submission.priority];
     uintptr_t from = ring->tail;
     size_t done = 0;
     while (done < n && !error) {
@@ -939,9 +932,9 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
         done += !error;
     }
     if (ring->tail != from) {
-        announce(parent, submission.how.priority, from);
+        announce(parent, submission.priority, from);
     }
-    while (done < n && error == -EAGAIN && submission.how.in_place && !parent->dispatching &&
+    while (done < n && error == -EAGAIN && submission.in_place && !parent->dispatching &&
            tasks[done].run) {
         run_in_place(parent, &tasks[done], &submission);
         if (ids) {

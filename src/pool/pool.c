@@ -421,15 +421,9 @@ static void find_stuck(const struct strait_pool *pool, struct strait_pool_worker
     memset(stuck, 0, sizeof(*stuck));
     for (unsigned number = 0; number < pool->numbers; number++) {
         const struct strait_p_pool_worker *worker = &pool->workers[number];
-        if (strait_pool_worker_stats(pool, number, &stats) != 0 || !stats.run) {
-            continue;
-        }
-        bool since = stats.tasks == worker->tasks_at_close;
-        if (!stuck->run || since) {
+        if (strait_pool_worker_stats(pool, number, &stats) == 0 && stats.run &&
+            (!stuck->run || stats.tasks == worker->tasks_at_close)) {
             *stuck = stats;
-        }
-        if (since) {
-            return;
         }
     }
 }

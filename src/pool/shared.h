@@ -147,7 +147,6 @@ struct strait_p_pool_worker {
     int64_t idle_until; /* when it may end, idle as it is; 0: it has not begun to wait */
     struct strait_p_event_count *lender; /* of the worker whose task it runs, who may wait for
                                             something to do; NULL: nobody */
-    int64_t began;                       /* the task that it runs, in ns; 0: not timed */
     struct strait_p_slot *stolen;    /* of other workers' tasks that it is inside of, the newest;
                                         the plan's `next` is the one before */
     struct strait_p_slot *outermost; /* what it claimed last while it was inside of no task */

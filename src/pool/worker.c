@@ -102,26 +102,25 @@ static void lower_bits(struct strait_p_pool_worker *self)
 
 /* ---- running a task ---- */
 
-/* What others see of a task that runs. */
+/* What others see of a task that runs: as it stands in the worker. */
 struct sight {
-    strait_run_fn *run; /* NULL: none */
-    const char *name;
-    int64_t since; /* ns; 0: not timed */
+    uintptr_t run;
+    uintptr_t name;
+    uintptr_t since;
 };
 
 /* Whoever reads an even `shown` before the three and the same behind them has those of one task. */
 static void show(struct strait_p_pool_worker *self, const struct sight *sight)
 {
     uintptr_t shown = self->shown;
-    self->began = sight->since;
     strait_word_store_relaxed(&self->shown, shown + 1);
     /* worker.show: pairs with stats.shown; that the three are being changed; without it a reader
      * gets the name of one task with the function of another */
-    strait_word_store_release(&self->run, (uintptr_t)sight->run);
+    strait_word_store_release(&self->run, sight->run);
     /* worker.show: the same */
-    strait_word_store_release(&self->name, (uintptr_t)sight->name);
+    strait_word_store_release(&self->name, sight->name);
     /* worker.show: the same */
-    strait_word_store_release(&self->since, (uintptr_t)(sight->since >> 10));
+    strait_word_store_release(&self->since, sight->since);
     /* worker.show: the same */
     strait_word_store_release(&self->shown, shown + 2);
 }
@@ -154,12 +153,11 @@ static void pass_on(struct strait_pool *pool)
 /* Calls the task's `run`, and counts, shows and times it. */
 static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strait_p_slot *slot)
 {
-    struct sight outer = {(strait_run_fn *)self->run, (const char *)self->name, self->began};
-    struct sight sight = {slot->task.run, slot->task.name, 0};
     bool timed = self->pool->timed;
-    if (STRAIT_UNLIKELY(timed)) {
-        sight.since = strait_now();
-    }
+    uint64_t began = STRAIT_UNLIKELY(timed) ? (uint64_t)strait_now() : 0;
+    struct sight outer = {self->run, self->name, self->since};
+    struct sight sight = {(uintptr_t)slot->task.run, (uintptr_t)slot->task.name,
+                          (uintptr_t)(began >> 10)};
     strait_p_count(&self->tasks);
     show(self, &sight);
     if (STRAIT_UNLIKELY(strait_p_may_grow(self->pool))) {
@@ -173,7 +171,6 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
     DTRACE_PROBE3(strait, task__done, self->number, slot, code);
     if (STRAIT_UNLIKELY(timed)) {
         struct strait_p_plan *plan = strait_p_plan_of(slot);
-        uint64_t began = (uint64_t)sight.since;
         plan->waited_ns = plan->submitted_at < began ? began - plan->submitted_at : 0;
         plan->ran_ns = (uint64_t)strait_now() - began;
         if (!outer.run) {
@@ -204,22 +201,16 @@ static void report(struct strait_p_pool_worker *self, struct strait_parent *pare
     strait_word_store_release(&self->reporting, 0);
 }
 
-/* What was claimed may have made room. */
-static void note_room(struct strait_parent *parent, const struct strait_p_slot *slot)
-{
-    uintptr_t at = strait_word_load_relaxed(&parent->room_at[slot->priority]);
-    if (STRAIT_UNLIKELY(at) && (int32_t)(slot->position + 1 - (uint32_t)at) >= 0) {
-        strait_p_notify(parent->event, STRAIT_P_BARRIER);
-    }
-}
-
 /* Runs what was claimed, or not, and lets its parent have it back. */
 static void handle(struct strait_p_pool_worker *self, struct strait_parent *parent,
                    struct strait_p_slot *slot)
 {
     struct strait_parent *own = self->parent;
     bool is_own = parent == own;
-    note_room(parent, slot);
+    uintptr_t room_at = strait_word_load_relaxed(&parent->room_at[slot->priority]);
+    if (STRAIT_UNLIKELY(room_at) && (int32_t)(slot->position + 1 - (uint32_t)room_at) >= 0) {
+        strait_p_notify(parent->event, STRAIT_P_BARRIER);
+    }
     enum strait_p_verdict verdict = judge(self->pool, slot);
     if (STRAIT_LIKELY(verdict == STRAIT_P_RAN)) {
         struct strait_p_plan *stolen = parent->worker && !is_own ? strait_p_plan_of(slot) : NULL;
@@ -275,7 +266,7 @@ static void fail_task(struct strait_p_pool_worker *self, struct strait_p_slot *s
  * completion may end the thread once more: then the rest fails after that. */
 static void fail_tasks(struct strait_p_pool_worker *self)
 {
-    static const struct sight nothing = {NULL, NULL, 0};
+    static const struct sight nothing = {0, 0, 0};
     struct strait_parent *own = self->parent;
     own->dispatching = false;
     own->inside = 0;
@@ -414,14 +405,14 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     if (self->raised) {
         strait_p_bit_set(pool->idle, self->number, true);
     }
-    strait_p_park(&waiter, until);
+    bool late = strait_p_park(&waiter, until) == -ETIMEDOUT;
     if (self->raised) {
         strait_p_bit_set(pool->idle, self->number, false);
         /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
          * without it a task waits for a worker that was taken for awake */
         strait_full_fence();
     }
-    return until != STRAIT_FOREVER && strait_now() >= until;
+    return late;
 }
 
 /* Takes the worker out of the count. False: it is needed after all. */

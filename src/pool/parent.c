@@ -421,10 +421,17 @@ static void pass_dead(struct strait_parent *parent)
     }
 }
 
-/* Tasks that wait: an upper bound, and exact if that is not below `enough`. */
+/* Tasks that wait: an upper bound, and exact if that is not below `enough`. SIZE_MAX: no slot is
+ * free. */
 static size_t waiting(struct strait_parent *parent, unsigned priority, size_t enough)
 {
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
+    if (STRAIT_UNLIKELY(parent->in_use == parent->slot_count)) {
+        pass_dead(parent);
+        if (parent->in_use == parent->slot_count) {
+            return SIZE_MAX;
+        }
+    }
     size_t count = (size_t)(ring->tail - parent->head_seen[priority]);
     if (STRAIT_UNLIKELY(count >= enough)) {
         uintptr_t at = strait_word_load_relaxed(&ring->head);
@@ -437,25 +444,16 @@ static size_t waiting(struct strait_parent *parent, unsigned priority, size_t en
     return count;
 }
 
-static bool has_slot(struct strait_parent *parent)
-{
-    if (STRAIT_UNLIKELY(parent->in_use == parent->slot_count)) {
-        pass_dead(parent);
-    }
-    return parent->in_use < parent->slot_count;
-}
-
 static bool has_room(struct strait_parent *parent, unsigned priority, size_t most)
 {
-    return has_slot(parent) && waiting(parent, priority, most + 1) <= most;
+    return waiting(parent, priority, most + 1) <= most;
 }
 
 /* NULL: there is no room. */
 static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned priority)
 {
-    size_t limit = parent->pool->queue_limit;
-    size_t count = waiting(parent, priority, strait_min(limit, parent->waiting_max));
-    if (STRAIT_UNLIKELY(count >= limit || !has_slot(parent))) {
+    size_t count = waiting(parent, priority, parent->waiting_max);
+    if (STRAIT_UNLIKELY(count >= parent->pool->queue_limit)) {
         return NULL;
     }
     if (STRAIT_UNLIKELY(count >= parent->waiting_max)) {

@@ -363,7 +363,8 @@ static int enter(struct strait_pool *pool)
     if (pool->process != getpid()) {
         return -EOWNERDEAD;
     }
-    if (strait_p_worker_is_current(pool)) {
+    const struct strait_parent *own = strait_parent_current();
+    if (own && own->pool == pool) {
         return -EDEADLK;
     }
     pthread_mutex_lock(&pool->lock);

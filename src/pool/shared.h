@@ -374,7 +374,4 @@ STRAIT_PRIVATE bool strait_p_worker_help(struct strait_parent *parent, bool run)
 /* Is there a task that any worker could claim? */
 STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool);
 
-/* Is the calling thread a worker of the pool's? */
-STRAIT_PRIVATE bool strait_p_worker_is_current(const struct strait_pool *pool);
-
 #endif /* STRAIT_POOL_SHARED_H */

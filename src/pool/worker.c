@@ -386,9 +386,6 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
             too_many(pool) ? strait_deadline(pool->options.idle_timeout) : STRAIT_FOREVER;
     }
     int64_t until = self->idle_until;
-    if (self->misses >= MISSES) {
-        lower_bits(self);
-    }
     struct strait_p_waiter waiter = {
         .own = &self->event,
         .peer = &pool->origin,
@@ -458,12 +455,12 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
         struct strait_parent *parent = own;
         struct strait_p_slot *slot =
             leaving ? claim_from(own, STRAIT_PRIORITY_NORMAL) : claim_next(self, &parent);
+        if (STRAIT_UNLIKELY(self->misses >= MISSES)) {
+            lower_bits(self);
+        }
         if (slot) {
             if (++self->streak > STREAK) {
                 ask_ahead(parent, slot);
-            }
-            if (STRAIT_UNLIKELY(self->misses >= MISSES)) {
-                lower_bits(self);
             }
             pass_on(self->pool);
             self->outermost = slot;
@@ -480,11 +477,6 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
         idle = false;
         self->idle_until = 0;
     }
-}
-
-STRAIT_PRIVATE bool strait_p_worker_is_current(const struct strait_pool *pool)
-{
-    return current_worker && current_worker->pool == pool;
 }
 
 /* ---- coming and going ---- */

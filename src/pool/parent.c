@@ -53,7 +53,7 @@ static void check_parent(struct strait_parent *parent)
 /* Pages of zeros for slots, plans, links and words; those never touched cost no memory. */
 static int slots_create(struct strait_parent *parent)
 {
-    size_t limit = parent->pool->queue_limit;
+    size_t limit = parent->pool->options.queue_limit;
     /* as many as wait at most, and half as many again that were cancelled or have ended */
     size_t slots = STRAIT_P_PRIORITIES * (limit + limit / 2) + SPARE_SLOTS;
     unsigned shift = 0;
@@ -192,6 +192,9 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
         return error;
     }
     parent->options = *options;
+    if (!options->low_water) {
+        parent->options.low_water = pool->options.queue_limit / 2;
+    }
     parent->spin_ns = STRAIT_P_SPIN_NS;
     parent->user = 0;
     parent->busy_at = 0;
@@ -209,7 +212,7 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
 {
     struct strait_parent_options options;
     int error = strait_options_copy(&options, sizeof(options), given, "parent");
-    bool low = options.low_water < pool->queue_limit + (options.low_water == 0);
+    bool low = options.low_water < pool->options.queue_limit + (options.low_water == 0);
     if (error || !STRAIT_P_VALID(parent, wait, (unsigned)options.wait <= STRAIT_WAIT_FD) ||
         !STRAIT_P_VALID(parent, low_water, low)) {
         return -EINVAL;
@@ -218,7 +221,6 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
     if (pool->process != getpid()) {
         return -EOWNERDEAD;
     }
-    options.low_water = options.low_water ? options.low_water : pool->queue_limit / 2;
     pthread_mutex_lock(&pool->lock);
     error = strait_load_relaxed(&pool->closing)
                 ? -EPIPE
@@ -453,7 +455,7 @@ static bool has_room(struct strait_parent *parent, unsigned priority, size_t mos
 static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned priority)
 {
     size_t count = waiting(parent, priority, parent->waiting_max);
-    if (STRAIT_UNLIKELY(count >= parent->pool->queue_limit)) {
+    if (STRAIT_UNLIKELY(count >= parent->pool->options.queue_limit)) {
         return NULL;
     }
     if (STRAIT_UNLIKELY(count >= parent->waiting_max)) {
@@ -826,7 +828,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     slot->priority = (uint8_t)submission->priority;
     slot->state = STRAIT_P_OWED | STRAIT_P_OUT;
     slot->planned = submission->planned;
-    if (submission->planned || STRAIT_UNLIKELY(parent->pool->timed)) {
+    if (submission->planned || STRAIT_UNLIKELY(parent->pool->options.timed)) {
         *strait_p_plan_of(slot) = submission->plan;
     }
     if (submission->plan.group) {
@@ -919,7 +921,7 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
     if (error) {
         return error;
     }
-    if (STRAIT_UNLIKELY(parent->pool->timed)) {
+    if (STRAIT_UNLIKELY(parent->pool->options.timed)) {
         submission.plan.submitted_at = (uint64_t)strait_now();
     }
     const struct strait_p_submission_ring *ring = &parent->rings[submission.priority];
@@ -991,11 +993,7 @@ struct wait {
 
 static uintptr_t completed_by(const struct strait_parent *parent)
 {
-    uintptr_t sum = 0;
-    for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
-        sum += parent->counters.completed[i];
-    }
-    return sum;
+    return parent->counters.submitted - parent->owed;
 }
 
 /* Has what it waits for happened, or can it never? */
@@ -1009,7 +1007,7 @@ static bool is_over(const struct wait *wait)
         return wait->group->pending == 0;
     case FOR_ROOM:
         return strait_load_relaxed(&parent->pool->closing) ||
-               has_room(parent, wait->priority, parent->pool->queue_limit - 1);
+               has_room(parent, wait->priority, parent->pool->options.queue_limit - 1);
     case FOR_ANY:
         return completed_by(parent) != wait->before || parent->owed == parent->inside;
     default:
@@ -1046,7 +1044,7 @@ static int wait_sleep(struct wait *wait, int64_t deadline)
         strait_store_relaxed(&parent->awaited_slot, find(parent, wait->id)->index);
     }
     if (wait->subject == FOR_ROOM) {
-        want_room(parent, wait->priority, parent->pool->queue_limit - 1);
+        want_room(parent, wait->priority, parent->pool->options.queue_limit - 1);
     }
     if (reports > 1 && parent->owed > (wait->id ? 1 : reports)) {
         int64_t until = strait_deadline(GATHER_IN_WAIT_NS);

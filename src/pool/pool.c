@@ -97,8 +97,7 @@ static const char *schedule_worker(const struct strait_pool *pool,
 static int add_number(struct strait_pool *pool)
 {
     struct strait_p_pool_worker *worker = &pool->workers[pool->numbers];
-    struct strait_parent_options options = {.wait = pool->options.wait,
-                                            .low_water = pool->queue_limit / 2};
+    struct strait_parent_options options = {.wait = pool->options.wait};
     int error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
     if (!error) {
         worker->parent->help = strait_p_worker_help;
@@ -276,8 +275,6 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     pool->nice = getpriority(PRIO_PROCESS, 0);
     pool->process = getpid();
     pool->fenced = !strait_p_heavy_barrier_available();
-    pool->timed = options->timed;
-    pool->queue_limit = options->queue_limit;
     pool->workers_min = options->workers;
     pool->workers_max = options->workers_max;
     pool->grow = grow;
@@ -594,7 +591,7 @@ void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats
         uint64_t most = strait_word_load_relaxed(&parent->waiting_max);
         stats->queued_max = most > stats->queued_max ? most : stats->queued_max;
     }
-    stats->queue_limit = pool->queue_limit;
+    stats->queue_limit = pool->options.queue_limit;
     stats->workers = pool->online;
     stats->idle = pool->online;
     for (unsigned number = 0; number < pool->numbers; number++) {

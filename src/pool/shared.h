@@ -174,10 +174,9 @@ struct strait_pool {
     STRAIT_LINE_ALIGNED struct strait_p_pool_worker *workers;
     struct strait_parent **parents; /* by place; whoever attaches writes, before `places` */
     bool fenced;                    /* there is no membarrier */
-    bool timed;
-    uint32_t places;  /* of `parents`, from 0; under the lock */
-    uint32_t numbers; /* that workers have ever had, from 0; under the lock */
-    uint32_t closing; /* 0: open; 1 + enum strait_close; the closer writes */
+    uint32_t places;                /* of `parents`, from 0; under the lock */
+    uint32_t numbers;               /* that workers have ever had, from 0; under the lock */
+    uint32_t closing;               /* 0: open; 1 + enum strait_close; the closer writes */
     uint32_t ending;  /* and nothing more can have been pushed from outside; the closer writes */
     uint32_t online;  /* workers that are there or starting; under the lock */
     uint32_t staying; /* of them, those that are not asked to leave; under the lock */
@@ -186,14 +185,13 @@ struct strait_pool {
     uint64_t grow_at; /* ns: a worker could not be started, and is to be at this time; 0: not so;
                          under the lock */
     void (*grow)(struct strait_pool *pool); /* starts a worker, if it may */
-    size_t queue_limit;
+    struct strait_pool_options options;     /* `workers` and `workers_max` as it was created */
     /* parents write, to raise, and workers, to lower: by compare-and-swap alone */
     STRAIT_LINE_ALIGNED uintptr_t bits[STRAIT_P_PRIORITIES][STRAIT_P_PLACE_WORDS];
     /* workers write, to raise and lower, and wakers, to lower: by compare-and-swap alone */
     STRAIT_LINE_ALIGNED uintptr_t idle[STRAIT_P_IDLE_WORDS];
     /* cold */
     STRAIT_LINE_ALIGNED pthread_mutex_t lock; /* of what says so, and of what follows */
-    struct strait_pool_options options;       /* `workers` and all that a start needs */
     char name[STRAIT_P_NAME_BYTES];           /* of the workers, without their numbers */
     int *cpus;                                /* likewise */
     struct strait_p_placement placement;      /* of all workers, but for their numbers */

@@ -153,7 +153,7 @@ static void pass_on(struct strait_pool *pool)
 /* Calls the task's `run`, and counts, shows and times it. */
 static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strait_p_slot *slot)
 {
-    bool timed = self->pool->timed;
+    bool timed = self->pool->options.timed;
     uint64_t began = STRAIT_UNLIKELY(timed) ? (uint64_t)strait_now() : 0;
     struct sight outer = {self->run, self->name, self->since};
     struct sight sight = {(uintptr_t)slot->task.run, (uintptr_t)slot->task.name,

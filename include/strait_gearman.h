@@ -144,8 +144,9 @@ struct strait_gearman_serve_options {
     size_t size;         /* sizeof this struct, or 0 */
     const char *servers; /* as of the submitting side; the host works for all of them at once */
     unsigned in_flight;  /* jobs taken and not yet answered, as many as the pool's queue holds at
-                            most; 0: a job for each worker, and as many more as they do in a
-                            millisecond, 2 to 64, so that one that is done finds the next here */
+                            most; 0: one for each worker that the pool has at first, and as many
+                            more as they do in a millisecond, 2 to 64, so that a worker that is done
+                            finds the next one here */
     size_t payload_max;  /* bytes, both ways; a job with more is answered as failed; 0: none */
     int stop_fd;         /* drains once it is readable; 0: SIGTERM and SIGINT, which the call
                             blocks in its thread meanwhile: other threads must block them, too */

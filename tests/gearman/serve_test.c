@@ -315,6 +315,30 @@ static void each_worker_finds_the_next_job_here(void)
     serve_end(&peer);
 }
 
+/* Of short ones it takes more: as many as are done in a millisecond, in one that is not disturbed.
+ */
+static void short_jobs_are_taken_many_at_a_time(void)
+{
+    struct peer peer;
+    struct packet packet;
+    unsigned here = 1; /* that it has, or is about to */
+    begin_with(&peer, 1, 0);
+    assign(&peer, "H:short", "echo", 0, "");
+    while (here < 8) {
+        assert_true(peer_next(&peer, &packet));
+        if (packet.type == GRAB_JOB_UNIQ) {
+            assign(&peer, "H:short", "echo", 0, "");
+            here++;
+        } else {
+            assert_int_equal(packet.type, WORK_COMPLETE);
+            here--;
+        }
+    }
+    peer_hang_up(&peer);
+    greet(&peer);
+    serve_end(&peer);
+}
+
 static void the_host_sleeps_until_it_is_woken(void)
 {
     struct peer peer;
@@ -336,4 +360,4 @@ TESTS(ONCE(a_job_is_answered), ONCE(every_end_of_a_function_is_told), ONCE(the_k
       ONCE(a_job_may_come_byte_by_byte), ONCE(who_is_no_job_server_is_left),
       ONCE(what_the_host_does_not_know_it_ignores), ONCE(noise_hurts_nobody),
       ONCE(so_many_are_in_flight_and_no_more), ONCE(each_worker_finds_the_next_job_here),
-      ONCE(the_host_sleeps_until_it_is_woken))
+      ONCE(short_jobs_are_taken_many_at_a_time), ONCE(the_host_sleeps_until_it_is_woken))

@@ -68,7 +68,7 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "smal
 #define STRAIT_P_INSIDE 16u   /* its parent, a worker, has begun to run it */
 
 /* What few tasks have, in an array that ends where that of the slots begins: the first is the last.
- * The parent writes all but `next` and the last four before it publishes the slot. */
+ * The parent writes it before it publishes the slot; after that others write what is said so. */
 struct strait_p_plan {
     int64_t start_by;  /* STRAIT_FOREVER: none */
     int64_t finish_by; /* likewise */

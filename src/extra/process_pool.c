@@ -2,11 +2,11 @@
 /*
  * process_pool: a parent's tasks, run by workers that are processes.
  *
- * A slot holds a task from its submit to its completion: unused, waiting, running, ended. A worker
- * has one task at a time, so that it is known whose fault its death is; the parent keeps its own
- * copy, so that the task can run again. What ends a task is one of three: its answer, its worker's
- * exit event, or, before it runs, a cancel or its deadline. A worker that is being killed gets no
- * further task.
+ * A slot holds a task from its submit to its completion. It is in one list at any time, which says
+ * how far its task is. A worker has one task at a time, so that it is known whose fault its death
+ * is; the parent keeps its own copy, so that the task can run again. What ends a task is one of
+ * three: its answer, its worker's exit event, or, before it runs, a cancel or its deadline. A
+ * worker that is being killed gets no further task.
  */
 #include <linux/filter.h>
 #include <signal.h>
@@ -16,12 +16,14 @@
 #include "memory.h"
 #include "process_port.h"
 
-/* A worker that died before it was online, or could not be spawned, is tried again after this. */
+/* A worker that could not be spawned, or died before it was online, is tried again after this, then
+ * after twice as long, and so on. */
 #define RETRY_NS 20000000
+#define RETRY_NS_MOST (32 * (int64_t)RETRY_NS)
 #define NEWS_MOST 64
 #define TIMER UINT32_MAX
 
-enum slot_state { UNUSED, WAITING, RUNNING, ENDED };
+enum slot_state { UNUSED, WAITING, RUNNING, ENDED, COMPLETING, STATES };
 
 struct slot {
     struct strait_process_task task;
@@ -29,37 +31,42 @@ struct slot {
     unsigned retries;
     uint32_t generation; /* of the slot's tasks */
     enum slot_state state;
-    bool killed;       /* its worker is, for the status and code that it has already */
-    struct slot *next; /* in its list */
-    struct slot **at;  /* what points to it */
+    struct worker *worker; /* RUNNING: who runs it */
+    bool killed;           /* that worker is, for the status and code that the task has already */
+    struct slot *next;     /* in its list */
+    struct slot **at;      /* what points to it */
 };
 
 struct slot_list {
     struct slot *first;
     struct slot **end; /* where the next one is put */
+    size_t count;
+};
+
+enum worker_state {
+    ABSENT,   /* there is no process */
+    STARTING, /* it is not online */
+    READY,
+    DYING, /* it has been killed */
+    DEAD,  /* its exit event has come */
 };
 
 struct worker {
     struct strait_process_pool *pool;
-    struct strait_process *process; /* NULL: there is none now */
+    struct strait_process *process;
+    enum worker_state state;
     struct slot *running;
-    bool online;
-    bool dying; /* it has been killed, or has exited */
-    bool exited;
     int64_t spawn_at; /* not before */
+    int64_t pause;    /* from the last attempt that did not bring it online until then */
 };
 
 struct strait_process_pool {
     struct strait_process_pool_options options;
     size_t slot_count;
     struct slot *slots;
-    char *payloads; /* payload_max bytes for each slot */
-    struct slot_list unused;
-    struct slot_list waiting; /* in the order in which they are to start */
-    struct slot_list ended;   /* to be completed */
-    size_t waiting_count;
-    size_t owed;
-    int epoll; /* of the workers' fds, and of the timer */
+    char *payloads;                 /* payload_max bytes for each slot */
+    struct slot_list lists[STATES]; /* WAITING: in the order in which they are to start */
+    int epoll;                      /* of the workers' fds, and of the timer */
     int timer;
     int64_t timer_at; /* when it is due; STRAIT_FOREVER: it is not set */
     bool inside;      /* `done` runs */
@@ -84,88 +91,80 @@ static void wake_now(struct strait_process_pool *pool)
     wake_at(pool, 1);
 }
 
-/* ---- lists of slots: musl has no <sys/queue.h> ---- */
+/* ---- slots and their lists: musl has no <sys/queue.h> ---- */
 
-static void slots_add(struct slot_list *list, struct slot *slot, bool first)
+static void slot_add(struct slot_list *list, struct slot *slot, bool first)
 {
     slot->at = first ? &list->first : list->end;
     slot->next = *slot->at;
     *slot->at = slot;
     *(slot->next ? &slot->next->at : &list->end) = &slot->next;
+    list->count++;
 }
 
-static void slots_remove(struct slot_list *list, struct slot *slot)
+static void slot_move(struct strait_process_pool *pool, struct slot *slot, enum slot_state to,
+                      bool first)
 {
+    struct slot_list *from = &pool->lists[slot->state];
     *slot->at = slot->next;
-    *(slot->next ? &slot->next->at : &list->end) = slot->at;
+    *(slot->next ? &slot->next->at : &from->end) = slot->at;
+    from->count--;
+    slot->state = to;
+    slot_add(&pool->lists[to], slot, first);
 }
-
-/* ---- a task's ways ---- */
 
 static char *payload_of(const struct strait_process_pool *pool, const struct slot *slot)
 {
     return pool->payloads + (size_t)(slot - pool->slots) * pool->options.payload_max;
 }
 
-static void wait_in_queue(struct strait_process_pool *pool, struct slot *slot, bool first)
+static strait_task_id id_of(const struct strait_process_pool *pool, const struct slot *slot)
 {
-    slot->state = WAITING;
-    pool->waiting_count++;
-    slots_add(&pool->waiting, slot, first);
+    return ((strait_task_id)slot->generation << 32) | (uint64_t)(slot - pool->slots + 1);
 }
 
-static void leave_queue(struct strait_process_pool *pool, struct slot *slot)
-{
-    pool->waiting_count--;
-    slots_remove(&pool->waiting, slot);
-}
+/* ---- how a task ends ---- */
 
-/* A task that waits no more, or does not run any more. */
+/* One that waits no more, or does not run any more. */
 static void end_task(struct strait_process_pool *pool, struct slot *slot,
                      enum strait_task_status status, int code)
 {
-    slot->state = ENDED;
     slot->task.task.status = status;
     slot->task.task.code = code;
-    slots_add(&pool->ended, slot, false);
+    slot_move(pool, slot, ENDED, false);
 }
 
-static void complete(struct strait_process_pool *pool, struct slot *slot)
+/* Completes the first of those that have ended. */
+static void complete(struct strait_process_pool *pool)
 {
-    slots_remove(&pool->ended, slot);
-    pool->owed--;
+    struct slot *slot = pool->lists[ENDED].first;
+    slot_move(pool, slot, COMPLETING, false);
     if (slot->task.task.done) {
         pool->inside = true;
         slot->task.task.done(&slot->task.task);
         pool->inside = false;
     }
-    slot->state = UNUSED;
     slot->generation++;
-    slots_add(&pool->unused, slot, true);
+    slot_move(pool, slot, UNUSED, true);
 }
 
 static void kill_worker(struct worker *worker)
 {
-    worker->dying = true;
+    worker->state = DYING;
     strait_process_kill(worker->process, SIGKILL);
 }
 
-/* Ends a task that runs, with its worker; or one that waits. */
+/* Ends a task that waits; or one that runs, with its worker. */
 static void give_up_task(struct strait_process_pool *pool, struct slot *slot,
                          enum strait_task_status status, int code)
 {
     if (slot->state == WAITING) {
-        leave_queue(pool, slot);
         end_task(pool, slot, status, code);
-        return;
-    }
-    slot->killed = true;
-    slot->task.task.status = status;
-    slot->task.task.code = code;
-    for (unsigned n = 0; n < pool->options.workers; n++) {
-        if (pool->workers[n].running == slot) {
-            kill_worker(&pool->workers[n]);
-        }
+    } else {
+        slot->killed = true;
+        slot->task.task.status = status;
+        slot->task.task.code = code;
+        kill_worker(slot->worker);
     }
 }
 
@@ -181,41 +180,39 @@ static void give(struct strait_process_pool *pool, struct worker *worker, struct
         return;
     }
     const struct strait_process_task *task = &slot->task;
-    struct strait_p_process_call call = {.payload_size = (uint32_t)task->payload_size};
-    call.id = ((strait_task_id)slot->generation << 32) | (uint64_t)(slot - pool->slots + 1);
+    struct strait_p_process_call call = {.id = id_of(pool, slot),
+                                         .payload_size = (uint32_t)task->payload_size};
     memcpy(call.name, task->task.name, strlen(task->task.name));
     memcpy(call.data, task->task.data, sizeof(call.data));
     memcpy(span.messages, &call, sizeof(call));
     memcpy((char *)span.messages + sizeof(call), payload_of(pool, slot), task->payload_size);
     port->ring->commit(port->out, &span);
     strait_p_process_notify(port);
-    leave_queue(pool, slot);
-    slot->state = RUNNING;
+    slot_move(pool, slot, RUNNING, false);
     slot->task.runs++;
+    slot->worker = worker;
     worker->running = slot;
 }
 
 /* The first task that waits and is not too late. */
 static struct slot *next_task(struct strait_process_pool *pool)
 {
-    struct slot *slot = pool->waiting.first;
-    while (slot && slot->finish_by && strait_now() >= slot->finish_by) {
-        give_up_task(pool, slot, STRAIT_TASK_EXPIRED, -ETIMEDOUT);
+    struct slot_list *waiting = &pool->lists[WAITING];
+    while (waiting->first && waiting->first->finish_by &&
+           strait_now() >= waiting->first->finish_by) {
+        give_up_task(pool, waiting->first, STRAIT_TASK_EXPIRED, -ETIMEDOUT);
         wake_now(pool);
-        slot = pool->waiting.first;
     }
-    return slot;
+    return waiting->first;
 }
 
 static void feed(struct strait_process_pool *pool)
 {
-    for (unsigned n = 0; n < pool->options.workers && pool->waiting_count; n++) {
+    for (unsigned n = 0; n < pool->options.workers && pool->lists[WAITING].count > 0; n++) {
         struct worker *worker = &pool->workers[n];
-        if (worker->online && !worker->dying && !worker->running) {
-            struct slot *slot = next_task(pool);
-            if (slot) {
-                give(pool, worker, slot);
-            }
+        struct slot *slot = worker->state == READY && !worker->running ? next_task(pool) : NULL;
+        if (slot) {
+            give(pool, worker, slot);
         }
     }
 }
@@ -230,9 +227,7 @@ static void take_answer(struct worker *worker, const struct strait_p_process_cal
     struct slot *slot = worker->running;
     struct strait_p_process_call call;
     memcpy(&call, in_ring, sizeof(call));
-    uint64_t own = slot ? (uint64_t)(slot - pool->slots + 1) : 0;
-    if (!slot || call.id != (((strait_task_id)slot->generation << 32) | own) ||
-        call.payload_size > pool->options.payload_max) {
+    if (!slot || call.id != id_of(pool, slot) || call.payload_size > pool->options.payload_max) {
         kill_worker(worker);
         return;
     }
@@ -252,8 +247,7 @@ static void take_exit(struct worker *worker, const struct strait_process_event *
     struct strait_process_pool *pool = worker->pool;
     struct slot *slot = worker->running;
     worker->running = NULL;
-    worker->dying = true;
-    worker->exited = true;
+    worker->state = DEAD;
     if (!slot) {
         return;
     }
@@ -261,7 +255,7 @@ static void take_exit(struct worker *worker, const struct strait_process_event *
         end_task(pool, slot, slot->task.task.status, slot->task.task.code);
     } else if (slot->retries > 0) {
         slot->retries--;
-        wait_in_queue(pool, slot, true);
+        slot_move(pool, slot, WAITING, true);
     } else {
         slot->task.signal = event->signal;
         end_task(pool, slot, STRAIT_TASK_FAILED, event->code ? event->code : -EPIPE);
@@ -274,7 +268,9 @@ static void worker_event(struct strait_process *process, const struct strait_pro
     struct worker *worker = context;
     (void)process;
     if (event->type == STRAIT_ONLINE) {
-        worker->online = true;
+        worker->state = worker->state == STARTING ? READY : worker->state;
+        worker->spawn_at = 0;
+        worker->pause = 0;
     } else if (event->type == STRAIT_MESSAGE) {
         take_answer(worker, event->message);
     } else {
@@ -296,34 +292,50 @@ static int spawn_worker(struct strait_process_pool *pool, struct worker *worker)
                                              .event = worker_event,
                                              .context = worker,
                                              .limits = pool->options.limits};
+    worker->pool = pool;
+    worker->pause = worker->pause ? 2 * worker->pause : RETRY_NS;
+    worker->pause = worker->pause < RETRY_NS_MOST ? worker->pause : RETRY_NS_MOST;
+    worker->spawn_at = strait_now() + worker->pause;
     int error = strait_p_process_spawn_server(&worker->process, &options);
-    if (!error) {
-        struct epoll_event event = {.events = EPOLLIN,
-                                    .data.u32 = (uint32_t)(worker - pool->workers)};
-        error = epoll_ctl(pool->epoll, EPOLL_CTL_ADD, strait_process_fd(worker->process), &event)
-                    ? -errno
-                    : 0;
-    }
     if (error) {
-        strait_process_destroy(worker->process);
-        worker->process = NULL;
+        return error;
     }
-    worker->online = false;
-    worker->exited = false;
-    worker->dying = false;
-    worker->spawn_at = strait_now() + RETRY_NS;
-    return error;
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)(worker - pool->workers)};
+    if (epoll_ctl(pool->epoll, EPOLL_CTL_ADD, strait_process_fd(worker->process), &event) != 0) {
+        error = -errno;
+        strait_process_destroy(worker->process);
+        return error;
+    }
+    worker->state = STARTING;
+    return 0;
 }
 
+/* Spawns another one when it is time. */
 static void replace(struct strait_process_pool *pool, struct worker *worker)
 {
-    if (worker->process) {
-        worker->spawn_at = worker->online ? 0 : worker->spawn_at;
+    if (worker->state == DEAD) {
+        worker->state = ABSENT;
         strait_process_destroy(worker->process);
-        worker->process = NULL;
     }
     if (worker->spawn_at > strait_now() || spawn_worker(pool, worker) != 0) {
         wake_at(pool, worker->spawn_at);
+    }
+}
+
+/* What is due of those in a list; *next is when the next one is. */
+static void expire(struct strait_process_pool *pool, enum slot_state state, int64_t *next)
+{
+    struct slot *following;
+    for (struct slot *slot = pool->lists[state].first; slot; slot = following) {
+        following = slot->next;
+        if (!slot->finish_by || slot->killed) {
+            continue;
+        }
+        if (slot->finish_by <= strait_now()) {
+            give_up_task(pool, slot, STRAIT_TASK_EXPIRED, -ETIMEDOUT);
+        } else if (slot->finish_by < *next) {
+            *next = slot->finish_by;
+        }
     }
 }
 
@@ -333,21 +345,13 @@ static void take_time(struct strait_process_pool *pool)
     uint64_t ignored;
     ssize_t result = read(pool->timer, &ignored, sizeof(ignored));
     (void)result;
-    int64_t now = strait_now();
     int64_t next = STRAIT_FOREVER;
     pool->timer_at = STRAIT_FOREVER;
-    for (size_t i = 0; i < pool->slot_count; i++) {
-        struct slot *slot = &pool->slots[i];
-        bool going = (slot->state == WAITING || slot->state == RUNNING) && !slot->killed;
-        if (going && slot->finish_by && slot->finish_by <= now) {
-            give_up_task(pool, slot, STRAIT_TASK_EXPIRED, -ETIMEDOUT);
-        } else if (going && slot->finish_by && slot->finish_by < next) {
-            next = slot->finish_by;
-        }
-    }
+    expire(pool, WAITING, &next);
+    expire(pool, RUNNING, &next);
     wake_at(pool, next);
     for (unsigned n = 0; n < pool->options.workers; n++) {
-        if (!pool->workers[n].process) {
+        if (pool->workers[n].state == ABSENT) {
             replace(pool, &pool->workers[n]);
         }
     }
@@ -363,10 +367,10 @@ static void take_pool_news(struct strait_process_pool *pool)
             continue;
         }
         struct worker *worker = &pool->workers[news[i].data.u32];
-        if (worker->process) {
+        if (worker->state != ABSENT) {
             strait_process_dispatch(worker->process, 0);
         }
-        if (worker->exited) {
+        if (worker->state == DEAD) {
             replace(pool, worker);
         }
     }
@@ -384,7 +388,7 @@ static int pool_open(struct strait_process_pool *pool)
     }
     memset(pool->slots, 0, n * sizeof(*pool->slots));
     for (size_t i = n; i > 0; i--) {
-        slots_add(&pool->unused, &pool->slots[i - 1], true);
+        slot_add(&pool->lists[UNUSED], &pool->slots[i - 1], true);
     }
     pool->epoll = epoll_create1(EPOLL_CLOEXEC);
     pool->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -395,7 +399,6 @@ static int pool_open(struct strait_process_pool *pool)
     }
     int error = 0;
     for (unsigned i = 0; i < pool->options.workers && !error; i++) {
-        pool->workers[i].pool = pool;
         error = spawn_worker(pool, &pool->workers[i]);
     }
     return error;
@@ -425,9 +428,9 @@ int strait_process_pool_create(struct strait_process_pool **out,
     memset(pool, 0, sizeof(*pool));
     pool->options = options;
     pool->slot_count = 2 * options.queue_limit + options.workers;
-    pool->unused.end = &pool->unused.first;
-    pool->waiting.end = &pool->waiting.first;
-    pool->ended.end = &pool->ended.first;
+    for (size_t i = 0; i < STATES; i++) {
+        pool->lists[i].end = &pool->lists[i].first;
+    }
     pool->epoll = -1;
     pool->timer = -1;
     pool->timer_at = STRAIT_FOREVER;
@@ -449,19 +452,17 @@ int strait_process_pool_destroy(struct strait_process_pool *pool)
     int saved = errno;
     pool->closing = true;
     for (unsigned n = 0; n < pool->options.workers; n++) {
-        strait_process_destroy(pool->workers[n].process);
-    }
-    for (size_t i = 0; pool->owed > 0 && i < pool->slot_count; i++) {
-        struct slot *slot = &pool->slots[i];
-        if (slot->state == WAITING) {
-            leave_queue(pool, slot);
-        }
-        if (slot->state == WAITING || slot->state == RUNNING) {
-            end_task(pool, slot, STRAIT_TASK_ABANDONED, -ECANCELED);
+        if (pool->workers[n].state != ABSENT) {
+            strait_process_destroy(pool->workers[n].process);
         }
     }
-    while (pool->ended.first) {
-        complete(pool, pool->ended.first);
+    for (enum slot_state state = RUNNING; state >= WAITING; state--) {
+        while (pool->lists[state].first) {
+            end_task(pool, pool->lists[state].first, STRAIT_TASK_ABANDONED, -ECANCELED);
+        }
+    }
+    while (pool->lists[ENDED].first) {
+        complete(pool);
     }
     if (pool->timer >= 0) {
         close(pool->timer);
@@ -482,7 +483,7 @@ int strait_process_submit(struct strait_process_pool *pool, const struct strait_
                           const struct strait_process_submit_options *given, strait_task_id *id)
 {
     struct strait_process_submit_options how;
-    struct slot *slot = pool->unused.first;
+    struct slot *slot = pool->lists[UNUSED].first;
     int error = strait_p_extra_options(&how, sizeof(how), given);
     if (error || !task->task.name || strlen(task->task.name) >= STRAIT_PROCESS_NAME) {
         return -EINVAL;
@@ -490,11 +491,10 @@ int strait_process_submit(struct strait_process_pool *pool, const struct strait_
     if (task->payload_size > pool->options.payload_max) {
         return -ENOSPC;
     }
-    if (pool->closing || !slot || pool->waiting_count >= pool->options.queue_limit) {
+    if (pool->closing || !slot || pool->lists[WAITING].count >= pool->options.queue_limit) {
         return pool->closing ? -EPIPE : -EAGAIN;
     }
     int saved = errno;
-    slots_remove(&pool->unused, slot);
     slot->task = *task;
     slot->task.payload = payload_of(pool, slot);
     slot->task.signal = 0;
@@ -505,10 +505,9 @@ int strait_process_submit(struct strait_process_pool *pool, const struct strait_
     if (task->payload_size) {
         memcpy(slot->task.payload, task->payload, task->payload_size);
     }
-    wait_in_queue(pool, slot, false);
-    pool->owed++;
+    slot_move(pool, slot, WAITING, false);
     if (id) {
-        *id = ((strait_task_id)slot->generation << 32) | (uint64_t)(slot - pool->slots + 1);
+        *id = id_of(pool, slot);
     }
     if (how.finish_by) {
         wake_at(pool, how.finish_by > 0 ? how.finish_by : 1);
@@ -522,10 +521,10 @@ int strait_process_cancel(struct strait_process_pool *pool, strait_task_id id)
 {
     size_t i = (size_t)(id & UINT32_MAX) - 1;
     struct slot *slot = i < pool->slot_count ? &pool->slots[i] : NULL;
-    if (!slot || slot->generation != (uint32_t)(id >> 32) || slot->state == UNUSED) {
+    if (!slot || id != id_of(pool, slot) || slot->state == UNUSED) {
         return -ENOENT;
     }
-    if (slot->state == ENDED) {
+    if (slot->state >= ENDED) {
         return slot->task.task.status > STRAIT_TASK_FAILED ? -EALREADY : -ENOENT;
     }
     if (slot->killed) {
@@ -549,11 +548,11 @@ ptrdiff_t strait_process_pool_dispatch(struct strait_process_pool *pool, size_t 
     size_t completions = 0;
     take_pool_news(pool);
     feed(pool);
-    while (completions < most && pool->ended.first) {
-        complete(pool, pool->ended.first);
+    while (completions < most && pool->lists[ENDED].first) {
+        complete(pool);
         completions++;
     }
-    if (pool->ended.first) {
+    if (pool->lists[ENDED].first) {
         wake_now(pool);
     }
     errno = saved;
@@ -564,7 +563,7 @@ int strait_process_pool_drain(struct strait_process_pool *pool, int64_t deadline
 {
     int saved = errno;
     ptrdiff_t result = 0;
-    while (pool->owed > 0 && result >= 0) {
+    while (strait_process_pool_owed(pool) > 0 && result >= 0) {
         result = strait_process_pool_dispatch(pool, 0);
         if (result == 0 && strait_now() >= deadline) {
             result = -ETIMEDOUT;
@@ -583,11 +582,11 @@ int strait_process_pool_fd(const struct strait_process_pool *pool)
 
 size_t strait_process_pool_owed(const struct strait_process_pool *pool)
 {
-    return pool->owed;
+    return pool->slot_count - pool->lists[UNUSED].count - pool->lists[COMPLETING].count;
 }
 
 int32_t strait_process_pool_pid(const struct strait_process_pool *pool, unsigned n)
 {
-    bool there = n < pool->options.workers && pool->workers[n].process;
+    bool there = n < pool->options.workers && pool->workers[n].state != ABSENT;
     return there ? strait_process_pid(pool->workers[n].process) : 0;
 }

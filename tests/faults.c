@@ -5,13 +5,16 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <linux/seccomp.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 static const int errors[FUNCTIONS] = {
@@ -29,6 +32,14 @@ static const int errors[FUNCTIONS] = {
     [PTHREAD_SETNAME] = EIO,
     [SCHED_SETSCHEDULER] = EPERM,
     [SETPRIORITY] = EACCES,
+    [MEMFD_CREATE] = EMFILE,
+    [FALLOCATE] = ENOMEM,
+    [FCNTL] = EMFILE,
+    [PWRITEV] = EIO,
+    [MMAP] = ENOMEM,
+    [POSIX_SPAWN_ADDDUP2] = ENOMEM,
+    [POSIX_SPAWN] = EAGAIN,
+    [PIDFD_OPEN] = EMFILE,
 };
 
 struct counts counts;
@@ -153,6 +164,49 @@ FAILING(EPOLL_CTL, epoll_ctl, (epoll, operation, fd, event), int epoll, int oper
 FAILING(SCHED_SETAFFINITY, sched_setaffinity, (pid, size, cpus), pid_t pid, size_t size,
         const cpu_set_t *cpus)
 FAILING(SETPRIORITY, setpriority, (which, who, nice), int which, id_t who, int nice)
+FAILING(MEMFD_CREATE, memfd_create, (name, flags), const char *name, unsigned flags)
+FAILING(FALLOCATE, fallocate, (fd, mode, offset, size), int fd, int mode, off_t offset, off_t size)
+
+/* The two that say how they failed, as errno is another's. */
+WRAPPER(int, posix_spawn_file_actions_adddup2, posix_spawn_file_actions_t *actions, int from,
+        int to)
+{
+    return fails(POSIX_SPAWN_ADDDUP2) ? ENOMEM
+                                      : __real_posix_spawn_file_actions_adddup2(actions, from, to);
+}
+
+WRAPPER(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+        const posix_spawnattr_t *attributes, char *const arguments[], char *const environment[])
+{
+    if (fails(POSIX_SPAWN)) {
+        *pid = 999; /* posix_spawn leaves it undefined */
+        return EAGAIN;
+    }
+    return __real_posix_spawn(pid, path, actions, attributes, arguments, environment);
+}
+
+WRAPPER(int, fcntl, int fd, int command, ...)
+{
+    va_list list;
+    va_start(list, command);
+    int argument = va_arg(list, int);
+    va_end(list);
+    return fails(FCNTL) ? fail_with_errno(FCNTL) : __real_fcntl(fd, command, argument);
+}
+
+WRAPPER(ssize_t, pwritev, int fd, const struct iovec *parts, int count, off_t offset)
+{
+    return fails(PWRITEV) ? fail_with_errno(PWRITEV) : __real_pwritev(fd, parts, count, offset);
+}
+
+WRAPPER(void *, mmap, void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    if (fails(MMAP)) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    return __real_mmap(at, size, protection, flags, fd, offset);
+}
 
 WRAPPER(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes,
         void *(*body)(void *), void *argument)
@@ -271,6 +325,9 @@ WRAPPER(long, syscall, long number, ...)
     }
     if (number == SYS_sched_setscheduler && fails(SCHED_SETSCHEDULER)) {
         return fail_with_errno(SCHED_SETSCHEDULER);
+    }
+    if (number == SYS_pidfd_open && fails(PIDFD_OPEN)) {
+        return fail_with_errno(PIDFD_OPEN);
     }
     if (number == SYS_write) {
         return write((int)argument[0], (const void *)argument[1], (size_t)argument[2]);

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "memory.h"
@@ -67,11 +68,6 @@ static int start_make(struct strait_p_process_start *start,
                               options->to_parent_size);
 }
 
-static bool write_all(int fd, const void *bytes, size_t size, size_t offset)
-{
-    return size == 0 || pwrite(fd, bytes, size, (off_t)offset) == (ssize_t)size;
-}
-
 /* The memfd, with all of its pages, which nobody can take away, and the start in it. Its number is
  * none that the child wants. */
 static int memory_make(const struct strait_p_process_start *start,
@@ -80,12 +76,14 @@ static int memory_make(const struct strait_p_process_start *start,
     int made = memfd_create("strait", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int memory = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FD_LEAST);
     size_t filter = start->limits.filter_count * sizeof(struct sock_filter);
+    /* Pages that are there are written in one go. */
+    const struct iovec parts[] = {{(void *)(uintptr_t)start, sizeof(*start)},
+                                  {(void *)(uintptr_t)start->limits.filter, filter},
+                                  {(void *)(uintptr_t)options->data, options->data_size}};
     bool good = memory >= 0 &&
                 fallocate(memory, 0, 0, (off_t)strait_p_process_memory_size(start)) == 0 &&
                 fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0 &&
-                write_all(memory, start, sizeof(*start), 0) &&
-                write_all(memory, start->limits.filter, filter, sizeof(*start)) &&
-                write_all(memory, options->data, options->data_size, sizeof(*start) + filter);
+                pwritev(memory, parts, 3, 0) >= 0;
     int error = good ? 0 : -errno;
     if (made >= 0) {
         close(made);
@@ -148,6 +146,22 @@ static int child_start(struct strait_process *process, const char *program, int 
     return -error;
 }
 
+/* What everything else needs to end and to reap it. */
+static int pidfd_make(struct strait_process *process)
+{
+    struct strait_process_port *port = &process->port;
+    port->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+    if (port->pidfd < 0) {
+        int error = -errno;
+        kill(process->pid, SIGKILL);
+        while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+        process->pid = 0;
+        return error;
+    }
+    return watch(port->epoll, port->pidfd, EPOLLIN, STRAIT_P_PROCESS_DIED);
+}
+
 static int begin(struct strait_process *process, const struct strait_process_options *options)
 {
     struct strait_p_process_start start;
@@ -165,10 +179,7 @@ static int begin(struct strait_process *process, const struct strait_process_opt
             child_start(process, options->program ? options->program : "/proc/self/exe", memory);
     }
     if (!error) {
-        process->port.pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
-        error = process->port.pidfd < 0 ? -errno
-                                        : watch(process->port.epoll, process->port.pidfd, EPOLLIN,
-                                                STRAIT_P_PROCESS_DIED);
+        error = pidfd_make(process);
     }
     close(memory);
     return error;
@@ -254,8 +265,8 @@ static void reap(struct strait_process *process, bool hang)
                   : end->code == -ECANCELED ? STRAIT_EXIT_STOPPED
                                             : STRAIT_EXIT_FAILED;
     process->exited = true;
-    process->port.gone = true;
     process->pid = 0;
+    strait_p_process_mourn(&process->port);
 }
 
 int strait_process_join(struct strait_process *process, int64_t deadline,
@@ -312,12 +323,9 @@ int strait_process_destroy(struct strait_process *process)
         return -EDEADLK;
     }
     int saved = errno;
-    if (process->pid && process->port.pidfd >= 0) {
-        syscall(SYS_pidfd_send_signal, process->port.pidfd, SIGKILL, NULL, 0);
+    if (process->pid) {
+        strait_p_process_signal(&process->port, SIGKILL);
         reap(process, true);
-    } else if (process->pid) {
-        kill(process->pid, SIGKILL); /* no pidfd was to be had */
-        waitpid(process->pid, NULL, 0);
     }
     drop_all(process);
     const int fds[] = {process->port.pidfd, process->port.epoll, process->port.bell};
@@ -437,9 +445,6 @@ void strait_process_stop(struct strait_process *process)
 
 int strait_process_kill(struct strait_process *process, int signal)
 {
-    int saved = errno;
-    bool sent = syscall(SYS_pidfd_send_signal, process->port.pidfd, signal, NULL, 0) == 0;
-    int error = sent ? 0 : errno == ESRCH ? -EPIPE : -errno;
-    errno = saved;
-    return error;
+    int error = strait_p_process_signal(&process->port, signal);
+    return error == -ESRCH ? -EPIPE : error;
 }

@@ -69,13 +69,9 @@ static void *map_ring(char *at, int memory, size_t offset, size_t size)
 static void init_ring(const struct strait_variant *ring, void *at, const struct strait_shape *shape,
                       bool parent)
 {
-    if (parent) {
-        ring->init(at, shape);
-    } else {
-        struct strait_spsc fresh;
-        ring->init(&fresh, shape);
-        memcpy(at, &fresh, OWN_LINES);
-    }
+    struct strait_spsc fresh;
+    ring->init(&fresh, shape);
+    memcpy(at, &fresh, parent ? sizeof(fresh) : OWN_LINES);
 }
 
 STRAIT_PRIVATE int strait_p_process_map(struct strait_process_port *port, int memory,
@@ -217,7 +213,34 @@ static void prepare(struct strait_process_port *port)
      * longer than a CPU keeps a store to itself. */
     if (port->heavy && !membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) &&
         !membarrier(MEMBARRIER_CMD_GLOBAL)) {
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        struct timespec left = {.tv_nsec = 1000000};
+        while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+        }
+    }
+}
+
+STRAIT_PRIVATE int strait_p_process_signal(const struct strait_process_port *port, int signal)
+{
+    int saved = errno;
+    bool sent = syscall(SYS_pidfd_send_signal, port->pidfd, signal, NULL, 0) == 0;
+    int error = sent ? 0 : -errno;
+    errno = saved;
+    return error;
+}
+
+/* Messages that have been seen and not yet taken. */
+static uint32_t known(const struct strait_process_port *port)
+{
+    const struct strait_spsc *ring = port->in;
+    return ring->receiver.end - ring->receiver.index;
+}
+
+STRAIT_PRIVATE void strait_p_process_mourn(struct strait_process_port *port)
+{
+    struct strait_span ignored;
+    if (!port->gone) {
+        port->ring->peek(port->in, SIZE_MAX, &ignored);
+        port->gone = true;
     }
 }
 
@@ -227,7 +250,9 @@ static void take_news(struct strait_process_port *port)
     struct epoll_event news[2];
     int count = epoll_wait(port->epoll, news, 2, 0);
     for (int i = 0; i < count; i++) {
-        port->gone = port->gone || news[i].data.u32 == STRAIT_P_PROCESS_DIED;
+        if (news[i].data.u32 == STRAIT_P_PROCESS_DIED) {
+            strait_p_process_mourn(port);
+        }
     }
 }
 
@@ -246,13 +271,13 @@ static void sleep_until(struct strait_process_port *port, int64_t deadline)
 STRAIT_PRIVATE const void *strait_p_process_peek(struct strait_process_port *port,
                                                  struct strait_span *span)
 {
-    const struct strait_spsc *ring = port->in;
-    if (port->broken || !port->ring->peek(port->in, 1, span)) {
+    bool last = port->gone && known(port) == 0;
+    if (port->broken || last || !port->ring->peek(port->in, 1, span)) {
         return NULL;
     }
-    if (ring->receiver.end - ring->receiver.index > ring->receiver.capacity) {
+    if (known(port) > ((const struct strait_spsc *)port->in)->receiver.capacity) {
         port->broken = true;
-        syscall(SYS_pidfd_send_signal, port->pidfd, SIGKILL, NULL, 0);
+        strait_p_process_signal(port, SIGKILL);
         return NULL;
     }
     return span->messages;
@@ -377,7 +402,8 @@ ptrdiff_t strait_process_receive(struct strait_process_port *port, void *message
     int error = 0;
     while (!error && n > 0) {
         if (strait_p_process_peek(port, &span)) {
-            size_t received = port->ring->try_receive(port->in, messages, n);
+            size_t received =
+                port->ring->try_receive(port->in, messages, strait_min(n, known(port)));
             strait_p_process_notify(port);
             return (ptrdiff_t)received;
         }

@@ -112,6 +112,13 @@ STRAIT_PRIVATE void strait_p_process_tell(struct strait_process_port *port, uint
 /* Is the flag set? Then all that its owner did before can be seen. */
 STRAIT_PRIVATE bool strait_p_process_told(const uint32_t *flag);
 
+/* The worker has died. What it had sent is counted for the last time: whoever else has the memory,
+ * a child of the worker's say, adds nothing to it. */
+STRAIT_PRIVATE void strait_p_process_mourn(struct strait_process_port *port);
+
+/* Sends the worker a signal; 0 or -errno. Never reaches another process. */
+STRAIT_PRIVATE int strait_p_process_signal(const struct strait_process_port *port, int signal);
+
 /* The next message, where it lies; NULL: there is none. It is taken with the span. */
 STRAIT_PRIVATE const void *strait_p_process_peek(struct strait_process_port *port,
                                                  struct strait_span *span);

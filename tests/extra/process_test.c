@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* process: a worker that is a process: its events, whatever way it ends; what becomes of messages;
- * its limits; what it has of its parent, and what is left of it. */
+ * its limits; what it has of its parent. */
 #include "extra/fixture.h"
 
 #include <dirent.h>
@@ -34,7 +34,7 @@ static int echo_numbers(struct strait_process_port *port, UNUSED_DATA)
     return result == -EPIPE ? 0 : (int)result;
 }
 
-enum end { RETURNS, FAILS, CALLS_EXIT, SEGFAULTS, ABORTS, IS_KILLED, HANGS };
+enum end { RETURNS, FAILS, CALLS_EXIT, SEGFAULTS, ABORTS, IS_KILLED };
 
 /* Receives so many, sends so many, and ends. */
 struct orders {
@@ -71,10 +71,6 @@ static int end_entry(struct strait_process_port *port, void *data, UNUSED size_t
     case IS_KILLED:
         raise(SIGKILL);
         break;
-    case HANGS:
-        for (;;) {
-            pause();
-        }
     }
     return -EILSEQ;
 }
@@ -117,44 +113,12 @@ static int limited_entry(UNUSED struct strait_process_port *port, void *data, UN
     return -EILSEQ;
 }
 
-/* Writes nonsense all over the memory that it shares, without end, and rings. */
-static int hostile_entry(struct strait_process_port *port, void *data, UNUSED size_t size)
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    uint64_t seed = *(uint64_t *)data;
-    struct {
-        uint64_t *at;
-        size_t words;
-    } found[4];
-    size_t count = 0;
-    while (maps && fgets(line, sizeof(line), maps)) {
-        unsigned long from;
-        unsigned long to;
-        if (strstr(line, "memfd:strait") && sscanf(line, "%lx-%lx", &from, &to) == 2 && count < 4) {
-            found[count].at = (uint64_t *)(uintptr_t)from;
-            found[count++].words = (to - from) / sizeof(uint64_t);
-        }
-    }
-    for (unsigned round = 0;; round++) {
-        size_t which = draw_below(&seed, count);
-        uint64_t value = draw(&seed);
-        /* half the time near the beginning, where the indices are */
-        size_t words = draw_below(&seed, 2) ? found[which].words : 64;
-        uint64_t *at = &found[which].at[draw_below(&seed, words)];
-        *(volatile uint64_t *)at = draw_below(&seed, 3) ? value & 0xffff : value;
-        if (round % 64 == 0) {
-            char message[128] = "nonsense";
-            strait_process_send(port, message, 1, 0);
-        }
-    }
-    return 0;
-}
-
 static const struct strait_process_function functions[] = {
-    {.name = "echo", .entry = echo_numbers},     {.name = "end", .entry = end_entry},
-    {.name = "census", .entry = census_entry},   {.name = "limited", .entry = limited_entry},
-    {.name = "hostile", .entry = hostile_entry}, {.name = NULL},
+    {.name = "echo", .entry = echo_numbers},
+    {.name = "end", .entry = end_entry},
+    {.name = "census", .entry = census_entry},
+    {.name = "limited", .entry = limited_entry},
+    {.name = NULL},
 };
 
 /* ---- what the parent is told ---- */
@@ -464,117 +428,6 @@ static void what_cannot_be_spawned(void)
     destroy(process);
 }
 
-/* ---- ends of others ---- */
-
-static void be_killed(UNUSED void *context)
-{
-    struct orders orders = {.end = HANGS, .sends = 1};
-    struct strait_process_options options = {
-        .function = "end", .data = &orders, .data_size = sizeof(orders)};
-    struct strait_process *process = NULL;
-    uint64_t number;
-    if (strait_process_spawn(&process, &options) == 0 &&
-        strait_process_receive(strait_process_port(process), &number, 1, STRAIT_FOREVER) == 1) {
-        fprintf(stderr, "%d\n", (int)strait_process_pid(process));
-        raise(SIGKILL);
-    }
-    _exit(1);
-}
-
-/* Its parent dies without a word, and it hangs: the kernel ends it. */
-static void it_does_not_outlive_its_parent(void)
-{
-    char said[64];
-    int status = in_child(be_killed, NULL, said, sizeof(said));
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    int pid = atoi(said);
-    assert_true(pid > 1);
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    bool lives = true;
-    while (lives) { /* or the watchdog ends it; who reaps it is not this process */
-        char state = 'Z';
-        FILE *stat = fopen(path, "r");
-        if (stat && fscanf(stat, "%*d (%*[^)]) %c", &state) != 1) {
-            state = 'Z';
-        }
-        if (stat) {
-            fclose(stat);
-        }
-        lives = state != 'Z' && state != 'X';
-        sleep_ns(1000000);
-    }
-}
-
-/* ---- hostile workers, and random kills ---- */
-
-static void a_hostile_worker_hurts_nobody(void)
-{
-    uint64_t seed = first_seed(1);
-    for (size_t i = 0; i < scaled(60); i++) {
-        uint64_t start = draw(&seed);
-        struct strait_process_options options = {.data = &start,
-                                                 .data_size = sizeof(start),
-                                                 .to_worker_capacity = 1 + draw_below(&seed, 200),
-                                                 .to_parent_capacity = 1 + draw_below(&seed, 200),
-                                                 .to_parent_size = 8 + draw_below(&seed, 90)};
-        struct strait_process *process = spawn_process(&options, "hostile");
-        struct strait_process_port *port = strait_process_port(process);
-        in_order = false;
-        for (size_t turns = 0; turns < 3000 && last.type != STRAIT_EXIT; turns++) {
-            char message[128];
-            strait_process_dispatch(process, 1 + draw_below(&seed, 20));
-            strait_process_send(port, &seed, 1, 0);
-            strait_process_receive(port, message, 1, turns % 100 ? 0 : strait_now() + 20000);
-        }
-        progress_made();
-        strait_process_kill(process, SIGKILL);
-        if (last.type != STRAIT_EXIT) {
-            loop(process);
-        }
-        assert_int_equal(last.signal, SIGKILL);
-        destroy(process);
-    }
-}
-
-static uint64_t first_dropped;
-static uint64_t dropped;
-
-static void count_drop(void *message, UNUSED void *context)
-{
-    first_dropped = dropped ? first_dropped : number_of(message);
-    assert_int_equal(number_of(message), first_dropped + dropped);
-    dropped++;
-}
-
-/* What was sent comes back, or is dropped, in order and once; one the worker may have had in
- * hand. */
-static void random_kills(void)
-{
-    uint64_t seed = first_seed(2);
-    for (size_t i = 0; i < scaled(1000); i++) {
-        struct strait_process_options options = {.to_worker_capacity = 64,
-                                                 .drop_to_worker = count_drop};
-        struct strait_process *process = spawn_process(&options, "echo");
-        struct strait_process_port *port = strait_process_port(process);
-        uint64_t sent = 0;
-        int64_t end = strait_now() + (int64_t)draw_below(&seed, 2000000);
-        while (strait_now() < end) {
-            sent += strait_process_send(port, &sent, 1, 0) == 1;
-            strait_process_dispatch(process, 4);
-        }
-        assert_returns(strait_process_kill(process, SIGKILL), 0);
-        loop(process);
-        dropped = 0;
-        destroy(process);
-        assert_int_equal(last.signal, SIGKILL);
-        assert_true(in_order);
-        assert_true(dropped == 0 || first_dropped + dropped == sent);
-        assert_in_range(heard + dropped, sent ? sent - 1 : 0, sent);
-        progress_made();
-    }
-}
-
 static const struct test tests[] = {
     ONCE(an_echo_and_its_end),
     ONCE(every_end_is_told_behind_what_was_sent),
@@ -585,9 +438,6 @@ static const struct test tests[] = {
     ONCE(it_has_one_descriptor_of_its_own),
     ONCE(limits_hold),
     ONCE(what_cannot_be_spawned),
-    ONCE(it_does_not_outlive_its_parent),
-    ONCE(a_hostile_worker_hurts_nobody),
-    ONCE(random_kills),
 };
 
 int main(int argc, char **argv)

@@ -56,9 +56,12 @@
  *     No thread is there for that: a timer in the parent's fd.
  *   - Nothing has a name: memory, doorbells and workers are gone with the last descriptor of them.
  *   - A worker has descriptors 0, 1, 2 of the parent's, and of its own one doorbell: no other.
- *   - What a worker writes into the memory that it shares with the parent reaches the parent as
- *     wrong messages, or none: it can neither crash nor block it. Who does not trust a worker
- *     checks what it sends, and does not follow pointers in what drop_to_worker gets.
+ *   - What a worker writes into the memory that it shares with the parent, and however it rings,
+ *     reaches the parent as wrong messages, or none: it can neither crash nor block it. Children
+ * that a worker leaves behind add nothing to what it had sent. Who does not trust a worker checks
+ * what it sends, and does not follow pointers in what drop_to_worker gets.
+ *   - Where no worker can be had, a pool's tasks wait. It tries again after 20 ms, later after up
+ * to 640 ms.
  *
  * Memory. Each direction has a ring of kind "spsc" in one sealed memfd. Each process has the ring's
  * first two lines, which say where slots lie, in memory of its own. The parent's doorbell is an

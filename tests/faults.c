@@ -310,6 +310,9 @@ static bool futex_fails(long operation)
            atomic_fetch_add(&counts.futex_waits, 1) % 2 == 0;
 }
 
+/* It takes up six arguments, of which its caller may not have passed all. */
+long __wrap_syscall(long number, ...) __attribute__((no_sanitize_address));
+
 WRAPPER(long, syscall, long number, ...)
 {
     long argument[6];

@@ -278,6 +278,9 @@ static void a_worker_that_cannot_begin_exits(void)
 {
     static const int calls[] = {SYS_pread64, SYS_mmap, SYS_prctl, SYS_prlimit64};
     for (size_t i = 0; i < COUNT(calls); i++) {
+        if (RUNTIME_INTERFERES && calls[i] == SYS_mmap) {
+            continue; /* it maps first, and has an exit code of its own */
+        }
         struct strait_process *process = NULL;
         struct strait_process_event end;
         struct strait_process_options options = {.function = "echo",

@@ -52,7 +52,7 @@ static inline const char *strait_strerror(int answer)
     case EPROTO:
         return "the other machine's answer is none, or its version is another";
     case EIO:
-        return "the job server has given the task up";
+        return "the job server has given the task up, or something could not be written";
     case EEXIST:
         return "the loop watches the worker already";
     default:

@@ -446,5 +446,5 @@ void strait_process_stop(struct strait_process *process)
 int strait_process_kill(struct strait_process *process, int signal)
 {
     int error = strait_p_process_signal(&process->port, signal);
-    return error == -ESRCH ? -EPIPE : error;
+    return -error == ESRCH ? -EPIPE : error;
 }

@@ -132,6 +132,7 @@ int main(int argc, char **argv)
     bench::add_hogs(harness);
     bench::add_waits(harness);
     bench::add_creates(harness);
+    bench::add_processes(harness);
     add_notes(harness);
     bench::Reporter reporter(harness);
     if (bench::run_rounds(harness, reporter) == 0) {

@@ -28,6 +28,7 @@ void add_gaps(Harness &harness);
 void add_hogs(Harness &harness);
 void add_waits(Harness &harness);
 void add_creates(Harness &harness);
+void add_processes(Harness &harness);
 
 // A sample of another workload, as candidate floor.spsc: round trips of strait's spsc, 8 bytes.
 void floor_of_spsc(benchmark::State &state, Harness &harness, const Workload &workload);

@@ -80,7 +80,7 @@ struct strait_process_pool {
 static void wake_at(struct strait_process_pool *pool, int64_t when)
 {
     if (when < pool->timer_at) {
-        struct itimerspec due = {.it_value = strait_p_process_timespec(when)};
+        struct itimerspec due = {.it_value = strait_p_extra_timespec(when)};
         pool->timer_at = when;
         timerfd_settime(pool->timer, TFD_TIMER_ABSTIME, &due, NULL);
     }

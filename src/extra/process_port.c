@@ -133,14 +133,6 @@ STRAIT_PRIVATE bool strait_p_process_registered(void)
 #define FUTEX_CALL SYS_futex
 #endif
 
-STRAIT_PRIVATE struct timespec strait_p_process_timespec(int64_t ns)
-{
-    const int64_t second = 1000000000;
-    const int64_t end = sizeof(time_t) > sizeof(int32_t) ? INT64_MAX : INT32_MAX * second;
-    ns = ns < 0 ? 0 : ns < end ? ns : end;
-    return (struct timespec){.tv_sec = (time_t)(ns / second), .tv_nsec = (long)(ns % second)};
-}
-
 static void futex(uint32_t *word, int operation, uint32_t value, const struct timespec *until)
 {
     syscall(FUTEX_CALL, word, operation, value, until, NULL, FUTEX_BITSET_MATCH_ANY);
@@ -198,7 +190,7 @@ STRAIT_PRIVATE bool strait_p_process_told(const uint32_t *flag)
 STRAIT_PRIVATE void strait_p_process_poll(int fd, int64_t deadline)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    struct timespec timeout = strait_p_process_timespec(deadline > 0 ? deadline - strait_now() : 0);
+    struct timespec timeout = strait_p_extra_timespec(deadline > 0 ? deadline - strait_now() : 0);
     ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
 }
 
@@ -259,7 +251,7 @@ static void take_news(struct strait_process_port *port)
 static void sleep_until(struct strait_process_port *port, int64_t deadline)
 {
     if (port->epoll < 0) {
-        struct timespec until = strait_p_process_timespec(deadline);
+        struct timespec until = strait_p_extra_timespec(deadline);
         futex(&port->own->asleep, FUTEX_WAIT_BITSET, 1, deadline == STRAIT_FOREVER ? NULL : &until);
     } else {
         strait_p_process_poll(port->epoll, deadline);

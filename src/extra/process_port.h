@@ -5,10 +5,10 @@
 
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "strait/extra/process.h"
+#include "timespec.h"
 
 #ifndef STRAIT_PRIVATE
 #define STRAIT_PRIVATE static __attribute__((unused))
@@ -126,11 +126,6 @@ STRAIT_PRIVATE const void *strait_p_process_peek(struct strait_process_port *por
 /* Waits for a message, or for room. 0: there may be some; -ETIMEDOUT; -ECANCELED. */
 STRAIT_PRIVATE int strait_p_process_wait(struct strait_process_port *port, bool room,
                                          int64_t deadline);
-
-/* A time as system calls take it; one that is past, or too far for them, is the nearest that is
- * not.
- */
-STRAIT_PRIVATE struct timespec strait_p_process_timespec(int64_t ns);
 
 /* Until the fd is readable, or the deadline; or for less. Touches errno. */
 STRAIT_PRIVATE void strait_p_process_poll(int fd, int64_t deadline);

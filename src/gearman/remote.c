@@ -18,6 +18,7 @@
 #include "packet.h"
 
 #include "../extra/memory.h"
+#include "../extra/timespec.h"
 
 #define OWED_DEFAULT 1024u
 #define INDEX_BITS 20     /* of an id: the slot; above it, a serial number */
@@ -503,8 +504,7 @@ static void arm(struct strait_gearman *self)
     at = earlier(at, self->next_finish > self->scan_at ? self->next_finish : self->scan_at);
     at = self->ended.first ? 1 : at;
     if (at != STRAIT_FOREVER && (self->armed == 0 || at < self->armed)) {
-        struct itimerspec when = {
-            .it_value = {.tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000)}};
+        struct itimerspec when = {.it_value = strait_p_extra_timespec(at)};
         timerfd_settime(self->timer, TFD_TIMER_ABSTIME, &when, NULL);
         self->armed = at;
     }
@@ -795,8 +795,7 @@ int strait_gearman_drain(struct strait_gearman *remote, int64_t deadline)
             if (left <= 0) {
                 return -ETIMEDOUT;
             }
-            struct timespec wait = {.tv_sec = (time_t)(left / 1000000000),
-                                    .tv_nsec = (long)(left % 1000000000)};
+            struct timespec wait = strait_p_extra_timespec(left);
             int saved = errno;
             ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &wait, NULL);
             errno = saved;

@@ -18,6 +18,7 @@
 #include "packet.h"
 
 #include "../extra/memory.h"
+#include "../extra/timespec.h"
 
 struct host;
 
@@ -421,10 +422,7 @@ static void await(struct host *host, struct pollfd *polls)
         polls[2 + i] =
             (struct pollfd){.fd = link->fd, .events = (short)(POLLIN | (out ? POLLOUT : 0))};
     }
-    int64_t left = at - strait_now();
-    left = left > 0 ? left : 0;
-    struct timespec wait = {.tv_sec = (time_t)(left / 1000000000),
-                            .tv_nsec = (long)(left % 1000000000)};
+    struct timespec wait = strait_p_extra_timespec(at - strait_now());
     ppoll(polls, 2 + host->servers.count, at == STRAIT_FOREVER ? NULL : &wait, NULL);
 }
 

@@ -23,7 +23,6 @@
 
 enum strait_p_gearman_type {
     STRAIT_P_GEARMAN_CAN_DO = 1,
-    STRAIT_P_GEARMAN_RESET_ABILITIES = 3,
     STRAIT_P_GEARMAN_PRE_SLEEP = 4,
     STRAIT_P_GEARMAN_NOOP = 6,
     STRAIT_P_GEARMAN_SUBMIT_JOB = 7,
@@ -35,7 +34,6 @@ enum strait_p_gearman_type {
     STRAIT_P_GEARMAN_ECHO_RES = 17,
     STRAIT_P_GEARMAN_ERROR = 19,
     STRAIT_P_GEARMAN_SUBMIT_JOB_HIGH = 21,
-    STRAIT_P_GEARMAN_SET_CLIENT_ID = 22,
     STRAIT_P_GEARMAN_GRAB_JOB_UNIQ = 30,
     STRAIT_P_GEARMAN_JOB_ASSIGN_UNIQ = 31,
     STRAIT_P_GEARMAN_SUBMIT_JOB_LOW = 33,
@@ -171,6 +169,8 @@ struct strait_p_gearman_head {
 STRAIT_PRIVATE void strait_p_gearman_head_turn(struct strait_p_gearman_head *head);
 
 STRAIT_STATIC_ASSERT(sizeof(struct strait_p_gearman_head) == 88, "the same on all machines");
+
+#define STRAIT_P_GEARMAN_HANDLE 64 /* bytes of a job's handle at most, as gearmand has it */
 
 /* Digits of a unique key: 12 random bytes of the parent, the 8 of the task's id. */
 #define STRAIT_P_GEARMAN_KEY 40

@@ -22,12 +22,10 @@
 
 #define OWED_DEFAULT 1024u
 #define INDEX_BITS 20     /* of an id: the slot; above it, a serial number */
-#define HANDLE 64         /* bytes of a job's handle at most, as gearmand has it */
 #define RETRY_NS 10000000 /* where memory is short */
 #define SCAN_NS 1000000   /* deadlines are looked at no more often */
-#define OUT_MOST                                                                                   \
-    1048576u /* bytes that wait for the socket: behind them, tasks wait as they are                \
-              */
+/* Bytes that wait for the socket: behind them, tasks wait as they are. */
+#define OUT_MOST 1048576u
 
 enum remote_state {
     REMOTE_FREE,
@@ -49,7 +47,7 @@ struct remote_slot {
     enum strait_gearman_priority priority;
     enum remote_state state;
     uint8_t handle_size;
-    char handle[HANDLE];
+    char handle[STRAIT_P_GEARMAN_HANDLE];
 };
 
 struct remote_list {
@@ -123,22 +121,16 @@ static struct remote_slot *slot_of(const struct strait_gearman *self, strait_tas
     return slot && slot->id == id && slot->state != REMOTE_FREE ? slot : NULL;
 }
 
-static struct remote_slot **bucket(const struct strait_gearman *self,
-                                   const struct strait_p_gearman_field *handle)
+/* Where the pointer to the task of this handle is, or is to be, if it is NULL. */
+static struct remote_slot **find_handle(const struct strait_gearman *self,
+                                        const struct strait_p_gearman_field *handle)
 {
     const uint8_t *bytes = handle->data;
     uint32_t hash = 2166136261u; /* FNV-1a, of Fowler, Noll and Vo */
     for (size_t i = 0; i < handle->size; i++) {
         hash = (hash ^ bytes[i]) * 16777619u;
     }
-    return &self->handles[hash & self->hash_mask];
-}
-
-/* Where the pointer to the task of this handle is, which is NULL if there is none. */
-static struct remote_slot **find_handle(const struct strait_gearman *self,
-                                        const struct strait_p_gearman_field *handle)
-{
-    struct remote_slot **at = bucket(self, handle);
+    struct remote_slot **at = &self->handles[hash & self->hash_mask];
     while (*at && ((*at)->handle_size != handle->size ||
                    memcmp((*at)->handle, handle->data, handle->size) != 0)) {
         at = &(*at)->same;
@@ -222,7 +214,7 @@ static void end_task(struct strait_gearman *self, struct remote_slot *slot,
 /* The job server forgets a job that waits. It says so, which nobody here needs. */
 static void cancel_job(struct strait_gearman *self, const char *handle, size_t size)
 {
-    char line[sizeof("cancel job ") + HANDLE] = "cancel job ";
+    char line[sizeof("cancel job ") + STRAIT_P_GEARMAN_HANDLE] = "cancel job ";
     memcpy(line + strlen(line), handle, size);
     strait_p_gearman_put_text(&self->link, line);
 }
@@ -273,9 +265,10 @@ static bool take_due(struct strait_gearman *self, struct remote_slot **slot)
 
 static bool on_created(struct strait_gearman *self, const struct strait_p_gearman_field *handle)
 {
+    struct remote_slot **at = find_handle(self, handle);
     struct remote_slot *slot;
-    if (handle->size == 0 || handle->size > HANDLE || memchr(handle->data, 0, handle->size) ||
-        !take_due(self, &slot) || *find_handle(self, handle)) {
+    if (handle->size == 0 || handle->size > STRAIT_P_GEARMAN_HANDLE ||
+        memchr(handle->data, 0, handle->size) || !take_due(self, &slot) || *at) {
         return false;
     }
     self->full_ns = 0;
@@ -283,16 +276,15 @@ static bool on_created(struct strait_gearman *self, const struct strait_p_gearma
     self->retry_ns = 0;
     self->due_most = strait_min(2 * self->due_most, self->due_mask + 1);
     if (!slot) {
-        char copy[HANDLE];
+        char copy[STRAIT_P_GEARMAN_HANDLE];
         memcpy(copy, handle->data, handle->size);
         cancel_job(self, copy, handle->size);
         return true;
     }
-    struct remote_slot **first = bucket(self, handle);
     memcpy(slot->handle, handle->data, handle->size);
     slot->handle_size = (uint8_t)handle->size;
-    slot->same = *first;
-    *first = slot;
+    slot->same = NULL;
+    *at = slot;
     slot->state = REMOTE_AT_SERVER;
     return true;
 }
@@ -624,7 +616,8 @@ int strait_gearman_create(struct strait_gearman **remote,
     self->timer = -1;
     self->owed_max = given.owed_max ? given.owed_max : OWED_DEFAULT;
     self->payload_max = given.payload_max;
-    self->link.packet_max = HANDLE + 1 + sizeof(struct strait_p_gearman_head) + given.payload_max;
+    self->link.packet_max =
+        STRAIT_P_GEARMAN_HANDLE + 1 + sizeof(struct strait_p_gearman_head) + given.payload_max;
     self->link.packet_max = self->link.packet_max < STRAIT_P_GEARMAN_LINE ? STRAIT_P_GEARMAN_LINE
                                                                           : self->link.packet_max;
     self->next_finish = STRAIT_FOREVER;

@@ -42,7 +42,6 @@ struct host_server {
 
 static const struct strait_p_gearman_field parting_word = {"parted", 6};
 
-#define HANDLE_MAX 64 /* bytes, as gearmand has it */
 #define AHEAD_NS 1000000
 #define AHEAD_MIN 2 /* jobs */
 #define AHEAD_MAX 64
@@ -58,7 +57,7 @@ struct host_job {
     void *payload;      /* its memory: first the task's, then the answer's */
     size_t answer_size; /* bytes of it; 0 until the function has returned */
     size_t handle_size;
-    char handle[HANDLE_MAX];
+    char handle[STRAIT_P_GEARMAN_HANDLE];
     char key[STRAIT_P_GEARMAN_KEY + 1];
 };
 
@@ -195,8 +194,8 @@ static bool read_head(const struct strait_p_gearman_packet *packet,
                       struct strait_p_gearman_head *head)
 {
     const struct strait_p_gearman_field *submitted = &packet->fields[3];
-    if (packet->fields[0].size > HANDLE_MAX || packet->fields[2].size != STRAIT_P_GEARMAN_KEY ||
-        submitted->size < sizeof(*head)) {
+    if (packet->fields[0].size > STRAIT_P_GEARMAN_HANDLE ||
+        packet->fields[2].size != STRAIT_P_GEARMAN_KEY || submitted->size < sizeof(*head)) {
         return false;
     }
     memcpy(head, submitted->data, sizeof(*head));

@@ -230,15 +230,9 @@ static inline size_t strait_p_cells_look(void *cells)
 static __attribute__((noinline, unused)) void strait_p_cells_gather(struct strait_cells *ring,
                                                                     size_t n)
 {
-    struct strait_distance *distance = &ring->distance;
-    size_t there = strait_p_cells_look_for(ring, n > distance->enough ? n : distance->enough);
-    if (there > 0 && there < distance->enough) {
-        if (distance->skip > 0) {
-            distance->skip--;
-        } else {
-            strait_distance_linger(distance, there, strait_p_cells_look, ring);
-        }
-    }
+    size_t enough = ring->distance.enough;
+    size_t there = strait_p_cells_look_for(ring, n > enough ? n : enough);
+    strait_distance_linger(&ring->distance, there, strait_p_cells_look, ring);
 }
 
 STRAIT_INLINE size_t strait_cells_peek(struct strait_cells *ring, size_t n,

@@ -143,7 +143,7 @@ static __attribute__((noinline, unused)) void strait_p_lanes_turn(struct strait_
 STRAIT_INLINE struct strait_spsc *strait_p_lanes_busy(struct strait_lanes *ring)
 {
     struct strait_spsc *lane = strait_p_lanes_lane(ring, ring->current);
-    if (STRAIT_UNLIKELY(strait_p_spsc_known(&lane->receiver) == 0)) {
+    if (STRAIT_UNLIKELY(lane->receiver.end == lane->receiver.index)) {
         strait_p_lanes_turn(ring);
         lane = strait_p_lanes_lane(ring, ring->current);
     }
@@ -175,7 +175,8 @@ STRAIT_INLINE size_t strait_lanes_receive(struct strait_lanes *ring, void *messa
         return strait_p_lanes_receive_run(ring, messages, n, size);
     }
     struct strait_spsc *lane = strait_p_lanes_busy(ring);
-    return strait_p_spsc_known(&lane->receiver) ? strait_spsc_receive(lane, messages, 1, size) : 0;
+    bool found = lane->receiver.end != lane->receiver.index;
+    return found ? strait_spsc_receive(lane, messages, 1, size) : 0;
 }
 
 STRAIT_DEFINE_VARIANT(strait_lanes, struct strait_spsc, struct strait_lanes, "lanes",

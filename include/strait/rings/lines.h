@@ -130,12 +130,17 @@ static inline bool strait_distance_learn(struct strait_distance *distance, size_
     return true;
 }
 
-/* Waits for more than the few slots that `look` has found, and learns from what it brought. */
+/* Where `look` has found a few slots, waits for more, or passes the chance by; and learns from what
+ * a wait has brought. */
 static __attribute__((noinline, unused)) void
 strait_distance_linger(struct strait_distance *distance, size_t few, size_t (*look)(void *ring),
                        void *ring)
 {
-    bool worth = true;
+    bool worth = few > 0 && few < distance->enough;
+    if (worth && distance->skip > 0) {
+        distance->skip--;
+        return;
+    }
     for (int i = 0; worth && i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
         size_t before = few;
         uint32_t most = (uint32_t)strait_min(distance->pauses, STRAIT_DISTANCE_PAUSES_MAX);

@@ -123,12 +123,6 @@ static inline char *strait_p_spsc_slot(struct strait_spsc *ring,
     return (char *)(ring + 1) + (index & side->mask) * side->message_size;
 }
 
-/* Slots that are this side's, as far as it knows. */
-static inline uint32_t strait_p_spsc_known(const struct strait_spsc_side *side)
-{
-    return side->end - side->index;
-}
-
 /* ---- each side's look at the other: slots that it has now ---- */
 
 static inline size_t strait_p_spsc_look_for_room(void *spsc)
@@ -149,28 +143,36 @@ static inline size_t strait_p_spsc_look(void *spsc)
     return ring->receiver.end - ring->receiver.index;
 }
 
-/* A look, and a wait for more where that is worth it. Is there anything? Of the first slots that it
- * has found nothing was asked for before: now for all at once. A receiver that finds nothing asks
- * for where the next message will be: it then comes with the tail, and not after it. */
+/* What follows a look that has found slots: a wait for more where that is worth it. Of the first of
+ * these slots nothing was asked for before: now for all at once. */
+static __attribute__((noinline, unused)) void strait_p_spsc_settle(struct strait_spsc *ring,
+                                                                   struct strait_spsc_side *own,
+                                                                   size_t there,
+                                                                   size_t (*look)(void *ring))
+{
+    strait_distance_linger(&own->distance, there, look, ring);
+    size_t first = strait_min(own->end - own->index, own->prefetch.ahead);
+    strait_prefetch_slots(strait_p_spsc_slot(ring, own, own->index), first * own->message_size,
+                          own == &ring->sender);
+}
+
+/* For a side that knows of no slot, or of too few. Is there one now? A receiver asks for where the
+ * next message will be: it then comes with the tail, and not after it. Nothing else is to be done
+ * for a single small message where no wait is due: it is about to be read, and a call would cost
+ * more. */
 STRAIT_INLINE bool strait_p_spsc_await(struct strait_spsc *ring, struct strait_spsc_side *own,
                                        size_t (*look)(void *ring))
 {
-    struct strait_distance *distance = &own->distance;
-    bool sender = own == &ring->sender;
     size_t there = look(ring);
-    if (there > 0 && there < distance->enough) {
-        if (distance->skip > 0) {
-            distance->skip--;
-        } else {
-            strait_distance_linger(distance, there, look, ring);
-        }
+    bool single = there == 1 && own->message_size <= STRAIT_PREFETCH_LINE;
+    if (there > 0 && !(single && own->distance.skip > 0)) {
+        strait_p_spsc_settle(ring, own, there, look);
+        return true;
     }
-    size_t first = strait_min(strait_p_spsc_known(own), own->prefetch.ahead);
-    if (there == 0 && !sender && own->message_size <= STRAIT_PREFETCH_LINE) {
-        first = 1;
+    if (own == &ring->receiver && own->message_size <= STRAIT_PREFETCH_LINE) {
+        strait_prefetch_read((char *)(ring + 1) + (own->index & own->mask) * own->message_size);
     }
-    strait_prefetch_slots(strait_p_spsc_slot(ring, own, own->index), first * own->message_size,
-                          sender);
+    own->distance.skip -= (uint32_t)there;
     return there > 0;
 }
 
@@ -217,19 +219,19 @@ STRAIT_INLINE size_t strait_p_spsc_run(struct strait_spsc *ring,
     span->messages = strait_p_spsc_slot(ring, side, side->index);
     span->message_size = side->message_size;
     span->position = side->index;
-    return strait_p_span_cut(span, n, strait_p_spsc_known(side), side->mask);
+    return strait_p_span_cut(span, n, side->end - side->index, side->mask);
 }
 
 static inline bool strait_spsc_has_room(struct strait_spsc *ring)
 {
-    return strait_p_spsc_known(&ring->sender) > 0 || strait_p_spsc_look_for_room(ring) > 0;
+    return ring->sender.end != ring->sender.index || strait_p_spsc_look_for_room(ring) > 0;
 }
 
 STRAIT_INLINE size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
                                          struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->sender;
-    if (STRAIT_UNLIKELY(strait_p_spsc_known(own) < n)) {
+    if (STRAIT_UNLIKELY(own->end - own->index < n)) {
         strait_p_spsc_await(ring, own, strait_p_spsc_look_for_room);
     }
     return strait_p_spsc_run(ring, own, n, span);
@@ -243,7 +245,7 @@ STRAIT_INLINE void strait_spsc_commit(struct strait_spsc *ring, const struct str
 STRAIT_INLINE size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->receiver;
-    if (STRAIT_UNLIKELY(strait_p_spsc_known(own) < n)) {
+    if (STRAIT_UNLIKELY(own->end - own->index < n)) {
         strait_p_spsc_await(ring, own, strait_p_spsc_look);
     }
     return strait_p_spsc_run(ring, own, n, span);

@@ -179,8 +179,8 @@ STRAIT_INLINE size_t strait_lanes_receive(struct strait_lanes *ring, void *messa
     return found ? strait_spsc_receive(lane, messages, 1, size) : 0;
 }
 
-STRAIT_DEFINE_VARIANT(strait_lanes, struct strait_spsc, struct strait_lanes, "lanes",
-                      STRAIT_SENDERS_REGISTERED, STRAIT_DIRECT_SENDERS);
+STRAIT_P_DEFINE_VARIANT(strait_lanes, strait_spsc, struct strait_spsc, struct strait_lanes, "lanes",
+                        STRAIT_SENDERS_REGISTERED, STRAIT_DIRECT_SENDERS);
 
 STRAIT_C_END
 

@@ -232,15 +232,33 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
         CALL;                                                                                      \
     }
 
-/* The descriptor VARIANT##_variant, and VARIANT##_try_send and _try_receive for messages of a size
- * that is known at run time. In the descriptor single messages have code of their own, without what
- * several need: not even their registers. */
-#define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS, DIRECT)                           \
+/* By copy. Single messages have code of their own, without what several need: not even their
+ * registers. */
+#define STRAIT_P_COPY_THUNKS(NAME, CONST, OPERATION, RING)                                         \
+    STRAIT_P_THUNK(__attribute__((noinline)) size_t, NAME##_many,                                  \
+                   (void *ring, CONST void *messages, size_t n),                                   \
+                   return OPERATION((RING *)ring, messages, n, 0))                                 \
+    STRAIT_P_THUNK(size_t, NAME, (void *ring, CONST void *messages, size_t n),                     \
+                   return n == 1 ? OPERATION((RING *)ring, messages, 1, 0)                         \
+                                 : NAME##_many(ring, messages, n))
+
+/* What a descriptor has of a sender's end. */
+#define STRAIT_P_SENDER_THUNKS(VARIANT, END)                                                       \
+    STRAIT_P_THUNK(void, VARIANT##_v_detach, (void *end), VARIANT##_detach((END *)end))            \
+    STRAIT_P_THUNK(bool, VARIANT##_v_has_room, (void *end), return VARIANT##_has_room((END *)end)) \
+    STRAIT_P_THUNK(size_t, VARIANT##_v_reserve, (void *end, size_t n, struct strait_span *span),   \
+                   return VARIANT##_reserve((END *)end, n, span))                                  \
+    STRAIT_P_THUNK(void, VARIANT##_v_commit, (void *end, const struct strait_span *span),          \
+                   VARIANT##_commit((END *)end, span))                                             \
+    STRAIT_P_COPY_THUNKS(VARIANT##_v_send, const, VARIANT##_send, END)
+
+/* The rest, and the descriptor; SENDER: the variant that the senders' ends are of. */
+#define STRAIT_P_DEFINE_VARIANT(VARIANT, SENDER, END, RING, NAME, SENDERS, DIRECT)                 \
     typedef END VARIANT##_end;                                                                     \
     typedef RING VARIANT##_ring;                                                                   \
     STRAIT_INLINE size_t VARIANT##_try_send(END *end, const void *messages, size_t n)              \
     {                                                                                              \
-        return VARIANT##_send(end, messages, n, 0);                                                \
+        return SENDER##_send(end, messages, n, 0);                                                 \
     }                                                                                              \
     STRAIT_INLINE size_t VARIANT##_try_receive(RING *ring, void *messages, size_t n)               \
     {                                                                                              \
@@ -252,36 +270,25 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
                    return VARIANT##_fits((RING *)ring, shape))                                     \
     STRAIT_P_THUNK(void *, VARIANT##_v_attach, (void *ring),                                       \
                    return VARIANT##_attach((RING *)ring))                                          \
-    STRAIT_P_THUNK(void, VARIANT##_v_detach, (void *end), VARIANT##_detach((END *)end))            \
-    STRAIT_P_THUNK(bool, VARIANT##_v_has_room, (void *end), return VARIANT##_has_room((END *)end)) \
-    STRAIT_P_THUNK(size_t, VARIANT##_v_reserve, (void *end, size_t n, struct strait_span *span),   \
-                   return VARIANT##_reserve((END *)end, n, span))                                  \
-    STRAIT_P_THUNK(void, VARIANT##_v_commit, (void *end, const struct strait_span *span),          \
-                   VARIANT##_commit((END *)end, span))                                             \
     STRAIT_P_THUNK(size_t, VARIANT##_v_peek, (void *ring, size_t n, struct strait_span *span),     \
                    return VARIANT##_peek((RING *)ring, n, span))                                   \
     STRAIT_P_THUNK(void, VARIANT##_v_release, (void *ring, const struct strait_span *span),        \
                    VARIANT##_release((RING *)ring, span))                                          \
-    STRAIT_P_THUNK(__attribute__((noinline)) size_t, VARIANT##_v_send_many,                        \
-                   (void *end, const void *messages, size_t n),                                    \
-                   return VARIANT##_send((END *)end, messages, n, 0))                              \
-    STRAIT_P_THUNK(size_t, VARIANT##_v_send, (void *end, const void *messages, size_t n),          \
-                   return n == 1 ? VARIANT##_send((END *)end, messages, 1, 0)                      \
-                                 : VARIANT##_v_send_many(end, messages, n))                        \
-    STRAIT_P_THUNK(__attribute__((noinline)) size_t, VARIANT##_v_receive_many,                     \
-                   (void *ring, void *messages, size_t n),                                         \
-                   return VARIANT##_receive((RING *)ring, messages, n, 0))                         \
-    STRAIT_P_THUNK(size_t, VARIANT##_v_receive, (void *ring, void *messages, size_t n),            \
-                   return n == 1 ? VARIANT##_receive((RING *)ring, messages, 1, 0)                 \
-                                 : VARIANT##_v_receive_many(ring, messages, n))                    \
+    STRAIT_P_COPY_THUNKS(VARIANT##_v_receive, , VARIANT##_receive, RING)                           \
     static __attribute__((unused)) const struct strait_variant VARIANT##_variant = {               \
-        NAME, SENDERS, DIRECT, STRAIT_P_OPERATIONS(VARIANT)}
+        NAME, SENDERS, DIRECT, STRAIT_P_OPERATIONS(VARIANT, SENDER)}
 
 /* In the order of struct strait_variant. */
-#define STRAIT_P_OPERATIONS(VARIANT)                                                               \
-    VARIANT##_size, VARIANT##_v_init, VARIANT##_v_fits, VARIANT##_v_attach, VARIANT##_v_detach,    \
-        VARIANT##_v_has_room, VARIANT##_v_reserve, VARIANT##_v_commit, VARIANT##_v_send,           \
+#define STRAIT_P_OPERATIONS(VARIANT, SENDER)                                                       \
+    VARIANT##_size, VARIANT##_v_init, VARIANT##_v_fits, VARIANT##_v_attach, SENDER##_v_detach,     \
+        SENDER##_v_has_room, SENDER##_v_reserve, SENDER##_v_commit, SENDER##_v_send,               \
         VARIANT##_v_peek, VARIANT##_v_release, VARIANT##_v_receive
+
+/* The descriptor VARIANT##_variant, and VARIANT##_try_send and _try_receive for messages of a size
+ * that is known at run time. */
+#define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS, DIRECT)                           \
+    STRAIT_P_SENDER_THUNKS(VARIANT, END)                                                           \
+    STRAIT_P_DEFINE_VARIANT(VARIANT, VARIANT, END, RING, NAME, SENDERS, DIRECT)
 
 STRAIT_C_END
 

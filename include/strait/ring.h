@@ -14,7 +14,7 @@
 STRAIT_C_BEGIN
 
 /* clang-format off */
-/* X(name) of each `struct strait_<name>`. A shared block knows its variant by the place here: a new
+/* X(name) of each ring strait_<name>. A shared block knows its variant by the place here: a new
  * one goes to the end. */
 #define STRAIT_VARIANTS(X) \
     X(spsc) \

@@ -210,7 +210,7 @@ static void scribble_on_what_both_write(const struct guarded *guarded, const cha
     } both[] = {
         {"spsc", 2, 2, 4},  /* tail, head */
         {"cells", 1, 2, 4}, /* tail, head */
-        {"line", 1, 1, 3},  /* head */
+        {"line", 2, 2, 4},  /* head */
         {"lanes", offsetof(struct strait_lanes, reached) / STRAIT_LINE, 1,
          sizeof(struct strait_lanes) / STRAIT_LINE + 4},
     };

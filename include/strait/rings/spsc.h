@@ -45,6 +45,7 @@ struct strait_spsc_side {
     uint32_t capacity; /* the rest is set once, by init */
     uint32_t mask;
     size_t message_size;
+    size_t slot_size; /* a message, and in line.h a stamp */
     struct strait_prefetch prefetch;
     uint32_t attached; /* sender's side only: 1 while a sender has this end */
     struct strait_distance distance;
@@ -63,13 +64,16 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, tail) == 2 * STRAIT_LINE, "lin
 STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, head) == 3 * STRAIT_LINE, "line 3");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_spsc) == 4 * STRAIT_LINE, "the slots follow line 3");
 
-static inline size_t strait_spsc_size(const struct strait_shape *shape)
+/* ---- how it is made, with slots of any size: line.h makes one, too ---- */
+
+static inline size_t strait_p_spsc_size(const struct strait_shape *shape, size_t slot_size)
 {
     size_t slots = strait_slots(shape->capacity);
-    return sizeof(struct strait_spsc) + strait_round_up(slots * shape->message_size, STRAIT_LINE);
+    return sizeof(struct strait_spsc) + strait_round_up(slots * slot_size, STRAIT_LINE);
 }
 
-static inline void strait_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape)
+static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape,
+                                      size_t slot_size)
 {
     struct strait_spsc_side side;
     side.index = STRAIT_FIRST_INDEX;
@@ -77,6 +81,7 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
     side.capacity = (uint32_t)shape->capacity;
     side.mask = strait_slots(shape->capacity) - 1;
     side.message_size = shape->message_size;
+    side.slot_size = slot_size;
     strait_prefetch_init(&side.prefetch, shape);
     side.attached = 0;
     strait_distance_init(&side.distance, shape);
@@ -88,18 +93,34 @@ static inline void strait_spsc_init(struct strait_spsc *ring, const struct strai
 }
 
 static inline bool strait_p_spsc_side_fits(const struct strait_spsc_side *side,
-                                           const struct strait_shape *shape)
+                                           const struct strait_shape *shape, size_t slot_size)
 {
     return side->capacity == shape->capacity && side->mask == strait_slots(shape->capacity) - 1 &&
-           side->message_size == shape->message_size &&
+           side->message_size == shape->message_size && side->slot_size == slot_size &&
            strait_prefetch_fits(&side->prefetch, shape);
+}
+
+static inline bool strait_p_spsc_fits(const struct strait_spsc *ring,
+                                      const struct strait_shape *shape, size_t slot_size)
+{
+    return strait_p_spsc_side_fits(&ring->sender, shape, slot_size) &&
+           strait_p_spsc_side_fits(&ring->receiver, shape, slot_size);
+}
+
+static inline size_t strait_spsc_size(const struct strait_shape *shape)
+{
+    return strait_p_spsc_size(shape, shape->message_size);
+}
+
+static inline void strait_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape)
+{
+    strait_p_spsc_init(ring, shape, shape->message_size);
 }
 
 static inline bool strait_spsc_fits(const struct strait_spsc *ring,
                                     const struct strait_shape *shape)
 {
-    return strait_p_spsc_side_fits(&ring->sender, shape) &&
-           strait_p_spsc_side_fits(&ring->receiver, shape);
+    return strait_p_spsc_fits(ring, shape, shape->message_size);
 }
 
 static inline struct strait_spsc *strait_spsc_attach(struct strait_spsc *ring)
@@ -120,7 +141,7 @@ static inline void strait_spsc_detach(struct strait_spsc *ring)
 static inline char *strait_p_spsc_slot(struct strait_spsc *ring,
                                        const struct strait_spsc_side *side, uint32_t index)
 {
-    return (char *)(ring + 1) + (index & side->mask) * side->message_size;
+    return (char *)(ring + 1) + (index & side->mask) * side->slot_size;
 }
 
 /* ---- each side's look at the other: slots that it has now ---- */
@@ -128,8 +149,8 @@ static inline char *strait_p_spsc_slot(struct strait_spsc *ring,
 static inline size_t strait_p_spsc_look_for_room(void *spsc)
 {
     struct strait_spsc *ring = (struct strait_spsc *)spsc;
-    /* spsc.reserve: pairs with spsc.release; the receiver is done with the slots below head;
-     * without it the sender may overwrite a message that is still being read */
+    /* spsc.reserve: pairs with spsc.release, line.release; the receiver is done with the slots
+     * below head; without it the sender may overwrite a message that is still being read */
     ring->sender.end = strait_load_acquire(&ring->head) + ring->sender.capacity;
     return ring->sender.end - ring->sender.index;
 }
@@ -170,7 +191,7 @@ STRAIT_INLINE bool strait_p_spsc_await(struct strait_spsc *ring, struct strait_s
         return true;
     }
     if (own == &ring->receiver && own->message_size <= STRAIT_PREFETCH_LINE) {
-        strait_prefetch_read((char *)(ring + 1) + (own->index & own->mask) * own->message_size);
+        strait_prefetch_read((char *)(ring + 1) + (own->index & own->mask) * own->slot_size);
     }
     own->distance.skip -= (uint32_t)there;
     return there > 0;

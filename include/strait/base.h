@@ -49,6 +49,9 @@
 /* For what must not become a call, however much of it there is: a message's way by name. */
 #define STRAIT_INLINE static inline __attribute__((always_inline, unused))
 
+/* For what runs once in the life of what it is for: its code is to be small, not fast. */
+#define STRAIT_P_COLD __attribute__((cold))
+
 /* Tells the compiler what it cannot see. */
 #define STRAIT_ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())
 

@@ -92,7 +92,7 @@ static int layout_make(struct layout *layout, const struct strait_channel_option
     return layout_check(layout);
 }
 
-int strait_channel_size(const struct strait_channel_options *options, size_t *size)
+STRAIT_P_COLD int strait_channel_size(const struct strait_channel_options *options, size_t *size)
 {
     struct layout layout;
     int error = layout_make(&layout, options);
@@ -141,8 +141,8 @@ static int block_init(struct strait_channel *channel, const struct layout *layou
     return 0;
 }
 
-int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
-                        const struct strait_channel_options *options)
+STRAIT_P_COLD int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
+                                      const struct strait_channel_options *options)
 {
     struct layout layout;
     int error = layout_make(&layout, options);
@@ -156,7 +156,8 @@ int strait_channel_init(struct strait_channel **channel, void *memory, size_t si
     return error;
 }
 
-int strait_channel_create(struct strait_channel **out, const struct strait_channel_options *options)
+STRAIT_P_COLD int strait_channel_create(struct strait_channel **out,
+                                        const struct strait_channel_options *options)
 {
     struct layout layout;
     int error = layout_make(&layout, options);
@@ -177,7 +178,7 @@ int strait_channel_create(struct strait_channel **out, const struct strait_chann
     return 0;
 }
 
-int strait_channel_open(struct strait_channel **out, void *memory, size_t size)
+STRAIT_P_COLD int strait_channel_open(struct strait_channel **out, void *memory, size_t size)
 {
     struct strait_channel *channel = memory;
     if (!memory || (uintptr_t)memory % STRAIT_LINE || size < sizeof(*channel)) {
@@ -204,7 +205,8 @@ int strait_channel_open(struct strait_channel **out, void *memory, size_t size)
     return 0;
 }
 
-void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop, void *context)
+STRAIT_P_COLD void strait_channel_destroy(struct strait_channel *channel, strait_drop_fn *drop,
+                                          void *context)
 {
     if (!channel) {
         return;

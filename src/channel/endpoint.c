@@ -211,7 +211,7 @@ static void handle_begin(struct strait_p_handle *handle, enum strait_direct leas
     handle->owner = 0;
 }
 
-int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel)
+STRAIT_P_COLD int strait_sender_open(struct strait_sender *sender, struct strait_channel *channel)
 {
     struct strait_p_handle *handle = &sender->handle;
     handle_open(handle, channel, channel->sender_wait);
@@ -228,7 +228,8 @@ int strait_sender_open(struct strait_sender *sender, struct strait_channel *chan
     return error;
 }
 
-int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel *channel)
+STRAIT_P_COLD int strait_receiver_open(struct strait_receiver *receiver,
+                                       struct strait_channel *channel)
 {
     struct strait_p_handle *handle = &receiver->handle;
     handle_open(handle, channel, channel->receiver_wait);
@@ -242,7 +243,7 @@ int strait_receiver_open(struct strait_receiver *receiver, struct strait_channel
 
 /* ---- close ---- */
 
-void strait_sender_close(struct strait_sender *sender)
+STRAIT_P_COLD void strait_sender_close(struct strait_sender *sender)
 {
     const struct strait_variant *variant = sender->handle.variant;
     struct strait_channel *channel = handle_close(&sender->handle);
@@ -262,7 +263,7 @@ void strait_sender_close(struct strait_sender *sender)
     }
 }
 
-void strait_receiver_close(struct strait_receiver *receiver)
+STRAIT_P_COLD void strait_receiver_close(struct strait_receiver *receiver)
 {
     struct strait_channel *channel = handle_close(&receiver->handle);
     if (channel) {
@@ -400,8 +401,8 @@ int strait_receiver_arm(struct strait_receiver *receiver)
 
 /* ---- seen from outside ---- */
 
-void strait_channel_status(const struct strait_channel *channel,
-                           struct strait_channel_status *status)
+STRAIT_P_COLD void strait_channel_status(const struct strait_channel *channel,
+                                         struct strait_channel_status *status)
 {
     uint32_t sender = strait_load_relaxed(&channel->sender.word);
     uint32_t receiver = strait_load_relaxed(&channel->receiver.word);

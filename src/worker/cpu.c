@@ -247,7 +247,7 @@ static const struct machine *read_machine(void)
     return machine;
 }
 
-unsigned strait_cpu_count(void)
+STRAIT_P_COLD unsigned strait_cpu_count(void)
 {
     const struct machine *machine = read_machine();
     return machine ? (unsigned)machine->count : 1;
@@ -278,7 +278,7 @@ static uint32_t read_quota_of(const char *path, bool second)
 
 /* The least that any group from the process's own up to the root allows. A container may see its
  * path as from outside, and its own group as the root. */
-STRAIT_PRIVATE uint32_t strait_p_cpu_quota(void)
+STRAIT_PRIVATE STRAIT_P_COLD uint32_t strait_p_cpu_quota(void)
 {
     uint32_t least = STRAIT_P_QUOTA_NONE;
     char line[PATH_BYTES];
@@ -384,7 +384,7 @@ static int claim(const struct cpu *cpus, size_t count)
     return best;
 }
 
-STRAIT_PRIVATE void strait_p_cpu_release(struct strait_p_cpu_set *set)
+STRAIT_PRIVATE STRAIT_P_COLD void strait_p_cpu_release(struct strait_p_cpu_set *set)
 {
     free(set->bits);
     set->bits = NULL;
@@ -430,8 +430,8 @@ static void add_caches(struct strait_p_cpu_set *set, const struct cpu *cpus, siz
     }
 }
 
-STRAIT_PRIVATE int strait_p_cpu_place(const struct strait_p_placement *placement,
-                                      struct strait_p_cpu_set *set)
+STRAIT_PRIVATE STRAIT_P_COLD int strait_p_cpu_place(const struct strait_p_placement *placement,
+                                                    struct strait_p_cpu_set *set)
 {
     enum strait_pin pin = placement->pin;
     unsigned threads = placement->threads;

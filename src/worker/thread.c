@@ -46,7 +46,7 @@ static void shorten_slice(void)
     syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-static int set_up_oneself(struct strait_p_thread *thread)
+static STRAIT_P_COLD int set_up_oneself(struct strait_p_thread *thread)
 {
     static const int classes[] = {
         [STRAIT_SCHEDULE_NORMAL] = SCHED_OTHER,
@@ -112,8 +112,9 @@ static void *thread_main(void *argument)
 
 /* ---- for others ---- */
 
-STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
-                                          const struct strait_p_thread_options *options)
+STRAIT_PRIVATE STRAIT_P_COLD int
+strait_p_thread_launch(struct strait_p_thread *thread,
+                       const struct strait_p_thread_options *options)
 {
     /* The signals that are about what the thread itself does. */
     static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
@@ -158,7 +159,7 @@ STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
     return error;
 }
 
-STRAIT_PRIVATE int strait_p_thread_online(struct strait_p_thread *thread)
+STRAIT_PRIVATE STRAIT_P_COLD int strait_p_thread_online(struct strait_p_thread *thread)
 {
     /* thread.told: pairs with thread.tell; all that the thread did before it was online; without it
      * its starter reads an error from before it was written */
@@ -171,7 +172,8 @@ STRAIT_PRIVATE int strait_p_thread_online(struct strait_p_thread *thread)
     return thread->error;
 }
 
-STRAIT_PRIVATE int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline)
+STRAIT_PRIVATE STRAIT_P_COLD int strait_p_thread_join(struct strait_p_thread *thread,
+                                                      int64_t deadline)
 {
     if (thread->process != getpid()) {
         return -EOWNERDEAD;

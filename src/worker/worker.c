@@ -51,8 +51,8 @@ static void port_open(struct strait_port *port, struct strait_link *link, enum w
     strait_port_adopt(port);
 }
 
-int strait_port_pair(struct strait_port *a, struct strait_port *b,
-                     const struct strait_port_options *given)
+STRAIT_P_COLD int strait_port_pair(struct strait_port *a, struct strait_port *b,
+                                   const struct strait_port_options *given)
 {
     struct strait_port_options options;
     int error = strait_options_copy(&options, sizeof(options), given, "port");
@@ -283,7 +283,8 @@ static void worker_free(struct strait_worker *worker)
     free(worker);
 }
 
-int strait_worker_spawn(struct strait_worker **out, const struct strait_worker_options *given)
+STRAIT_P_COLD int strait_worker_spawn(struct strait_worker **out,
+                                      const struct strait_worker_options *given)
 {
     struct strait_worker_options options;
     int error = strait_options_copy(&options, sizeof(options), given, "worker");
@@ -444,7 +445,7 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
 
 /* ---- stop, join, destroy, status ---- */
 
-void strait_worker_stop(struct strait_worker *worker)
+STRAIT_P_COLD void strait_worker_stop(struct strait_worker *worker)
 {
     if (worker->thread.process != getpid()) {
         return; /* the lock may have been taken when the process was forked */
@@ -461,7 +462,7 @@ int strait_worker_join(struct strait_worker *worker, int64_t deadline)
     return strait_p_thread_join(&worker->thread, deadline);
 }
 
-int strait_worker_destroy(struct strait_worker *worker)
+STRAIT_P_COLD int strait_worker_destroy(struct strait_worker *worker)
 {
     if (!worker) {
         return 0;
@@ -479,7 +480,8 @@ int strait_worker_destroy(struct strait_worker *worker)
     return 0;
 }
 
-void strait_worker_status(const struct strait_worker *worker, struct strait_status *status)
+STRAIT_P_COLD void strait_worker_status(const struct strait_worker *worker,
+                                        struct strait_status *status)
 {
     memcpy(status->name, worker->thread.name, sizeof(status->name));
     status->thread = worker->thread.number;

@@ -244,7 +244,8 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
 
 /* What a descriptor has of a sender's end. */
 #define STRAIT_P_SENDER_THUNKS(VARIANT, END)                                                       \
-    STRAIT_P_THUNK(void, VARIANT##_v_detach, (void *end), VARIANT##_detach((END *)end))            \
+    STRAIT_P_THUNK(STRAIT_P_COLD void, VARIANT##_v_detach, (void *end),                            \
+                   VARIANT##_detach((END *)end))                                                   \
     STRAIT_P_THUNK(bool, VARIANT##_v_has_room, (void *end), return VARIANT##_has_room((END *)end)) \
     STRAIT_P_THUNK(size_t, VARIANT##_v_reserve, (void *end, size_t n, struct strait_span *span),   \
                    return VARIANT##_reserve((END *)end, n, span))                                  \
@@ -264,11 +265,13 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
     {                                                                                              \
         return VARIANT##_receive(ring, messages, n, 0);                                            \
     }                                                                                              \
-    STRAIT_P_THUNK(void, VARIANT##_v_init, (void *ring, const struct strait_shape *shape),         \
+    STRAIT_P_THUNK(STRAIT_P_COLD void, VARIANT##_v_init,                                           \
+                   (void *ring, const struct strait_shape *shape),                                 \
                    VARIANT##_init((RING *)ring, shape))                                            \
-    STRAIT_P_THUNK(bool, VARIANT##_v_fits, (void *ring, const struct strait_shape *shape),         \
+    STRAIT_P_THUNK(STRAIT_P_COLD bool, VARIANT##_v_fits,                                           \
+                   (void *ring, const struct strait_shape *shape),                                 \
                    return VARIANT##_fits((RING *)ring, shape))                                     \
-    STRAIT_P_THUNK(void *, VARIANT##_v_attach, (void *ring),                                       \
+    STRAIT_P_THUNK(STRAIT_P_COLD void *, VARIANT##_v_attach, (void *ring),                         \
                    return VARIANT##_attach((RING *)ring))                                          \
     STRAIT_P_THUNK(size_t, VARIANT##_v_peek, (void *ring, size_t n, struct strait_span *span),     \
                    return VARIANT##_peek((RING *)ring, n, span))                                   \

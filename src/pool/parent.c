@@ -18,8 +18,9 @@
 
 /* Completions that come so fast that at least GATHER_LEAST of them are expected in GATHER_NS are
  * gathered for that time by an event loop: to set a timer and to be woken by it costs as much as a
- * few wake-ups by workers. */
-#define GATHER_NS 50000
+ * few wake-ups by workers. None is to wait for more than 100 us, and a loop comes a little after
+ * its timer. */
+#define GATHER_NS 90000
 #define GATHER_LEAST 2
 /* But while more tasks are left than end in this time, about what it takes the loop to come round.
  */

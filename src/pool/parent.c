@@ -16,17 +16,15 @@
 #define SPARE_SLOTS (64 + STRAIT_POOL_WORKERS_MAX) /* for what runs, and some that have ended */
 #define LEAVE_TRIES 100
 
-/* Completions that come so fast that at least GATHER_LEAST of them are expected in GATHER_NS are
- * gathered for that time by an event loop: to set a timer and to be woken by it costs as much as a
- * few wake-ups by workers. None is to wait for more than 100 us, and a loop comes a little after
- * its timer. */
+/* Completions that come fast are gathered for an event loop: it is woken when a clock has run down,
+ * or when so many have come that the workers would soon have nothing to do. None is to wait for
+ * more than 100 us, and a loop comes a little after its clock. */
 #define GATHER_NS 90000
-#define GATHER_LEAST 2
 /* But while more tasks are left than end in this time, about what it takes the loop to come round.
  */
 #define ROUND_NS 20000
-/* A longer pause between completions says no more than this. */
-#define PACE_MOST_NS 1000000
+/* A longer pause between completions says no more than this; at half of it the loop is quiet. */
+#define PACE_MOST_NS 4000000
 /* The same for a wait, which sleeps for what it waits for, and looks around so often. */
 #define GATHER_IN_WAIT_NS 500000
 
@@ -206,7 +204,7 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
     return 0;
 }
 
-static bool fd_arm(struct strait_parent *parent, size_t reports);
+static bool fd_arm(struct strait_parent *parent, size_t reports, bool now);
 
 int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                        const struct strait_parent_options *given)
@@ -228,7 +226,7 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
                 : strait_p_parent_attach(pool, parent, &options, NULL);
     pthread_mutex_unlock(&pool->lock);
     if (!error && options.wait == STRAIT_WAIT_FD) {
-        fd_arm(*parent, 1); /* a loop may watch it before it dispatches */
+        fd_arm(*parent, 1, true); /* a loop may watch it before it dispatches */
     }
     return error;
 }
@@ -538,52 +536,85 @@ static struct strait_p_waiter parent_waiter(struct strait_parent *parent)
     return waiter;
 }
 
-/* Has the workers wake it with so many reports, from what it has seen on. */
-static void await_reports(struct strait_parent *parent, size_t reports)
+/* Has the workers wake it with so many reports, from what it has seen on; or has the first of them
+ * start the clock, that is, `gathers`. */
+static void await_reports(struct strait_parent *parent, size_t reports, bool gathers)
 {
+    size_t first = gathers ? 1 : reports;
     parent->awaited = reports;
-    strait_word_store_relaxed(&parent->goal, parent->seen + strait_p_reports(reports));
+    strait_word_store_relaxed(&parent->goal,
+                              parent->seen + strait_p_reports(first) + (reports - first));
 }
 
-/* Sets the timer to a time; 0: to none. */
+/* Has the timer run off at a time; 0: not at all. */
 static void timer_set(struct strait_parent *parent, int64_t at)
 {
-    if (at || parent->timed) {
-        int saved = errno;
-        struct itimerspec when = {.it_value = strait_p_timespec(at)};
-        timerfd_settime(parent->timer, TFD_TIMER_ABSTIME, &when, NULL);
-        strait_errno_restore(saved);
-    }
-    parent->timed = at != 0;
+    int saved = errno;
+    struct itimerspec when = {.it_value = strait_p_timespec(at)};
+    timerfd_settime(parent->timer, TFD_TIMER_ABSTIME, &when, NULL);
+    errno = saved;
+}
+
+STRAIT_PRIVATE void strait_p_parent_start_clock(struct strait_parent *parent)
+{
+    timer_set(parent, strait_deadline(GATHER_NS));
+    /* parent.clock: pairs with parent.stop; that the timer is set; without it an old clock makes
+     * the fd readable for ever */
+    strait_store_release(&parent->timed, 1);
 }
 
 /* Has the fd become readable, whatever it is now. */
 static void tell_loop(struct strait_parent *parent)
 {
     if (parent->epoll >= 0 && !parent->readable) {
-        timer_set(parent, 0);
         strait_p_fd_raise(parent->own.fd);
         parent->readable = true;
     }
 }
 
-/* True: the fd becomes readable with so many reports, and when the timer runs off, which it does
- * soon if that is more than one, and where a worker is to be started by then. False: there is
- * something to do at once, and it is readable. */
-static bool fd_arm(struct strait_parent *parent, size_t reports)
+/* True: the fd becomes readable with so many reports, and where a worker is to be started by then.
+ * If that is more than one, also when the clock has run down that starts now, or else with the
+ * first report. False: there is something to do at once, and it is readable. */
+static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
 {
     struct strait_p_waiter waiter = parent_waiter(parent);
-    await_reports(parent, reports);
-    timer_set(parent, reports > 1 ? strait_deadline(GATHER_NS)
-                                  : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at));
+    bool gathers = reports > 1;
+    int64_t at = gathers && now ? strait_deadline(GATHER_NS)
+                                : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
+    uint32_t set = strait_load_relaxed(&parent->timed);
+    /* parent.stop: pairs with parent.clock; that the timer is set; without it an old clock makes
+     * the fd readable for ever */
+    if ((set && strait_cas_acq_rel(&parent->timed, &set, 0)) || at) {
+        timer_set(parent, at);
+        strait_store_relaxed(&parent->timed, at != 0);
+    }
+    await_reports(parent, reports, gathers && !now);
     parent->readable = strait_p_arm(&waiter) != 1;
+    if (gathers && !now && !parent->readable && unseen(parent) > 0) {
+        strait_p_parent_start_clock(parent); /* whoever reported before could not see that */
+    }
     return !parent->readable;
 }
 
+/* How many parents have tasks that wait, about: at least 1. */
+static int64_t parents_busy(const struct strait_pool *pool)
+{
+    uint32_t places = strait_p_places(pool);
+    int64_t busy = 0;
+    for (uint32_t word = 0; word * STRAIT_P_BITS < places; word++) {
+        const uintptr_t *bits = &pool->bits[STRAIT_PRIORITY_NORMAL][word];
+        busy += __builtin_popcountll(strait_word_load_relaxed(bits));
+    }
+    return busy > 0 ? busy : 1;
+}
+
 /* Waits for more: for the next, or, where completions come fast, for so many that those left keep
- * the workers busy until the loop has come round. */
+ * the workers busy until the loop has come round. Where other parents have tasks, too, what wakes
+ * this one keeps the workers from those: completions are gathered though they come more slowly, and
+ * the first of them starts the clock, as none may come for long. */
 static bool fd_await(struct strait_parent *parent, size_t completed)
 {
+    int64_t busy = parents_busy(parent->pool);
     size_t reports = 1;
     if (completed > 0) {
         int64_t now = strait_now();
@@ -592,11 +623,12 @@ static bool fd_await(struct strait_parent *parent, size_t completed)
         parent->busy_at = now;
         size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
                      (size_t)(ROUND_NS / (parent->pace + 1));
-        if (parent->pace < GATHER_NS / GATHER_LEAST && parent->owed > unseen(parent) + few) {
+        bool fast = parent->pace < PACE_MOST_NS / 2 && parent->pace < GATHER_NS / 2 * busy;
+        if (fast && parent->owed > unseen(parent) + few) {
             reports = parent->owed - few;
         }
     }
-    return fd_arm(parent, reports);
+    return fd_arm(parent, reports, busy == 1);
 }
 
 /* ---- cancelling ---- */
@@ -1053,7 +1085,7 @@ static int wait_sleep(struct wait *wait, int64_t deadline)
     }
     int64_t grow_at = (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
     deadline = grow_at && grow_at < deadline ? grow_at : deadline;
-    await_reports(parent, reports);
+    await_reports(parent, reports, false);
     struct strait_p_waiter waiter = parent_waiter(parent);
     waiter.ready = wait_ready;
     waiter.side = wait;
@@ -1087,7 +1119,7 @@ static int wait_until(struct wait *wait, int64_t deadline)
         }
     }
     if (parent->epoll >= 0) {
-        fd_arm(parent, 1);
+        fd_arm(parent, 1, true);
     }
     return error;
 }

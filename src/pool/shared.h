@@ -34,8 +34,8 @@
  *
  * Waking parents. A parent that waits says how many reports there are to be before it is woken:
  * one; or all that its group is owed; or, in an event loop while completions come fast, so many
- * that the workers would soon have nothing to do. It is woken by the report that reaches that goal,
- * or by that of the one task that it waits for.
+ * that the workers would soon have nothing to do, and then the first of them starts a clock. It is
+ * woken by the report that reaches that goal, or by that of the one task that it waits for.
  */
 #ifndef STRAIT_POOL_SHARED_H
 #define STRAIT_POOL_SHARED_H
@@ -70,14 +70,16 @@ struct strait_parent {
                         parent, to turn them round */
     struct strait_p_event_count *event; /* its own below, or its worker's */
     struct strait_p_event_count own;    /* workers write, too */
-    uintptr_t goal;                     /* the stack's word that is to wake it, or a later one */
-    uint32_t awaited_slot;              /* whose report is to wake it; NONE */
+    uintptr_t goal; /* the count of reports that is to wake it, as in the stack's word; in place of
+                       the index, how many more first: then that one starts its clock */
+    uint32_t awaited_slot;                  /* whose report is to wake it; NONE */
     uintptr_t room_at[STRAIT_P_PRIORITIES]; /* the number of claims that makes room; 0: the parent
                                                does not wait for room */
     struct strait_p_pool_worker *worker; /* whose tasks submit here; NULL: a thread has attached */
     uint32_t place;
     /* line 1: workers write */
     STRAIT_LINE_ALIGNED uintptr_t stack; /* of completions */
+    uint32_t timed; /* the parent's timer is set: whoever has set it writes; the parent clears */
     /* line 2: the parent writes */
     STRAIT_LINE_ALIGNED struct strait_p_counters counters;
     /* line 3 and on: the parent's own */
@@ -111,7 +113,6 @@ struct strait_parent {
     bool leaving;                       /* by cancelling: it submits no more */
     bool abandoned;                     /* what waited when the pool was closed by cancelling */
     bool readable;                      /* the fd is, for sure */
-    bool timed;                         /* the timer is set */
     int epoll; /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
     int64_t busy_at; /* when it last ran completions */
@@ -346,6 +347,10 @@ STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool);
 
 /* Runs up to `budget` completions that are there. Parent only, not inside a completion. */
 STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budget);
+
+/* Completions are being gathered from now on, for a short time. The parent, or a worker in a report
+ * to it. */
+STRAIT_PRIVATE void strait_p_parent_start_clock(struct strait_parent *parent);
 
 /* Is there something for strait_p_collect to do? Parent only. */
 STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent);

@@ -153,9 +153,12 @@ static void lock_take(void)
 #define strait_deadline(ns) far_deadline(ns)
 #define snprintf(to, size, ...) ((void)(*(to) = 0))
 
-/* The timer runs off at no time, the set is looked at through what is in it. */
+/* The timer runs off as soon as it is set, and is the same fd as the parent's other one: so is the
+ * set. */
+static int fake_settime(struct model_site at, bool set);
 #define timerfd_create(clock, flags) 0
-#define timerfd_settime(fd, flags, when, before) ((void)(when))
+#define timerfd_settime(fd, flags, when, before)                                                   \
+    ((void)(fd), fake_settime(MODEL_HERE, (when)->it_value.tv_sec || (when)->it_value.tv_nsec))
 #define epoll_create1(flags) 0
 #define epoll_ctl(set, operation, fd, event) ((void)(event), 0)
 
@@ -170,6 +173,7 @@ static void lock_take(void)
 #define strait_p_notify(event, between) UNLESS_OMITTED((strait_p_notify)(event, between))
 
 #include "pool/parent.c"
+#define strait_p_parent_start_clock(parent) UNLESS_OMITTED((strait_p_parent_start_clock)(parent))
 #include "pool/worker.c"
 #include "pool/pool.c"
 
@@ -189,6 +193,7 @@ static struct strait_pool *pool;
 static struct strait_parent *parent;
 static strait_task_id ids[TASKS_MAX];
 static uint32_t started[TASKS_MAX];
+static uint32_t told[TASKS_MAX];
 
 /* Plain memory. */
 static uint64_t cargo[TASKS_MAX];
@@ -214,6 +219,7 @@ static void init(void)
     memset(arena, 0, arena_used);
     arena_used = 0;
     memset(started, 0, sizeof(started));
+    memset(told, 0, sizeof(told));
     memset(ran, 0, sizeof(ran));
     memset(ended, 0, sizeof(ended));
     memset(submitted, 0, sizeof(submitted));
@@ -258,9 +264,20 @@ static int work_together(struct strait_task *task)
     return work(task);
 }
 
+/* Ends once the parent has been told of another. */
+static int work_after(struct strait_task *task)
+{
+    unsigned n = task->data[0];
+    while (!strait_load_relaxed(&told[1 - n])) {
+        strait_pause();
+    }
+    return work(task);
+}
+
 static void note_end(struct strait_task *task)
 {
     unsigned n = task->data[0];
+    strait_store_relaxed(&told[n], 1);
     ended[n]++;
     statuses[n] = task->status;
     if (task->status == STRAIT_TASK_DONE) {
@@ -375,6 +392,31 @@ static void submit_in_loop(void)
     }
 }
 
+static int fake_settime(struct model_site at, bool set)
+{
+    if (set && !model_omitted(at)) {
+        strait_p_fd_raise(parent->own.fd);
+    }
+    return 0;
+}
+
+/* It asks for both completions at once: the first starts the clock, as the second does not come
+ * without. */
+static void gather_in_loop(void)
+{
+    model_assert(submit(0, work) == 0);
+    model_assert(submit(1, work_after) == 0);
+    for (;;) {
+        strait_p_collect(parent, 2);
+        if (!strait_parent_owed(parent)) {
+            return;
+        }
+        if (fd_arm(parent, strait_parent_owed(parent), false)) {
+            waiting_poll(parent->own.fd);
+        }
+    }
+}
+
 static void submit_and_cancel(void)
 {
     model_assert(submit(0, work) == 0);
@@ -431,6 +473,7 @@ const struct model_test pool_tests[] = {
     {"pools, one of two", init, {wait_for_one, crew_0}, check, 2, 1, {0, 2, 1}, 2},
     {"pools, room", init, {wait_for_room, crew_0}, check, 2, 1, {0, 1, 1}, 2},
     {"pools, loop", init, {submit_in_loop, crew_0}, check, 2, 1, {0, 2, 1, 0, LOOP}, 2},
+    {"pools, gathered", init, {gather_in_loop, crew_0}, check, 2, 1, {0, 2, 1, 0, LOOP}, 2},
     {"pools, two workers",
      init,
      {submit_two_together, crew_0, crew_1},

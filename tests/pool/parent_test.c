@@ -57,26 +57,38 @@ static void a_budget_leaves_the_fd_readable(void)
 }
 
 /* The long task ends only when the loop has been told of all that went before: it may gather them,
- * but not until a worker is done with it. After a quiet time, and while they come fast. */
+ * but not until a worker is done with it, and comes to those behind. After a quiet time, and while
+ * they come fast; alone, and where another parent seems to have tasks, too. */
 static void no_completion_waits_for_a_long_task(void)
 {
+    struct strait_parent *other;
     OPEN(.workers = 1);
-    for (unsigned round = 0; round < 40; round++) {
+    assert_int_equal(strait_pool_attach(here.pool, &other, NULL), 0);
+    for (unsigned round = 0; round < 60; round++) {
         unsigned burst = round % 4 * 100 + 1;
+        struct strait_task small = numbered(runs, burst + 1, NULL);
         for (unsigned i = 0; i < burst; i++) {
             submit(runs, i, NULL);
             if (round % 2 && i % 8 == 0) {
                 collect();
             }
         }
+        if (round >= 20) {
+            assert_int_equal(strait_task_submit(other, &small, NULL, NULL), 0);
+        }
         shut_gate();
         submit(runs_at_gate, burst, NULL);
-        while (strait_parent_owed(here.parent) > 1) {
+        for (unsigned i = 0; i < burst; i++) {
+            submit(runs, i, NULL);
+        }
+        while (strait_parent_owed(here.parent) > burst + 1) {
             collect(); /* by its fd */
         }
         release();
         settle();
+        assert_int_equal(strait_parent_wait_all(other, STRAIT_FOREVER), 0);
     }
+    assert_int_equal(strait_parent_detach(other, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
     close_pool();
 }
 

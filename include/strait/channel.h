@@ -501,20 +501,22 @@ STRAIT_API int strait_channel_init(struct strait_channel **channel, void *memory
  * strait_channel_init sets it for a channel of that size. Does not block.
  *
  * Trust. Who maps a shared block writes all of it. What can a peer do?
- *
- *   Before the opening, nothing: what does not fit is refused.
- *   A hostile one, later: make a sender or the receiver see full, empty or closed, or messages that
- *     nobody sent; change a message while it is read in place (copy it, then check it); wake, or
- * let sleep: have a deadline on each wait. It cannot have this process write to a descriptor, close
- *     one or free memory: a shared block has none, and what it says of them is not looked at. But
- *     each side reads its ring's shape (capacity, mask, sizes) from its own lines of the block,
- * with each message: who writes there has this process read and write beyond the block. So share
- * with none that you would not let end this process. One that is stopped: what the ring says, in
- * the table above. Waits end at their deadlines. A dead one: as one that is stopped, for ever.
- * Nothing tells of its death: no -EPIPE comes. What it had sent is received, whole and in order;
- * what it had reserved is not. Its end stays taken: of "spsc" for good, of "lanes" a lane; a sender
- * of "cells" that dies between reserve and commit holds up all behind it. Who learns of it by other
- * means (waitpid, a pidfd, a pipe) takes what is left, and makes a new block.
+ *   - Before the opening, nothing: what does not fit is refused.
+ *   - A hostile one can make a sender or the receiver see full, empty or closed, or messages that
+ *     nobody sent. It can change a message while it is read in place: copy it, then check it. It
+ *     can wake, or let sleep: have a deadline on each wait.
+ *   - It cannot have this process write to a descriptor, close one or free memory: a shared block
+ *     has none, and what it says of them is not looked at.
+ *   - But each side reads its ring's shape (capacity, mask, sizes) from its own lines of the block,
+ *     with each message: who writes there has this process read and write beyond the block. So
+ *     share with none that you would not let end this process.
+ *   - One that is stopped holds up what the table above says of its ring. Waits end at their
+ *     deadlines.
+ *   - A dead one is as one that is stopped, for ever. Nothing tells of its death: no -EPIPE comes.
+ *     What it had sent is received, whole and in order; what it had reserved is not. Its end stays
+ *     taken: of "spsc" for good, of "lanes" a lane; a sender of "cells" that dies between reserve
+ *     and commit holds up all behind it. Who learns of it by other means (waitpid, a pidfd, a pipe)
+ *     takes what is left, and makes a new block.
  *
  * strait_channel_destroy and strait_channel_wake have no handle and believe the block. A process
  * that shares one with others than its own children closes its ends and unmaps it. */

@@ -10,9 +10,8 @@
  *
  *   1. Name what workers may run, in a table that ends with a zero, and hand it over at the start
  *      of main. In a worker that call does not return:
- *        static const struct strait_process_function functions[] = {{.name = "echo", .entry =
- * echo},
- *                                                                   {.name = NULL}};
+ *        static const struct strait_process_function functions[] = {
+ *            {.name = "echo", .entry = echo}, {.name = NULL}};
  *        int main(int argc, char **argv) {
  *            strait_process_main(argc, argv, functions);
  *   2. Spawn it: this program again, or another one that does the same:
@@ -51,17 +50,17 @@
  *   - A worker's death is an event within a millisecond, by its pidfd. What it had sent is received
  *     before, what it had not received goes to drop_to_worker; each once.
  *   - Each task of a pool completes exactly once. One whose worker died has FAILED, with the
- * signal, or runs again, if its submit allows that: never both.
+ *     signal, or runs again, if its submit allows that: never both.
  *   - A task that runs can be killed, by strait_process_cancel or its finish_by, with its worker.
  *     No thread is there for that: a timer in the parent's fd.
  *   - Nothing has a name: memory, doorbells and workers are gone with the last descriptor of them.
  *   - A worker has descriptors 0, 1, 2 of the parent's, and of its own one doorbell: no other.
  *   - What a worker writes into the memory that it shares with the parent, and however it rings,
  *     reaches the parent as wrong messages, or none: it can neither crash nor block it. Children
- * that a worker leaves behind add nothing to what it had sent. Who does not trust a worker checks
- * what it sends, and does not follow pointers in what drop_to_worker gets.
+ *     that a worker leaves behind add nothing to what it had sent. Who does not trust a worker
+ *     checks what it sends, and does not follow pointers in what drop_to_worker gets.
  *   - Where no worker can be had, a pool's tasks wait. It tries again after 20 ms, later after up
- * to 640 ms.
+ *     to 640 ms.
  *
  * Memory. Each direction has a ring of kind "spsc" in one sealed memfd. Each process has the ring's
  * first two lines, which say where slots lie, in memory of its own. The parent's doorbell is an

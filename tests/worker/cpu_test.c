@@ -7,14 +7,25 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+static char folder[64]; /* stands for / */
+
+static FILE *open_below(const char *path, const char *mode)
+{
+    char below[2048];
+    snprintf(below, sizeof(below), "%s%s", folder, path);
+    return fopen(below, mode);
+}
+
+#define fopen open_below
 #include "../../src/strait.c" /* with functions that are static */
+#undef fopen
+
 #include "strait/extra/stats.h"
 
-/* ---- a machine: the affinity of its process and threads, and a folder that stands for / ---- */
+/* ---- a machine: that folder, and the affinity of its process and threads ---- */
 
 #define MASK_COUNT 4 /* 4096 CPUs */
 
-static char folder[64];
 static cpu_set_t mask[MASK_COUNT]; /* of the main thread */
 static size_t mask_least;          /* bytes; the kernel refuses less */
 static int mask_error;
@@ -87,7 +98,6 @@ static void machine_begin(void)
 {
     strcpy(folder, "/dev/shm/strait-cpu-XXXXXX");
     assert_non_null(mkdtemp(folder));
-    root = folder;
     machines = 0; /* what earlier ones had is not asked for again */
     thread_count = 0;
     memset(mask, 0, sizeof(mask));

@@ -15,6 +15,7 @@
 #define PATH_BYTES 1024                   /* what is longer is unknown */
 #define CACHES_MOST 8                     /* more levels than any machine has */
 #define CAPACITY_FULL 1024                /* what the kernel says of the fastest cores */
+#define OF_CPU "/sys/devices/system/cpu/cpu%d/"
 
 struct mask {
     cpu_set_t *bits;
@@ -55,33 +56,31 @@ __attribute__((format(printf, 1, 2))) static FILE *open_file(const char *format,
 }
 
 /* The next one of a list such as "0-3,8". False at its end, and then it is closed. */
-static bool next_range(FILE *in, long *first, long *last)
+static bool next_range(FILE *list, long *first, long *last)
 {
-    int found = in ? fscanf(in, "%ld-%ld", first, last) : 0;
+    int found = list ? fscanf(list, "%ld-%ld", first, last) : 0;
     if (found == 1) {
         *last = *first;
     }
     if (found >= 1 && *first >= 0 && *last >= *first && *last <= INT_MAX) {
-        (void)getc(in); /* the comma */
+        (void)getc(list); /* the comma */
         return true;
     }
-    if (in) {
-        fclose(in);
+    if (list) {
+        fclose(list);
     }
     return false;
 }
 
-/* The first number in a file of a CPU's folder, -1: unknown. In a list of CPUs that share
- * something, the first one is a name for it. */
-static int read_number(int cpu, const char *file)
+/* -1: unknown. In a list of CPUs that share something, the first one is a name for it. */
+static int first_number(FILE *list)
 {
     long first;
     long last;
-    FILE *in = open_file("/sys/devices/system/cpu/cpu%d/%s", cpu, file);
-    if (!next_range(in, &first, &last)) {
+    if (!next_range(list, &first, &last)) {
         return -1;
     }
-    fclose(in);
+    fclose(list);
     return (int)first;
 }
 
@@ -95,16 +94,15 @@ static int slowness_of(int capacity)
 
 static void read_cpu(struct cpu *cpu)
 {
-    char file[64];
-    int core = read_number(cpu->number, "topology/thread_siblings_list");
-    cpu->core = core < 0 ? cpu->number : core;
-    cpu->package = read_number(cpu->number, "topology/physical_package_id");
-    cpu->slowness = slowness_of(read_number(cpu->number, "cpu_capacity"));
+    int number = cpu->number;
+    int core = first_number(open_file(OF_CPU "topology/thread_siblings_list", number));
+    cpu->core = core < 0 ? number : core;
+    cpu->package = first_number(open_file(OF_CPU "topology/physical_package_id", number));
+    cpu->slowness = slowness_of(first_number(open_file(OF_CPU "cpu_capacity", number)));
     cpu->node = -1;
     cpu->cache = -1;
-    for (int level = CACHES_MOST - 1; level >= 0 && cpu->cache < 0; level--) {
-        snprintf(file, sizeof(file), "cache/index%d/shared_cpu_list", level); /* outermost first */
-        cpu->cache = read_number(cpu->number, file);
+    for (int level = CACHES_MOST - 1; level >= 0 && cpu->cache < 0; level--) { /* outermost first */
+        cpu->cache = first_number(open_file(OF_CPU "cache/index%d/shared_cpu_list", number, level));
     }
 }
 
@@ -251,25 +249,25 @@ STRAIT_P_COLD unsigned strait_cpu_count(void)
 
 /* ---- how much of their time ---- */
 
-/* What one cgroup allows, and no group above it can raise. */
-static uint32_t read_quota_of(const char *path, bool second)
+/* What one cgroup allows, and no group above it can raise. Version 2 says both numbers in one file,
+ * or "max" where there is no limit; version 1 says -1. */
+static uint32_t read_quota_of(const char *controller, const char *path)
 {
     long quota = 0;
     long period = 0;
-    int found = 0;
-    FILE *in = open_file(
-        second ? "/sys/fs/cgroup%s/cpu.max" : "/sys/fs/cgroup/cpu%s/cpu.cfs_quota_us", path);
+    FILE *in = open_file("/sys/fs/cgroup%s%s/cpu.max", controller, path);
     if (in) {
-        found = fscanf(in, "%ld %ld", &quota, &period); /* "max 100000": there is no limit */
+        period = fscanf(in, "%ld %ld", &quota, &period) == 2 ? period : 0;
         fclose(in);
+    } else {
+        quota = first_number(open_file("/sys/fs/cgroup%s%s/cpu.cfs_quota_us", controller, path));
+        period = first_number(open_file("/sys/fs/cgroup%s%s/cpu.cfs_period_us", controller, path));
     }
-    if (!second && found == 1 && (in = open_file("/sys/fs/cgroup/cpu%s/cpu.cfs_period_us", path))) {
-        found += fscanf(in, "%ld", &period);
-        fclose(in);
+    if (quota <= 0 || period <= 0) {
+        return STRAIT_P_QUOTA_NONE;
     }
-    bool limited = found == 2 && quota > 0 && period > 0 && quota < LONG_MAX / 1000;
-    return limited ? (uint32_t)strait_min((size_t)(quota * 1000 / period), STRAIT_P_QUOTA_NONE)
-                   : STRAIT_P_QUOTA_NONE;
+    uint64_t allowed = (uint64_t)quota * 1000 / (uint64_t)period;
+    return allowed < STRAIT_P_QUOTA_NONE ? (uint32_t)allowed : STRAIT_P_QUOTA_NONE;
 }
 
 /* The least that any group from the process's own up to the root allows. A container may see its
@@ -281,19 +279,17 @@ STRAIT_PRIVATE STRAIT_P_COLD uint32_t strait_p_cpu_quota(void)
     int saved = errno;
     FILE *in = open_file("/proc/self/cgroup");
     while (in && fgets(line, sizeof(line), in)) {
-        char *controllers = strchr(line, ':'); /* "4:cpu,cpuacct:/path", version 2: "0::/path" */
-        char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-        if (!path) {
-            continue;
+        char *rest = line; /* "4:cpu,cpuacct:/path", version 2: "0::/path" */
+        strsep(&rest, ":");
+        char *controllers = strsep(&rest, ":");
+        char *path = strsep(&rest, "\n");
+        const char *controller = NULL;
+        for (char *name; path && (name = strsep(&controllers, ",")) != NULL;) {
+            controller = *name == '\0' ? "" : strcmp(name, "cpu") == 0 ? "/cpu" : controller;
         }
-        *controllers = *path++ = ',';
-        path[strcspn(path, "\n")] = '\0';
-        const char *cpu = strstr(controllers, ",cpu,");
-        bool second = path == controllers + 2;
-        bool counts = second || (cpu && cpu < path);
-        for (char *end = path + strlen(path); counts && end; end = strrchr(path, '/')) {
+        for (char *end = controller ? strchr(path, '\0') : NULL; end; end = strrchr(path, '/')) {
             *end = '\0';
-            least = (uint32_t)strait_min(least, read_quota_of(path, second));
+            least = (uint32_t)strait_min(least, read_quota_of(controller, path));
         }
     }
     if (in) {

@@ -27,7 +27,7 @@ enum strait_schedule {
 };
 
 /* How many CPUs the process may use now: those of its main thread's affinity, at least 1. Any
- * thread; does not block, but reads files of the kernel's the first time, and allocates. */
+ * thread; does not block, but allocates. */
 STRAIT_API unsigned strait_cpu_count(void);
 
 STRAIT_C_END

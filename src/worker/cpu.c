@@ -17,16 +17,11 @@
 #define CAPACITY_FULL 1024                /* what the kernel says of the fastest cores */
 #define OF_CPU "/sys/devices/system/cpu/cpu%d/"
 
-struct mask {
-    cpu_set_t *bits;
-    size_t bytes;
-};
-
 /* What two CPUs share has the same number in both; -1: unknown. */
 struct cpu {
     int number;
     int core;     /* the lowest CPU of it */
-    int thread;   /* of the core: how many CPUs before it are of the same */
+    int thread;   /* of the core: how many lower CPUs are of the same */
     int cache;    /* of the last level that more than one core has: the lowest CPU that has it */
     int node;     /* of memory */
     int package;  /* a socket */
@@ -34,10 +29,8 @@ struct cpu {
     uint64_t key; /* what comes first in the order has the smaller one, no two the same */
 };
 
-/* The CPUs that the process may use, ascending. Its reader writes, before it shows it to others. */
+/* The CPUs that the process may use. Whoever has taken it writes, and sorts them. */
 struct machine {
-    uintptr_t next; /* the one that was shown before */
-    struct mask mask;
     size_t count; /* at least 1 */
     struct cpu cpu[];
 };
@@ -84,44 +77,110 @@ static int first_number(FILE *list)
     return (int)first;
 }
 
-/* ---- what they share ---- */
-
-static int slowness_of(int capacity)
-{
-    int lost = capacity >= 0 && capacity < CAPACITY_FULL ? CAPACITY_FULL - capacity : 0;
-    return lost < CAPACITY_FULL ? 4 * lost / CAPACITY_FULL : 3;
-}
-
-static void read_cpu(struct cpu *cpu)
-{
-    int number = cpu->number;
-    int core = first_number(open_file(OF_CPU "topology/thread_siblings_list", number));
-    cpu->core = core < 0 ? number : core;
-    cpu->package = first_number(open_file(OF_CPU "topology/physical_package_id", number));
-    cpu->slowness = slowness_of(first_number(open_file(OF_CPU "cpu_capacity", number)));
-    cpu->node = -1;
-    cpu->cache = -1;
-    for (int level = CACHES_MOST - 1; level >= 0 && cpu->cache < 0; level--) { /* outermost first */
-        cpu->cache = first_number(open_file(OF_CPU "cache/index%d/shared_cpu_list", number, level));
-    }
-}
-
-/* Writes down a fact of all CPUs in a list: into the field that is `field` bytes into each. */
-static void mark(struct machine *machine, FILE *list, size_t field, int value)
+static bool is_listed(FILE *list, int number)
 {
     long first;
     long last;
+    bool listed = false;
     while (next_range(list, &first, &last)) {
-        for (size_t i = 0; i < machine->count; i++) {
-            struct cpu *cpu = &machine->cpu[i];
-            if (cpu->number >= first && cpu->number <= last) {
-                memcpy((char *)cpu + field, &value, sizeof(value));
+        listed = listed || (first <= number && number <= last);
+    }
+    return listed;
+}
+
+/* ---- which CPUs the process may use ---- */
+
+/* The constructor writes, before anybody reads. */
+static struct strait_p_cpu_set first_allowed;
+
+/* The affinity of the process's main thread, however many CPUs the kernel counts; where that is
+ * unknown, the one CPU that every machine has; of a main thread that has pinned itself, what it had
+ * first. `bits` NULL: no memory. */
+static struct strait_p_cpu_set read_allowed(void)
+{
+    struct strait_p_cpu_set set = {.bytes = sizeof(cpu_set_t), .claimed = -1};
+    int saved = errno;
+    while ((set.bits = calloc(1, set.bytes)) != NULL &&
+           sched_getaffinity(getpid(), set.bytes, set.bits) != 0) {
+        if (errno != EINVAL || set.bytes >= MASK_BYTES_MOST) {
+            CPU_ZERO_S(set.bytes, set.bits);
+            CPU_SET_S(0, set.bytes, set.bits);
+            break;
+        }
+        free(set.bits);
+        set.bytes *= 2;
+    }
+    if (set.bits && first_allowed.bits && set.bytes == first_allowed.bytes &&
+        CPU_COUNT_S(set.bytes, set.bits) == 1) {
+        memcpy(set.bits, first_allowed.bits, set.bytes);
+    }
+    strait_errno_restore(saved);
+    return set;
+}
+
+__attribute__((constructor)) static void read_first_allowed(void)
+{
+    first_allowed = read_allowed();
+}
+
+STRAIT_P_COLD unsigned strait_cpu_count(void)
+{
+    struct strait_p_cpu_set allowed = read_allowed();
+    int count = allowed.bits ? CPU_COUNT_S(allowed.bytes, allowed.bits) : 1;
+    free(allowed.bits);
+    return (unsigned)count;
+}
+
+/* ---- what they share ---- */
+
+static int read_node(int cpu)
+{
+    long first;
+    long last;
+    int found = -1;
+    FILE *nodes = open_file("/sys/devices/system/node/has_cpu");
+    while (next_range(nodes, &first, &last)) {
+        for (long node = first; node <= last && found < 0; node++) {
+            if (is_listed(open_file("/sys/devices/system/node/node%ld/cpulist", node), cpu)) {
+                found = (int)node;
             }
         }
     }
+    return found;
 }
 
-/* What each CPU is among the others. */
+/* x86 tells kinds, others tell capacities. */
+static int read_slowness(int cpu)
+{
+    if (is_listed(open_file("/sys/devices/cpu_lowpower/cpus"), cpu)) {
+        return 3;
+    }
+    if (is_listed(open_file("/sys/devices/cpu_atom/cpus"), cpu)) {
+        return 2;
+    }
+    int capacity = first_number(open_file(OF_CPU "cpu_capacity", cpu));
+    bool slow = capacity >= 0 && capacity < CAPACITY_FULL;
+    return slow ? 4 * (CAPACITY_FULL - 1 - capacity) / CAPACITY_FULL : 0;
+}
+
+static struct cpu read_cpu(int number)
+{
+    int core = first_number(open_file(OF_CPU "topology/thread_siblings_list", number));
+    struct cpu cpu = {
+        .number = number,
+        .core = core < 0 ? number : core,
+        .cache = -1,
+        .node = read_node(number),
+        .package = first_number(open_file(OF_CPU "topology/physical_package_id", number)),
+        .slowness = read_slowness(number),
+    };
+    for (int level = CACHES_MOST - 1; level >= 0 && cpu.cache < 0; level--) { /* outermost first */
+        cpu.cache = first_number(open_file(OF_CPU "cache/index%d/shared_cpu_list", number, level));
+    }
+    return cpu;
+}
+
+/* What each CPU is among the others. They are in the order of their numbers. */
 static void compare_cpus(struct machine *machine)
 {
     for (size_t i = 0; i < machine->count; i++) {
@@ -136,115 +195,54 @@ static void compare_cpus(struct machine *machine)
     }
 }
 
-static void read_shared(struct machine *machine)
+/* NULL: no memory. */
+static struct machine *read_machine(const struct strait_p_cpu_set *allowed)
 {
-    long first;
-    long last;
-    for (size_t i = 0; i < machine->count; i++) {
-        read_cpu(&machine->cpu[i]);
-    }
-    FILE *nodes = open_file("/sys/devices/system/node/has_cpu");
-    while (next_range(nodes, &first, &last)) {
-        for (long node = first; node <= last && node <= USHRT_MAX; node++) {
-            mark(machine, open_file("/sys/devices/system/node/node%ld/cpulist", node),
-                 offsetof(struct cpu, node), (int)node);
+    size_t count = (size_t)CPU_COUNT_S(allowed->bytes, allowed->bits);
+    struct machine *machine = malloc(sizeof(*machine) + count * sizeof(machine->cpu[0]));
+    if (machine) {
+        machine->count = 0;
+        for (int number = 0; machine->count < count; number++) {
+            if (CPU_ISSET_S((size_t)number, allowed->bytes, allowed->bits)) {
+                machine->cpu[machine->count++] = read_cpu(number);
+            }
         }
+        compare_cpus(machine);
     }
-    /* x86 tells kinds, not capacities */
-    mark(machine, open_file("/sys/devices/cpu_core/cpus"), offsetof(struct cpu, slowness), 0);
-    mark(machine, open_file("/sys/devices/cpu_atom/cpus"), offsetof(struct cpu, slowness), 2);
-    mark(machine, open_file("/sys/devices/cpu_lowpower/cpus"), offsetof(struct cpu, slowness), 3);
-    compare_cpus(machine);
-}
-
-/* ---- which CPUs ---- */
-
-/* The affinity of the process's main thread, however many CPUs the kernel counts. Where that is
- * unknown, the one CPU that every machine has. `bits` NULL: no memory. */
-static struct mask read_mask(void)
-{
-    struct mask mask = {.bytes = sizeof(cpu_set_t)};
-    while ((mask.bits = calloc(1, mask.bytes)) != NULL &&
-           sched_getaffinity(getpid(), mask.bytes, mask.bits) != 0) {
-        if (errno != EINVAL || mask.bytes >= MASK_BYTES_MOST) {
-            CPU_ZERO_S(mask.bytes, mask.bits);
-            CPU_SET_S(0, mask.bytes, mask.bits);
-            break;
-        }
-        free(mask.bits);
-        mask.bytes *= 2;
-    }
-    return mask;
-}
-
-/* The constructor writes, before anybody reads. */
-static struct mask first_mask;
-
-__attribute__((constructor)) static void read_first_mask(void)
-{
-    int saved = errno;
-    first_mask = read_mask();
-    errno = saved;
-}
-
-/* One for each affinity that there has been, by number, the latest first. None is ever freed. */
-static uintptr_t machines;
-
-/* Takes the mask over. NULL: no memory. */
-static struct machine *read_new_machine(struct mask mask)
-{
-    size_t count = (size_t)CPU_COUNT_S(mask.bytes, mask.bits);
-    struct machine *machine = calloc(1, sizeof(*machine) + count * sizeof(machine->cpu[0]));
-    if (!machine) {
-        free(mask.bits);
-        return NULL;
-    }
-    machine->mask = mask;
-    for (size_t number = 0; machine->count < count; number++) {
-        if (CPU_ISSET_S(number, mask.bytes, mask.bits)) {
-            machine->cpu[machine->count++].number = (int)number;
-        }
-    }
-    read_shared(machine);
-    uintptr_t seen = strait_word_load_relaxed(&machines);
-    do {
-        machine->next = seen;
-        /* cpu.remember: pairs with cpu.recall; the machine; without it a creator places threads by
-         * half of one */
-    } while (!strait_word_cas_acq_rel(&machines, &seen, (uintptr_t)machine));
     return machine;
 }
 
-/* The machine as it is now. NULL: no memory. */
-static const struct machine *read_machine(void)
+/* What was read last, for who places a thread next; 0: somebody has taken it. */
+static uintptr_t last_machine;
+
+/* The last one, if it has the CPUs that are allowed now. The caller's, until it leaves it. NULL: no
+ * memory. */
+static struct machine *take_machine(const struct strait_p_cpu_set *allowed)
 {
-    int saved = errno;
-    struct mask mask = read_mask();
-    if (mask.bits && first_mask.bits && CPU_COUNT_S(mask.bytes, mask.bits) == 1 &&
-        first_mask.bytes == mask.bytes) {
-        memcpy(mask.bits, first_mask.bits, mask.bytes);
+    uintptr_t last = strait_word_load_relaxed(&last_machine);
+    /* cpu.take: pairs with cpu.leave; the machine; without it a creator places threads by half of
+     * one */
+    struct machine *machine =
+        strait_word_cas_acq_rel(&last_machine, &last, 0) ? (struct machine *)last : NULL;
+    bool fits = machine && machine->count == (size_t)CPU_COUNT_S(allowed->bytes, allowed->bits);
+    for (size_t i = 0; fits && i < machine->count; i++) {
+        fits = CPU_ISSET_S((size_t)machine->cpu[i].number, allowed->bytes, allowed->bits);
     }
-    /* cpu.recall: pairs with cpu.remember; a machine as it was read; without it a creator places
-     * threads by half of one */
-    struct machine *machine = (struct machine *)strait_word_load_acquire(&machines);
-    while (mask.bits && machine &&
-           (machine->mask.bytes != mask.bytes ||
-            memcmp(machine->mask.bits, mask.bits, mask.bytes) != 0)) {
-        machine = (struct machine *)machine->next;
+    if (!fits) {
+        free(machine);
+        machine = read_machine(allowed);
     }
-    if (mask.bits && machine) {
-        free(mask.bits);
-    } else {
-        machine = mask.bits ? read_new_machine(mask) : NULL;
-    }
-    strait_errno_restore(saved);
     return machine;
 }
 
-STRAIT_P_COLD unsigned strait_cpu_count(void)
+static void leave_machine(struct machine *machine)
 {
-    const struct machine *machine = read_machine();
-    return machine ? (unsigned)machine->count : 1;
+    uintptr_t none = 0;
+    /* cpu.leave: pairs with cpu.take; the machine; without it its next reader places threads by
+     * half of one */
+    if (!strait_word_cas_acq_rel(&last_machine, &none, (uintptr_t)machine)) {
+        free(machine);
+    }
 }
 
 /* ---- how much of their time ---- */
@@ -301,25 +299,20 @@ STRAIT_PRIVATE STRAIT_P_COLD uint32_t strait_p_cpu_quota(void)
 
 /* ---- in which order ---- */
 
-static const struct cpu *find_cpu(const struct machine *machine, int number)
+/* 0: they share a cache, to 3: a socket neither. */
+static unsigned distance_of(const struct cpu *a, const struct cpu *b)
 {
-    for (size_t i = 0; i < machine->count; i++) {
-        if (machine->cpu[i].number == number) {
-            return &machine->cpu[i];
-        }
-    }
-    return NULL;
+    return a->package != b->package ? 3 : a->node != b->node ? 2 : a->cache != b->cache;
 }
 
 static uint64_t key_of(const struct cpu *cpu, const struct cpu *home)
 {
-    bool itself = cpu->number == home->number;
-    uint64_t turn = (uint64_t)itself << 21 | (uint64_t)(cpu->core == home->core) << 20;
-    uint64_t distance = cpu->package != home->package ? 3
-                        : cpu->node != home->node     ? 2
-                                                      : cpu->cache != home->cache;
-    return (turn | (uint64_t)cpu->thread) << 36 | (uint64_t)cpu->slowness << 34 | distance << 32 |
-           (uint32_t)(cpu->number - home->number);
+    uint64_t key = cpu->number == home->number;
+    key = key << 1 | (cpu->core == home->core);
+    key = key << 20 | (unsigned)cpu->thread;
+    key = key << 2 | (unsigned)cpu->slowness;
+    key = key << 2 | distance_of(cpu, home);
+    return key << 32 | (uint32_t)(cpu->number - home->number);
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -329,21 +322,17 @@ static int compare_keys(const void *a, const void *b)
     return (first > second) - (first < second);
 }
 
-/* All CPUs, allocated. A creator on a CPU that is not the process's is near nothing. */
-static struct cpu *in_order(const struct machine *machine, int home)
+/* For a creator on the CPU `number`. On one that is not the process's, it is near nothing. */
+static void sort_cpus(struct machine *machine, int number)
 {
-    const struct cpu elsewhere = {
-        .number = home, .core = -1, .cache = -1, .node = -1, .package = -1};
-    const struct cpu *found = find_cpu(machine, home);
-    struct cpu *cpus = malloc(machine->count * sizeof(*cpus));
-    for (size_t i = 0; cpus && i < machine->count; i++) {
-        cpus[i] = machine->cpu[i];
-        cpus[i].key = key_of(&cpus[i], found ? found : &elsewhere);
+    struct cpu home = {.number = number, .core = -1, .cache = -1, .node = -1, .package = -1};
+    for (size_t i = 0; i < machine->count; i++) {
+        home = machine->cpu[i].number == number ? machine->cpu[i] : home;
     }
-    if (cpus) {
-        qsort(cpus, machine->count, sizeof(*cpus), compare_keys);
+    for (size_t i = 0; i < machine->count; i++) {
+        machine->cpu[i].key = key_of(&machine->cpu[i], &home);
     }
-    return cpus;
+    qsort(machine->cpu, machine->count, sizeof(machine->cpu[0]), compare_keys);
 }
 
 /* ---- which of them a thread gets ---- */
@@ -357,15 +346,14 @@ static uint32_t *claims_of(int cpu)
     return &claims[(size_t)cpu % CPU_SETSIZE];
 }
 
-/* For one more thread, the first of those that the fewest have. */
-static int claim(const struct cpu *cpus, size_t count)
+/* The set becomes one CPU: the first of those that the fewest have. */
+static void claim(struct strait_p_cpu_set *set, const struct cpu *cpus, size_t count)
 {
-    int best;
+    int best = -1;
     uint32_t least;
     do {
-        best = cpus[0].number;
-        least = strait_load_relaxed(claims_of(best));
-        for (size_t i = 1; i < count; i++) {
+        least = UINT32_MAX;
+        for (size_t i = 0; i < count; i++) {
             uint32_t claimed = strait_load_relaxed(claims_of(cpus[i].number));
             if (claimed < least) {
                 best = cpus[i].number;
@@ -373,7 +361,9 @@ static int claim(const struct cpu *cpus, size_t count)
             }
         }
     } while (!strait_cas_relaxed(claims_of(best), &least, least + 1));
-    return best;
+    CPU_ZERO_S(set->bytes, set->bits);
+    CPU_SET_S((size_t)best, set->bytes, set->bits);
+    set->claimed = best;
 }
 
 STRAIT_PRIVATE STRAIT_P_COLD void strait_p_cpu_release(struct strait_p_cpu_set *set)
@@ -389,75 +379,71 @@ STRAIT_PRIVATE STRAIT_P_COLD void strait_p_cpu_release(struct strait_p_cpu_set *
     set->claimed = -1;
 }
 
-static bool is_valid(const struct strait_p_placement *placement, const struct machine *machine)
+static bool is_valid(const struct strait_p_placement *placement,
+                     const struct strait_p_cpu_set *allowed)
 {
     enum strait_pin pin = placement->pin;
     size_t count = placement->cpu_count;
     bool named = pin == STRAIT_PIN_SET || (pin == STRAIT_PIN_CPU && !placement->threads);
     bool valid = (unsigned)pin <= STRAIT_PIN_SET && !placement->cpus == !count && (count || !named);
     for (size_t i = 0; valid && i < count; i++) {
-        valid = find_cpu(machine, placement->cpus[i]) != NULL;
+        valid = CPU_ISSET_S((size_t)placement->cpus[i], allowed->bytes, allowed->bits);
     }
     return valid;
 }
 
-static void add_cpu(struct strait_p_cpu_set *set, int cpu)
+/* Of those in the set. 0 or -ENOMEM. */
+static int choose_cpus(const struct strait_p_placement *placement, struct strait_p_cpu_set *set)
 {
-    CPU_SET_S((size_t)cpu, set->bytes, set->bits);
-}
-
-/* See its declaration: the set of a pool that may choose. */
-static void add_caches(struct strait_p_cpu_set *set, const struct cpu *cpus, size_t count,
-                       unsigned threads)
-{
-    for (size_t first = 0; first < count && first < threads; first++) {
-        const struct cpu *wanted = &cpus[first];
-        bool there = CPU_ISSET_S((size_t)wanted->number, set->bytes, set->bits);
-        for (size_t i = 0; !there && i < count; i++) {
-            if (cpus[i].cache == wanted->cache && cpus[i].node == wanted->node &&
-                cpus[i].package == wanted->package) {
-                add_cpu(set, cpus[i].number);
+    unsigned threads = placement->threads;
+    struct machine *machine = take_machine(set);
+    if (!machine) {
+        return -ENOMEM;
+    }
+    const struct cpu *cpus = machine->cpu;
+    size_t count = machine->count;
+    sort_cpus(machine, placement->home);
+    if (placement->pin == STRAIT_PIN_CPU || !threads) {
+        claim(set, cpus, count);
+    } else if (threads == count && !placement->elastic) {
+        claim(set, &cpus[placement->number % threads], 1);
+    } else {
+        CPU_ZERO_S(set->bytes, set->bits);
+        for (size_t first = 0; first < strait_min(threads, count); first++) {
+            bool there = CPU_ISSET_S((size_t)cpus[first].number, set->bytes, set->bits);
+            for (size_t i = 0; !there && i < count; i++) {
+                if (distance_of(&cpus[i], &cpus[first]) == 0) {
+                    CPU_SET_S((size_t)cpus[i].number, set->bytes, set->bits);
+                }
             }
         }
     }
+    leave_machine(machine);
+    return 0;
 }
 
 STRAIT_PRIVATE STRAIT_P_COLD int strait_p_cpu_place(const struct strait_p_placement *placement,
                                                     struct strait_p_cpu_set *set)
 {
     enum strait_pin pin = placement->pin;
-    unsigned threads = placement->threads;
-    const struct machine *machine = read_machine();
-    *set = (struct strait_p_cpu_set){.claimed = -1};
-    if (machine && !is_valid(placement, machine)) {
-        return -EINVAL;
-    }
-    struct cpu *cpus = machine ? in_order(machine, placement->home) : NULL;
-    set->bytes = machine ? machine->mask.bytes : 0;
-    set->bits = cpus ? calloc(1, set->bytes) : NULL;
-    if (!set->bits) {
-        free(cpus);
-        return -ENOMEM;
-    }
-    if (pin == STRAIT_PIN_NONE) {
-        memcpy(set->bits, machine->mask.bits, set->bytes);
+    size_t count = placement->cpu_count;
+    *set = read_allowed();
+    int error = !set->bits ? -ENOMEM : is_valid(placement, set) ? 0 : -EINVAL;
+    if (error || pin == STRAIT_PIN_NONE) {
+        /* it may run on all of them */
     } else if (pin == STRAIT_PIN_SET) {
-        for (size_t i = 0; i < placement->cpu_count; i++) {
-            add_cpu(set, placement->cpus[i]);
+        CPU_ZERO_S(set->bytes, set->bits);
+        for (size_t i = 0; i < count; i++) {
+            CPU_SET_S((size_t)placement->cpus[i], set->bytes, set->bits);
         }
-    } else if (pin == STRAIT_PIN_CPU && placement->cpu_count) {
-        int cpu = placement->cpus[placement->number % placement->cpu_count];
-        set->claimed = claim(find_cpu(machine, cpu), 1);
-    } else if (pin == STRAIT_PIN_CPU || !threads) {
-        set->claimed = claim(cpus, machine->count);
-    } else if (threads == machine->count && !placement->elastic) {
-        set->claimed = claim(&cpus[placement->number % threads], 1);
+    } else if (pin == STRAIT_PIN_CPU && count) {
+        struct cpu cpu = {.number = placement->cpus[placement->number % count]};
+        claim(set, &cpu, 1);
     } else {
-        add_caches(set, cpus, machine->count, threads);
+        error = choose_cpus(placement, set);
     }
-    if (set->claimed >= 0) {
-        add_cpu(set, set->claimed);
+    if (error) {
+        strait_p_cpu_release(set);
     }
-    free(cpus);
-    return 0;
+    return error;
 }

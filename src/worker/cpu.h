@@ -8,9 +8,9 @@
  * is pinned to one CPU has pinned itself, say to have its loop there, if the process began with
  * more: those count then.
  *
- * What CPUs share is read from the kernel's sysfs, once for each affinity. What cannot be read only
- * makes the choice a worse one: each CPU is taken for a core of its own then, all for equally fast
- * and near each other, and the quota for none.
+ * What CPUs share is read from the kernel's sysfs, and again when others may be used. What cannot
+ * be read only makes the choice a worse one: each CPU is taken for a core of its own then, all for
+ * equally fast and near each other, and the quota for none.
  *
  * The order of the CPUs, for a creator on the CPU `home`: one thread of each other core before the
  * second ones, those before the other threads of home's own core, and home itself last; among them

@@ -8,10 +8,12 @@
 #include <sys/syscall.h>
 
 static char folder[64]; /* stands for / */
+static _Atomic size_t opened;
 
 static FILE *open_below(const char *path, const char *mode)
 {
     char below[2048];
+    opened++;
     snprintf(below, sizeof(below), "%s%s", folder, path);
     return fopen(below, mode);
 }
@@ -29,8 +31,8 @@ static FILE *open_below(const char *path, const char *mode)
 static cpu_set_t mask[MASK_COUNT]; /* of the main thread */
 static size_t mask_least;          /* bytes; the kernel refuses less */
 static int mask_error;
-static int home;          /* where the main thread runs */
-static struct mask first; /* of the process itself */
+static int home;                      /* where the main thread runs */
+static struct strait_p_cpu_set first; /* of the process itself */
 
 /* Those that have been given CPUs, under the lock; a thread writes its own, before it is online. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -94,28 +96,30 @@ static int remove_entry(const char *path, const struct stat *stat, int flag, str
     return remove(path);
 }
 
+static void forget_machine(void)
+{
+    free((struct machine *)last_machine);
+    last_machine = 0;
+}
+
 static void machine_begin(void)
 {
     strcpy(folder, "/dev/shm/strait-cpu-XXXXXX");
     assert_non_null(mkdtemp(folder));
-    machines = 0; /* what earlier ones had is not asked for again */
+    forget_machine();
+    opened = 0;
     thread_count = 0;
     memset(mask, 0, sizeof(mask));
     mask_least = 0;
     mask_error = 0;
-    first = first_mask;
-    first_mask.bits = NULL;
+    first = first_allowed;
+    first_allowed.bits = NULL;
 }
 
 static void machine_end(void)
 {
-    first_mask = first;
-    while (machines) {
-        struct machine *machine = (struct machine *)machines;
-        machines = machine->next;
-        free(machine->mask.bits);
-        free(machine);
-    }
+    first_allowed = first;
+    forget_machine();
     assert_int_equal(nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
@@ -199,14 +203,17 @@ static void expect_order(int from, int to, int at, const char *expected)
     snprintf(list, sizeof(list), "%d-%d", from, to);
     allow(list);
     assert_int_equal(strait_cpu_count(), to - from + 1);
-    struct cpu *cpus = in_order(read_machine(), at);
-    assert_non_null(cpus);
+    struct strait_p_cpu_set allowed = read_allowed();
+    struct machine *machine = take_machine(&allowed);
+    assert_non_null(machine);
+    sort_cpus(machine, at);
     for (int i = 0; i <= to - from; i++) {
         size_t length = strlen(text);
-        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", cpus[i].number);
+        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", machine->cpu[i].number);
     }
     assert_string_equal(text, expected);
-    free(cpus);
+    leave_machine(machine);
+    free(allowed.bits);
 }
 
 /* ---- orders ---- */
@@ -516,7 +523,7 @@ static void the_mask_is_read_at_each_creation(void)
     allow("0-7,2000-2001");
     assert_int_equal(strait_cpu_count(), 10);
     memcpy(began, mask, sizeof(began));
-    first_mask = (struct mask){began, sizeof(began)};
+    first_allowed = (struct strait_p_cpu_set){.bits = began, .bytes = sizeof(began)};
     allow("2-3");
     assert_int_equal(strait_cpu_count(), 2);
     allow("3"); /* a main thread that pinned itself */
@@ -528,7 +535,44 @@ static void the_mask_is_read_at_each_creation(void)
     machine_end();
 }
 
+/* How many files that a worker's placement reads. */
+static size_t files_of_a_placement(void)
+{
+    struct strait_p_placement placement = {.home = 2};
+    struct strait_p_cpu_set set;
+    size_t before = opened;
+    assert_int_equal(strait_p_cpu_place(&placement, &set), 0);
+    strait_p_cpu_release(&set);
+    return opened - before;
+}
+
+/* And by a creator that comes while another one has what was read. None for named CPUs. */
+static void files_are_read_when_other_cpus_may_be_used(void)
+{
+    static const int named = 5;
+    struct strait_p_placement placement = {
+        .pin = STRAIT_PIN_CPU, .cpus = &named, .cpu_count = 1, .home = 2};
+    struct strait_p_cpu_set set;
+    eight_cpus();
+    assert_int_equal(strait_p_cpu_place(&placement, &set), 0);
+    assert_int_equal(opened, 0);
+    size_t all = files_of_a_placement();
+    assert_true(all > 8);
+    assert_int_equal(files_of_a_placement(), 0);
+    allow("0-6");
+    assert_in_range(files_of_a_placement(), 1, all - 1);
+    assert_int_equal(files_of_a_placement(), 0);
+    strait_p_cpu_release(&set);
+    set = read_allowed();
+    struct machine *taken = take_machine(&set);
+    assert_in_range(files_of_a_placement(), 1, all - 1);
+    leave_machine(taken);
+    assert_int_equal(files_of_a_placement(), 0);
+    strait_p_cpu_release(&set);
+    machine_end();
+}
+
 TESTS(ONCE(siblings_come_after_cores), ONCE(what_is_near_the_parent_comes_first),
       ONCE(what_is_not_told_makes_the_order_a_worse_one), ONCE(threads_get_what_they_were_told),
       ONCE(claimed_cpus_are_left_to_their_threads), ONCE(the_mask_is_read_at_each_creation),
-      ONCE(pools_on_recorded_machines))
+      ONCE(files_are_read_when_other_cpus_may_be_used), ONCE(pools_on_recorded_machines))

@@ -299,20 +299,21 @@ STRAIT_PRIVATE STRAIT_P_COLD uint32_t strait_p_cpu_quota(void)
 
 /* ---- in which order ---- */
 
-/* 0: they share a cache, to 3: a socket neither. */
+/* 0: they share a cache; 1: a node of memory, 2: a package; 3: nothing. */
 static unsigned distance_of(const struct cpu *a, const struct cpu *b)
 {
     return a->package != b->package ? 3 : a->node != b->node ? 2 : a->cache != b->cache;
 }
 
+/* The place in the order, for a creator on the CPU `home`. */
 static uint64_t key_of(const struct cpu *cpu, const struct cpu *home)
 {
-    uint64_t key = cpu->number == home->number;
-    key = key << 1 | (cpu->core == home->core);
-    key = key << 20 | (unsigned)cpu->thread;
-    key = key << 2 | (unsigned)cpu->slowness;
-    key = key << 2 | distance_of(cpu, home);
-    return key << 32 | (uint32_t)(cpu->number - home->number);
+    uint64_t key = cpu->number == home->number; /* last, home itself */
+    key = key << 1 | (cpu->core == home->core); /* before it, what shares its core */
+    key = key << 20 | (unsigned)cpu->thread;    /* one of each core before the second ones */
+    key = key << 2 | (unsigned)cpu->slowness;   /* fast ones before slow ones */
+    key = key << 2 | distance_of(cpu, home);    /* near ones before far ones */
+    return key << 32 | (uint32_t)(cpu->number - home->number); /* the numbers that follow home's */
 }
 
 static int compare_keys(const void *a, const void *b)

@@ -11,11 +11,6 @@
  * What CPUs share is read from the kernel's sysfs, and again when others may be used. What cannot
  * be read only makes the choice a worse one: each CPU is taken for a core of its own then, all for
  * equally fast and near each other, and the quota for none.
- *
- * The order of the CPUs, for a creator on the CPU `home`: one thread of each other core before the
- * second ones, those before the other threads of home's own core, and home itself last; among them
- * fast cores before slow ones, CPUs that share home's cache before others of its node, those before
- * others of its package, and those before the rest; and then the numbers that follow home's.
  */
 #ifndef STRAIT_CPU_H
 #define STRAIT_CPU_H

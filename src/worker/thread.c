@@ -128,10 +128,7 @@ strait_p_thread_launch(struct strait_p_thread *thread,
         return -EINVAL;
     }
     int error = strait_p_cpu_place(&options->placement, &thread->cpus);
-    if (!STRAIT_P_VALID(worker, cpus, error != -EINVAL) || error) {
-        strait_errno_restore(saved);
-        return error;
-    }
+    (void)STRAIT_P_VALID(worker, cpus, error != -EINVAL);
     thread->options = *options;
     strcpy(thread->name, options->name);
     thread->process = getpid();
@@ -139,7 +136,7 @@ strait_p_thread_launch(struct strait_p_thread *thread,
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
         sigdelset(&others, own[i]);
     }
-    error = -pthread_attr_init(&attributes);
+    error = error ? error : -pthread_attr_init(&attributes);
     if (!error) {
         if (options->stack_size) {
             error = -pthread_attr_setstacksize(&attributes, options->stack_size);

@@ -71,21 +71,9 @@
  * would never be over, and say -EDEADLK. An entry may end its thread by pthread_exit or be
  * cancelled: the parent sees that.
  *
- * Sandboxes. The library makes these system calls, besides those of the C library's threads, memory
- * and start (clone3 or clone, mmap, munmap, mprotect, madvise, brk, rt_sigprocmask, rseq,
- * set_robust_list, prctl to name a thread, exit):
- *
- *   always           futex, gettid, getpid; clock_gettime, where it takes a call
- *   in fd mode       eventfd2, read, write, close, ppoll; a pool's parent besides timerfd_create,
- *                    timerfd_settime, epoll_create1, epoll_ctl
- *   done without     sched_getaffinity, sched_setaffinity, sched_getscheduler, sched_setscheduler,
- *                    sched_setattr, sched_yield, getpriority, setpriority, getcpu, prctl, madvise;
- *                    membarrier, for slower fences (clock_nanosleep, if that comes later); openat
- *                    and read, by which it learns of CPUs
- *
- * Where the last are refused, at the start or later, with whatever error, a worker runs without,
- * and the status, or the reason of strait_pool_worker_stats, says so. CPUs, a class or a nice that
- * the options ask for are another matter: spawn and create return that error.
+ * Sandboxes. Where one refuses what can be done without, a worker runs without it, and its status
+ * says so. CPUs, a class or a nice that the options ask for are another matter: spawn returns the
+ * error. The guide (include/README.md) lists the system calls that the library makes.
  *
  * fork. A child process has none of its parent's threads. Of an inherited worker it may call what a
  * destructor calls, in any order, and nothing of it blocks: strait_worker_stop does nothing,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sandbox: under filters of system calls: one that allows what strait/worker.h lists and nothing
- * else, and others that refuse what can be done without. */
+/* sandbox: under filters of system calls: one that allows what the guide lists and nothing else,
+ * and others that refuse what can be done without. */
 #include "worker/fixture.h"
 
 #include <linux/filter.h>
@@ -14,7 +14,7 @@
 
 /* ---- filters ---- */
 
-/* As listed in strait/worker.h. */
+/* As listed in include/README.md. */
 static const int threads_and_memory[] = {
 #ifdef SYS_clone
     SYS_clone,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the rings promise beyond the variants' common contract: turns, distance, odd shapes. */
+/* What the rings promise beyond the variants' common contract: turns, distance, odd shapes, late
+ * threads. */
 #include "harness.h"
 
 #define LANES 100
@@ -182,6 +183,36 @@ static void turns_are_fair(void)
     free(lanes.ring);
 }
 
+/* ---- cells ---- */
+
+/* A sender may be stopped between its look at the head and its note of it, for any number of
+ * messages below the number of words. */
+static void a_late_note_of_the_head_makes_no_room(void)
+{
+    struct strait_shape shape = {CAPACITY, sizeof(uint64_t), 1};
+    struct strait_cells *ring = aligned_alloc(STRAIT_LINE, strait_cells_size(&shape));
+    uint64_t number = 0;
+    assert_non_null(ring);
+    strait_cells_init(ring, &shape);
+    while (strait_cells_try_send(ring, &number, 1)) {
+        number++;
+    }
+    assert_int_equal(number, CAPACITY);
+    for (int behind = 0; behind < (int)(8 * sizeof(ring->seen)); behind++) {
+        for (uintptr_t more = 0; more <= 2 * CAPACITY; more++) {
+            ring->seen = ring->tail - ((uintptr_t)1 << behind) - CAPACITY - more;
+            assert_false(strait_cells_has_room(ring));
+            assert_int_equal(ring->seen, ring->head);
+            assert_int_equal(strait_cells_try_send(ring, &number, 1), 0);
+        }
+    }
+    for (uint64_t expected = 0; expected < CAPACITY; expected++) {
+        assert_int_equal(strait_cells_try_receive(ring, &number, 1), 1);
+        assert_int_equal(number, expected);
+    }
+    free(ring);
+}
+
 /* ---- lines.h: prefetch ---- */
 
 static struct strait_prefetch prefetch_of(size_t capacity, size_t message_size)
@@ -224,5 +255,6 @@ static void only_own_slots_are_asked_for(void)
 TESTS(ONCE(waits_less_and_less_while_it_brings_nothing), ONCE(waits_again_once_it_was_worth_it),
       ONCE(waits_as_long_as_it_takes_to_have_enough), ONCE(never_waits_in_a_small_ring),
       ONCE(a_longer_message_is_worth_a_longer_wait), ONCE(a_full_lane_keeps_nobody_waiting),
-      ONCE(nothing_is_overlooked), ONCE(turns_are_fair), ONCE(lines_are_told_apart),
+      ONCE(nothing_is_overlooked), ONCE(turns_are_fair),
+      ONCE(a_late_note_of_the_head_makes_no_room), ONCE(lines_are_told_apart),
       ONCE(a_side_looks_ahead_within_its_ring), ONCE(only_own_slots_are_asked_for))

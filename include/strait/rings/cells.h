@@ -15,14 +15,15 @@
  *
  * Invariants:
  *   tail - head <= capacity <= slots
- *   seen is a head of the past: capacity - (tail - seen) is a lower bound of the free slots, and
- *   may be negative
+ *   seen is a head of the past: unless it is negative, capacity - (tail - seen) is a lower bound of
+ *   the free slots
  *   message i is published  <=>  stamp[i mod slots] == (uint32_t)(i + 1)
  *   the stamp of a claimed or free slot is that of the lap before: a slot has one claimant
  *   receiver.index == head between operations; known <= tail - index, and all of it is published
  *
- * tail and head are words: on 64-bit machines a sender that sleeps between its load and its
- * compare-and-swap would have to miss 2^64 messages to be fooled. On 32-bit machines it is 2^32.
+ * tail, seen and head are words: on 64-bit machines a sender that sleeps between its load and its
+ * compare-and-swap, or its store of seen, would have to miss 2^64 messages to fool anybody. On
+ * 32-bit machines it is 2^32.
  *
  * Who may call what at the same time: any number of senders; one receiver.
  *
@@ -126,10 +127,10 @@ STRAIT_INLINE size_t strait_p_cells_room(struct strait_cells *ring, size_t n, ui
     /* cells.seen: pairs with cells.remember; the receiver is done with the slots below seen;
      * without it a sender may overwrite a message that is still being read */
     uintptr_t seen = strait_word_load_acquire(&ring->seen);
-    /* negative where `seen` is behind by more than the capacity: whoever stored it last was slow */
-    intptr_t room = (intptr_t)(ring->capacity - (*tail - seen));
-    if (STRAIT_LIKELY(room > 0 && (size_t)room >= n)) {
-        return (size_t)room;
+    /* more than the capacity where the sender that stored `seen`, or this one just now, was slow */
+    uintptr_t used = *tail - seen;
+    if (STRAIT_LIKELY(used < ring->capacity && ring->capacity - used >= n)) {
+        return ring->capacity - used;
     }
     /* cells.reserve: pairs with cells.release; the receiver is done with the slots below head;
      * without it a sender may overwrite a message that is still being read */

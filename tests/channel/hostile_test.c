@@ -182,6 +182,70 @@ static void nothing_that_is_set_once_may_differ(const struct test_case *test)
     munmap(guarded.pages, guarded.bytes);
 }
 
+/* A number that is set once, somewhere in the block. */
+struct field {
+    size_t at;
+    size_t bytes;
+};
+
+#define FIELD(STRUCT, MEMBER)                                                                      \
+    {                                                                                              \
+        offsetof(struct STRUCT, MEMBER), sizeof(((struct STRUCT *)NULL)->MEMBER)                   \
+    }
+
+static void expect_refused(const struct guarded *guarded, size_t from, const struct field *fields,
+                           size_t count)
+{
+    struct strait_channel *channel = NULL;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t bit = 0; bit < 8 * fields[i].bytes; bit++) {
+            unsigned char *byte = guarded->memory + from + fields[i].at + bit / 8;
+            *byte ^= (unsigned char)(1u << bit % 8);
+            assert_returns(strait_channel_open(&channel, guarded->memory, guarded->size), -EINVAL);
+            *byte ^= (unsigned char)(1u << bit % 8);
+        }
+    }
+    assert_returns(strait_channel_open(&channel, guarded->memory, guarded->size), 0);
+}
+
+static void expect_sides_refused(const struct guarded *guarded, size_t spsc)
+{
+    static const struct field fields[] = {
+        FIELD(strait_spsc_side, capacity),        FIELD(strait_spsc_side, mask),
+        FIELD(strait_spsc_side, message_size),    FIELD(strait_spsc_side, slot_size),
+        FIELD(strait_spsc_side, prefetch),        FIELD(strait_spsc_side, distance.enough),
+        FIELD(strait_spsc_side, distance.a_slot),
+    };
+    expect_refused(guarded, spsc + offsetof(struct strait_spsc, sender), fields, COUNT(fields));
+    expect_refused(guarded, spsc + offsetof(struct strait_spsc, receiver), fields, COUNT(fields));
+}
+
+static void nothing_of_a_ring_that_is_set_once_may_differ(const struct test_case *test)
+{
+    static const struct field of_cells[] = {
+        FIELD(strait_cells, mask),           FIELD(strait_cells, capacity),
+        FIELD(strait_cells, message_size),   FIELD(strait_cells, prefetch),
+        FIELD(strait_cells, messages),       FIELD(strait_cells, distance.enough),
+        FIELD(strait_cells, distance.a_slot)};
+    static const struct field of_lanes[] = {FIELD(strait_lanes, senders),
+                                            FIELD(strait_lanes, lane_size)};
+    const size_t ring = sizeof(struct strait_channel);
+    const char *variant = test->variant->name;
+    struct guarded guarded = guarded_make(test);
+    if (strcmp(variant, "cells") == 0) {
+        expect_refused(&guarded, ring, of_cells, COUNT(of_cells));
+    } else if (strcmp(variant, "lanes") == 0) {
+        const struct strait_lanes *lanes = (const void *)(guarded.memory + ring);
+        expect_refused(&guarded, ring, of_lanes, COUNT(of_lanes));
+        for (size_t lane = 0; lane < lanes->senders; lane++) {
+            expect_sides_refused(&guarded, ring + sizeof(*lanes) + lane * lanes->lane_size);
+        }
+    } else {
+        expect_sides_refused(&guarded, ring);
+    }
+    munmap(guarded.pages, guarded.bytes);
+}
+
 /* A block that is not made for several processes is none for this one. */
 static void a_block_of_one_process_is_refused(const struct test_case *test)
 {
@@ -319,6 +383,7 @@ static void what_a_dead_sender_sent_is_received(const struct test_case *test)
 }
 
 TESTS(EACH_VARIANT(nothing_that_is_set_once_may_differ),
+      EACH_VARIANT(nothing_of_a_ring_that_is_set_once_may_differ),
       EACH_VARIANT(a_block_of_one_process_is_refused),
       EACH_VARIANT(what_was_scribbled_on_is_refused_or_harmless),
       EACH_VARIANT(a_peer_that_scribbles_is_survived),

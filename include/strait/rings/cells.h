@@ -103,7 +103,8 @@ static inline bool strait_cells_fits(const struct strait_cells *ring,
     return ring->mask == strait_slots(shape->capacity) - 1 && ring->capacity == shape->capacity &&
            ring->message_size == shape->message_size &&
            ring->messages == strait_p_cells_stamps_size(shape) &&
-           strait_prefetch_fits(&ring->prefetch, shape);
+           strait_prefetch_fits(&ring->prefetch, shape) &&
+           strait_distance_fits(&ring->distance, shape);
 }
 
 /* There is one end, the ring itself, and every thread may have it. */

@@ -84,7 +84,7 @@ static inline void strait_prefetch_slots(const char *slot, size_t bytes, bool wr
 /* ---- distance ---- */
 
 struct strait_distance { /* one for each side */
-    uint32_t enough;     /* slots with which a side goes on at once */
+    uint32_t enough;     /* set once: slots with which a side goes on at once */
     uint32_t pauses;     /* how long the next wait is: a power of two */
     uint32_t skip;       /* chances to wait yet to be passed by */
     uint32_t skipped;    /* how many it passed by after the last wait that brought nothing */
@@ -109,6 +109,14 @@ static inline void strait_distance_init(struct strait_distance *distance,
     distance->skip = 0;
     distance->skipped = 0;
     distance->a_slot = STRAIT_DISTANCE_PAUSES_A_LINE * (1 + lines);
+}
+
+static inline bool strait_distance_fits(const struct strait_distance *distance,
+                                        const struct strait_shape *shape)
+{
+    struct strait_distance right;
+    strait_distance_init(&right, shape);
+    return distance->enough == right.enough && distance->a_slot == right.a_slot;
 }
 
 /* What the look after a wait found: slots that had not been there before. Is another worth it? */

@@ -97,7 +97,8 @@ static inline bool strait_p_spsc_side_fits(const struct strait_spsc_side *side,
 {
     return side->capacity == shape->capacity && side->mask == strait_slots(shape->capacity) - 1 &&
            side->message_size == shape->message_size && side->slot_size == slot_size &&
-           strait_prefetch_fits(&side->prefetch, shape);
+           strait_prefetch_fits(&side->prefetch, shape) &&
+           strait_distance_fits(&side->distance, shape);
 }
 
 static inline bool strait_p_spsc_fits(const struct strait_spsc *ring,

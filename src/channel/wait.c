@@ -212,7 +212,8 @@ static uint32_t update(struct strait_p_event_count *event, uint32_t clear, uint3
 {
     uint32_t word = strait_load_relaxed(&event->word);
     /* event.update: pairs with event.update, event.closed; all that the updater did before; without
-     * it a side that sees CLOSED may miss what was sent before the close */
+     * it a side that sees CLOSED may miss what was sent before the close, and who tells an owner
+     * what it did before it armed */
     while (!strait_cas_acq_rel(&event->word, &word, ((word & ~clear) | set) + add)) {
     }
     return word;

@@ -184,7 +184,8 @@ static void handle_open(struct strait_p_handle *handle, struct strait_channel *c
     handle->spin_ns = STRAIT_P_SPIN_NS;
 }
 
-/* Counts a sender, unless the last one has closed the side. */
+/* Counts a sender, unless the last one has closed the side. It publishes nothing, and as any
+ * read-modify-write it hands on what the senders that closed before have published. */
 static int count_sender(struct strait_channel *channel, uint32_t between)
 {
     uint32_t open = strait_load_relaxed(&channel->open_senders);
@@ -195,9 +196,7 @@ static int count_sender(struct strait_channel *channel, uint32_t between)
         if (open && strait_p_event_fd(&channel->sender, between) >= 0) {
             return -EBUSY; /* one fd cannot tell two loops apart */
         }
-        /* senders.open: pairs with senders.close; nothing but the count; without it a sender may
-         * open a side that the last one has closed */
-    } while (!strait_cas_acq_rel(&channel->open_senders, &open, open + 1));
+    } while (!strait_cas_relaxed(&channel->open_senders, &open, open + 1));
     return 0;
 }
 
@@ -255,8 +254,8 @@ STRAIT_P_COLD void strait_sender_close(struct strait_sender *sender)
     uint32_t left;
     do {
         left = open == 1 ? SENDERS_CLOSED : open - 1;
-        /* senders.close: pairs with senders.open, senders.close; what the other senders sent;
-         * without it the last one closes before a message of another can be seen */
+        /* senders.close: pairs with senders.close; what the other senders sent; without it the last
+         * one closes before a message of another can be seen */
     } while (!strait_cas_acq_rel(&channel->open_senders, &open, left));
     if (left == SENDERS_CLOSED) {
         strait_p_event_close(&channel->sender, &channel->receiver, sender->handle.between);

@@ -90,9 +90,9 @@ static const struct {
     const char *site;
     enum weakening weakening;
 } equivalent[] = {
-    {"senders.open", RELAXED},           {"senders.open", ONLY_ACQUIRE},
-    {"senders.open", ONLY_RELEASE},      {"spsc.attach", ONLY_ACQUIRE},
-    {"cells.claim", ONLY_RELEASE},       {"submission.claim", RELAXED},
+    {"spsc.attach", ONLY_ACQUIRE},
+    {"cells.claim", ONLY_RELEASE},
+    {"submission.claim", RELAXED},
     {"completion.report", ONLY_RELEASE},
 };
 

@@ -361,6 +361,7 @@ const struct model_test channel_tests[] = {
     {"park, polled", init, {send_close, poll_all}, drained, 2, 1, {"spsc", 1, 1, 2}},
     {"park, deadline", init, {send_close, until_deadline}, check, 2, 1, {"spsc", 1, 1, 2}},
     {"cells, closed", init, {send_close, send_close, receive_one}, check, 2, 1, {"cells", 1, 2, 1}},
+    {"line, park", init, {send_close, receive_all}, drained, 2, 2, {"line", 2, 1, 3}},
     {"lanes, park", init, {send_close, send_close, receive_all}, drained, 2, 1, {"lanes", 1, 2, 1}},
     {"lanes, late", init, {send_close, open_late, poll_all}, drained, 2, 1, {"lanes", 1, 1, 1}},
     {"told", init, {send_close, receive_told}, drained, 2, 2, {"spsc", 1, 1, 2, TOLD}},

@@ -200,43 +200,28 @@ static void grow(struct strait_pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* Whom to wait for: until those that start are online; or for the end of those that have left their
- * work, of those that are asked to as well, or of all. */
-enum awaited {
-    AWAIT_STARTS,
-    AWAIT_GONE = 1 << STRAIT_P_GONE_HOME,
-    AWAIT_LEAVING = AWAIT_GONE | 1 << STRAIT_P_LEAVING,
-    AWAIT_ALL = AWAIT_LEAVING | 1 << STRAIT_P_AT_WORK,
-};
+enum until { ONLINE, ENDED };
 
-/* Under the lock. */
-static bool is_awaited(const struct strait_p_pool_worker *worker, enum awaited whom)
-{
-    if (whom == AWAIT_STARTS) {
-        return worker->state != STRAIT_P_ABSENT && !worker->thread.joined &&
-               worker->online_at <= worker->ended_at;
-    }
-    return ((unsigned)whom >> worker->state & 1) != 0;
-}
-
-/* 0; -ETIMEDOUT; or the error of one that could not set itself up. */
-static int await_workers(struct strait_pool *pool, enum awaited whom, int64_t deadline)
+/* Waits for the workers that are in this state or a later one. 0; -ETIMEDOUT; or the error of one
+ * that could not set itself up. ONLINE takes its time, whatever the deadline. */
+static int await_workers(struct strait_pool *pool, enum strait_p_worker_state from,
+                         enum until until, int64_t deadline)
 {
     int error = 0;
     for (unsigned number = 0; number < pool->numbers; number++) {
         struct strait_p_pool_worker *worker = &pool->workers[number];
         pthread_mutex_lock(&pool->lock);
-        bool awaited = is_awaited(worker, whom);
+        bool awaited = worker->state >= from;
         worker->joining = awaited;
         pthread_mutex_unlock(&pool->lock);
         if (!awaited) {
             continue;
         }
-        int failed = whom == AWAIT_STARTS ? strait_p_thread_online(&worker->thread)
-                                          : strait_p_thread_join(&worker->thread, deadline);
+        int failed = until == ONLINE ? strait_p_thread_online(&worker->thread)
+                                     : strait_p_thread_join(&worker->thread, deadline);
         pthread_mutex_lock(&pool->lock);
         worker->joining = false;
-        if ((whom == AWAIT_STARTS) == (failed != 0)) { /* its thread has ended, and is joined */
+        if (worker->thread.joined) {
             strait_p_becomes(worker, STRAIT_P_ABSENT);
         }
         pthread_mutex_unlock(&pool->lock);
@@ -322,8 +307,9 @@ static int staff(struct strait_pool *pool, unsigned workers)
         }
         pthread_mutex_unlock(&pool->lock);
         /* those whose numbers are needed have ended, but for a little */
-    } while (error == -EBUSY && await_workers(pool, AWAIT_GONE, STRAIT_FOREVER) == 0);
-    int failed = await_workers(pool, AWAIT_STARTS, STRAIT_FOREVER);
+    } while (error == -EBUSY &&
+             await_workers(pool, STRAIT_P_GONE_HOME, ENDED, STRAIT_FOREVER) == 0);
+    int failed = await_workers(pool, STRAIT_P_AT_WORK, ONLINE, STRAIT_FOREVER);
     return error ? error : failed;
 }
 
@@ -342,7 +328,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
         error = staff(pool, options.workers);
         if (error) {
             shut(pool, STRAIT_CLOSE_CANCEL);
-            await_workers(pool, AWAIT_ALL, STRAIT_FOREVER);
+            await_workers(pool, STRAIT_P_AT_WORK, ENDED, STRAIT_FOREVER);
             pool_free(pool);
         } else {
             *out = pool;
@@ -437,7 +423,7 @@ int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t 
         return error;
     }
     shut(pool, mode); /* again, too: parents whose loops wait for its end look once more */
-    error = await_workers(pool, AWAIT_ALL, deadline);
+    error = await_workers(pool, STRAIT_P_AT_WORK, ENDED, deadline);
     if (error && stuck) {
         find_stuck(pool, stuck);
     }
@@ -555,7 +541,7 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
         }
     }
     if (!error) {
-        error = await_workers(pool, AWAIT_LEAVING, deadline);
+        error = await_workers(pool, STRAIT_P_LEAVING, ENDED, deadline);
     }
     depart(pool, false);
     return error;

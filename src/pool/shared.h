@@ -122,6 +122,7 @@ struct strait_parent {
     struct strait_p_submission_ring rings[STRAIT_P_PRIORITIES];
 };
 
+/* In the order in which a worker comes through them. */
 enum strait_p_worker_state {
     STRAIT_P_ABSENT,
     STRAIT_P_AT_WORK,   /* starting, too */

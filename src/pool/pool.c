@@ -313,7 +313,32 @@ static int staff(struct strait_pool *pool, unsigned workers)
     return error ? error : failed;
 }
 
-static void shut(struct strait_pool *pool, enum strait_close mode);
+/* Has all of them look. Under the lock. */
+static void wake_workers(struct strait_pool *pool)
+{
+    for (unsigned number = 0; number < pool->numbers; number++) {
+        strait_p_wake(&pool->workers[number].event, STRAIT_P_BARRIER);
+    }
+}
+
+/* Nobody can submit any more, and the workers end once nothing waits. What runs is finished, by
+ * cancelling, too: only its own parent tells a task to stop. Who has just submitted: see announce()
+ * in parent.c, and end() in worker.c. 0: they have ended; or -ETIMEDOUT. */
+static int shut(struct strait_pool *pool, enum strait_close mode, int64_t deadline)
+{
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned number = 0; number < pool->numbers && !pool->closing; number++) {
+        struct strait_p_pool_worker *worker = &pool->workers[number];
+        worker->tasks_at_close = strait_word_load_relaxed(&worker->tasks);
+    }
+    if (pool->closing < 1 + (uint32_t)mode) {
+        strait_store_relaxed(&pool->closing, 1 + (uint32_t)mode);
+    }
+    wake_workers(pool);
+    strait_p_parents_wake(pool); /* one may wait for room */
+    pthread_mutex_unlock(&pool->lock);
+    return await_workers(pool, STRAIT_P_AT_WORK, ENDED, deadline);
+}
 
 int strait_pool_create(struct strait_pool **out, const struct strait_pool_options *given)
 {
@@ -327,8 +352,7 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
     if (!error) {
         error = staff(pool, options.workers);
         if (error) {
-            shut(pool, STRAIT_CLOSE_CANCEL);
-            await_workers(pool, STRAIT_P_AT_WORK, ENDED, STRAIT_FOREVER);
+            shut(pool, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
             pool_free(pool);
         } else {
             *out = pool;
@@ -366,38 +390,6 @@ static void depart(struct strait_pool *pool, bool closed)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* Has all of them look. Under the lock. */
-static void wake_workers(struct strait_pool *pool)
-{
-    for (unsigned number = 0; number < pool->numbers; number++) {
-        strait_p_wake(&pool->workers[number].event, STRAIT_P_BARRIER);
-    }
-}
-
-/* What runs is finished, by cancelling, too: only its own parent tells a task to stop.
- *
- * Parents first, then the workers. Between the two, all that was pushed by those who could not see
- * that the pool is closing becomes visible, so that no worker has looked for its last task before:
- * see announce() in parent.c. */
-static void shut(struct strait_pool *pool, enum strait_close mode)
-{
-    pthread_mutex_lock(&pool->lock);
-    for (unsigned number = 0; number < pool->numbers && !pool->closing; number++) {
-        struct strait_p_pool_worker *worker = &pool->workers[number];
-        worker->tasks_at_close = strait_word_load_relaxed(&worker->tasks);
-    }
-    if (pool->closing < 1 + (uint32_t)mode) {
-        strait_store_relaxed(&pool->closing, 1 + (uint32_t)mode);
-        strait_p_heavy_barrier(pool->fenced);
-        /* pool.end: pairs with worker.ending; the last task that was pushed; without it a task is
-         * left behind */
-        strait_store_release(&pool->ending, 1);
-    }
-    wake_workers(pool);
-    strait_p_parents_wake(pool); /* one may wait for room */
-    pthread_mutex_unlock(&pool->lock);
-}
-
 /* The worker whose task holds the closing up: one that has started no other since. */
 static void find_stuck(const struct strait_pool *pool, struct strait_pool_worker_stats *stuck)
 {
@@ -422,8 +414,7 @@ int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t 
     if (error) {
         return error;
     }
-    shut(pool, mode); /* again, too: parents whose loops wait for its end look once more */
-    error = await_workers(pool, STRAIT_P_AT_WORK, ENDED, deadline);
+    error = shut(pool, mode, deadline); /* again, too: parents whose loops wait for it look again */
     if (error && stuck) {
         find_stuck(pool, stuck);
     }

@@ -179,10 +179,9 @@ struct strait_pool {
     uint32_t places;                /* of `parents`, from 0; under the lock */
     uint32_t numbers;               /* that workers have ever had, from 0; under the lock */
     uint32_t closing;               /* 0: open; 1 + enum strait_close; the closer writes */
-    uint32_t ending;  /* and nothing more can have been pushed from outside; the closer writes */
-    uint32_t online;  /* workers that are there or starting; under the lock */
-    uint32_t staying; /* of them, those that are not asked to leave; under the lock */
-    uint32_t workers_min; /* under the lock; as workers_max */
+    uint32_t online;                /* workers that are there or starting; under the lock */
+    uint32_t staying;               /* of them, those that are not asked to leave; under the lock */
+    uint32_t workers_min;           /* under the lock; as workers_max */
     uint32_t workers_max;
     uint64_t grow_at; /* ns: a worker could not be started, and is to be at this time; 0: not so;
                          under the lock */

@@ -355,14 +355,10 @@ void *strait_pool_data(void)
 
 /* ---- the loop ---- */
 
-/* Must it end as soon as it may? Read before the look for a task: what that does not find will not
- * come. */
-static bool is_asked_to_end(const struct strait_p_pool_worker *self)
+/* Is it to take no more tasks of others? */
+static bool is_leaving(const struct strait_p_pool_worker *self)
 {
-    /* worker.ending: pairs with pool.end; the last task that was pushed; without it a task is
-     * left behind */
-    return strait_load_acquire(&self->pool->ending) ||
-           strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
+    return strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
 }
 
 /* There are more workers than there must be. */
@@ -375,11 +371,12 @@ static bool too_many(const struct strait_pool *pool)
 static bool worker_ready(void *side)
 {
     struct strait_p_pool_worker *self = side;
-    bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
-    return (!leaving && strait_p_work_waits(self->pool)) || strait_p_collectable(self->parent) ||
-           (self->raised && !strait_p_bit_is_up(self->pool->idle, self->number)) ||
-           (self->idle_until == STRAIT_FOREVER && too_many(self->pool)) ||
-           (is_asked_to_end(self) && self->parent->owed == 0);
+    struct strait_pool *pool = self->pool;
+    bool leaving = is_leaving(self);
+    return (!leaving && strait_p_work_waits(pool)) || strait_p_collectable(self->parent) ||
+           (self->raised && !strait_p_bit_is_up(pool->idle, self->number)) ||
+           (self->idle_until == STRAIT_FOREVER && too_many(pool)) ||
+           ((leaving || strait_load_relaxed(&pool->closing)) && self->parent->owed == 0);
 }
 
 /* True: nothing came for so long that the worker may go, if there are too many. */
@@ -403,7 +400,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     };
     /* workers that spin for ever find by themselves what comes: nobody needs to know of them */
     bool spins = waiter.mode == STRAIT_WAIT_SPIN && until == STRAIT_FOREVER;
-    self->raised = !spins && strait_load_relaxed(&self->state) != STRAIT_P_LEAVING;
+    self->raised = !spins && !is_leaving(self);
     if (self->raised) {
         strait_p_bit_set(pool->idle, self->number, true);
     }
@@ -417,19 +414,20 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     return late;
 }
 
-/* Takes the worker out of the count. False: it is needed after all. */
-static bool end(struct strait_p_pool_worker *self, bool idle)
+/* Takes a worker out of the count that was leaving when it looked for work, or else found none.
+ * False: it is needed after all. */
+static bool end(struct strait_p_pool_worker *self, bool leaving)
 {
     struct strait_pool *pool = self->pool;
     pthread_mutex_lock(&pool->lock);
-    bool ends = idle ? self->state == STRAIT_P_AT_WORK && too_many(pool) && !pool->closing
-                     : pool->ending || self->state == STRAIT_P_LEAVING; /* or it is to stay */
+    bool ends = leaving ? is_leaving(self)
+                        : self->state == STRAIT_P_AT_WORK && (pool->closing || too_many(pool));
     if (ends) {
         strait_p_becomes(self, STRAIT_P_GONE_HOME);
     }
-    if (ends && idle) {
-        /* who pushed before this is seen to have; who pushes later sees that there may be one more
-         */
+    if (ends && !leaving) {
+        /* who pushed before this is seen to have; who pushes later sees that the pool is closing,
+         * or that there may be one more worker */
         strait_p_heavy_barrier(pool->fenced);
         ends = !strait_p_work_waits(pool);
         if (!ends) {
@@ -444,15 +442,15 @@ static bool end(struct strait_p_pool_worker *self, bool idle)
 STRAIT_PRIVATE void strait_p_worker_run(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
+    struct strait_pool *pool = self->pool;
     struct strait_parent *own = self->parent;
     bool idle = false; /* for so long that it may end */
     for (;;) {
-        bool asked = is_asked_to_end(self);
-        bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
+        bool leaving = is_leaving(self);
         bool completed = strait_p_collectable(own);
         if (completed || leaving) {
             /* it may have been taken for idle, and takes nothing, or not yet */
-            pass_on(self->pool);
+            pass_on(pool);
         }
         if (completed) {
             strait_p_collect(own, own->owed + 1);
@@ -467,11 +465,12 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
             if (++self->streak > STREAK) {
                 ask_ahead(parent, slot);
             }
-            pass_on(self->pool);
+            pass_on(pool);
             self->outermost = slot;
             handle(self, parent, slot);
         } else if (!completed) {
-            if ((asked || idle) && own->owed == 0 && end(self, !asked)) {
+            if ((idle || leaving || strait_load_relaxed(&pool->closing)) && own->owed == 0 &&
+                end(self, leaving)) {
                 return;
             }
             self->streak = 0;

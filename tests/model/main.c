@@ -9,8 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Executions of one test, unless a depth is given, 0 say: one test has millions, none of the others
- * a third of this. */
+/* Executions of one test, unless a depth is given, 0 say: two tests have more, none of the others a
+ * third of this. */
 #define LIMIT 400000
 
 static void print_bounds(const struct model_test *test)

@@ -501,7 +501,7 @@ const struct model_test pool_tests[] = {
      1,
      {0, 2, 1, 0, LOOP},
      2},
-    {"pools, close", init, {submit_at_last, crew_0, close_drain}, check, 1, 1, {0, 2, 1}, 2},
+    {"pools, close", init, {submit_at_last, crew_0, close_drain}, check, 1, 2, {0, 2, 1}, 2},
     {"pools, close by cancelling",
      init,
      {submit_at_last, crew_0, close_cancel},

@@ -297,14 +297,12 @@ static void works_and_wakes(void)
 /* ---- a pool that closes ---- */
 
 static uint32_t closing;
-static uint32_t ending;
 static bool late; /* the parent has seen it, and takes its task back */
 
 static void one_task_for_one(void)
 {
     begin(1, 1);
     closing = 0;
-    ending = 0;
     late = false;
 }
 
@@ -320,15 +318,16 @@ static void submits_at_closing_time(void)
 static void closes(void)
 {
     strait_store_release(&closing, 1);
-    model_heavy_barrier(MODEL_HERE);
-    strait_store_release(&ending, 1);
 }
 
-/* strait_p_worker_run in worker.c. */
+/* strait_p_worker_run and end() in worker.c. */
 static void works_until_the_end(void)
 {
     for (;;) {
-        bool last = strait_load_acquire(&ending) != 0;
+        bool last = strait_load_acquire(&closing) != 0;
+        if (last) {
+            model_heavy_barrier(MODEL_HERE);
+        }
         uint32_t index = strait_p_ring_claim(&shared.ring);
         if (index != STRAIT_P_NONE) {
             handle(index);

@@ -100,7 +100,6 @@ static int add_number(struct strait_pool *pool)
     struct strait_parent_options options = {.wait = pool->options.wait};
     int error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
     if (!error) {
-        worker->parent->help = strait_p_worker_help;
         strait_store_relaxed(&pool->numbers, pool->numbers + 1);
     }
     return error;

@@ -371,9 +371,6 @@ STRAIT_PRIVATE int strait_p_worker_begin(void *worker);
 STRAIT_PRIVATE void strait_p_worker_run(void *worker);
 STRAIT_PRIVATE void strait_p_worker_end(void *worker);
 
-/* strait_parent.help of a worker's. */
-STRAIT_PRIVATE bool strait_p_worker_help(struct strait_parent *parent, bool run);
-
 /* Is there a task that any worker could claim? */
 STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool);
 

@@ -102,25 +102,19 @@ static void lower_bits(struct strait_p_pool_worker *self)
 
 /* ---- running a task ---- */
 
-/* What others see of a task that runs: as it stands in the worker. */
-struct sight {
-    uintptr_t run;
-    uintptr_t name;
-    uintptr_t since;
-};
-
-/* Whoever reads an even `shown` before the three and the same behind them has those of one task. */
-static void show(struct strait_p_pool_worker *self, const struct sight *sight)
+/* What others see of a task that runs. Whoever reads an even `shown` before the three and the same
+ * behind them has those of one task. */
+static void show(struct strait_p_pool_worker *self, uintptr_t run, uintptr_t name, uintptr_t since)
 {
     uintptr_t shown = self->shown;
     strait_word_store_relaxed(&self->shown, shown + 1);
     /* worker.show: pairs with stats.shown; that the three are being changed; without it a reader
      * gets the name of one task with the function of another */
-    strait_word_store_release(&self->run, sight->run);
+    strait_word_store_release(&self->run, run);
     /* worker.show: the same */
-    strait_word_store_release(&self->name, sight->name);
+    strait_word_store_release(&self->name, name);
     /* worker.show: the same */
-    strait_word_store_release(&self->since, sight->since);
+    strait_word_store_release(&self->since, since);
     /* worker.show: the same */
     strait_word_store_release(&self->shown, shown + 2);
 }
@@ -155,11 +149,11 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
 {
     bool timed = self->pool->options.timed;
     uint64_t began = STRAIT_UNLIKELY(timed) ? (uint64_t)strait_now() : 0;
-    struct sight outer = {self->run, self->name, self->since};
-    struct sight sight = {(uintptr_t)slot->task.run, (uintptr_t)slot->task.name,
-                          (uintptr_t)(began >> 10)};
+    uintptr_t outer = self->run;
+    uintptr_t outer_name = self->name;
+    uintptr_t outer_since = self->since;
     strait_p_count(&self->tasks);
-    show(self, &sight);
+    show(self, (uintptr_t)slot->task.run, (uintptr_t)slot->task.name, (uintptr_t)(began >> 10));
     if (STRAIT_UNLIKELY(strait_p_may_grow(self->pool))) {
         /* worker.busy: pairs with pool.busy; that the worker is inside a task, or else what was
          * pushed; without it neither side starts the worker that a task waits for */
@@ -173,11 +167,11 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
         struct strait_p_plan *plan = strait_p_plan_of(slot);
         plan->waited_ns = plan->submitted_at < began ? began - plan->submitted_at : 0;
         plan->ran_ns = (uint64_t)strait_now() - began;
-        if (!outer.run) {
+        if (!outer) {
             strait_wide_store_relaxed(&self->busy_ns, self->busy_ns + plan->ran_ns);
         }
     }
-    show(self, &outer);
+    show(self, outer, outer_name, outer_since);
     return strait_p_ran(slot, code);
 }
 
@@ -271,14 +265,14 @@ static void fail_task(struct strait_p_pool_worker *self, struct strait_p_slot *s
  * completion may end the thread once more: then the rest fails after that. */
 static void fail_tasks(struct strait_p_pool_worker *self)
 {
-    static const struct sight nothing = {0, 0, 0};
     struct strait_parent *own = self->parent;
     own->dispatching = false;
     own->inside = 0;
     own->floor = 0;
     self->lender = NULL;
     for (size_t i = own->fresh; i-- > 0;) {
-        if (own->slots[i].state & STRAIT_P_INSIDE) {
+        unsigned inside = own->slots[i].state & (STRAIT_P_INSIDE | STRAIT_P_COMPLETED);
+        if (inside == STRAIT_P_INSIDE) {
             own->slots[i].state &= (uint8_t)~STRAIT_P_INSIDE;
             fail_task(self, &own->slots[i]);
         }
@@ -291,7 +285,7 @@ static void fail_tasks(struct strait_p_pool_worker *self)
         fail_task(self, slot);
     }
     if (self->run) {
-        show(self, &nothing);
+        show(self, 0, 0, 0);
         if (!parent_of(self->pool, self->outermost)->worker) {
             fail_task(self, self->outermost);
         }
@@ -330,7 +324,7 @@ static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool 
 
 /* Runs a descendant of the task that waits, or says whether there may be one that another worker
  * has. False: there is none to be had. */
-STRAIT_PRIVATE bool strait_p_worker_help(struct strait_parent *own, bool run_it)
+static bool help(struct strait_parent *own, bool run_it)
 {
     struct strait_p_pool_worker *self = own->worker;
     struct strait_parent *parent = own;
@@ -485,23 +479,14 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
 
 /* ---- coming and going ---- */
 
-static enum strait_schedule own_schedule(void)
-{
-    switch (syscall(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK) {
-    case SCHED_BATCH:
-        return STRAIT_SCHEDULE_BATCH;
-    case SCHED_IDLE:
-        return STRAIT_SCHEDULE_IDLE;
-    default:
-        return STRAIT_SCHEDULE_NORMAL;
-    }
-}
-
 /* The kernel or a sandbox may have refused what was asked for. */
 static void look_at_oneself(struct strait_p_pool_worker *self)
 {
     int saved = errno;
-    self->schedule = own_schedule();
+    long policy = syscall(SYS_sched_getscheduler, 0) & ~SCHED_RESET_ON_FORK;
+    self->schedule = policy == SCHED_BATCH  ? STRAIT_SCHEDULE_BATCH
+                     : policy == SCHED_IDLE ? STRAIT_SCHEDULE_IDLE
+                                            : STRAIT_SCHEDULE_NORMAL;
     self->nice = getpriority(PRIO_PROCESS, (id_t)self->thread.number);
     strait_errno_restore(saved);
     self->cpu = self->thread.cpu;
@@ -511,13 +496,21 @@ static void look_at_oneself(struct strait_p_pool_worker *self)
     }
 }
 
-/* The pool's init has failed, or has ended the thread. */
-static void give_up(void *argument)
+/* Its init has failed, or fini is done, or either has ended the thread. The last one of a pool that
+ * closes tells the parents, whose loops may wait for it. */
+static void say_goodbye(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
-    pthread_mutex_lock(&self->pool->lock);
+    struct strait_pool *pool = self->pool;
+    pthread_mutex_lock(&pool->lock);
     strait_p_becomes(self, STRAIT_P_GONE_HOME);
-    pthread_mutex_unlock(&self->pool->lock);
+    if (!self->ended_at) { /* or it was never online: that is when the one before has ended */
+        self->ended_at = strait_now();
+    }
+    if (pool->closing && pool->online == 0) {
+        strait_p_parents_wake(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
 }
 
 STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
@@ -525,9 +518,10 @@ STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;
     volatile int error = 0; /* init may end the thread */
+    self->parent->help = help;
     self->parent->user = 0; /* it was another thread's, of this number */
     self->data = NULL;
-    pthread_cleanup_push(give_up, self);
+    pthread_cleanup_push(say_goodbye, self);
     if (pool->options.init) {
         error = pool->options.init(self->number, &self->data, pool->options.context);
     }
@@ -542,19 +536,6 @@ STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
     self->ended_at = 0;
     pthread_mutex_unlock(&pool->lock);
     return 0;
-}
-
-/* The last one of a pool that closes tells the parents, whose loops may wait for it. */
-static void say_goodbye(void *argument)
-{
-    struct strait_p_pool_worker *self = argument;
-    struct strait_pool *pool = self->pool;
-    pthread_mutex_lock(&pool->lock);
-    self->ended_at = strait_now();
-    if (pool->closing && pool->online == 0) {
-        strait_p_parents_wake(pool);
-    }
-    pthread_mutex_unlock(&pool->lock);
 }
 
 /* A task has ended the thread. The tasks that it was inside of have failed; what they have

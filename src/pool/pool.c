@@ -464,17 +464,16 @@ int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
 
 /* ---- resizing ---- */
 
-/* Asks so many workers to leave: those that are idle first, then those of the highest numbers.
- * Under the lock. */
-static void ask_to_leave(struct strait_pool *pool, unsigned count)
+/* Asks workers to leave while more stay than may: those that are idle first, then those of the
+ * highest numbers. Under the lock. */
+static void ask_to_leave(struct strait_pool *pool)
 {
     for (int idle = 1; idle >= 0; idle--) {
-        for (unsigned number = pool->numbers; number-- > 0 && count > 0;) {
+        for (unsigned number = pool->numbers; number-- > 0 && pool->staying > pool->workers_max;) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_AT_WORK &&
                 (!idle || strait_p_bit_is_up(pool->idle, number))) {
                 strait_p_becomes(worker, STRAIT_P_LEAVING);
-                count--;
             }
         }
     }
@@ -483,35 +482,24 @@ static void ask_to_leave(struct strait_pool *pool, unsigned count)
 /* Says how many there are to be from now on, and has those stay, or go, that are there. */
 static int set_number(struct strait_pool *pool, unsigned n)
 {
+    bool elastic = pool->placement.elastic;
     pthread_mutex_lock(&pool->lock);
-    bool elastic = pool->workers_max > pool->workers_min;
-    unsigned most = elastic && pool->workers_max > n ? pool->workers_max : n;
     int error = pool->closing ? -EPIPE : 0;
     if (!error) {
         strait_store_relaxed(&pool->workers_min, n);
-        strait_store_relaxed(&pool->workers_max, most);
+        strait_store_relaxed(&pool->workers_max,
+                             elastic && pool->workers_max > n ? pool->workers_max : n);
         for (unsigned number = 0; number < pool->numbers && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_LEAVING) {
                 strait_p_becomes(worker, STRAIT_P_AT_WORK);
             }
         }
-        ask_to_leave(pool, pool->staying > most ? pool->staying - most : 0);
+        ask_to_leave(pool);
         wake_workers(pool); /* one may end now, if it stays idle */
     }
     pthread_mutex_unlock(&pool->lock);
     return error;
-}
-
-/* Not all could be started: demand alone starts none of them in a pool of a fixed number. */
-static void settle_for_fewer(struct strait_pool *pool)
-{
-    pthread_mutex_lock(&pool->lock);
-    if (pool->workers_max == pool->workers_min && pool->staying > 0) {
-        strait_store_relaxed(&pool->workers_max, pool->staying);
-        strait_store_relaxed(&pool->workers_min, pool->staying);
-    }
-    pthread_mutex_unlock(&pool->lock);
 }
 
 int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
@@ -526,8 +514,9 @@ int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
     error = set_number(pool, n);
     if (!error) {
         error = staff(pool, n);
-        if (error) {
-            settle_for_fewer(pool);
+        unsigned staying = strait_load_relaxed(&pool->staying);
+        if (error && staying > 0) {
+            set_number(pool, staying); /* as many as could be had: demand starts none of the rest */
         }
     }
     if (!error) {

@@ -402,6 +402,11 @@ static void a_pool_grows_with_demand_and_shrinks_without(void)
         sleep_ns(50 * MS);
         assert_int_equal(pool_stats().workers, 6);
         assert_int_equal(census_take().threads, threads + 6);
+        assert_returns(strait_pool_resize(here.pool, 1, STRAIT_FOREVER), 0); /* demand goes on */
+        await_workers(1);
+        hold(6);
+        release();
+        settle();
         close_pool();
     }
 }

@@ -247,11 +247,12 @@ static void *zeroed_array(size_t count, size_t size)
     return memory ? memset(memory, 0, count * size) : NULL;
 }
 
-static int pool_alloc(struct strait_pool **out, const struct strait_pool_options *options)
+/* NULL: there is no memory. */
+static struct strait_pool *pool_alloc(const struct strait_pool_options *options)
 {
     struct strait_pool *pool = zeroed_array(1, sizeof(*pool));
     if (!pool) {
-        return -ENOMEM;
+        return NULL;
     }
     pthread_mutex_init(&pool->lock, NULL);
     pool->options = *options;
@@ -267,7 +268,7 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
     pool->cpus = malloc((options->cpu_count + 1) * sizeof(*pool->cpus));
     if (!pool->workers || !pool->parents || !pool->cpus) {
         pool_free(pool);
-        return -ENOMEM;
+        return NULL;
     }
     pool->options.cpus = options->cpus ? pool->cpus : NULL; /* these two are the caller's */
     pool->options.name = pool->name;
@@ -289,8 +290,7 @@ static int pool_alloc(struct strait_pool **out, const struct strait_pool_options
         strait_p_event_count_init(&pool->workers[number].event, -1);
     }
     strait_p_event_place(&pool->origin, true);
-    *out = pool;
-    return 0;
+    return pool;
 }
 
 /* Launches workers until so many are there to stay. 0 or the error of one that could not be. */
@@ -342,13 +342,10 @@ static int shut(struct strait_pool *pool, enum strait_close mode, int64_t deadli
 int strait_pool_create(struct strait_pool **out, const struct strait_pool_options *given)
 {
     struct strait_pool_options options;
-    struct strait_pool *pool;
     int saved = errno;
     int error = pool_options(&options, given);
-    if (!error) {
-        error = pool_alloc(&pool, &options);
-    }
-    if (!error) {
+    struct strait_pool *pool = error ? NULL : pool_alloc(&options);
+    if (pool) {
         error = staff(pool, options.workers);
         if (error) {
             shut(pool, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
@@ -356,6 +353,8 @@ int strait_pool_create(struct strait_pool **out, const struct strait_pool_option
         } else {
             *out = pool;
         }
+    } else if (!error) {
+        error = -ENOMEM;
     }
     strait_errno_restore(saved);
     return error;
@@ -541,15 +540,17 @@ static uint64_t read_count(const uintptr_t *counter)
  * differences. */
 void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats)
 {
-    uint64_t completed[STRAIT_TASK_ABANDONED + 1] = {0};
     uint64_t ended = 0; /* that had started */
     memset(stats, 0, sizeof(*stats));
     pthread_mutex_lock(&pool->lock);
     for (uint32_t place = 0; place < pool->places; place++) {
         const struct strait_parent *parent = pool->parents[place];
-        for (unsigned i = 0; i <= STRAIT_TASK_ABANDONED; i++) {
-            completed[i] += read_count(&parent->counters.completed[i]);
-        }
+        const uintptr_t *completed = parent->counters.completed;
+        stats->done += read_count(&completed[STRAIT_TASK_DONE]);
+        stats->failed += read_count(&completed[STRAIT_TASK_FAILED]);
+        stats->cancelled += read_count(&completed[STRAIT_TASK_CANCELLED]);
+        stats->expired += read_count(&completed[STRAIT_TASK_EXPIRED]);
+        stats->abandoned += read_count(&completed[STRAIT_TASK_ABANDONED]);
         ended += read_count(&parent->counters.finished);
         stats->refused += read_count(&parent->counters.refused);
         stats->in_place += read_count(&parent->counters.in_place);
@@ -572,11 +573,6 @@ void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats
         stats->parents += parent->worker ? submitted > 0 : parent->attached;
     }
     pthread_mutex_unlock(&pool->lock);
-    stats->done = completed[STRAIT_TASK_DONE];
-    stats->failed = completed[STRAIT_TASK_FAILED];
-    stats->cancelled = completed[STRAIT_TASK_CANCELLED];
-    stats->expired = completed[STRAIT_TASK_EXPIRED];
-    stats->abandoned = completed[STRAIT_TASK_ABANDONED];
     stats->queued = stats->submitted - stats->running - stats->done - stats->failed -
                     stats->cancelled - stats->expired - stats->abandoned;
 }

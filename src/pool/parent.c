@@ -73,7 +73,6 @@ static int slots_create(struct strait_parent *parent)
     parent->slots = (struct strait_p_slot *)((uintptr_t)parent->block + plans);
     parent->slot_count = slots;
     parent->links = (uint32_t *)(parent->slots + slots);
-    parent->vacant = STRAIT_P_NONE;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
         parent->rings[i].words = parent->links + slots + i * words;
         parent->rings[i].mask = words - 1;
@@ -91,7 +90,7 @@ static void slots_rest(struct strait_parent *parent)
     madvise(parent->block, parent->bytes, MADV_DONTNEED);
     strait_errno_restore(saved);
     parent->fresh = 0;
-    parent->vacant = STRAIT_P_NONE;
+    parent->vacant = 0;
 }
 
 static void fds_close(struct strait_parent *parent)
@@ -143,6 +142,7 @@ static struct strait_parent *parent_create(struct strait_pool *pool,
     parent->timer = -1;
     parent->awaited = 1;
     parent->awaited_slot = STRAIT_P_NONE;
+    parent->reported = STRAIT_P_NONE;
     strait_p_event_count_init(&parent->own, -1);
     if (slots_create(parent) != 0) {
         free(parent);
@@ -270,39 +270,36 @@ static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot
         parent->rings[slot->priority].dead--;
     }
     slot->state &= (uint8_t)~come;
-    if (!(slot->state & (STRAIT_P_OWED | STRAIT_P_OUT))) {
-        slot->state = 0;
-        slot->position = parent->vacant;
+    if (!(slot->state & STRAIT_P_IN_USE)) {
+        slot->position = parent->vacant - slot->index - 1;
         parent->vacant = slot->index;
-        parent->in_use--;
     }
 }
 
+/* Not inside a completion: those neither run tasks in place nor wait. */
 static void call_done(struct strait_parent *parent, struct strait_task *task)
 {
-    bool outer = parent->dispatching;
     if (task->done) {
         parent->dispatching = true;
         task->done(task);
-        parent->dispatching = outer;
+        parent->dispatching = false;
     }
 }
 
-/* The task's id names nothing from here on, and what the group's owner does with the group is its
- * own affair. The slot stays in use until the caller settles it. */
+/* The task's id names nothing any more, as the slot's state says, and what the group's owner does
+ * with the group is its own affair. The slot stays in use until the caller settles it. */
 static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
                      enum strait_p_verdict verdict)
 {
     struct strait_task *task = &slot->task;
-    const struct strait_p_plan *plan = strait_p_planned(slot);
     set_outcome(slot, verdict);
     if (verdict <= STRAIT_P_RAN_LATE) {
         strait_p_count(&parent->counters.finished);
     }
-    slot->state |= STRAIT_P_COMPLETED;
     parent->owed--;
-    if (plan && plan->group) {
-        plan->group->pending--;
+    struct strait_group *group = slot->planned ? strait_p_plan_of(slot)->group : NULL;
+    if (group) {
+        group->pending--;
     }
     strait_p_count(&parent->counters.completed[task->status]);
     call_done(parent, task);
@@ -316,8 +313,9 @@ static void complete_due(struct strait_parent *parent)
     if (!parent->due) {
         parent->due_end = &parent->due;
     }
+    slot->state ^= STRAIT_P_OWED | STRAIT_P_ENDING;
     complete(parent, slot, (enum strait_p_verdict)slot->cancel);
-    slot_settle(parent, slot, STRAIT_P_OWED);
+    slot_settle(parent, slot, STRAIT_P_ENDING);
 }
 
 STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot)
@@ -333,8 +331,9 @@ STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct str
         slot_settle(parent, slot, STRAIT_P_OUT);
         return 0;
     }
+    slot->state = STRAIT_P_ENDING | STRAIT_P_OUT; /* and no worker is inside of it any more */
     complete(parent, slot, (enum strait_p_verdict)slot->verdict);
-    slot_settle(parent, slot, STRAIT_P_OWED | STRAIT_P_OUT);
+    slot_settle(parent, slot, STRAIT_P_ENDING | STRAIT_P_OUT);
     return 1;
 }
 
@@ -344,7 +343,7 @@ STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct str
 static size_t unseen(const struct strait_parent *parent)
 {
     uintptr_t top = strait_word_load_relaxed(&parent->stack);
-    return (size_t)((top - parent->seen) >> STRAIT_P_INDEX_BITS);
+    return (size_t)((top - parent->seen) / STRAIT_P_REPORT);
 }
 
 /* The slot of the oldest report; NULL: none is there. Where the parent has completed all that it
@@ -352,30 +351,28 @@ static size_t unseen(const struct strait_parent *parent)
  * oldest comes first. */
 static struct strait_p_slot *next_report(struct strait_parent *parent)
 {
-    if (parent->unread == 0 && unseen(parent)) {
+    if (parent->reported == STRAIT_P_NONE) {
         /* completion.receive: pairs with completion.report; all that the workers did to the slots,
          * and the links; without it a completion sees half a result */
         uintptr_t top = strait_word_load_acquire(&parent->stack);
         uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
         uint32_t newer = STRAIT_P_NONE;
-        parent->unread = (size_t)((top - parent->seen) >> STRAIT_P_INDEX_BITS);
-        parent->seen = top & ~STRAIT_P_INDEX_MASK;
-        for (size_t left = parent->unread; left > 0; left--) {
+        for (size_t left = (top - parent->seen) / STRAIT_P_REPORT; left > 0; left--) {
             uint32_t older = parent->links[at];
             strait_prefetch_read(&parent->slots[at]); /* a worker had it last */
             parent->links[at] = newer;
             newer = at;
             at = older;
         }
+        parent->seen = top & ~STRAIT_P_INDEX_MASK;
         parent->reported = newer;
     }
-    if (parent->unread == 0) {
+    uint32_t oldest = parent->reported;
+    if (oldest == STRAIT_P_NONE) {
         return NULL;
     }
-    struct strait_p_slot *slot = &parent->slots[parent->reported];
-    parent->unread--;
-    parent->reported = parent->links[parent->reported];
-    return slot;
+    parent->reported = parent->links[oldest];
+    return &parent->slots[oldest];
 }
 
 /* Has this slot been reported, and the parent not read of it? */
@@ -385,11 +382,11 @@ static bool is_reported(const struct strait_parent *parent, const struct strait_
      * that is not written yet */
     uintptr_t top = strait_word_load_acquire(&parent->stack);
     uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
-    for (size_t left = (top - parent->seen) >> STRAIT_P_INDEX_BITS; left > 0; left--) {
+    for (size_t left = (top - parent->seen) / STRAIT_P_REPORT; left > 0; left--) {
         if (at == slot->index) {
             return true;
         }
-        at = left > 1 ? parent->links[at] : STRAIT_P_NONE;
+        at = parent->links[at];
     }
     return false;
 }
@@ -422,55 +419,47 @@ static void pass_dead(struct strait_parent *parent)
     }
 }
 
-/* Tasks that wait: an upper bound, and exact if that is not below `enough`. SIZE_MAX: no slot is
- * free. */
-static size_t waiting(struct strait_parent *parent, unsigned priority, size_t enough)
+/* How many tasks wait; SIZE_MAX: no slot is free. */
+static size_t waiting(struct strait_parent *parent, unsigned priority)
 {
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
-    if (STRAIT_UNLIKELY(parent->in_use == parent->slot_count)) {
+    if (parent->vacant == parent->slot_count) {
         pass_dead(parent);
-        if (parent->in_use == parent->slot_count) {
-            return SIZE_MAX;
-        }
     }
-    size_t count = (size_t)(ring->tail - parent->head_seen[priority]);
-    if (STRAIT_UNLIKELY(count >= enough)) {
-        uintptr_t at = strait_word_load_relaxed(&ring->head);
-        parent->head_seen[priority] = at;
-        count = (size_t)(ring->tail - at);
-        for (; ring->dead > 0 && at != ring->tail; at++) {
-            count -= (slot_at(parent, ring, at)->state & STRAIT_P_WITHDRAWN) != 0;
-        }
+    uintptr_t at = strait_word_load_relaxed(&ring->head);
+    size_t count = (size_t)(ring->tail - at);
+    parent->head_seen[priority] = at;
+    for (; ring->dead > 0 && at != ring->tail; at++) {
+        count -= (slot_at(parent, ring, at)->state & STRAIT_P_WITHDRAWN) != 0;
     }
-    return count;
-}
-
-static bool has_room(struct strait_parent *parent, unsigned priority, size_t most)
-{
-    return waiting(parent, priority, most + 1) <= most;
+    return parent->vacant == parent->slot_count ? SIZE_MAX : count;
 }
 
 /* NULL: there is no room. */
 static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned priority)
 {
-    size_t count = waiting(parent, priority, parent->waiting_max);
-    if (STRAIT_UNLIKELY(count >= parent->pool->options.queue_limit)) {
-        return NULL;
-    }
-    if (STRAIT_UNLIKELY(count >= parent->waiting_max)) {
-        strait_word_store_relaxed(&parent->waiting_max, count + 1);
-    }
-    if (parent->vacant == STRAIT_P_NONE) {
-        struct strait_p_slot *fresh = &parent->slots[parent->fresh];
-        fresh->index = (uint32_t)parent->fresh++;
-        return fresh;
+    size_t count = (size_t)(parent->rings[priority].tail - parent->head_seen[priority]);
+    if (STRAIT_UNLIKELY(count >= parent->waiting_max || parent->vacant == parent->slot_count)) {
+        count = waiting(parent, priority); /* it has been at most that */
+        if (count >= parent->pool->options.queue_limit) {
+            return NULL;
+        }
+        if (count >= parent->waiting_max) {
+            strait_word_store_relaxed(&parent->waiting_max, count + 1);
+        }
     }
     struct strait_p_slot *slot = &parent->slots[parent->vacant];
-    parent->vacant = slot->position;
-    if (parent->vacant != STRAIT_P_NONE) {
-        strait_prefetch_write(&parent->slots[parent->vacant]); /* a worker had it last */
+    if (STRAIT_UNLIKELY(parent->vacant == parent->fresh)) {
+        slot->index = (uint32_t)parent->fresh++;
     }
+    parent->vacant = slot->index + 1 + slot->position;     /* never used: the one beside it */
+    strait_prefetch_write(&parent->slots[parent->vacant]); /* a worker had it last */
     return slot;
+}
+
+static bool has_room(struct strait_parent *parent, unsigned priority, size_t most)
+{
+    return waiting(parent, priority) <= most;
 }
 
 /* Is there the room that `room` is to tell of, or will there never be any? */
@@ -510,7 +499,7 @@ static void want_room(struct strait_parent *parent, unsigned priority, size_t mo
 
 STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent)
 {
-    return parent->due || parent->unread > 0 || unseen(parent) >= parent->awaited ||
+    return parent->due || parent->reported != STRAIT_P_NONE || unseen(parent) >= parent->awaited ||
            room_made(parent, STRAIT_PRIORITY_NORMAL) || room_made(parent, STRAIT_PRIORITY_HIGH);
 }
 
@@ -543,7 +532,7 @@ static void await_reports(struct strait_parent *parent, size_t reports, bool gat
     size_t first = gathers ? 1 : reports;
     parent->awaited = reports;
     strait_word_store_relaxed(&parent->goal,
-                              parent->seen + strait_p_reports(first) + (reports - first));
+                              parent->seen + first * STRAIT_P_REPORT + (reports - first));
 }
 
 /* Has the timer run off at a time; 0: not at all. */
@@ -644,15 +633,14 @@ static struct strait_p_slot *find(const struct strait_parent *parent, strait_tas
 {
     uint64_t index = id & parent->rings[0].mask;
     struct strait_p_slot *slot = index < parent->fresh ? &parent->slots[index] : NULL;
-    bool owed = slot && (slot->state & (STRAIT_P_OWED | STRAIT_P_COMPLETED)) == STRAIT_P_OWED;
-    return owed && id_of(parent, slot) == id ? slot : NULL;
+    return slot && slot->state & STRAIT_P_OWED && id_of(parent, slot) == id ? slot : NULL;
 }
 
 /* As strait_task_cancel. */
 static int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
                   enum strait_p_verdict reason)
 {
-    if (slot->state & (STRAIT_P_WITHDRAWN | STRAIT_P_COMPLETED) || slot->cancel) {
+    if (slot->cancel) {
         return -EALREADY;
     }
     if (!strait_p_ring_withdraw(&parent->rings[slot->priority], slot, reason)) {
@@ -675,8 +663,8 @@ int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
 /* Is the parent owed its completion, and is it of the group, if that is not NULL? */
 static bool is_owed(const struct strait_p_slot *slot, const struct strait_group *group)
 {
-    const struct strait_p_plan *plan = strait_p_planned(slot);
-    return slot->state & STRAIT_P_OWED && (!group || (plan && plan->group == group));
+    return slot->state & STRAIT_P_OWED &&
+           (!group || (slot->planned && strait_p_plan_of(slot)->group == group));
 }
 
 /* Cancels what waits from a position on, in the order of submission: those of a group, if it is not
@@ -756,7 +744,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
         if (parent->due) {
             complete_due(parent);
             completed++;
-        } else if (parent->in_use > 0 && (slot = next_report(parent)) != NULL) {
+        } else if ((slot = next_report(parent)) != NULL) {
             completed += strait_p_complete(parent, slot);
         } else {
             break;
@@ -867,7 +855,6 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     if (submission->plan.group) {
         submission->plan.group->pending++;
     }
-    parent->in_use++;
     parent->owed++;
     strait_p_count(&parent->counters.submitted);
     DTRACE_PROBE3(strait, task__submit, parent, slot, slot->task.run);
@@ -1187,7 +1174,8 @@ static bool is_needed(struct strait_parent *parent)
     while ((slot = next_report(parent)) != NULL) {
         strait_p_complete(parent, slot); /* it has withdrawn it: nothing is owed */
     }
-    bool needed = parent->in_use > 0;
+    bool needed =
+        parent->rings[STRAIT_PRIORITY_NORMAL].dead + parent->rings[STRAIT_PRIORITY_HIGH].dead > 0;
     for (unsigned number = 0; number < pool->numbers && !needed; number++) {
         /* parent.leave: pairs with worker.reported; all that the worker did with the parent;
          * without it a worker makes a descriptor readable that is somebody else's by now */

@@ -44,12 +44,12 @@
 /* In its first 64 bytes lies all that a small task needs on its way to the worker and back. */
 struct strait_p_slot {
     STRAIT_LINE_ALIGNED uint64_t serial; /* of the task among the parent's; it writes */
-    uint32_t position; /* in its ring, as far as 32 bits tell; of a free slot the next one's index;
-                          the parent writes */
+    uint32_t position; /* in its ring, as far as 32 bits tell; of a free slot how many slots lie
+                          between it and the next free one, likewise; the parent writes */
     uint32_t cancel;   /* 0, or why it is not wanted any more: enum strait_p_verdict; the parent
                           writes, whoever runs the task polls */
     uint32_t index;    /* of the slot; the parent writes, always the same */
-    uint8_t state;     /* STRAIT_P_OWED and the like, 0: free; the parent's own */
+    uint8_t state;     /* STRAIT_P_OWED and the like; the parent's own */
     uint8_t priority;  /* which of the parent's rings this is in; it writes */
     bool planned;      /* its plan says something about this task; the parent writes */
     uint8_t verdict;   /* enum strait_p_verdict; the worker writes, before its report */
@@ -59,13 +59,15 @@ struct strait_p_slot {
 STRAIT_STATIC_ASSERT(sizeof(struct strait_p_slot) == STRAIT_LINE, "slots share no line");
 STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "small tasks");
 
-/* The state of a slot is what is still to come. The slot is free once neither of the first two is.
+/* The state of a slot is what is still to come. The slot is free once none of the first three is.
  */
-#define STRAIT_P_OWED 1u      /* its completion */
-#define STRAIT_P_OUT 2u       /* a report, from whoever claims it */
-#define STRAIT_P_WITHDRAWN 4u /* whose report says nothing: the parent completes it itself */
-#define STRAIT_P_COMPLETED 8u /* its completion has begun: it has no id any more */
-#define STRAIT_P_INSIDE 16u   /* its parent, a worker, has begun to run it */
+#define STRAIT_P_OWED 1u   /* its completion */
+#define STRAIT_P_ENDING 2u /* the end of its completion, which has begun: it has no id any more */
+#define STRAIT_P_OUT 4u    /* a report, from whoever claims it */
+#define STRAIT_P_WITHDRAWN 8u /* whose report says nothing: the parent completes it itself */
+#define STRAIT_P_INSIDE 16u   /* its parent, a worker, is inside of it */
+
+#define STRAIT_P_IN_USE (STRAIT_P_OWED | STRAIT_P_ENDING | STRAIT_P_OUT)
 
 /* What few tasks have, in an array that ends where that of the slots begins: the first is the last.
  * The parent writes it before it publishes the slot; after that others write what is said so. */
@@ -103,12 +105,6 @@ static inline struct strait_p_plan *strait_p_plan_of(const struct strait_p_slot 
 {
     const struct strait_p_slot *slots = slot - slot->index;
     return (struct strait_p_plan *)(uintptr_t)slots - 1 - slot->index;
-}
-
-/* NULL: it has none. */
-static inline struct strait_p_plan *strait_p_planned(const struct strait_p_slot *slot)
-{
-    return slot->planned ? strait_p_plan_of(slot) : NULL;
 }
 
 static inline struct strait_p_slot *strait_p_slot_of(const struct strait_task *task)
@@ -298,10 +294,10 @@ enum strait_p_verdict {
 /* Is the task's time over, to start it or to go on with it? */
 static inline bool strait_p_late(const struct strait_p_slot *slot, bool started)
 {
-    const struct strait_p_plan *plan = strait_p_planned(slot);
-    if (!plan) {
+    if (!slot->planned) {
         return false;
     }
+    const struct strait_p_plan *plan = strait_p_plan_of(slot);
     int64_t by = started || plan->finish_by < plan->start_by ? plan->finish_by : plan->start_by;
     return by != STRAIT_FOREVER && strait_now() >= by;
 }
@@ -318,16 +314,11 @@ static inline enum strait_p_verdict strait_p_ran(struct strait_p_slot *slot, int
 
 /* The stack's word: the index of the slot reported last, and above it the number of reports. */
 #define STRAIT_P_INDEX_BITS ((unsigned)(4 * sizeof(uintptr_t)))
-#define STRAIT_P_INDEX_MASK (((uintptr_t)1 << STRAIT_P_INDEX_BITS) - 1)
+#define STRAIT_P_REPORT ((uintptr_t)1 << STRAIT_P_INDEX_BITS) /* one report, in the word */
+#define STRAIT_P_INDEX_MASK (STRAIT_P_REPORT - 1)
 
 STRAIT_STATIC_ASSERT(STRAIT_QUEUE_LIMIT_MAX * 4 <= STRAIT_P_INDEX_MASK,
                      "half a word has room for the index of any slot, and for the number of all");
-
-/* A number of reports, as it stands in the word. */
-static inline uintptr_t strait_p_reports(size_t count)
-{
-    return (uintptr_t)count << STRAIT_P_INDEX_BITS;
-}
 
 /* Says that the slot is the parent's again. Returns the stack's word, and passes a full fence: the
  * parent, which announces itself and then looks, sees the report, or the worker sees the
@@ -338,7 +329,7 @@ static inline uintptr_t strait_p_report(uintptr_t *stack, uint32_t *links,
     uintptr_t before = strait_word_load_relaxed(stack);
     uintptr_t top;
     do {
-        top = ((before & ~STRAIT_P_INDEX_MASK) + strait_p_reports(1)) | slot->index;
+        top = ((before & ~STRAIT_P_INDEX_MASK) + STRAIT_P_REPORT) | slot->index;
         strait_store_relaxed(&links[slot->index], (uint32_t)(before & STRAIT_P_INDEX_MASK));
         /* completion.report: pairs with completion.receive, completion.look; all that the worker
          * did to the slot, and its link; without it a completion sees half a result */

@@ -90,16 +90,14 @@ struct strait_parent {
     uintptr_t floor;           /* a worker's: tasks below are not of the running task's making */
     uintptr_t seen;            /* the stack's count, as far as it has read */
     size_t awaited;            /* reports from there on, before it is to be woken */
-    size_t unread;             /* reports that it has read of, and not completed */
-    uint32_t reported;         /* the first of them, if any */
+    uint32_t reported;         /* the first that it has read of, and not completed; NONE */
     struct strait_p_slot *due; /* the first whose completion needs no report */
     struct strait_p_slot **due_end;
     uint64_t serial; /* of the last task */
     size_t owed;     /* completions */
     size_t slot_count;
-    size_t in_use;   /* of them */
     size_t fresh;    /* slots from there on have never been used */
-    uint32_t vacant; /* the first that is free of those before; NONE */
+    uint32_t vacant; /* the first that is free; slot_count: none */
     void *block;     /* of pages, that slots, links and the rings' words lie in */
     size_t bytes;    /* of it */
     uintptr_t head_seen[STRAIT_P_PRIORITIES]; /* past heads of its rings */

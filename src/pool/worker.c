@@ -271,8 +271,7 @@ static void fail_tasks(struct strait_p_pool_worker *self)
     own->floor = 0;
     self->lender = NULL;
     for (size_t i = own->fresh; i-- > 0;) {
-        unsigned inside = own->slots[i].state & (STRAIT_P_INSIDE | STRAIT_P_COMPLETED);
-        if (inside == STRAIT_P_INSIDE) {
+        if (own->slots[i].state & STRAIT_P_INSIDE) {
             own->slots[i].state &= (uint8_t)~STRAIT_P_INSIDE;
             fail_task(self, &own->slots[i]);
         }

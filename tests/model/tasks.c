@@ -106,12 +106,12 @@ static void slot_back(struct strait_p_slot *slot, bool did_run)
     slot->state = 0;
 }
 
-/* As read_links() in parent.c does. False: there was nothing. */
+/* As next_report() in parent.c does. False: there was nothing. */
 static bool collect(void)
 {
     uintptr_t top = strait_word_load_acquire(&shared.stack);
     uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
-    size_t unread = (size_t)((top - seen) >> STRAIT_P_INDEX_BITS);
+    size_t unread = (size_t)((top - seen) / STRAIT_P_REPORT);
     seen = top & ~STRAIT_P_INDEX_MASK;
     for (size_t left = unread; left > 0; left--) {
         struct strait_p_slot *slot = &shared.slots[at];
@@ -260,7 +260,7 @@ static void one_task_to_wait_for(void)
     begin(1, 1);
     memset(&bell, 0, sizeof(bell));
     bell.fd = -1;
-    goal = strait_p_reports(2);
+    goal = 2 * STRAIT_P_REPORT;
 }
 
 /* wait_sleep() in parent.c: it says how many reports are to wake it, and that it waits, then looks,
@@ -269,7 +269,7 @@ static void submits_and_sleeps(void)
 {
     submit(0);
     while (!collect()) {
-        strait_word_store_relaxed(&goal, seen + strait_p_reports(1));
+        strait_word_store_relaxed(&goal, seen + STRAIT_P_REPORT);
         uint32_t word = strait_load_relaxed(&bell.word);
         while (!strait_cas_relaxed(&bell.word, &word, word | STRAIT_P_WAITING)) {
         }

@@ -70,14 +70,19 @@ static int waits_for_a_child_that_exits(struct strait_task *task)
     return strait_task_wait(strait_parent_current(), id, STRAIT_FOREVER);
 }
 
-/* The two that it waits for none of are run though it has ended its thread. */
-static int leaves_two(struct strait_task *task, strait_run_fn *run)
+static void has_two(strait_run_fn *run, strait_done_fn *done)
 {
     for (unsigned i = 0; i < 2; i++) {
         struct strait_task child = numbered(run, 100 + i, NULL);
-        child.done = note_done;
+        child.done = done;
         EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, NULL) == 0);
     }
+}
+
+/* The two that it waits for none of are run though it has ended its thread. */
+static int leaves_two(struct strait_task *task, strait_run_fn *run)
+{
+    has_two(run, note_done);
     return exits(task);
 }
 
@@ -89,6 +94,20 @@ static int leaves_children(struct strait_task *task)
 static int leaves_children_that_exit(struct strait_task *task)
 {
     return leaves_two(task, exits);
+}
+
+static void completes_and_exits(struct strait_task *task)
+{
+    note_done(task);
+    pthread_exit(NULL);
+}
+
+/* Each completion is the last thing that a thread does. */
+static int waits_for_completions_that_exit(struct strait_task *task)
+{
+    (void)task;
+    has_two(runs, completes_and_exits);
+    return strait_parent_wait_all(strait_parent_current(), STRAIT_FOREVER);
 }
 
 static _Atomic unsigned finis;
@@ -118,6 +137,7 @@ static void a_task_that_ends_its_thread_has_failed(void)
         {waits_for_a_child_that_exits, false, STRAIT_TASK_DONE},
         {leaves_children, false, STRAIT_TASK_DONE},
         {leaves_children_that_exit, false, STRAIT_TASK_FAILED},
+        {waits_for_completions_that_exit, false, STRAIT_TASK_DONE},
     };
     for (size_t i = 0; i < COUNT(ways); i++) {
         for (unsigned workers = 1; workers <= 2; workers++) {
@@ -161,35 +181,6 @@ static void a_task_that_ends_its_thread_has_failed(void)
             /* what was started for a task that somebody else took goes at the end */
             assert_in_range(finis, children ? 1 : 8, workers + (children ? 3 : 8));
         }
-    }
-}
-
-static void exits_done(struct strait_task *task)
-{
-    note_done(task);
-    pthread_exit(NULL);
-}
-
-static int waits_for_a_completion_that_exits(struct strait_task *task)
-{
-    (void)task;
-    struct strait_task child = numbered(runs, 100, NULL);
-    child.done = exits_done;
-    strait_task_id id;
-    EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, &id) == 0);
-    return strait_task_wait(strait_parent_current(), id, STRAIT_FOREVER);
-}
-
-/* What has completed does not fail as well. */
-static void a_completion_that_ends_its_thread_comes_once(void)
-{
-    for (unsigned workers = 1; workers <= 2; workers++) {
-        OPEN(.workers = workers);
-        submit(waits_for_a_completion_that_exits, 0, NULL);
-        settle();
-        assert_int_equal(seen.code[0], -EINTR);
-        close_pool();
-        assert_ended(100, 1, STRAIT_TASK_DONE, 1);
     }
 }
 
@@ -327,7 +318,6 @@ static void an_end_is_finished_by_who_has_joined_its_thread(void)
 TESTS(ONCE(an_init_that_ends_its_thread_fails_the_create),
       ONCE(an_init_that_ends_its_thread_fails_a_growth),
       ONCE(a_task_that_ends_its_thread_has_failed),
-      ONCE(a_completion_that_ends_its_thread_comes_once),
       ONCE(a_pool_ends_though_its_tasks_end_its_threads),
       ONCE(a_worker_that_is_slow_to_go_keeps_no_other_from_coming),
       ONCE(a_parent_is_finished_by_who_has_joined_its_thread),

@@ -27,21 +27,21 @@
 #define PACE_MOST_NS 4000000
 /* The same for a wait, which sleeps for what it waits for, and looks around so often. */
 #define GATHER_IN_WAIT_NS 500000
+/* More than can come: something else is to wake the parent. */
+#define REPORTS_NEVER (STRAIT_P_INDEX_MASK / 2)
 
 #ifdef STRAIT_CHECKED
 static void check_parent(struct strait_parent *parent)
 {
     int32_t self = (int32_t)syscall(SYS_gettid);
-    if (!parent->user || (parent->user != self && strait_p_thread_gone(parent->user))) {
-        parent->user = self;
-    }
-    if (parent->user != self) {
+    if (parent->user && parent->user != self && !strait_p_thread_gone(parent->user)) {
         fprintf(stderr,
                 "strait: a parent is used by one thread at a time: parent %p, of thread "
                 "%d, used by thread %d\n",
                 (void *)parent, (int)parent->user, (int)self);
         abort();
     }
+    parent->user = self;
 }
 #else
 #define check_parent(parent) ((void)0)
@@ -82,17 +82,6 @@ static int slots_create(struct strait_parent *parent)
     return 0;
 }
 
-/* Gives the pages back: all slots are free, the rings empty. To a worker that is late, zeros are an
- * empty ring. */
-static void slots_rest(struct strait_parent *parent)
-{
-    int saved = errno;
-    madvise(parent->block, parent->bytes, MADV_DONTNEED);
-    strait_errno_restore(saved);
-    parent->fresh = 0;
-    parent->vacant = 0;
-}
-
 static void fds_close(struct strait_parent *parent)
 {
     strait_p_fd_close(parent->epoll);
@@ -106,11 +95,11 @@ static void fds_close(struct strait_parent *parent)
 /* An eventfd that workers make readable, a timer of the parent's, and an epoll set of both. */
 static int fds_open(struct strait_parent *parent)
 {
+    struct epoll_event event = {.events = EPOLLIN};
     int saved = errno;
     int error = strait_p_fd_open(&parent->own.fd);
     parent->timer = error ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     parent->epoll = parent->timer < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN};
     if (!error && (parent->epoll < 0 ||
                    epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->own.fd, &event) != 0 ||
                    epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->timer, &event) != 0)) {
@@ -140,7 +129,6 @@ static struct strait_parent *parent_create(struct strait_pool *pool,
     parent->due_end = &parent->due;
     parent->epoll = -1;
     parent->timer = -1;
-    parent->awaited = 1;
     parent->awaited_slot = STRAIT_P_NONE;
     parent->reported = STRAIT_P_NONE;
     strait_p_event_count_init(&parent->own, -1);
@@ -191,9 +179,6 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
         return error;
     }
     parent->options = *options;
-    if (!options->low_water) {
-        parent->options.low_water = pool->options.queue_limit / 2;
-    }
     parent->spin_ns = STRAIT_P_SPIN_NS;
     parent->user = 0;
     parent->busy_at = 0;
@@ -211,12 +196,12 @@ int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
 {
     struct strait_parent_options options;
     int error = strait_options_copy(&options, sizeof(options), given, "parent");
-    bool low = options.low_water < pool->options.queue_limit + (options.low_water == 0);
     if (error || !STRAIT_P_VALID(parent, wait, (unsigned)options.wait <= STRAIT_WAIT_FD) ||
-        !STRAIT_P_VALID(parent, low_water, low)) {
+        !STRAIT_P_VALID(parent, low_water, options.low_water < pool->options.queue_limit)) {
         return -EINVAL;
     }
     options.wait = options.wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options.wait;
+    options.low_water = options.low_water ? options.low_water : pool->options.queue_limit / 2;
     if (pool->process != getpid()) {
         return -EOWNERDEAD;
     }
@@ -375,20 +360,23 @@ static struct strait_p_slot *next_report(struct strait_parent *parent)
     return &parent->slots[oldest];
 }
 
-/* Has this slot been reported, and the parent not read of it? */
-static bool is_reported(const struct strait_parent *parent, const struct strait_p_slot *slot)
+/* Of the reports that the parent has not read of: are there as many as are to wake it, or is there
+ * that of the slot that it awaits? */
+static bool is_called(const struct strait_parent *parent)
 {
     /* completion.look: pairs with completion.report; the links; without it the parent follows one
      * that is not written yet */
     uintptr_t top = strait_word_load_acquire(&parent->stack);
-    uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
-    for (size_t left = (top - parent->seen) / STRAIT_P_REPORT; left > 0; left--) {
-        if (at == slot->index) {
-            return true;
-        }
+    uintptr_t more = parent->goal & STRAIT_P_INDEX_MASK;
+    intptr_t past = (intptr_t)(top - (parent->goal - more)) >> STRAIT_P_INDEX_BITS;
+    bool called = past >= (intptr_t)more;
+    size_t left =
+        parent->awaited_slot == STRAIT_P_NONE ? 0 : (top - parent->seen) / STRAIT_P_REPORT;
+    for (uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK); left > 0 && !called; left--) {
+        called = at == parent->awaited_slot;
         at = parent->links[at];
     }
-    return false;
+    return called;
 }
 
 /* ---- room ---- */
@@ -457,16 +445,30 @@ static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned pr
     return slot;
 }
 
-static bool has_room(struct strait_parent *parent, unsigned priority, size_t most)
+/* Can this parent submit no more? While a pool drains, its own tasks can. */
+static bool is_closed(const struct strait_parent *parent)
 {
-    return waiting(parent, priority) <= most;
+    uint32_t closing = strait_load_relaxed(&parent->pool->closing);
+    return closing && !(parent->worker && closing == 1 + STRAIT_CLOSE_DRAIN);
 }
 
-/* Is there the room that `room` is to tell of, or will there never be any? */
+/* Is there the room that the parent wants, if it does, or will there never be any? */
 static bool room_made(struct strait_parent *parent, unsigned priority)
 {
-    return parent->refusing[priority] && (strait_load_relaxed(&parent->pool->closing) ||
-                                          has_room(parent, priority, parent->options.low_water));
+    return parent->room_at[priority] &&
+           (is_closed(parent) || waiting(parent, priority) <= parent->room_most[priority]);
+}
+
+/* Has the workers tell when no more than so many tasks wait. What they claimed before they could
+ * see that, the parent sees behind this. */
+static void want_room(struct strait_parent *parent, unsigned priority, size_t most)
+{
+    uintptr_t tail = parent->rings[priority].tail;
+    parent->room_most[priority] = most;
+    strait_word_store_relaxed(&parent->room_at[priority], tail > most ? tail - most : 1);
+    /* parent.starved: pairs with submission.claimed; that room is wanted, or else what was claimed;
+     * without it nobody tells the parent of room */
+    strait_full_fence();
 }
 
 static void tell_of_room(struct strait_parent *parent)
@@ -474,8 +476,7 @@ static void tell_of_room(struct strait_parent *parent)
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
         if (room_made(parent, i)) {
             strait_word_store_relaxed(&parent->room_at[i], 0);
-            parent->refusing[i] = false;
-            if (parent->options.room && !strait_load_relaxed(&parent->pool->closing)) {
+            if (!is_closed(parent)) {
                 parent->dispatching = true;
                 parent->options.room(parent, parent->options.context);
                 parent->dispatching = false;
@@ -484,29 +485,19 @@ static void tell_of_room(struct strait_parent *parent)
     }
 }
 
-/* Has the workers tell when no more than so many tasks wait. What they claimed before they could
- * see that, the parent sees behind this. */
-static void want_room(struct strait_parent *parent, unsigned priority, size_t most)
-{
-    uintptr_t tail = parent->rings[priority].tail;
-    strait_word_store_relaxed(&parent->room_at[priority], tail > most ? tail - most : 1);
-    /* parent.starved: pairs with submission.claimed; that room is wanted, or else what was claimed;
-     * without it nobody tells the parent of room */
-    strait_full_fence();
-}
-
 /* ---- the fd ---- */
 
-STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent)
+STRAIT_PRIVATE bool strait_p_collectable(const struct strait_parent *parent)
 {
-    return parent->due || parent->reported != STRAIT_P_NONE || unseen(parent) >= parent->awaited ||
-           room_made(parent, STRAIT_PRIORITY_NORMAL) || room_made(parent, STRAIT_PRIORITY_HIGH);
+    return parent->due || parent->reported != STRAIT_P_NONE || unseen(parent) > 0;
 }
 
 static bool parent_ready(void *side)
 {
     struct strait_parent *parent = side;
-    return strait_p_collectable(parent) || (parent->help && parent->help(parent, false));
+    return parent->due || parent->reported != STRAIT_P_NONE || is_called(parent) ||
+           room_made(parent, STRAIT_PRIORITY_NORMAL) || room_made(parent, STRAIT_PRIORITY_HIGH) ||
+           (parent->help && parent->help(parent, false));
 }
 
 /* Whoever makes an outer parent ready has passed a full fence by then. */
@@ -525,14 +516,14 @@ static struct strait_p_waiter parent_waiter(struct strait_parent *parent)
     return waiter;
 }
 
-/* Has the workers wake it with so many reports, from what it has seen on; or has the first of them
- * start the clock, that is, `gathers`. */
-static void await_reports(struct strait_parent *parent, size_t reports, bool gathers)
+/* Has the workers wake it with so many reports, from what it has seen on, or with that of a slot;
+ * or has the first of them start the clock, that is, `gathers`. */
+static void await_reports(struct strait_parent *parent, size_t reports, uint32_t slot, bool gathers)
 {
     size_t first = gathers ? 1 : reports;
-    parent->awaited = reports;
     strait_word_store_relaxed(&parent->goal,
                               parent->seen + first * STRAIT_P_REPORT + (reports - first));
+    strait_store_relaxed(&parent->awaited_slot, slot);
 }
 
 /* Has the timer run off at a time; 0: not at all. */
@@ -577,7 +568,7 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
         timer_set(parent, at);
         strait_store_relaxed(&parent->timed, at != 0);
     }
-    await_reports(parent, reports, gathers && !now);
+    await_reports(parent, reports, STRAIT_P_NONE, gathers && !now);
     parent->readable = strait_p_arm(&waiter) != 1;
     if (gathers && !now && !parent->readable && unseen(parent) > 0) {
         strait_p_parent_start_clock(parent); /* whoever reported before could not see that */
@@ -683,23 +674,16 @@ static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintp
     return withdrawn;
 }
 
-static size_t cancel_waiting(struct strait_parent *parent, const struct strait_group *group,
-                             enum strait_p_verdict reason)
+/* The same of all that wait. `told`: those that have been claimed see that they are not wanted. */
+static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
+                         enum strait_p_verdict reason, bool told)
 {
     size_t withdrawn = 0;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
         uintptr_t head = strait_word_load_relaxed(&parent->rings[i].head);
         withdrawn += cancel_from(parent, i, head, group, reason);
     }
-    return withdrawn;
-}
-
-/* The same of all that the parent is owed: what has been claimed is told. */
-static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
-                         enum strait_p_verdict reason)
-{
-    size_t withdrawn = cancel_waiting(parent, group, reason);
-    for (size_t i = 0; i < parent->fresh; i++) {
+    for (size_t i = 0; told && i < parent->fresh; i++) {
         if (is_owed(&parent->slots[i], group)) {
             cancel(parent, &parent->slots[i], reason);
         }
@@ -710,7 +694,7 @@ static size_t cancel_all(struct strait_parent *parent, const struct strait_group
 size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group)
 {
     check_parent(parent);
-    return group->pending > 0 ? cancel_all(parent, group, STRAIT_P_NOT_WANTED) : 0;
+    return group->pending > 0 ? cancel_all(parent, group, STRAIT_P_NOT_WANTED, true) : 0;
 }
 
 bool strait_task_cancelled(const struct strait_task *task)
@@ -737,7 +721,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
     if (STRAIT_UNLIKELY(strait_load_relaxed(&parent->pool->closing) == 1 + STRAIT_CLOSE_CANCEL) &&
         !parent->abandoned) {
         parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
-        cancel_waiting(parent, NULL, STRAIT_P_ABANDONED);
+        cancel_all(parent, NULL, STRAIT_P_ABANDONED, false);
     }
     while (completed < budget) {
         struct strait_p_slot *slot;
@@ -750,7 +734,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
             break;
         }
     }
-    if (STRAIT_UNLIKELY(parent->refusing[0] || parent->refusing[1])) {
+    if (STRAIT_UNLIKELY(parent->room_at[0] || parent->room_at[1])) {
         tell_of_room(parent);
     }
     if (STRAIT_UNLIKELY(strait_wide_load_relaxed(&parent->pool->grow_at))) {
@@ -888,13 +872,6 @@ static void run_in_place(struct strait_parent *parent, const struct strait_task 
     call_done(parent, &place.slot.task);
 }
 
-/* Can this parent submit no more? While a pool drains, its own tasks can. */
-static bool is_closed(const struct strait_parent *parent)
-{
-    uint32_t closing = strait_load_relaxed(&parent->pool->closing);
-    return closing && !(parent->worker && closing == 1 + STRAIT_CLOSE_DRAIN);
-}
-
 /* Sees to it that somebody comes for what was just pushed. A pool that began to close in the
  * meantime may have no worker left to come by: either its workers see the task, or this thread sees
  * that it closes. */
@@ -928,9 +905,22 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
     }
 }
 
-/* As strait_task_submit_many, but a lack of room is not counted, nor does `room` follow. */
-static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_task *tasks,
-                             size_t n, const struct strait_submit_options *how, strait_task_id *ids)
+/* A submit has found no room: `room` is to follow. */
+static void refuse(struct strait_parent *parent, unsigned priority)
+{
+    strait_p_count(&parent->counters.refused);
+    if (parent->options.room) {
+        want_room(parent, priority, parent->options.low_water);
+        if (room_made(parent, priority)) {
+            tell_loop(parent);
+        }
+    }
+}
+
+/* As strait_task_submit_many; a caller that waits for room is not told of it by `room`. */
+static ptrdiff_t submit_tasks(struct strait_parent *parent, const struct strait_task *tasks,
+                              size_t n, const struct strait_submit_options *how,
+                              strait_task_id *ids, bool waits)
 {
     struct submission submission = {.planned = false};
     check_parent(parent);
@@ -945,55 +935,43 @@ static ptrdiff_t submit_some(struct strait_parent *parent, const struct strait_t
         submission.plan.submitted_at = (uint64_t)strait_now();
     }
     const struct strait_p_submission_ring *ring = &parent->rings[submission.priority];
-    uintptr_t from = ring->tail;
     size_t done = 0;
-    while (done < n && !error) {
-        error = submit_one(parent, &tasks[done], &submission, ids ? &ids[done] : NULL);
-        done += !error;
-    }
-    if (ring->tail != from) {
-        announce(parent, submission.priority, from);
-    }
-    while (done < n && error == -EAGAIN && submission.in_place && !parent->dispatching &&
-           tasks[done].run) {
+    for (;;) {
+        uintptr_t from = ring->tail;
+        while (done < n && !error) {
+            error = submit_one(parent, &tasks[done], &submission, ids ? &ids[done] : NULL);
+            done += !error;
+        }
+        if (ring->tail != from) {
+            announce(parent, submission.priority, from);
+        }
+        if (STRAIT_LIKELY(error != -EAGAIN) || !submission.in_place || parent->dispatching) {
+            break;
+        }
         run_in_place(parent, &tasks[done], &submission);
         if (ids) {
             ids[done] = 0;
         }
         done++;
+        error = 0;
+    }
+    if (STRAIT_UNLIKELY(error == -EAGAIN) && !waits) {
+        refuse(parent, submission.priority);
     }
     return done > 0 ? (ptrdiff_t)done : error;
-}
-
-/* `room` is to follow. */
-static void await_room(struct strait_parent *parent, unsigned priority)
-{
-    want_room(parent, priority, parent->options.low_water);
-    if (room_made(parent, priority)) {
-        tell_loop(parent);
-    }
 }
 
 ptrdiff_t strait_task_submit_many(struct strait_parent *parent, const struct strait_task *tasks,
                                   size_t n, const struct strait_submit_options *how,
                                   strait_task_id *ids)
 {
-    ptrdiff_t result = submit_some(parent, tasks, n, how, ids);
-    /* was it for want of room that not all were taken? */
-    if (STRAIT_UNLIKELY(result == -EAGAIN ||
-                        (result >= 0 && (size_t)result < n && tasks[result].run))) {
-        unsigned priority = priority_of(parent, how);
-        strait_p_count(&parent->counters.refused);
-        parent->refusing[priority] = true;
-        await_room(parent, priority);
-    }
-    return result;
+    return submit_tasks(parent, tasks, n, how, ids, false);
 }
 
 int strait_task_submit(struct strait_parent *parent, const struct strait_task *task,
                        const struct strait_submit_options *how, strait_task_id *id)
 {
-    ptrdiff_t result = strait_task_submit_many(parent, task, 1, how, id);
+    ptrdiff_t result = submit_tasks(parent, task, 1, how, id, false);
     return result < 0 ? (int)result : 0;
 }
 
@@ -1001,9 +979,8 @@ int strait_task_submit(struct strait_parent *parent, const struct strait_task *t
 
 enum subject { FOR_TASK, FOR_GROUP, FOR_ALL, FOR_ANY, FOR_ROOM };
 
-/* A wait, and what it is for. */
+/* What a wait is for. */
 struct wait {
-    struct strait_parent *parent;
     enum subject subject;
     unsigned priority;                /* FOR_ROOM */
     strait_task_id id;                /* FOR_TASK */
@@ -1016,150 +993,118 @@ static uintptr_t completed_by(const struct strait_parent *parent)
     return parent->counters.submitted - parent->owed;
 }
 
-/* Has what it waits for happened, or can it never? */
-static bool is_over(const struct wait *wait)
+/* How many reports must come, at least, before it has happened; 0: it has, or never can. */
+static size_t still_to_come(struct strait_parent *parent, const struct wait *wait)
 {
-    struct strait_parent *parent = wait->parent;
+    size_t owed = parent->owed - parent->inside;
     switch (wait->subject) {
     case FOR_TASK:
-        return !find(parent, wait->id);
+        return find(parent, wait->id) != NULL;
     case FOR_GROUP:
-        return wait->group->pending == 0;
-    case FOR_ROOM:
-        return strait_load_relaxed(&parent->pool->closing) ||
-               has_room(parent, wait->priority, parent->pool->options.queue_limit - 1);
+        return wait->group->pending;
+    case FOR_ALL:
+        return owed;
     case FOR_ANY:
-        return completed_by(parent) != wait->before || parent->owed == parent->inside;
+        return owed > 0 && completed_by(parent) == wait->before;
     default:
-        return parent->owed == parent->inside;
+        return !is_closed(parent) &&
+               waiting(parent, wait->priority) >= parent->pool->options.queue_limit;
     }
-}
-
-/* How many reports must come before it can be over. */
-static size_t least_reports(const struct wait *wait)
-{
-    struct strait_parent *parent = wait->parent;
-    if (parent->worker || parent->options.wait == STRAIT_WAIT_SPIN || wait->subject >= FOR_ANY) {
-        return 1;
-    }
-    return wait->subject == FOR_TASK    ? STRAIT_P_INDEX_MASK / 2 /* it alone wakes the parent */
-           : wait->subject == FOR_GROUP ? wait->group->pending
-                                        : parent->owed;
-}
-
-static bool wait_ready(void *side)
-{
-    const struct wait *wait = side;
-    return parent_ready(wait->parent) || is_over(wait) ||
-           (wait->id && is_reported(wait->parent, find(wait->parent, wait->id)));
 }
 
 /* Sleeps until what is waited for may have happened, or for a short time where it may take long,
  * and others complete meanwhile. -ECANCELED; otherwise look again. */
-static int wait_sleep(struct wait *wait, int64_t deadline)
+static int wait_sleep(struct strait_parent *parent, const struct wait *wait, size_t least,
+                      int64_t deadline)
 {
-    struct strait_parent *parent = wait->parent;
-    size_t reports = least_reports(wait);
-    if (wait->id) {
-        strait_store_relaxed(&parent->awaited_slot, find(parent, wait->id)->index);
+    const struct strait_p_slot *slot = wait->subject == FOR_TASK ? find(parent, wait->id) : NULL;
+    size_t reports = slot ? REPORTS_NEVER : least;
+    if (parent->worker || parent->options.wait == STRAIT_WAIT_SPIN) {
+        reports = 1;
     }
-    if (wait->subject == FOR_ROOM) {
-        want_room(parent, wait->priority, parent->pool->options.queue_limit - 1);
-    }
-    if (reports > 1 && parent->owed > (wait->id ? 1 : reports)) {
+    if (reports > 1 && parent->owed > least) {
         int64_t until = strait_deadline(GATHER_IN_WAIT_NS);
         deadline = until < deadline ? until : deadline;
     }
     int64_t grow_at = (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
     deadline = grow_at && grow_at < deadline ? grow_at : deadline;
-    await_reports(parent, reports, false);
+    /* `room` may be still to follow, for what was refused before */
+    uintptr_t room_at = parent->room_at[wait->priority];
+    size_t room_most = parent->room_most[wait->priority];
+    if (wait->subject == FOR_ROOM) {
+        want_room(parent, wait->priority, parent->pool->options.queue_limit - 1);
+    }
+    await_reports(parent, reports, slot ? slot->index : STRAIT_P_NONE, false);
     struct strait_p_waiter waiter = parent_waiter(parent);
-    waiter.ready = wait_ready;
-    waiter.side = wait;
     int error = strait_p_park(&waiter, deadline);
-    parent->awaited = 1;
-    strait_store_relaxed(&parent->awaited_slot, STRAIT_P_NONE);
+    strait_word_store_relaxed(&parent->room_at[wait->priority], room_at);
+    parent->room_most[wait->priority] = room_most;
     return error == -ETIMEDOUT ? 0 : error;
 }
 
-static int wait_until(struct wait *wait, int64_t deadline)
+static int wait_until(struct strait_parent *parent, const struct wait *wait, int64_t deadline)
 {
-    struct strait_parent *parent = wait->parent;
     check_parent(parent);
     strait_p_check_deadline(deadline);
     if (parent->dispatching) {
         return -EDEADLK;
     }
     int error = 0;
+    size_t least;
     for (;;) {
         strait_p_collect(parent, parent->owed + 1); /* not for ever more that completions submit */
-        if (is_over(wait)) {
-            error = 0;
+        least = still_to_come(parent, wait);
+        if (!least || error) {
             break;
         }
-        if (error || (deadline != STRAIT_FOREVER && strait_now() >= deadline)) {
-            error = error ? error : -ETIMEDOUT;
-            break;
-        }
-        if (!parent->help || !parent->help(parent, true)) {
-            error = wait_sleep(wait, deadline);
+        if (deadline != STRAIT_FOREVER && strait_now() >= deadline) {
+            error = -ETIMEDOUT;
+        } else if (!parent->help || !parent->help(parent, true)) {
+            error = wait_sleep(parent, wait, least, deadline);
         }
     }
     if (parent->epoll >= 0) {
         fd_arm(parent, 1, true);
     }
-    return error;
+    return least ? error : 0;
 }
 
 int strait_task_wait(struct strait_parent *parent, strait_task_id id, int64_t deadline)
 {
-    struct wait wait = {.parent = parent, .subject = FOR_TASK, .id = id};
-    return wait_until(&wait, deadline);
+    return wait_until(parent, &(struct wait){.subject = FOR_TASK, .id = id}, deadline);
 }
 
 int strait_group_wait(struct strait_parent *parent, const struct strait_group *group,
                       int64_t deadline)
 {
-    struct wait wait = {.parent = parent, .subject = FOR_GROUP, .group = group};
-    return wait_until(&wait, deadline);
+    return wait_until(parent, &(struct wait){.subject = FOR_GROUP, .group = group}, deadline);
 }
 
 int strait_parent_wait_all(struct strait_parent *parent, int64_t deadline)
 {
-    struct wait wait = {.parent = parent, .subject = FOR_ALL};
-    return wait_until(&wait, deadline);
+    return wait_until(parent, &(struct wait){.subject = FOR_ALL}, deadline);
 }
 
 ptrdiff_t strait_parent_wait_any(struct strait_parent *parent, int64_t deadline)
 {
-    uintptr_t before = completed_by(parent);
-    struct wait wait = {.parent = parent, .subject = FOR_ANY, .before = before};
-    int error = wait_until(&wait, deadline);
-    return error ? error : (ptrdiff_t)(completed_by(parent) - before);
+    struct wait wait = {.subject = FOR_ANY, .before = completed_by(parent)};
+    int error = wait_until(parent, &wait, deadline);
+    return error ? error : (ptrdiff_t)(completed_by(parent) - wait.before);
 }
 
 int strait_task_submit_wait(struct strait_parent *parent, const struct strait_task *task,
                             const struct strait_submit_options *how, strait_task_id *id,
                             int64_t deadline)
 {
-    unsigned priority = priority_of(parent, how);
-    struct wait wait = {.parent = parent, .subject = FOR_ROOM, .priority = priority};
-    ptrdiff_t result = submit_some(parent, task, 1, how, id);
-    if (STRAIT_LIKELY(result != -EAGAIN)) {
-        return result < 0 ? (int)result : 0;
-    }
+    struct wait wait = {.subject = FOR_ROOM, .priority = priority_of(parent, how)};
     int error = 0;
-    while (result == -EAGAIN && !error) {
+    ptrdiff_t result;
+    while ((result = submit_tasks(parent, task, 1, how, id, true)) == -EAGAIN && !error) {
         uintptr_t floor = parent->floor;
         /* on a worker there may be nobody else who takes what fills the queue */
-        parent->floor = strait_word_load_relaxed(&parent->rings[priority].head);
-        error = wait_until(&wait, deadline);
+        parent->floor = strait_word_load_relaxed(&parent->rings[wait.priority].head);
+        error = wait_until(parent, &wait, deadline);
         parent->floor = floor;
-        result = submit_some(parent, task, 1, how, id);
-    }
-    strait_word_store_relaxed(&parent->room_at[priority], 0);
-    if (parent->refusing[priority]) { /* `room` is still to follow, for what was refused before */
-        await_room(parent, priority);
     }
     return result == -EAGAIN ? error : result < 0 ? (int)result : 0;
 }
@@ -1184,18 +1129,22 @@ static bool is_needed(struct strait_parent *parent)
     return needed;
 }
 
-/* Gives back what parents that have left had, as far as no worker needs it. Under the lock. */
+/* Gives back what parents that have left had, as far as no worker needs it: all slots are free, the
+ * rings empty. To a worker that is late, pages of zeros are an empty ring. Under the lock. */
 static void sweep(struct strait_pool *pool)
 {
+    int saved = errno;
     for (uint32_t place = 0; place < pool->places; place++) {
         struct strait_parent *parent = pool->parents[place];
-        if (!parent->leftover || is_needed(parent)) {
-            continue;
+        if (parent->leftover && !is_needed(parent)) {
+            madvise(parent->block, parent->bytes, MADV_DONTNEED);
+            fds_close(parent);
+            parent->fresh = 0;
+            parent->vacant = 0;
+            parent->leftover = false;
         }
-        slots_rest(parent);
-        fds_close(parent);
-        parent->leftover = false;
     }
+    strait_errno_restore(saved);
 }
 
 /* It is owed nothing. What it has goes back now, or, where a worker is just leaving it, soon. */
@@ -1203,10 +1152,6 @@ static void leave(struct strait_parent *parent)
 {
     struct strait_pool *pool = parent->pool;
     pass_dead(parent);
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        strait_word_store_relaxed(&parent->room_at[i], 0);
-        parent->refusing[i] = false;
-    }
     pthread_mutex_lock(&pool->lock);
     parent->attached = false;
     parent->leftover = true;
@@ -1233,7 +1178,7 @@ STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum str
     }
     if (mode == STRAIT_CLOSE_CANCEL) {
         parent->leaving = true;
-        cancel_all(parent, NULL, STRAIT_P_ABANDONED);
+        cancel_all(parent, NULL, STRAIT_P_ABANDONED, true);
     }
     struct strait_p_berth *own = strait_p_berth_enter(NULL); /* the deadline alone ends this wait */
     int error = strait_parent_wait_all(parent, deadline);
@@ -1244,11 +1189,14 @@ STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum str
 
 int strait_parent_detach(struct strait_parent *parent, enum strait_close mode, int64_t deadline)
 {
-    if (parent && parent->pool->process != getpid()) {
+    if (!parent) {
+        return 0;
+    }
+    if (parent->pool->process != getpid()) {
         return -EOWNERDEAD;
     }
-    int error = parent ? strait_p_parent_settle(parent, mode, deadline) : 0;
-    if (parent && !error) {
+    int error = strait_p_parent_settle(parent, mode, deadline);
+    if (!error) {
         leave(parent);
     }
     return error;

@@ -74,7 +74,7 @@ struct strait_parent {
                        the index, how many more first: then that one starts its clock */
     uint32_t awaited_slot;                  /* whose report is to wake it; NONE */
     uintptr_t room_at[STRAIT_P_PRIORITIES]; /* the number of claims that makes room; 0: the parent
-                                               does not wait for room */
+                                               wants none */
     struct strait_p_pool_worker *worker; /* whose tasks submit here; NULL: a thread has attached */
     uint32_t place;
     /* line 1: workers write */
@@ -89,7 +89,6 @@ struct strait_parent {
     unsigned inside;           /* a worker's: tasks of its own that it is inside of, nested */
     uintptr_t floor;           /* a worker's: tasks below are not of the running task's making */
     uintptr_t seen;            /* the stack's count, as far as it has read */
-    size_t awaited;            /* reports from there on, before it is to be woken */
     uint32_t reported;         /* the first that it has read of, and not completed; NONE */
     struct strait_p_slot *due; /* the first whose completion needs no report */
     struct strait_p_slot **due_end;
@@ -101,17 +100,17 @@ struct strait_parent {
     void *block;     /* of pages, that slots, links and the rings' words lie in */
     size_t bytes;    /* of it */
     uintptr_t head_seen[STRAIT_P_PRIORITIES]; /* past heads of its rings */
+    size_t room_most[STRAIT_P_PRIORITIES];    /* tasks that may wait where room is wanted */
     uintptr_t waiting_max;                    /* the parent writes, others read */
     struct strait_p_event_count
         *peer; /* of the worker that was to come for its last task; or NULL */
     uint32_t spin_ns;
     int32_t user; /* STRAIT_CHECKED: the thread that uses it; 0: the first that does */
     bool dispatching;
-    bool refusing[STRAIT_P_PRIORITIES]; /* -EAGAIN was said, and `room` not called since */
-    bool leaving;                       /* by cancelling: it submits no more */
-    bool abandoned;                     /* what waited when the pool was closed by cancelling */
-    bool readable;                      /* the fd is, for sure */
-    int epoll; /* what its loop watches: readable if own.fd or the timer is; -1: none */
+    bool leaving;   /* by cancelling: it submits no more */
+    bool abandoned; /* what waited when the pool was closed by cancelling */
+    bool readable;  /* the fd is, for sure */
+    int epoll;      /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
     int64_t busy_at; /* when it last ran completions */
     int64_t pace;    /* ns from one completion to the next, of late */
@@ -351,7 +350,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
 STRAIT_PRIVATE void strait_p_parent_start_clock(struct strait_parent *parent);
 
 /* Is there something for strait_p_collect to do? Parent only. */
-STRAIT_PRIVATE bool strait_p_collectable(struct strait_parent *parent);
+STRAIT_PRIVATE bool strait_p_collectable(const struct strait_parent *parent);
 
 /* A slot is the parent's again that was out: completes its task, unless that was withdrawn. Returns
  * how many completions that was. Parent only. */

@@ -171,18 +171,19 @@ static int has_children_late(struct strait_task *task)
     gate_wait(task->context);
     for (unsigned i = 1; self && i <= 5; i++) {
         struct strait_task child = numbered(runs, i, NULL);
-        int error = strait_task_submit(self, &child, NULL, NULL);
+        int error = strait_task_submit_wait(self, &child, NULL, NULL, STRAIT_FOREVER);
         EXPECT(error == 0 || error == -EPIPE);
     }
     return runs(task);
 }
 
-/* While a pool drains a task may still submit; what is cancelled completes on its worker, too. */
+/* While a pool drains a task may still submit, and wait for room; what is cancelled completes on
+ * its worker, too. */
 static void a_workers_own_tasks_end_with_the_pool(void)
 {
     for (unsigned cancels = 0; cancels < 2; cancels++) {
         enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
-        OPEN(.workers = 1);
+        OPEN(.workers = 1, .queue_limit = 2);
         submit(has_children_late, 0, NULL);
         await_arrivals(1);
         close_with(mode, 0, -ETIMEDOUT);

@@ -47,182 +47,6 @@ static void check_parent(struct strait_parent *parent)
 #define check_parent(parent) ((void)0)
 #endif
 
-/* ---- memory ---- */
-
-/* Pages of zeros for slots, plans, links and words; those never touched cost no memory. */
-static int slots_create(struct strait_parent *parent)
-{
-    size_t limit = parent->pool->options.queue_limit;
-    /* as many as wait at most, and half as many again that were cancelled or have ended */
-    size_t slots = STRAIT_P_PRIORITIES * (limit + limit / 2) + SPARE_SLOTS;
-    unsigned shift = 0;
-    while ((size_t)1 << shift < slots) {
-        shift++;
-    }
-    size_t words = (size_t)1 << shift;
-    size_t plans = strait_round_up(slots * sizeof(struct strait_p_plan), STRAIT_LINE);
-    int saved = errno;
-    parent->bytes = plans + slots * (sizeof(struct strait_p_slot) + sizeof(uint32_t)) +
-                    STRAIT_P_PRIORITIES * words * sizeof(uint32_t);
-    parent->block = mmap(NULL, parent->bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    strait_errno_restore(saved);
-    if (parent->block == MAP_FAILED) {
-        return -ENOMEM;
-    }
-    parent->slots = (struct strait_p_slot *)((uintptr_t)parent->block + plans);
-    parent->slot_count = slots;
-    parent->links = (uint32_t *)(parent->slots + slots);
-    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
-        parent->rings[i].words = parent->links + slots + i * words;
-        parent->rings[i].mask = words - 1;
-        parent->rings[i].lap_shift = shift;
-        parent->rings[i].two_ended = parent->worker != NULL;
-    }
-    return 0;
-}
-
-static void fds_close(struct strait_parent *parent)
-{
-    strait_p_fd_close(parent->epoll);
-    strait_p_fd_close(parent->timer);
-    strait_p_fd_close(parent->own.fd);
-    parent->epoll = -1;
-    parent->timer = -1;
-    parent->own.fd = -1;
-}
-
-/* An eventfd that workers make readable, a timer of the parent's, and an epoll set of both. */
-static int fds_open(struct strait_parent *parent)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    int saved = errno;
-    int error = strait_p_fd_open(&parent->own.fd);
-    parent->timer = error ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    parent->epoll = parent->timer < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
-    if (!error && (parent->epoll < 0 ||
-                   epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->own.fd, &event) != 0 ||
-                   epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->timer, &event) != 0)) {
-        error = -errno;
-    }
-    if (error) {
-        fds_close(parent);
-    }
-    strait_errno_restore(saved);
-    return error;
-}
-
-/* ---- attaching ---- */
-
-static struct strait_parent *parent_create(struct strait_pool *pool,
-                                           struct strait_p_pool_worker *worker)
-{
-    struct strait_parent *parent = strait_line_alloc(sizeof(*parent));
-    if (!parent) {
-        return NULL;
-    }
-    memset(parent, 0, sizeof(*parent));
-    parent->pool = pool;
-    parent->worker = worker;
-    parent->place = pool->places;
-    parent->event = worker ? &worker->event : &parent->own;
-    parent->due_end = &parent->due;
-    parent->epoll = -1;
-    parent->timer = -1;
-    parent->awaited_slot = STRAIT_P_NONE;
-    parent->reported = STRAIT_P_NONE;
-    strait_p_event_count_init(&parent->own, -1);
-    if (slots_create(parent) != 0) {
-        free(parent);
-        return NULL;
-    }
-    return parent;
-}
-
-STRAIT_PRIVATE void strait_p_parents_free(struct strait_pool *pool)
-{
-    for (uint32_t place = 0; place < pool->places; place++) {
-        struct strait_parent *parent = pool->parents[place];
-        munmap(parent->block, parent->bytes);
-        fds_close(parent);
-        free(parent);
-    }
-}
-
-static void sweep(struct strait_pool *pool);
-
-STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strait_parent **out,
-                                          const struct strait_parent_options *options,
-                                          struct strait_p_pool_worker *worker)
-{
-    uint32_t place = worker ? pool->places : 0;
-    sweep(pool);
-    while (place < pool->places &&
-           (pool->parents[place]->attached || pool->parents[place]->leftover)) {
-        place++;
-    }
-    if (!worker && pool->attached == STRAIT_PARENTS_MAX) {
-        return -EUSERS;
-    }
-    if (place == pool->places) {
-        pool->parents[place] = parent_create(pool, worker);
-        if (!pool->parents[place]) {
-            return -ENOMEM;
-        }
-        /* parent.place: pairs with pool.places; the parent; without it a worker reads what was
-         * there before it was made */
-        strait_store_release(&pool->places, place + 1);
-    }
-    struct strait_parent *parent = pool->parents[place];
-    int error = options->wait == STRAIT_WAIT_FD ? fds_open(parent) : 0;
-    if (error) {
-        return error;
-    }
-    parent->options = *options;
-    parent->spin_ns = STRAIT_P_SPIN_NS;
-    parent->user = 0;
-    parent->busy_at = 0;
-    parent->pace = PACE_MOST_NS;
-    parent->attached = true;
-    pool->attached += !worker;
-    *out = parent;
-    return 0;
-}
-
-static bool fd_arm(struct strait_parent *parent, size_t reports, bool now);
-
-int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
-                       const struct strait_parent_options *given)
-{
-    struct strait_parent_options options;
-    int error = strait_options_copy(&options, sizeof(options), given, "parent");
-    if (error || !STRAIT_P_VALID(parent, wait, (unsigned)options.wait <= STRAIT_WAIT_FD) ||
-        !STRAIT_P_VALID(parent, low_water, options.low_water < pool->options.queue_limit)) {
-        return -EINVAL;
-    }
-    options.wait = options.wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options.wait;
-    options.low_water = options.low_water ? options.low_water : pool->options.queue_limit / 2;
-    if (pool->process != getpid()) {
-        return -EOWNERDEAD;
-    }
-    pthread_mutex_lock(&pool->lock);
-    error = strait_load_relaxed(&pool->closing)
-                ? -EPIPE
-                : strait_p_parent_attach(pool, parent, &options, NULL);
-    pthread_mutex_unlock(&pool->lock);
-    if (!error && options.wait == STRAIT_WAIT_FD) {
-        fd_arm(*parent, 1, true); /* a loop may watch it before it dispatches */
-    }
-    return error;
-}
-
-STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
-{
-    for (uint32_t place = 0; place < pool->places; place++) {
-        strait_p_wake(pool->parents[place]->event, STRAIT_P_BARRIER);
-    }
-}
-
 /* ---- completing ---- */
 
 /* What `done` is to see. */
@@ -1109,7 +933,107 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
     return result == -EAGAIN ? error : result < 0 ? (int)result : 0;
 }
 
-/* ---- leaving ---- */
+/* ---- memory ---- */
+
+/* Pages of zeros for slots, plans, links and words; those never touched cost no memory. */
+static int slots_create(struct strait_parent *parent)
+{
+    size_t limit = parent->pool->options.queue_limit;
+    /* as many as wait at most, and half as many again that were cancelled or have ended */
+    size_t slots = STRAIT_P_PRIORITIES * (limit + limit / 2) + SPARE_SLOTS;
+    unsigned shift = 0;
+    while ((size_t)1 << shift < slots) {
+        shift++;
+    }
+    size_t words = (size_t)1 << shift;
+    size_t plans = strait_round_up(slots * sizeof(struct strait_p_plan), STRAIT_LINE);
+    int saved = errno;
+    parent->bytes = plans + slots * (sizeof(struct strait_p_slot) + sizeof(uint32_t)) +
+                    STRAIT_P_PRIORITIES * words * sizeof(uint32_t);
+    parent->block = mmap(NULL, parent->bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    strait_errno_restore(saved);
+    if (parent->block == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    parent->slots = (struct strait_p_slot *)((uintptr_t)parent->block + plans);
+    parent->slot_count = slots;
+    parent->links = (uint32_t *)(parent->slots + slots);
+    for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        parent->rings[i].words = parent->links + slots + i * words;
+        parent->rings[i].mask = words - 1;
+        parent->rings[i].lap_shift = shift;
+        parent->rings[i].two_ended = parent->worker != NULL;
+    }
+    return 0;
+}
+
+static void fds_close(struct strait_parent *parent)
+{
+    strait_p_fd_close(parent->epoll);
+    strait_p_fd_close(parent->timer);
+    strait_p_fd_close(parent->own.fd);
+    parent->epoll = -1;
+    parent->timer = -1;
+    parent->own.fd = -1;
+}
+
+/* An eventfd that workers make readable, a timer of the parent's, and an epoll set of both. */
+static int fds_open(struct strait_parent *parent)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int saved = errno;
+    int error = strait_p_fd_open(&parent->own.fd);
+    parent->timer = error ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    parent->epoll = parent->timer < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
+    if (!error && (parent->epoll < 0 ||
+                   epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->own.fd, &event) != 0 ||
+                   epoll_ctl(parent->epoll, EPOLL_CTL_ADD, parent->timer, &event) != 0)) {
+        error = -errno;
+    }
+    if (error) {
+        fds_close(parent);
+    }
+    strait_errno_restore(saved);
+    return error;
+}
+
+/* ---- attaching ---- */
+
+static struct strait_parent *parent_create(struct strait_pool *pool,
+                                           struct strait_p_pool_worker *worker)
+{
+    struct strait_parent *parent = strait_line_alloc(sizeof(*parent));
+    if (!parent) {
+        return NULL;
+    }
+    memset(parent, 0, sizeof(*parent));
+    parent->pool = pool;
+    parent->worker = worker;
+    parent->place = pool->places;
+    parent->event = worker ? &worker->event : &parent->own;
+    parent->due_end = &parent->due;
+    parent->epoll = -1;
+    parent->timer = -1;
+    parent->awaited_slot = STRAIT_P_NONE;
+    parent->reported = STRAIT_P_NONE;
+    strait_p_event_count_init(&parent->own, -1);
+    if (slots_create(parent) != 0) {
+        free(parent);
+        return NULL;
+    }
+    return parent;
+}
+
+STRAIT_PRIVATE void strait_p_parents_free(struct strait_pool *pool)
+{
+    for (uint32_t place = 0; place < pool->places; place++) {
+        struct strait_parent *parent = pool->parents[place];
+        munmap(parent->block, parent->bytes);
+        fds_close(parent);
+        free(parent);
+    }
+}
 
 /* Is a worker about to report to it, or in a report? */
 static bool is_needed(struct strait_parent *parent)
@@ -1147,24 +1071,77 @@ static void sweep(struct strait_pool *pool)
     strait_errno_restore(saved);
 }
 
-/* It is owed nothing. What it has goes back now, or, where a worker is just leaving it, soon. */
-static void leave(struct strait_parent *parent)
+STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strait_parent **out,
+                                          const struct strait_parent_options *options,
+                                          struct strait_p_pool_worker *worker)
 {
-    struct strait_pool *pool = parent->pool;
-    pass_dead(parent);
-    pthread_mutex_lock(&pool->lock);
-    parent->attached = false;
-    parent->leftover = true;
-    pool->attached--;
+    uint32_t place = worker ? pool->places : 0;
     sweep(pool);
-    for (int tries = 0; parent->leftover && tries < LEAVE_TRIES; tries++) {
-        pthread_mutex_unlock(&pool->lock);
-        sched_yield();
-        pthread_mutex_lock(&pool->lock);
-        sweep(pool);
+    while (place < pool->places &&
+           (pool->parents[place]->attached || pool->parents[place]->leftover)) {
+        place++;
     }
-    pthread_mutex_unlock(&pool->lock);
+    if (!worker && pool->attached == STRAIT_PARENTS_MAX) {
+        return -EUSERS;
+    }
+    if (place == pool->places) {
+        pool->parents[place] = parent_create(pool, worker);
+        if (!pool->parents[place]) {
+            return -ENOMEM;
+        }
+        /* parent.place: pairs with pool.places; the parent; without it a worker reads what was
+         * there before it was made */
+        strait_store_release(&pool->places, place + 1);
+    }
+    struct strait_parent *parent = pool->parents[place];
+    int error = options->wait == STRAIT_WAIT_FD ? fds_open(parent) : 0;
+    if (error) {
+        return error;
+    }
+    parent->options = *options;
+    parent->spin_ns = STRAIT_P_SPIN_NS;
+    parent->user = 0;
+    parent->busy_at = 0;
+    parent->pace = PACE_MOST_NS;
+    parent->attached = true;
+    pool->attached += !worker;
+    *out = parent;
+    return 0;
 }
+
+int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
+                       const struct strait_parent_options *given)
+{
+    struct strait_parent_options options;
+    int error = strait_options_copy(&options, sizeof(options), given, "parent");
+    if (error || !STRAIT_P_VALID(parent, wait, (unsigned)options.wait <= STRAIT_WAIT_FD) ||
+        !STRAIT_P_VALID(parent, low_water, options.low_water < pool->options.queue_limit)) {
+        return -EINVAL;
+    }
+    options.wait = options.wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options.wait;
+    options.low_water = options.low_water ? options.low_water : pool->options.queue_limit / 2;
+    if (pool->process != getpid()) {
+        return -EOWNERDEAD;
+    }
+    pthread_mutex_lock(&pool->lock);
+    error = strait_load_relaxed(&pool->closing)
+                ? -EPIPE
+                : strait_p_parent_attach(pool, parent, &options, NULL);
+    pthread_mutex_unlock(&pool->lock);
+    if (!error && options.wait == STRAIT_WAIT_FD) {
+        fd_arm(*parent, 1, true); /* a loop may watch it before it dispatches */
+    }
+    return error;
+}
+
+STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
+{
+    for (uint32_t place = 0; place < pool->places; place++) {
+        strait_p_wake(pool->parents[place]->event, STRAIT_P_BARRIER);
+    }
+}
+
+/* ---- leaving ---- */
 
 STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum strait_close mode,
                                           int64_t deadline)
@@ -1185,6 +1162,25 @@ STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum str
     strait_p_berth_enter(own);
     parent->leaving = false;
     return error;
+}
+
+/* It is owed nothing. What it has goes back now, or, where a worker is just leaving it, soon. */
+static void leave(struct strait_parent *parent)
+{
+    struct strait_pool *pool = parent->pool;
+    pass_dead(parent);
+    pthread_mutex_lock(&pool->lock);
+    parent->attached = false;
+    parent->leftover = true;
+    pool->attached--;
+    sweep(pool);
+    for (int tries = 0; parent->leftover && tries < LEAVE_TRIES; tries++) {
+        pthread_mutex_unlock(&pool->lock);
+        sched_yield();
+        pthread_mutex_lock(&pool->lock);
+        sweep(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
 }
 
 int strait_parent_detach(struct strait_parent *parent, enum strait_close mode, int64_t deadline)

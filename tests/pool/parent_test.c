@@ -224,8 +224,8 @@ static void there_may_be_so_many_parents_at_one_time(void)
         for (unsigned i = 1; i < STRAIT_PARENTS_MAX; i++) {
             submit_to(parents[i], &task, NULL);
             leave(parents[i]);
+            progress_made();
         }
-        progress_made();
         leave(attach(STRAIT_WAIT_FD)); /* of another wait mode */
     }
     close_pool();

@@ -175,6 +175,12 @@ static struct strait_p_slot *next_report(struct strait_parent *parent)
         }
         parent->seen = top & ~STRAIT_P_INDEX_MASK;
         parent->reported = newer;
+        /* A worker, which any report wakes, leaves its goal behind; so far that it would seem to
+         * lie ahead it must not fall. */
+        if (STRAIT_UNLIKELY(parent->worker &&
+                            parent->seen - parent->goal > REPORTS_NEVER / 2 * STRAIT_P_REPORT)) {
+            strait_word_store_relaxed(&parent->goal, parent->seen);
+        }
     }
     uint32_t oldest = parent->reported;
     if (oldest == STRAIT_P_NONE) {

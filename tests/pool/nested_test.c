@@ -290,6 +290,39 @@ static int leaves_children(struct strait_task *task)
     return runs(task);
 }
 
+static struct gate last_child;
+
+static int has_very_many_children(struct strait_task *task)
+{
+    struct strait_parent *self = strait_parent_current();
+    struct strait_task child = numbered(runs, 2, NULL);
+    child.done = NULL;
+    for (unsigned sum = 0; sum < 40000; sum += 500) {
+        for (unsigned i = 0; i < 500; i++) {
+            child_of(&child);
+        }
+        await_starts(sum + 500);
+        EXPECT(strait_parent_poll(self, 500) <= 500);
+    }
+    child = numbered(runs_at_gate, 1, &last_child);
+    child_of(&child);
+    gate_await(&last_child, 1);
+    return runs(task);
+}
+
+/* More than what half a word of 32 bits counts: the last one wakes it, too. */
+static void a_sleeping_worker_is_woken_by_any_child(void)
+{
+    OPEN(.workers = 2);
+    submit(has_very_many_children, 0, NULL);
+    settle();
+    sleep_ns(20000000);
+    gate_open(&last_child);
+    await(&seen.ends, 2);
+    close_pool();
+    assert_ended(0, 2, STRAIT_TASK_DONE, 1);
+}
+
 /* Their completions run on the worker that submitted them, wherever they ran. They start after high
  * tasks, and take turns with a parent's normal ones. */
 static void children_are_as_tasks_of_a_parent(void)
@@ -399,6 +432,6 @@ static void the_smallest_stack_suffices(void)
 
 TESTS(ONCE(trees_need_the_stack_of_their_depth), ONCE(a_waiting_task_runs_no_stranger),
       ONCE(a_waiting_task_helps_who_took_its_child), ONCE(a_task_that_waits_for_room_makes_it),
-      ONCE(a_task_does_not_wait_for_itself), ONCE(children_are_as_tasks_of_a_parent),
-      ONCE(children_are_cancelled_and_expire_as_others), ONCE(a_full_queue_runs_the_task_in_place),
-      ONCE(the_smallest_stack_suffices))
+      ONCE(a_task_does_not_wait_for_itself), ONCE(a_sleeping_worker_is_woken_by_any_child),
+      ONCE(children_are_as_tasks_of_a_parent), ONCE(children_are_cancelled_and_expire_as_others),
+      ONCE(a_full_queue_runs_the_task_in_place), ONCE(the_smallest_stack_suffices))

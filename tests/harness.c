@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -306,7 +307,9 @@ void assert_census(struct census before)
 bool readable(int fd, int milliseconds)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    return poll(&poll_fd, 1, milliseconds) == 1 && (poll_fd.revents & POLLIN);
+    struct timespec t = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000};
+    return ppoll(&poll_fd, 1, milliseconds < 0 ? NULL : &t, NULL) == 1 &&
+           (poll_fd.revents & POLLIN);
 }
 
 int in_child(void (*body)(void *context), void *context, char *said, size_t size)
@@ -321,8 +324,9 @@ int in_child(void (*body)(void *context), void *context, char *said, size_t size
     if (child == 0) {
         setrlimit(RLIMIT_CORE, &none);
         dup2(pipe_fds[1], STDERR_FILENO);
+        alarm(120);
         body(context);
-        _exit(0);
+        _exit(faults_seen() ? 1 : 0);
     }
     close(pipe_fds[1]);
     for (ssize_t n = 1; n > 0 && length + 1 < size; length += n > 0 ? (size_t)n : 0) {
@@ -331,5 +335,24 @@ int in_child(void (*body)(void *context), void *context, char *said, size_t size
     said[length] = '\0';
     close(pipe_fds[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
+    progress_made();
     return status;
+}
+
+void assert_well_in_child(void (*body)(void *context), void *context)
+{
+    char said[4096];
+    int status = in_child(body, context, said, sizeof(said));
+    assert_string_equal(said, "");
+    assert_int_equal(status, 0);
+}
+
+void assert_abort_in_child(void (*body)(void *context), void *context, const char *const *words)
+{
+    char said[4096];
+    int status = in_child(body, context, said, sizeof(said));
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    for (; *words; words++) {
+        assert_non_null(strstr(said, *words));
+    }
 }

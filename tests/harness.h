@@ -183,8 +183,15 @@ bool thread_lives(const char *tid);
 
 bool readable(int fd, int milliseconds);
 
-/* Runs `body` in a child without a core file, whose stderr goes to `said`: the wait status. Under
- * ThreadSanitizer a child can start threads only where the parent has none: no watchdog. */
+/* Runs `body` in a child without a core file, whose stderr goes to `said`: the wait status, which
+ * is 0 if no EXPECT failed there. Two minutes end it. Under ThreadSanitizer a child can start
+ * threads only where the parent has none: no watchdog. */
 int in_child(void (*body)(void *context), void *context, char *said, size_t size);
+
+/* The same: it says nothing, and its status is 0. */
+void assert_well_in_child(void (*body)(void *context), void *context);
+
+/* The same: it aborts, and says each of these words (the last is NULL). */
+void assert_abort_in_child(void (*body)(void *context), void *context, const char *const *words);
 
 #endif /* STRAIT_TESTS_HARNESS_H */

@@ -160,140 +160,6 @@ static void allow(const char *list)
     }
 }
 
-/* ---- machines: what a CPU's folder says of it ---- */
-
-struct folder_of_cpu {
-    int number;
-    const char *core; /* NULL: there is no such file */
-    const char *package;
-    const char *caches[4];
-};
-
-static void put_cpu(const struct folder_of_cpu *cpu)
-{
-    static const char *const files[] = {
-        "topology/thread_siblings_list", "topology/physical_package_id",
-        "cache/index0/shared_cpu_list",  "cache/index1/shared_cpu_list",
-        "cache/index2/shared_cpu_list",  "cache/index3/shared_cpu_list"};
-    for (size_t i = 0; i < COUNT(files); i++) {
-        const char *text = i == 0 ? cpu->core : i == 1 ? cpu->package : cpu->caches[i - 2];
-        if (text) {
-            put(text, "sys/devices/system/cpu/cpu%d/%s", cpu->number, files[i]);
-        }
-    }
-}
-
-/* As most machines tell it: lists, three levels of a core's own, and one that cores share. */
-static void put_usual(int number, int core, int cache, int package)
-{
-    char texts[3][32];
-    snprintf(texts[0], sizeof(texts[0]), core == number ? "%d\n" : "%d-%d\n", core, number);
-    snprintf(texts[1], sizeof(texts[1]), "%d,%d\n", cache, number);
-    snprintf(texts[2], sizeof(texts[2]), "%d\n", package);
-    struct folder_of_cpu cpu = {
-        number, texts[0], texts[2], {texts[0], texts[0], texts[0], texts[1]}};
-    put_cpu(&cpu);
-}
-
-/* The order of the CPUs from one to another, for a creator on `at`. */
-static void expect_order(int from, int to, int at, const char *expected)
-{
-    char text[256] = "";
-    char list[32];
-    snprintf(list, sizeof(list), "%d-%d", from, to);
-    allow(list);
-    assert_int_equal(strait_cpu_count(), to - from + 1);
-    struct strait_p_cpu_set allowed = read_allowed();
-    struct machine *machine = take_machine(&allowed);
-    assert_non_null(machine);
-    sort_cpus(machine, at);
-    for (int i = 0; i <= to - from; i++) {
-        size_t length = strlen(text);
-        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", machine->cpu[i].number);
-    }
-    assert_string_equal(text, expected);
-    leave_machine(machine);
-    free(allowed.bits);
-}
-
-/* ---- orders ---- */
-
-/* Siblings follow each other: 0 and 1 are a core. */
-static void siblings_come_after_cores(void)
-{
-    machine_begin();
-    for (int cpu = 0; cpu < 8; cpu++) {
-        put_usual(cpu, cpu / 2 * 2, 0, 0);
-    }
-    expect_order(0, 0, 0, "0");
-    expect_order(0, 1, 0, "1 0");
-    expect_order(0, 1, 1, "0 1");
-    expect_order(0, 7, 2, "4 6 0 5 7 1 3 2");
-    expect_order(0, 7, 7, "0 2 4 1 3 5 6 7");
-    machine_end();
-}
-
-/* Two packages, two caches in each, four cores in each of those; the second threads of all cores
- * have the numbers from 16 on. A container may use some of them: a core whose first thread is not
- * among these is a core. */
-static void what_is_near_the_parent_comes_first(void)
-{
-    machine_begin();
-    for (int cpu = 0; cpu < 32; cpu++) {
-        put_usual(cpu, cpu % 16, cpu % 16 / 4 * 4, cpu % 16 / 8);
-    }
-    expect_order(0, 31, 5,
-                 "6 7 4 "                 /* its cache */
-                 "0 1 2 3 "               /* its package: they follow after the highest */
-                 "8 9 10 11 12 13 14 15 " /* the other package */
-                 "20 22 23 16 17 18 19 "  /* second threads likewise */
-                 "24 25 26 27 28 29 30 31 "
-                 "21 5"); /* its own core */
-    expect_order(18, 26, 18, "19 20 21 22 23 24 25 26 18");
-    expect_order(14, 17, 15, "14 16 17 15");
-    expect_order(0, 3, 9, "0 1 2 3"); /* a parent from elsewhere */
-    expect_order(0, 3, -1, "0 1 2 3");
-    machine_end();
-}
-
-/* Virtual machines tell no caches, or two levels; others have numbers up to 1023, or tell nothing
- * or nonsense. */
-static void what_is_not_told_makes_the_order_a_worse_one(void)
-{
-    machine_begin();
-    static const struct folder_of_cpu cpus[] = {
-        {0, "0", "0", {NULL}},
-        {1, "1", "0", {NULL}},
-        {2, "2", "1", {NULL}},
-        {3, "3", "1", {NULL}},
-        {10, "10", "0", {"10", NULL, "10,12\n", NULL}},
-        {11, "11", "0", {"11", NULL, "11,13\n", NULL}},
-        {12, "12", "0", {"12", NULL, "10,12\n", NULL}},
-        {13, "13", "0", {"13", NULL, "11,13\n", NULL}},
-        {30, "", "\n", {NULL, NULL, NULL, "cpu"}},
-        {31, "\n", "cpu", {NULL, NULL, NULL, "-3"}},
-        {32, "cpu", "-3", {NULL, NULL, NULL, "99999999999999"}},
-        {33, "-3", "99999999999999", {NULL, NULL, NULL, ""}},
-        {34, "99999999999999", "", {NULL, NULL, NULL, "\n"}},
-    };
-    for (size_t i = 0; i < COUNT(cpus); i++) {
-        put_cpu(&cpus[i]);
-    }
-    for (int cpu = 1000; cpu < 1024; cpu++) {
-        put_usual(cpu, cpu / 2 * 2, cpu / 8 * 8, 0);
-    }
-    for (int cpu = 200; cpu < 232; cpu++) {
-        put_usual(cpu, 0, 0, 0);
-    }
-    expect_order(0, 3, 2, "3 0 1 2");
-    expect_order(10, 13, 11, "13 12 10 11");
-    expect_order(30, 34, 33, "34 30 31 32 33");
-    expect_order(40, 43, 41, "42 43 40 41");
-    expect_order(1016, 1023, 1020, "1022 1016 1018 1023 1017 1019 1021 1020");
-    expect_order(200, 203, 202, "200 201 203 202"); /* one core: the parent's CPU is last */
-    machine_end();
-}
-
 /* ---- recorded machines ---- */
 
 /* For each CPU of a list, in steps: what a line of a fixture says. `share` CPUs in a row, of those
@@ -347,6 +213,28 @@ static void take_line(const char *word, const char *list, const char *value)
     }
 }
 
+/* "from CPU: NUMBERS": the order of the CPUs of a list, for a creator on that one. */
+static void check_order(const char *list, const char *value)
+{
+    char text[256] = "";
+    int at = 0;
+    int skip = 0;
+    allow(list);
+    assert_int_equal(sscanf(value, "from %d: %n", &at, &skip), 1);
+    struct strait_p_cpu_set allowed = read_allowed();
+    struct machine *machine = take_machine(&allowed);
+    assert_non_null(machine);
+    sort_cpus(machine, at);
+    assert_int_equal(strait_cpu_count(), machine->count);
+    for (size_t i = 0; i < machine->count; i++) {
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof(text) - length, i ? " %d" : "%d", machine->cpu[i].number);
+    }
+    assert_string_equal(text, value + skip);
+    leave_machine(machine);
+    free(allowed.bits);
+}
+
 /* Creates a pool, and says where its workers are. */
 static void check_pool(const struct strait_pool_options *options, const char *expected)
 {
@@ -360,12 +248,13 @@ static void check_pool(const struct strait_pool_options *options, const char *ex
     assert_int_equal(strait_pool_finish(pool, NULL, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER), 0);
 }
 
-/* Reads a machine, and creates the pools that its file names. */
+/* Reads a machine, checks the orders and creates the pools that its file names. */
 static void check_machine(const char *path)
 {
     char line[512];
     struct strait_pool_options pool;
-    bool any = false;
+    bool orders = false;
+    bool pools = false;
     char expected[16384] = "";
     FILE *in = fopen(path, "r");
     assert_non_null(in);
@@ -384,11 +273,14 @@ static void check_machine(const char *path)
                 home = (int)strtol(list, NULL, 10);
             } else if (strcmp(word, "file") == 0) {
                 put(value, "%s", list);
+            } else if (strcmp(word, "order") == 0) {
+                check_order(list, value);
+                orders = true;
             } else if (strcmp(word, "pool") == 0) {
-                if (any) {
+                if (pools) {
                     check_pool(&pool, expected);
                 }
-                any = true;
+                pools = true;
                 pool = (struct strait_pool_options){
                     .workers = (unsigned)strtoul(list, NULL, 10),
                     .pin = strcmp(value, "each") == 0 ? STRAIT_PIN_CPU : STRAIT_PIN_CHOOSE,
@@ -400,17 +292,20 @@ static void check_machine(const char *path)
         }
     }
     fclose(in);
-    assert_true(any);
-    check_pool(&pool, expected);
+    if (pools) {
+        check_pool(&pool, expected);
+    }
+    assert_true(orders || pools);
     machine_end();
 }
 
-static void pools_on_recorded_machines(void)
+static void orders_and_pools_on_machines(void)
 {
     static const char *const names[] = {
-        "two_cpus",    "one_cpu",  "phone",      "hybrid",      "hybrid_efficient", "chiplets",
-        "two_sockets", "sub_numa", "big_server", "huge_server", "offline",          "holes",
-        "quota_1",     "quota_2",  "quota_v1",   "lone_atoms",  "own_caches",
+        "cores_of_two", "second_threads", "told_little",      "two_cpus",   "one_cpu",
+        "phone",        "hybrid",         "hybrid_efficient", "chiplets",   "two_sockets",
+        "sub_numa",     "big_server",     "huge_server",      "offline",    "holes",
+        "quota_1",      "quota_2",        "quota_v1",         "lone_atoms", "own_caches",
     };
     for (size_t i = 0; i < COUNT(names); i++) {
         char path[512];
@@ -426,9 +321,9 @@ static void eight_cpus(void)
 {
     machine_begin();
     allow("0-7");
-    for (int cpu = 0; cpu < 8; cpu++) {
-        put_usual(cpu, cpu, cpu / 4 * 4, 0);
-    }
+    take_line("core", "0-7", "1");
+    take_line("l3", "0-7", "4");
+    take_line("package", "0-7", "0");
 }
 
 static uint64_t bits_of(const struct strait_p_cpu_set *set)
@@ -480,6 +375,27 @@ static void threads_get_what_they_were_told(void)
         strait_p_cpu_release(&set);
     }
     machine_end();
+}
+
+/* Where the affinity is unknown, or for more CPUs than there can be, there is the one that every
+ * machine has. */
+static void cpu_0_does_where_the_affinity_is_unknown(void)
+{
+    static const int second = 1;
+    static const int refusals[] = {EPERM, EINVAL};
+    const struct strait_p_placement any = {.home = 0};
+    const struct strait_p_placement another = {
+        .pin = STRAIT_PIN_CPU, .cpus = &second, .cpu_count = 1};
+    for (size_t i = 0; i < COUNT(refusals); i++) {
+        struct strait_p_cpu_set set;
+        eight_cpus();
+        mask_error = refusals[i];
+        assert_int_equal(strait_p_cpu_place(&any, &set), 0);
+        assert_int_equal(bits_of(&set), 1);
+        strait_p_cpu_release(&set);
+        assert_int_equal(strait_p_cpu_place(&another, &set), -EINVAL);
+        machine_end();
+    }
 }
 
 /* Workers, and pools that want one CPU each, take what the fewest have, and give it back. */
@@ -572,7 +488,6 @@ static void files_are_read_when_other_cpus_may_be_used(void)
     machine_end();
 }
 
-TESTS(ONCE(siblings_come_after_cores), ONCE(what_is_near_the_parent_comes_first),
-      ONCE(what_is_not_told_makes_the_order_a_worse_one), ONCE(threads_get_what_they_were_told),
+TESTS(ONCE(threads_get_what_they_were_told), ONCE(cpu_0_does_where_the_affinity_is_unknown),
       ONCE(claimed_cpus_are_left_to_their_threads), ONCE(the_mask_is_read_at_each_creation),
-      ONCE(files_are_read_when_other_cpus_may_be_used), ONCE(pools_on_recorded_machines))
+      ONCE(files_are_read_when_other_cpus_may_be_used), ONCE(orders_and_pools_on_machines))

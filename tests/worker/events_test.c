@@ -160,7 +160,7 @@ static void the_fd_is_readable_until_all_is_told(void)
 /* A worker that waits for room ends all the same; and the fd follows each message. */
 static void the_fd_is_silent_where_nothing_is_to_be_told(void)
 {
-    struct event_log log = {.messages = 0};
+    struct event_log log;
     struct strait_worker_options options = logged(&log, echo_entry);
     options.to_parent.capacity = 4;
     struct strait_worker *worker = spawn(&options);
@@ -238,7 +238,7 @@ static void closing_any_half_keeps_the_exit(void)
 
 static void a_parent_may_receive_by_itself(void)
 {
-    struct event_log log = {.messages = 0};
+    struct event_log log;
     for (int dispatches = 0; dispatches < 2; dispatches++) {
         struct strait_worker_options options = logged(&log, three_entry);
         uint64_t number = 0;

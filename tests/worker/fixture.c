@@ -44,6 +44,7 @@ struct strait_worker_options logged(struct event_log *log, strait_entry_fn *entr
         .event = log_event,
         .context = log,
     };
+    memset(log, 0, sizeof(*log));
     return options;
 }
 
@@ -52,7 +53,6 @@ struct strait_worker_options logged(struct event_log *log, strait_entry_fn *entr
 struct strait_worker *spawn_logged(struct event_log *log, strait_entry_fn *entry, void *data)
 {
     struct strait_worker_options options = logged(log, entry);
-    memset(log, 0, sizeof(*log));
     options.data = data;
     return spawn(&options);
 }

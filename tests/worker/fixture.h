@@ -29,7 +29,7 @@ void log_event(struct strait_worker *worker, const struct strait_event *event, v
 /* A strait_drop_fn. */
 void log_drop(void *message, void *log);
 
-/* A worker with that log as its context. */
+/* A worker with that log, which begins here, as its context. */
 struct strait_worker_options logged(struct event_log *log, strait_entry_fn *entry);
 
 /* ---- a worker's life, on its parent's thread ---- */

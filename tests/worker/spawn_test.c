@@ -224,7 +224,6 @@ static void start_up_data_is_handed_over_or_copied(void)
         struct gate gate = {0};
         _Alignas(16) struct start_up data = {.gate = &gate, .number = 42};
         struct strait_worker_options options = logged(&log, data_entry);
-        memset(&log, 0, sizeof(log));
         options.data = &data;
         options.data_size = copied ? sizeof(data) : 0;
         struct strait_worker *worker = spawn(&options);
@@ -246,11 +245,7 @@ static void bad_worker_options_leave_nothing(void)
         {.entry = NULL},
         {.entry = nothing_entry, .name = "sixteen_bytes___"},
         {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = -1},
-        {.entry = nothing_entry, .pin = STRAIT_PIN_CPU, .cpu = CPU_SETSIZE - 1},
-        {.entry = nothing_entry, .pin = STRAIT_PIN_SET},
-        {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = no_cpu},
         {.entry = nothing_entry, .pin = STRAIT_PIN_SET, .cpus = no_cpu, .cpu_count = 2},
-        {.entry = nothing_entry, .pin = (enum strait_pin)7},
         {.entry = nothing_entry, .schedule = (enum strait_schedule)7},
         {.entry = nothing_entry, .nice = -1},
         {.entry = nothing_entry, .nice = 20},
@@ -319,7 +314,6 @@ static void sending_fini(struct strait_port *port, void *data)
 static struct strait_worker_options framed(struct event_log *log, struct beginning *beginning)
 {
     struct strait_worker_options options = logged(log, next_three_entry);
-    memset(log, 0, sizeof(*log));
     options.data = beginning;
     options.init = sending_init;
     options.fini = sending_fini;

@@ -59,7 +59,7 @@ static int waiting_entry(struct strait_port *port, void *data)
 /* Some rounds find the worker before its wait, spinning, or asleep. */
 static void stop_meets(struct waiting waiting, enum strait_wait mode, size_t round)
 {
-    struct event_log log = {.messages = 0};
+    struct event_log log;
     struct strait_worker_options options = logged(&log, waiting_entry);
     struct pair pair;
     options.data = &waiting;
@@ -131,15 +131,6 @@ static void stop_ends_waits_on_channels_of_the_workers_own(void)
     }
 }
 
-static int computing_entry(struct strait_port *port, void *data)
-{
-    (void)port, (void)data;
-    while (!strait_worker_stopping(strait_worker_current())) {
-        sched_yield();
-    }
-    return 0;
-}
-
 /* As an event loop does. */
 static int polling_entry(struct strait_port *port, void *data)
 {
@@ -154,15 +145,12 @@ static int polling_entry(struct strait_port *port, void *data)
 
 static void what_does_not_wait_in_the_library_sees_the_stop(void)
 {
-    strait_entry_fn *const entries[] = {computing_entry, polling_entry};
-    for (size_t i = 0; i < COUNT(entries); i++) {
-        struct strait_worker_options options = {.entry = entries[i],
-                                                .to_worker = {.receiver = STRAIT_WAIT_FD}};
-        struct strait_worker *worker = spawn(&options);
-        assert_returns(strait_worker_join(worker, strait_deadline(1000000)), -ETIMEDOUT);
-        strait_worker_stop(worker);
-        join_and_destroy(worker);
-    }
+    struct strait_worker_options options = {.entry = polling_entry,
+                                            .to_worker = {.receiver = STRAIT_WAIT_FD}};
+    struct strait_worker *worker = spawn(&options);
+    assert_returns(strait_worker_join(worker, strait_deadline(1000000)), -ETIMEDOUT);
+    strait_worker_stop(worker);
+    join_and_destroy(worker);
 }
 
 /* ---- stop against close ---- */

@@ -1,46 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "faults.h"
 
-#include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
-#include <linux/seccomp.h>
 #include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-static const int errors[FUNCTIONS] = {
-    [POSIX_MEMALIGN] = ENOMEM,
-    [CALLOC] = ENOMEM,
-    [MALLOC] = ENOMEM,
-    [EVENTFD] = EMFILE,
-    [TIMERFD_CREATE] = EMFILE,
-    [EPOLL_CREATE] = EMFILE,
-    [EPOLL_CTL] = ENOMEM,
-    [PTHREAD_CREATE] = EAGAIN,
-    [PTHREAD_ATTR_INIT] = ENOMEM,
-    [SCHED_SETAFFINITY] = EPERM,
-    [PTHREAD_ATTR_SETSTACKSIZE] = EINVAL,
-    [PTHREAD_SETNAME] = EIO,
-    [SCHED_SETSCHEDULER] = EPERM,
-    [SETPRIORITY] = EACCES,
-    [MEMFD_CREATE] = EMFILE,
-    [FALLOCATE] = ENOMEM,
-    [FCNTL] = EMFILE,
-    [PWRITEV] = EIO,
-    [MMAP] = ENOMEM,
-    [POSIX_SPAWN_ADDDUP2] = ENOMEM,
-    [POSIX_SPAWN] = EAGAIN,
-    [PIDFD_OPEN] = EMFILE,
-};
+#define FUNCTION_ERROR(function, error) [function] = error,
+static const int errors[FUNCTIONS] = {FAILING_FUNCTIONS(FUNCTION_ERROR)};
 
 struct counts counts;
 struct gate before_clear[2];
@@ -114,6 +88,40 @@ static void *counted(void *memory)
     return memory;
 }
 
+/* A wrapper that does nothing but fail, by answering `failure`. */
+#define ANSWERING(type, failure, function, name, arguments, ...)                                   \
+    WRAPPER(type, name, __VA_ARGS__)                                                               \
+    {                                                                                              \
+        return fails(function) ? failure : __real_##name arguments;                                \
+    }
+
+/* The same where errno says why, or the answer does. */
+#define FAILING(function, name, arguments, ...)                                                    \
+    ANSWERING(int, fail_with_errno(function), function, name, arguments, __VA_ARGS__)
+#define TELLING(function, name, arguments, ...)                                                    \
+    ANSWERING(int, errors[function], function, name, arguments, __VA_ARGS__)
+
+FAILING(EVENTFD, eventfd, (count, flags), unsigned count, int flags)
+FAILING(TIMERFD_CREATE, timerfd_create, (clock, flags), int clock, int flags)
+FAILING(EPOLL_CREATE, epoll_create1, (flags), int flags)
+FAILING(EPOLL_CTL, epoll_ctl, (epoll, operation, fd, event), int epoll, int operation, int fd,
+        struct epoll_event *event)
+FAILING(SCHED_SETAFFINITY, sched_setaffinity, (pid, size, cpus), pid_t pid, size_t size,
+        const cpu_set_t *cpus)
+FAILING(SETPRIORITY, setpriority, (which, who, nice), int which, id_t who, int nice)
+FAILING(MEMFD_CREATE, memfd_create, (name, flags), const char *name, unsigned flags)
+FAILING(FALLOCATE, fallocate, (fd, mode, offset, size), int fd, int mode, off_t offset, off_t size)
+TELLING(PTHREAD_ATTR_SETSTACKSIZE, pthread_attr_setstacksize, (attributes, size),
+        pthread_attr_t *attributes, size_t size)
+TELLING(PTHREAD_SETNAME, pthread_setname_np, (thread, name), pthread_t thread, const char *name)
+TELLING(POSIX_SPAWN_ADDDUP2, posix_spawn_file_actions_adddup2, (actions, from, to),
+        posix_spawn_file_actions_t *actions, int from, int to)
+ANSWERING(ssize_t, fail_with_errno(PWRITEV), PWRITEV, pwritev, (fd, parts, count, offset), int fd,
+          const struct iovec *parts, int count, off_t offset)
+ANSWERING(void *, (fail_with_errno(MMAP), MAP_FAILED), MMAP, mmap,
+          (at, size, protection, flags, fd, offset), void *at, size_t size, int protection,
+          int flags, int fd, off_t offset)
+
 WRAPPER(int, posix_memalign, void **memory, size_t alignment, size_t bytes)
 {
     if (fails(POSIX_MEMALIGN)) {
@@ -127,52 +135,18 @@ WRAPPER(int, posix_memalign, void **memory, size_t alignment, size_t bytes)
 
 WRAPPER(void *, calloc, size_t n, size_t bytes)
 {
-    if (fails(CALLOC)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return counted(__real_calloc(n, bytes));
+    return fails(CALLOC) ? (fail_with_errno(CALLOC), NULL) : counted(__real_calloc(n, bytes));
 }
 
 WRAPPER(void *, malloc, size_t bytes)
 {
-    if (fails(MALLOC)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return counted(__real_malloc(bytes));
+    return fails(MALLOC) ? (fail_with_errno(MALLOC), NULL) : counted(__real_malloc(bytes));
 }
 
 WRAPPER(void, free, void *memory)
 {
     atomic_fetch_sub(&counts.live, memory != NULL);
     __real_free(memory);
-}
-
-/* Calls that say why they fail in errno. */
-#define FAILING(function, name, arguments, ...)                                                    \
-    WRAPPER(int, name, __VA_ARGS__)                                                                \
-    {                                                                                              \
-        return fails(function) ? fail_with_errno(function) : __real_##name arguments;              \
-    }
-
-FAILING(EVENTFD, eventfd, (count, flags), unsigned count, int flags)
-FAILING(TIMERFD_CREATE, timerfd_create, (clock, flags), int clock, int flags)
-FAILING(EPOLL_CREATE, epoll_create1, (flags), int flags)
-FAILING(EPOLL_CTL, epoll_ctl, (epoll, operation, fd, event), int epoll, int operation, int fd,
-        struct epoll_event *event)
-FAILING(SCHED_SETAFFINITY, sched_setaffinity, (pid, size, cpus), pid_t pid, size_t size,
-        const cpu_set_t *cpus)
-FAILING(SETPRIORITY, setpriority, (which, who, nice), int which, id_t who, int nice)
-FAILING(MEMFD_CREATE, memfd_create, (name, flags), const char *name, unsigned flags)
-FAILING(FALLOCATE, fallocate, (fd, mode, offset, size), int fd, int mode, off_t offset, off_t size)
-
-/* The two that say how they failed, as errno is another's. */
-WRAPPER(int, posix_spawn_file_actions_adddup2, posix_spawn_file_actions_t *actions, int from,
-        int to)
-{
-    return fails(POSIX_SPAWN_ADDDUP2) ? ENOMEM
-                                      : __real_posix_spawn_file_actions_adddup2(actions, from, to);
 }
 
 WRAPPER(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
@@ -192,20 +166,6 @@ WRAPPER(int, fcntl, int fd, int command, ...)
     int argument = va_arg(list, int);
     va_end(list);
     return fails(FCNTL) ? fail_with_errno(FCNTL) : __real_fcntl(fd, command, argument);
-}
-
-WRAPPER(ssize_t, pwritev, int fd, const struct iovec *parts, int count, off_t offset)
-{
-    return fails(PWRITEV) ? fail_with_errno(PWRITEV) : __real_pwritev(fd, parts, count, offset);
-}
-
-WRAPPER(void *, mmap, void *at, size_t size, int protection, int flags, int fd, off_t offset)
-{
-    if (fails(MMAP)) {
-        errno = ENOMEM;
-        return MAP_FAILED;
-    }
-    return __real_mmap(at, size, protection, flags, fd, offset);
 }
 
 WRAPPER(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes,
@@ -247,19 +207,6 @@ WRAPPER(int, pthread_attr_destroy, pthread_attr_t *attributes)
 {
     atomic_fetch_sub(&counts.live_attributes, 1);
     return __real_pthread_attr_destroy(attributes);
-}
-
-WRAPPER(int, pthread_attr_setstacksize, pthread_attr_t *attributes, size_t size)
-{
-    if (fails(PTHREAD_ATTR_SETSTACKSIZE)) {
-        return EINVAL;
-    }
-    return __real_pthread_attr_setstacksize(attributes, size);
-}
-
-WRAPPER(int, pthread_setname_np, pthread_t thread, const char *name)
-{
-    return fails(PTHREAD_SETNAME) ? EIO : __real_pthread_setname_np(thread, name);
 }
 
 /* The library reads the affinity before main: the environment says whether it can. */
@@ -367,10 +314,9 @@ static void assert_belongings(struct belongings before)
     assert_true(RUNTIME_INTERFERES || atomic_load(&counts.live_attributes) == 0);
 }
 
-/* One call after the other fails with `error`, or answers `or_error` for it; `survivable`: strait
- * may do without. How many calls there were to fail. */
-static unsigned fail_each_call(enum function function, create_fn *create, int error, int or_error,
-                               bool survivable)
+/* One call after the other fails; `survivable`: strait may do without. How many calls there were.
+ */
+static unsigned fail_each_call(enum function function, create_fn *create, bool survivable)
 {
     struct belongings before = belongings_take();
     unsigned failures = 0;
@@ -387,7 +333,7 @@ static unsigned fail_each_call(enum function function, create_fn *create, int er
             return n - 1;
         }
         failures += result != 0;
-        assert_true(result == 0 ? survivable : result == -error || result == -or_error);
+        assert_true(result == 0 ? survivable : result == -errors[function]);
         assert_int_equal(create(), 0);
         progress_made();
     }
@@ -401,126 +347,9 @@ void fail_everything(create_fn *create, const unsigned at_least[FUNCTIONS], enum
             (function == PTHREAD_ATTR_INIT || function == PTHREAD_ATTR_SETSTACKSIZE)) {
             continue;
         }
-        int error = errors[function];
-        unsigned calls = fail_each_call((enum function)function, create, error, error,
-                                        function == (int)optional);
+        unsigned calls = fail_each_call((enum function)function, create, function == (int)optional);
         assert_true(calls >= at_least[function]);
     }
-}
-
-/* ---- the kernel says no, to the C library as well ---- */
-
-struct refusal {
-    const char *name;
-    int number;
-    int error;
-    bool survivable; /* what asked for it may do without */
-    unsigned at_least;
-};
-
-static const struct refusal refusals[] = {
-    {"mmap", SYS_mmap, ENOMEM, true, 1},
-    {"mprotect", SYS_mprotect, ENOMEM, true, 1},
-#ifdef SYS_clone3
-    {"clone3", SYS_clone3, EAGAIN, false, 0},
-#endif
-    {"clone", SYS_clone, EAGAIN, false, 0},
-    {"sched_setaffinity", SYS_sched_setaffinity, EINVAL, false, 1},
-    {"sched_setscheduler", SYS_sched_setscheduler, EPERM, false, 1},
-    {"setpriority", SYS_setpriority, EACCES, false, 1},
-    {"eventfd", SYS_eventfd2, EMFILE, false, 1},
-    {"prctl", SYS_prctl, EPERM, true, 1},
-};
-
-static _Atomic int refused_number = -1; /* of which the n-th is refused, as countdown has it */
-static _Atomic int refused_error;
-static _Atomic int listener = -1;
-
-static bool is_refused(int number)
-{
-    return number == atomic_load(&refused_number) && due();
-}
-
-/* Not under the filter itself, since it is older. */
-static void *answer_kernel(void *context)
-{
-    (void)context;
-    while (atomic_load(&listener) < 0) {
-        sleep_ns(GATE_NAP_NS);
-    }
-    for (;;) {
-        struct seccomp_notif asked;
-        struct seccomp_notif_resp answer;
-        memset(&asked, 0, sizeof(asked));
-        memset(&answer, 0, sizeof(answer));
-        if (ioctl(atomic_load(&listener), SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0) {
-            continue; /* whoever asked is gone */
-        }
-        answer.id = asked.id;
-        if (is_refused(asked.data.nr)) {
-            answer.error = -atomic_load(&refused_error);
-        } else {
-            answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-        }
-        ioctl(atomic_load(&listener), SECCOMP_IOCTL_NOTIF_SEND, &answer);
-    }
-    return NULL;
-}
-
-static struct sock_filter statement(unsigned short code, uint32_t operand)
-{
-    struct sock_filter filter = {.code = code, .k = operand};
-    return filter;
-}
-
-/* For the calling thread and those that it makes. The listener, or -1. */
-static int ask_about_refusals(void)
-{
-    struct sock_filter filter[2 * COUNT(refusals) + 2];
-    unsigned short count = 0;
-    filter[count++] =
-        statement(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, nr));
-    for (size_t i = 0; i < COUNT(refusals); i++) {
-        filter[count] = statement(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)refusals[i].number);
-        filter[count++].jf = 1;
-        filter[count++] = statement(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
-    }
-    filter[count++] = statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    struct sock_fprog program = {.len = count, .filter = filter};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        return -1;
-    }
-    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
-                        &program);
-}
-
-#define NO_LISTENER 77
-
-_Noreturn void refuse_everything(create_fn *create, void (*meanwhile)(void), unsigned clones)
-{
-    pthread_t thread;
-    unsigned found = 0;
-    thread_start(&thread, answer_kernel, NULL);
-    pthread_detach(thread);
-    create(); /* whatever is done once per process */
-    int fd = ask_about_refusals();
-    if (fd < 0) {
-        exit(NO_LISTENER);
-    }
-    atomic_store(&listener, fd);
-    for (size_t i = 0; i < COUNT(refusals); i++) {
-        const struct refusal *refusal = &refusals[i];
-        atomic_store(&refused_error, refusal->error);
-        atomic_store(&refused_number, refusal->number);
-        unsigned calls =
-            fail_each_call(FUNCTIONS, create, refusal->error, EAGAIN, refusal->survivable);
-        assert_true(calls >= refusal->at_least);
-        found += strncmp(refusal->name, "clone", 5) == 0 ? calls : 0;
-        meanwhile();
-    }
-    assert_true(found >= clones);
-    assert_no_faults();
-    exit(0);
 }
 
 /* ---- a process of its own ---- */
@@ -545,9 +374,6 @@ bool alone(const char *test, const char *variable)
     }
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_LISTENER) {
-        skip(); /* filters are forbidden here, or the kernel asks nobody */
-    }
     assert_int_equal(status, 0);
     return false;
 }

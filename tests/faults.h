@@ -5,8 +5,7 @@
  * The library is compiled into the program, and the linker turns its calls of some functions to the
  * wrappers of faults.c (--wrap). A fault fails the n-th call of one function, for n = 1, 2, ...
  * until there is no n-th: each creation must then answer with a negative errno, leave nothing
- * behind, and succeed when it is tried again. What the C library calls in turn fails in the kernel,
- * by a seccomp filter that asks a thread of the test each time.
+ * behind, and succeed when it is tried again.
  */
 #ifndef STRAIT_TESTS_FAULTS_H
 #define STRAIT_TESTS_FAULTS_H
@@ -17,34 +16,36 @@
  * own. */
 #define RUNTIME_INTERFERES (TEST_TSAN || TEST_ASAN)
 
-/* More than the C library keeps of the stacks of threads that have ended: each is mapped anew. */
+/* Another stack than the default is asked for, so that it can be refused. */
 #define STACK_BYTES ((size_t)64 << 20)
 
-enum function {
-    POSIX_MEMALIGN,
-    CALLOC,
-    MALLOC,
-    EVENTFD,
-    TIMERFD_CREATE,
-    EPOLL_CREATE,
-    EPOLL_CTL,
-    PTHREAD_CREATE,
-    PTHREAD_ATTR_INIT,
-    PTHREAD_ATTR_SETSTACKSIZE,
-    SCHED_SETAFFINITY,
-    PTHREAD_SETNAME,
-    SCHED_SETSCHEDULER,
-    SETPRIORITY,
-    MEMFD_CREATE,
-    FALLOCATE,
-    FCNTL,
-    PWRITEV,
-    MMAP,
-    POSIX_SPAWN_ADDDUP2,
-    POSIX_SPAWN,
-    PIDFD_OPEN,
-    FUNCTIONS,
-};
+/* What can be made to fail, and how. */
+#define FAILING_FUNCTIONS(F)                                                                       \
+    F(POSIX_MEMALIGN, ENOMEM)                                                                      \
+    F(CALLOC, ENOMEM)                                                                              \
+    F(MALLOC, ENOMEM)                                                                              \
+    F(EVENTFD, EMFILE)                                                                             \
+    F(TIMERFD_CREATE, EMFILE)                                                                      \
+    F(EPOLL_CREATE, EMFILE)                                                                        \
+    F(EPOLL_CTL, ENOMEM)                                                                           \
+    F(PTHREAD_CREATE, EAGAIN)                                                                      \
+    F(PTHREAD_ATTR_INIT, ENOMEM)                                                                   \
+    F(PTHREAD_ATTR_SETSTACKSIZE, EINVAL)                                                           \
+    F(SCHED_SETAFFINITY, EPERM)                                                                    \
+    F(PTHREAD_SETNAME, EIO)                                                                        \
+    F(SCHED_SETSCHEDULER, EPERM)                                                                   \
+    F(SETPRIORITY, EACCES)                                                                         \
+    F(MEMFD_CREATE, EMFILE)                                                                        \
+    F(FALLOCATE, ENOMEM)                                                                           \
+    F(FCNTL, EMFILE)                                                                               \
+    F(PWRITEV, EIO)                                                                                \
+    F(MMAP, ENOMEM)                                                                                \
+    F(POSIX_SPAWN_ADDDUP2, ENOMEM)                                                                 \
+    F(POSIX_SPAWN, EAGAIN)                                                                         \
+    F(PIDFD_OPEN, EMFILE)
+
+#define FUNCTION_NAME(function, error) function,
+enum function { FAILING_FUNCTIONS(FUNCTION_NAME) FUNCTIONS };
 
 /* What the wrappers have counted. */
 struct counts {
@@ -79,10 +80,6 @@ typedef int create_fn(void);
 /* Fails each call of each function. `at_least`: so many calls must be found, or the test tests
  * nothing. `optional`, FUNCTIONS if none: strait may do without this one. */
 void fail_everything(create_fn *create, const unsigned at_least[FUNCTIONS], enum function optional);
-
-/* Refuses each system call of each kind that the creation makes; calls `meanwhile` in between, on a
- * thread that asks the kernel, too. Does not return: the process is not to be used any more. */
-_Noreturn void refuse_everything(create_fn *create, void (*meanwhile)(void), unsigned clones);
 
 /* For what is decided once per process: runs the test in a process of its own (with `variable` in
  * its environment, if not NULL), asserts that it passes there, and returns false; true there.

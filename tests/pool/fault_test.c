@@ -249,25 +249,8 @@ static void workers_share_cpu_0_where_the_affinity_is_unknown(void)
     }
 }
 
-static void one_task(void)
-{
-    arm_fault(FUNCTIONS, 0);
-    few_tasks(1);
-}
-
-static void a_pool_fails_cleanly_inside_the_c_library(void)
-{
-    if (RUNTIME_INTERFERES) {
-        skip(); /* a sanitizer's runtime ends the program when it gets no memory or no thread */
-    }
-    if (alone(__func__, NULL)) {
-        refuse_everything(create_pool, one_task, 3);
-    }
-}
-
 TESTS(ONCE(a_pool_fails_cleanly), ONCE(submits_allocate_nothing),
       ONCE(a_parent_leaves_during_a_report), ONCE(the_last_worker_stays_where_no_other_can_be_had),
       ONCE(a_pool_goes_on_where_it_cannot_grow), ONCE(tasks_wake_without_membarrier),
       ONCE(tasks_wake_where_membarrier_fails_later), ONCE(tasks_wake_where_futexes_answer_early),
-      ONCE(workers_share_cpu_0_where_the_affinity_is_unknown),
-      ONCE(a_pool_fails_cleanly_inside_the_c_library))
+      ONCE(workers_share_cpu_0_where_the_affinity_is_unknown))

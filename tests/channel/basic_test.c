@@ -115,18 +115,6 @@ static void options_of_another_size(void)
     expect_options(&newer.known, 0);
 }
 
-static void no_memory(void)
-{
-    struct strait_channel_options options = {.capacity = STRAIT_CAPACITY_MAX,
-                                             .message_size = STRAIT_MESSAGE_SIZE_MAX};
-    struct strait_channel *channel = NULL;
-    if (TEST_TSAN || TEST_ASAN || SIZE_MAX == UINT32_MAX) {
-        skip(); /* their allocators end the program; a small address space: -EINVAL already */
-    }
-    assert_returns(strait_channel_create(&channel, &options), -ENOMEM);
-    assert_null(channel);
-}
-
 /* ---- capacity ---- */
 
 #define LARGE (((size_t)1 << 18) + 1)
@@ -313,7 +301,7 @@ static void wake_ups_coalesce(const struct test_case *test)
     }
 }
 
-TESTS(ONCE(defaults), ONCE(wrong_options), ONCE(options_of_another_size), ONCE(no_memory),
+TESTS(ONCE(defaults), ONCE(wrong_options), ONCE(options_of_another_size),
       EACH_VARIANT(number_of_senders), EACH_VARIANT(sizes_do_not_overflow),
       EACH_VARIANT(capacity_is_exact), EACH_VARIANT(message_sizes), EACH_MODE(senders_open),
       EACH_VARIANT(fair_to_each_sender), EACH_MODE(wake_ups_coalesce))

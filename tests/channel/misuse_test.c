@@ -2,9 +2,6 @@
 /* Misuse in a checked build: the program ends, and says which rule was broken and by whom. */
 #include "channel/fixture.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-
 /* Which calls a second thread makes. */
 enum use {
     USE_TRY,
@@ -84,19 +81,14 @@ static void commit_crime(void *context)
 static void expect_crime(const struct test_case *test, bool receiver, enum use use, bool lawful)
 {
     struct crime crime = {.test = test, .receiver = receiver, .use = use};
-    char said[4096];
-    int status = in_child(commit_crime, &crime, said, sizeof(said));
+    const char *const words[] = {
+        "strait: ", receiver ? "receiver handle" : "sender handle", "one thread at a time",
+        use == USE_GIVEN ? "was given away by thread" : "belongs to thread", NULL};
     if (lawful) {
-        assert_int_equal(status, 0);
-        assert_string_equal(said, "");
-        return;
+        assert_well_in_child(commit_crime, &crime);
+    } else {
+        assert_abort_in_child(commit_crime, &crime, words);
     }
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-    assert_non_null(strstr(said, "strait: "));
-    assert_non_null(strstr(said, receiver ? "receiver handle" : "sender handle"));
-    assert_non_null(strstr(said, "one thread at a time"));
-    assert_non_null(
-        strstr(said, use == USE_GIVEN ? "was given away by thread" : "belongs to thread"));
 }
 
 static void a_second_thread_is_named(const struct test_case *test)

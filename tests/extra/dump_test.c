@@ -32,56 +32,46 @@ static void assert_text(const char *pattern)
 
 /* ---- a pool ---- */
 
-static struct gate gate;
-
-static int hold(UNUSED struct strait_task *task)
+/* One worker runs a task that does not end, and another task waits. */
+static void a_stuck_pool_says_in_what(void)
 {
-    gate_wait(&gate);
-    return 0;
-}
-
-/* One worker runs a task that does not end, and another one waits. */
-static void a_stuck_pool_says_in_what(const struct strait_pool_options *options, const char *name,
-                                      const char *runs)
-{
-    const struct strait_task task = {.run = hold, .name = name};
-    struct strait_pool *pool;
-    struct strait_parent *parent;
-    char pattern[512];
-    memset(&gate, 0, sizeof(gate));
-    assert_returns(strait_pool_create(&pool, options), 0);
-    assert_returns(strait_pool_attach(pool, &parent, NULL), 0);
-    assert_returns(strait_task_submit(parent, &task, NULL, NULL), 0);
-    assert_returns(strait_task_submit(parent, &task, NULL, NULL), 0);
-    gate_await(&gate, 1);
-    DUMP(pool, pool);
-    snprintf(pattern, sizeof(pattern),
-             "pool: 0 of 1 worker idle, 1 task running, 1 queued of at most 1024, 1 parent\n"
-             "tasks: 2 submitted, 0 done, 0 failed, 0 cancelled, 0 expired, 0 abandoned, "
-             "0 refused, 0 in place, at most [12] queued\n"
-             "worker 0: thread [0-9]+, (any CPU|CPU [0-9]+), normal, nice [0-9]+, 1 task, %s\n",
-             runs);
-    assert_text(pattern);
-    gate_open(&gate);
-    assert_returns(strait_parent_wait_all(parent, STRAIT_FOREVER), 0);
-    assert_returns(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
-    assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
-    DUMP(pool, pool);
-    assert_text("pool: 0 of 0 workers idle, 0 tasks running, 0 queued of at most 1024, 0 parents\n"
-                "tasks: 2 submitted, 2 done,[^\n]*\nworker 0: ended, 2 tasks\n");
-    assert_returns(strait_pool_destroy(pool), 0);
-}
-
-static void a_stuck_task_has_its_name_and_time(void)
-{
-    const struct strait_pool_options timed = {.workers = 1, .timed = true};
-    a_stuck_pool_says_in_what(&timed, "render", "runs \"render\"( for [0-9]+\\.[0-9]{3} ms)?");
-}
-
-static void a_task_without_a_name_has_its_address(void)
-{
-    const struct strait_pool_options options = {.workers = 1};
-    a_stuck_pool_says_in_what(&options, NULL, "runs 0x[0-9a-f]+");
+    static const struct {
+        struct strait_pool_options options;
+        const char *name; /* of the tasks */
+        const char *runs;
+    } cases[] = {
+        {{.workers = 1, .timed = true}, "render", "runs \"render\"( for [0-9]+\\.[0-9]{3} ms)?"},
+        {{.workers = 1}, NULL, "runs 0x[0-9a-f]+"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct gate gate = {0};
+        const struct strait_task task = {.run = hold, .context = &gate, .name = cases[i].name};
+        struct strait_pool *pool;
+        struct strait_parent *parent;
+        char pattern[512];
+        assert_returns(strait_pool_create(&pool, &cases[i].options), 0);
+        assert_returns(strait_pool_attach(pool, &parent, NULL), 0);
+        assert_returns(strait_task_submit(parent, &task, NULL, NULL), 0);
+        assert_returns(strait_task_submit(parent, &task, NULL, NULL), 0);
+        gate_await(&gate, 1);
+        DUMP(pool, pool);
+        snprintf(pattern, sizeof(pattern),
+                 "pool: 0 of 1 worker idle, 1 task running, 1 queued of at most 1024, 1 parent\n"
+                 "tasks: 2 submitted, 0 done, 0 failed, 0 cancelled, 0 expired, 0 abandoned, "
+                 "0 refused, 0 in place, at most [12] queued\n"
+                 "worker 0: thread [0-9]+, (any CPU|CPU [0-9]+), normal, nice [0-9]+, 1 task, %s\n",
+                 cases[i].runs);
+        assert_text(pattern);
+        gate_open(&gate);
+        assert_returns(strait_parent_wait_all(parent, STRAIT_FOREVER), 0);
+        assert_returns(strait_parent_detach(parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+        assert_returns(strait_pool_close(pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
+        DUMP(pool, pool);
+        assert_text(
+            "pool: 0 of 0 workers idle, 0 tasks running, 0 queued of at most 1024, 0 parents\n"
+            "tasks: 2 submitted, 2 done,[^\n]*\nworker 0: ended, 2 tasks\n");
+        assert_returns(strait_pool_destroy(pool), 0);
+    }
 }
 
 static void an_idle_worker_is_idle(void)
@@ -106,8 +96,7 @@ static int until_stopped(struct strait_port *port, UNUSED void *data)
 static void a_worker_says_how_it_is(void)
 {
     const struct strait_worker_options options = {.entry = until_stopped, .name = "waiter"};
-    struct strait_worker *worker;
-    assert_returns(strait_worker_spawn(&worker, &options), 0);
+    struct strait_worker *worker = spawn(&options);
     DUMP(worker, worker);
     assert_text("worker \"waiter\": thread [0-9]+, (any CPU|CPU [0-9]+), online\n");
     strait_worker_stop(worker);
@@ -160,6 +149,5 @@ static void a_full_disk_is_said(void)
     fclose(full);
 }
 
-TESTS(ONCE(a_stuck_task_has_its_name_and_time), ONCE(a_task_without_a_name_has_its_address),
-      ONCE(an_idle_worker_is_idle), ONCE(a_worker_says_how_it_is),
+TESTS(ONCE(a_stuck_pool_says_in_what), ONCE(an_idle_worker_is_idle), ONCE(a_worker_says_how_it_is),
       ONCE(a_channel_says_who_is_there), ONCE(a_full_disk_is_said))

@@ -23,6 +23,12 @@ void post(struct strait_port *port, uint64_t number)
     EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
 }
 
+int hold(struct strait_task *task)
+{
+    gate_wait(task->context);
+    return 0;
+}
+
 void note_microtask(UNUSED struct strait_isolate *isolate, void *number)
 {
     note("u", (uintptr_t)number);
@@ -66,11 +72,11 @@ int run_here(const struct strait_isolate_options *options, uint64_t messages)
     return result;
 }
 
-void expect_diary(const struct strait_isolate_options *options, uint64_t messages, const char *text)
+void expect_diary(const struct diary_case *expected)
 {
     diary[0] = 0;
-    assert_int_equal(run_here(options, messages), 0);
-    assert_string_equal(diary, text);
+    assert_int_equal(run_here(&expected->options, expected->messages), 0);
+    assert_string_equal(diary, expected->text);
 }
 
 /* ---- tenants ---- */

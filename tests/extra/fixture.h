@@ -38,6 +38,11 @@ uint64_t number_of(const void *message);
 /* Any thread. */
 void post(struct strait_port *port, uint64_t number);
 
+/* ---- tasks ---- */
+
+/* Waits at the gate that is its context. */
+int hold(struct strait_task *task);
+
 /* ---- an isolate on the calling thread ---- */
 
 /* Runs it with the numbers 1 to `messages` in its port and nothing more to come: what its main has
@@ -54,9 +59,15 @@ int run_here(const struct strait_isolate_options *options, uint64_t messages);
     }                                                                                              \
     static int name##_entry(struct strait_isolate *isolate)
 
-/* The same, and all that it notes; it returns 0. */
-void expect_diary(const struct strait_isolate_options *options, uint64_t messages,
-                  const char *text);
+/* What an isolate with these options notes when it is run so. */
+struct diary_case {
+    struct strait_isolate_options options;
+    uint64_t messages;
+    const char *text;
+};
+
+/* Runs it: it returns 0. */
+void expect_diary(const struct diary_case *expected);
 
 /* Notes "u" and the number. */
 void note_microtask(struct strait_isolate *isolate, void *number);

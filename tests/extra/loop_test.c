@@ -51,11 +51,11 @@ HANDLER(third_closes)
     return 0;
 }
 
-static strait_message_fn *handler;
 static loop_fn *loop;
 
 ENTRY(loop_entry)
 {
+    strait_message_fn *handler = *(strait_message_fn **)strait_isolate_data(isolate);
     int result;
     while ((result = loop(isolate, handler, NULL)) > 0) {
         note("=", (uint64_t)result);
@@ -65,19 +65,17 @@ ENTRY(loop_entry)
 
 static void what_handlers_do_to_their_loop(void)
 {
-    static const struct {
-        strait_message_fn *handler;
-        const char *text;
-    } cases[] = {
-        {fifth_ends, "m1 u1 m2 u2 m3 u3 m4 u4 m5 u5 =55 m6 u6 m7 u7 m8 u8"},
-        {greedy, "m1 m3 m5 m7"},
-        {third_closes, "m1 m2 m3"},
+    static strait_message_fn *handlers[] = {fifth_ends, greedy, third_closes};
+    static const struct diary_case cases[] = {
+        {{.entry = loop_entry, .data = &handlers[0]},
+         8,
+         "m1 u1 m2 u2 m3 u3 m4 u4 m5 u5 =55 m6 u6 m7 u7 m8 u8"},
+        {{.entry = loop_entry, .data = &handlers[1]}, 8, "m1 m3 m5 m7"},
+        {{.entry = loop_entry, .data = &handlers[2]}, 8, "m1 m2 m3"},
     };
     for (size_t i = 0; i < COUNT(cases) * COUNT(loops); i++) {
-        const struct strait_isolate_options options = {.entry = loop_entry};
-        handler = cases[i / COUNT(loops)].handler;
         loop = loops[i % COUNT(loops)];
-        expect_diary(&options, 8, cases[i / COUNT(loops)].text);
+        expect_diary(&cases[i / COUNT(loops)]);
     }
 }
 

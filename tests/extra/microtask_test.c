@@ -26,11 +26,7 @@ ENTRY(queues_before_its_loop)
 
 static void microtasks_run_before_the_next_message(void)
 {
-    static const struct {
-        struct strait_isolate_options options;
-        uint64_t messages;
-        const char *text;
-    } cases[] = {
+    static const struct diary_case cases[] = {
         {{.message = note_message}, 3, "m1 u1 m2 u2 m3 u3"},
         {{.entry = queues_before_its_loop}, 1, "u9 m1 u1"},
         {{.message = queues_three}, 2, "m1 u1 u2 u3 m2 u4 u5 u6"},
@@ -42,7 +38,7 @@ static void microtasks_run_before_the_next_message(void)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         ran = 0;
-        expect_diary(&cases[i].options, cases[i].messages, cases[i].text);
+        expect_diary(&cases[i]);
     }
 }
 

@@ -18,9 +18,8 @@ static void tells_as_json(void)
     EXPECT(strait_pool_json(observed, &times, text, sizeof(text)) > 0);
 }
 
-static int nothing_task(struct strait_task *task)
+static int nothing_task(UNUSED struct strait_task *task)
 {
-    (void)task;
     return 0;
 }
 
@@ -35,7 +34,7 @@ static void creates_a_pool(void)
     EXPECT(strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
 }
 
-static int small_isolate(struct strait_isolate *isolate)
+ENTRY(small_isolate)
 {
     void *memory = strait_heap_alloc(isolate, 100000);
     EXPECT(memory);
@@ -83,16 +82,14 @@ static void (*const calls[])(void) = {
 
 static void (*call)(void);
 
-static int calls_in_a_task(struct strait_task *task)
+static int calls_in_a_task(UNUSED struct strait_task *task)
 {
-    (void)task;
     call();
     return 0;
 }
 
-static int calls_in_a_worker(struct strait_port *port, void *data)
+static int calls_in_a_worker(UNUSED struct strait_port *port, UNUSED void *data)
 {
-    (void)port, (void)data;
     call();
     return 0;
 }
@@ -103,12 +100,10 @@ static void on_a_pool(void *size)
     struct strait_parent_options wait = {.wait = STRAIT_WAIT_PARK};
     struct strait_parent *parent;
     struct strait_task task = {.run = calls_in_a_task};
-    alarm(60);
     EXPECT(strait_pool_create(&observed, &options) == 0);
     EXPECT(strait_pool_attach(observed, &parent, &wait) == 0);
     EXPECT(strait_task_submit(parent, &task, NULL, NULL) == 0);
     EXPECT(strait_pool_finish(observed, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0);
-    _exit((int)faults_seen());
 }
 
 static void on_a_worker(void *size)
@@ -116,36 +111,26 @@ static void on_a_worker(void *size)
     struct strait_worker_options options = {.entry = calls_in_a_worker,
                                             .stack_size = *(size_t *)size};
     struct strait_worker *worker;
-    alarm(60);
     EXPECT(strait_pool_create(&observed, NULL) == 0);
     EXPECT(strait_worker_spawn(&worker, &options) == 0);
     EXPECT(strait_worker_join(worker, STRAIT_FOREVER) == 0);
     EXPECT(strait_worker_destroy(worker) == 0);
-    _exit((int)faults_seen());
-}
-
-static int returns_at_once(struct strait_port *port, void *data)
-{
-    (void)port, (void)data;
-    return 0;
 }
 
 static bool accepted(size_t size)
 {
-    struct strait_worker_options options = {.entry = returns_at_once, .stack_size = size};
-    struct strait_worker *worker = NULL;
-    int error = strait_worker_spawn(&worker, &options);
-    if (!error) {
-        assert_returns(strait_worker_join(worker, STRAIT_FOREVER), 0);
-        assert_returns(strait_worker_destroy(worker), 0);
+    struct strait_worker_options options = {.entry = nothing_entry, .stack_size = size};
+    struct strait_worker *worker;
+    if (strait_worker_spawn(&worker, &options) != 0) {
+        return false;
     }
-    return !error;
+    join_and_destroy(worker);
+    return true;
 }
 
 static void the_smallest_stack_is_enough_for_every_call(void)
 {
     size_t size = 4096;
-    char said[1024];
     if (TEST_TSAN || TEST_ASAN) {
         skip();
     }
@@ -154,14 +139,9 @@ static void the_smallest_stack_is_enough_for_every_call(void)
         assert_true(size < 1u << 20);
     }
     for (size_t i = 0; i < COUNT(calls); i++) {
-        void (*const places[])(void *) = {on_a_pool, on_a_worker};
         call = calls[i];
-        for (size_t place = 0; place < COUNT(places); place++) {
-            int status = in_child(places[place], &size, said, sizeof(said));
-            assert_string_equal(said, "");
-            assert_int_equal(status, 0);
-            progress_made();
-        }
+        assert_well_in_child(on_a_pool, &size);
+        assert_well_in_child(on_a_worker, &size);
     }
 }
 

@@ -144,12 +144,6 @@ static void the_ends_of_the_scale(void)
 static struct strait_pool_times times;
 static struct gate gate;
 
-static int hold(UNUSED struct strait_task *task)
-{
-    gate_wait(&gate);
-    return 0;
-}
-
 static void note_times(struct strait_task *task)
 {
     strait_pool_times_add(&times, task);
@@ -182,7 +176,8 @@ static void assert_json(struct strait_pool *pool, const struct strait_pool_times
 static void a_pool_is_told_as_json(void)
 {
     const struct strait_pool_options options = {.workers = 1, .timed = true};
-    const struct strait_task task = {.run = hold, .done = note_times, .name = "a \"name\""};
+    const struct strait_task task = {
+        .run = hold, .done = note_times, .context = &gate, .name = "a \"name\""};
     struct strait_pool *pool;
     struct strait_parent *parent;
     memset(&times, 0, sizeof(times));

@@ -100,18 +100,15 @@ ENTRY(pending)
 
 static void a_look_at_the_timers_runs_those_that_are_due(void)
 {
-    static const struct {
-        strait_isolate_fn *entry;
-        uint64_t messages;
-        const char *text;
-    } cases[] = {
-        {beside, 2, "m1 u1 t0 u0 t1 u1 t2 u2 m2 u2"},
-        {always_due, 5, "m1 u1 t0 u0 t1 u1 m2 u2 t0 u0 m3 u3 t0 u0 m4 u4 t0 u0 m5 u5"},
-        {pending, 1, "t0 u0"},
+    static const struct diary_case cases[] = {
+        {{.entry = beside, .budget = 1}, 2, "m1 u1 t0 u0 t1 u1 t2 u2 m2 u2"},
+        {{.entry = always_due, .budget = 1},
+         5,
+         "m1 u1 t0 u0 t1 u1 m2 u2 t0 u0 m3 u3 t0 u0 m4 u4 t0 u0 m5 u5"},
+        {{.entry = pending, .budget = 1}, 1, "t0 u0"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct strait_isolate_options options = {.entry = cases[i].entry, .budget = 1};
-        expect_diary(&options, cases[i].messages, cases[i].text);
+        expect_diary(&cases[i]);
     }
 }
 

@@ -12,16 +12,8 @@ static struct gate gate;
 static unsigned statuses[STRAIT_TASK_ABANDONED + 1];
 static unsigned last; /* the completion at which it drains */
 
-static int nothing(struct strait_task *task)
+static int nothing(UNUSED struct strait_task *task)
 {
-    (void)task;
-    return 0;
-}
-
-static int hold(struct strait_task *task)
-{
-    (void)task;
-    gate_wait(&gate);
     return 0;
 }
 
@@ -37,7 +29,7 @@ static void complete(struct strait_task *task)
 
 static void submit(strait_run_fn *run, strait_done_fn *done, unsigned count)
 {
-    const struct strait_task task = {.run = run, .done = done};
+    const struct strait_task task = {.run = run, .done = done, .context = &gate};
     while (count > 0) {
         assert_int_equal(strait_task_submit(parent, &task, NULL, NULL), 0);
         count--;

@@ -310,13 +310,18 @@ static int spawn_worker(struct strait_process_pool *pool, struct worker *worker)
     return 0;
 }
 
-/* Spawns another one when it is time. */
-static void replace(struct strait_process_pool *pool, struct worker *worker)
+static void remove_worker(struct worker *worker)
 {
-    if (worker->state == DEAD) {
+    if (worker->state != ABSENT) {
         worker->state = ABSENT;
         strait_process_destroy(worker->process);
     }
+}
+
+/* Spawns another one when it is time. */
+static void replace(struct strait_process_pool *pool, struct worker *worker)
+{
+    remove_worker(worker);
     if (worker->spawn_at > strait_now() || spawn_worker(pool, worker) != 0) {
         wake_at(pool, worker->spawn_at);
     }
@@ -452,9 +457,7 @@ int strait_process_pool_destroy(struct strait_process_pool *pool)
     int saved = errno;
     pool->closing = true;
     for (unsigned n = 0; n < pool->options.workers; n++) {
-        if (pool->workers[n].state != ABSENT) {
-            strait_process_destroy(pool->workers[n].process);
-        }
+        remove_worker(&pool->workers[n]);
     }
     for (enum slot_state state = RUNNING; state >= WAITING; state--) {
         while (pool->lists[state].first) {

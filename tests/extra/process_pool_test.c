@@ -314,6 +314,24 @@ static void the_queue_is_bounded_and_destroy_abandons(void)
     assert_returns(strait_process_pool_destroy(NULL), 0);
 }
 
+/* Workers are gone by then, and their numbers. */
+static void note_pid(struct strait_task *task)
+{
+    int32_t *pid = task->context;
+    *pid = strait_process_pool_pid(pool, 0);
+}
+
+static void a_pool_that_ends_has_no_workers(void)
+{
+    int32_t pid = -1;
+    struct strait_process_task task = {.task = {.name = "hang", .context = &pid, .done = note_pid}};
+    open_pool(1, 1);
+    assert_true(strait_process_pool_pid(pool, 0) > 0);
+    assert_returns(strait_process_submit(pool, &task, NULL, NULL), 0);
+    close_pool();
+    assert_int_equal(pid, 0);
+}
+
 /* ---- tasks of completions ---- */
 
 static unsigned chain;
@@ -442,6 +460,7 @@ static const struct test tests[] = {
     ONCE(payloads_travel_both_ways),
     ONCE(what_hangs_can_be_killed),
     ONCE(the_queue_is_bounded_and_destroy_abandons),
+    ONCE(a_pool_that_ends_has_no_workers),
     ONCE(a_completion_may_submit),
     ONCE(what_cannot_be_made),
     ONCE(a_program_that_is_no_worker),

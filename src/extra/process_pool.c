@@ -568,10 +568,9 @@ int strait_process_pool_drain(struct strait_process_pool *pool, int64_t deadline
     ptrdiff_t result = 0;
     while (strait_process_pool_owed(pool) > 0 && result >= 0) {
         result = strait_process_pool_dispatch(pool, 0);
-        if (result == 0 && strait_now() >= deadline) {
-            result = -ETIMEDOUT;
-        } else if (result == 0) {
+        if (result >= 0 && strait_process_pool_owed(pool) > 0) {
             strait_p_process_poll(pool->epoll, deadline);
+            result = strait_now() < deadline ? 0 : -ETIMEDOUT;
         }
     }
     errno = saved;

@@ -359,6 +359,34 @@ static void a_completion_may_submit(void)
     close_pool();
 }
 
+/* Submits the next one, which ends at once, as no worker is free. */
+static void go_on_for_ever(struct strait_task *task)
+{
+    struct strait_process_task next = {
+        .task = {.name = "increment", .context = task->context, .done = go_on_for_ever}};
+    unsigned *patience = task->context;
+    strait_task_id id;
+    if (*patience > 0) {
+        --*patience;
+        assert_returns(strait_process_submit(pool, &next, NULL, &id), 0);
+        assert_returns(strait_process_cancel(pool, id), 0);
+    }
+}
+
+static void a_drain_ends_in_the_middle_of_completions(void)
+{
+    unsigned patience = 1000000;
+    struct strait_task first = {.context = &patience};
+    struct outcome hangs;
+    open_pool(1, 8);
+    assert_returns(submit(&hangs, "hang", 0, NULL, NULL), 0);
+    go_on_for_ever(&first);
+    assert_returns(strait_process_pool_drain(pool, strait_deadline(1000000)), -ETIMEDOUT);
+    assert_true(patience > 0);
+    patience = 0;
+    close_pool();
+}
+
 static void what_cannot_be_made(void)
 {
     const struct {
@@ -462,6 +490,7 @@ static const struct test tests[] = {
     ONCE(the_queue_is_bounded_and_destroy_abandons),
     ONCE(a_pool_that_ends_has_no_workers),
     ONCE(a_completion_may_submit),
+    ONCE(a_drain_ends_in_the_middle_of_completions),
     ONCE(what_cannot_be_made),
     ONCE(a_program_that_is_no_worker),
     ONCE(kills_at_random_moments),

@@ -35,14 +35,15 @@ struct strait_process {
 
 /* ---- spawn ---- */
 
-static int shape_make(struct strait_shape *shape, size_t capacity, size_t message_size)
+/* A pool's messages may be larger than a channel's, and there is one at a time. */
+static int shape_make(struct strait_shape *shape, size_t capacity, size_t message_size, bool pool)
 {
     struct strait_channel_options options = {.capacity = capacity, .message_size = message_size};
     size_t ignored;
     shape->capacity = capacity ? capacity : 1024;
     shape->message_size = message_size ? message_size : sizeof(void *);
     shape->senders = 1;
-    return strait_channel_size(&options, &ignored);
+    return pool ? 0 : strait_channel_size(&options, &ignored);
 }
 
 static int start_make(struct strait_p_process_start *start,
@@ -62,10 +63,12 @@ static int start_make(struct strait_p_process_start *start,
     memcpy(start->function, options->function, strlen(options->function));
     start->limits = *limits;
     start->data_size = options->data_size;
-    int error = shape_make(&start->shapes[0], options->to_worker_capacity, options->to_worker_size);
+    bool pool = !options->function[0];
+    int error =
+        shape_make(&start->shapes[0], options->to_worker_capacity, options->to_worker_size, pool);
     return error ? error
                  : shape_make(&start->shapes[1], options->to_parent_capacity,
-                              options->to_parent_size);
+                              options->to_parent_size, pool);
 }
 
 /* The memfd, with all of its pages, which nobody can take away, and the start in it. Its number is

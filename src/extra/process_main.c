@@ -95,11 +95,15 @@ static void answer(struct strait_p_process_call *call, size_t payload_max, strai
     call->payload_size = (uint32_t)task.payload_size;
 }
 
-/* Runs a pool's tasks. Of a payload that is shorter than it may be, the rest is not copied. */
+/* Runs a pool's tasks, once there is memory for one. Of a payload that is shorter than it may be,
+ * the rest is not copied. */
 static int serve(struct strait_process_port *port, const struct strait_process_function *functions)
 {
     size_t payload_max = port->in_size - sizeof(struct strait_p_process_call);
     struct strait_p_process_call *call = strait_p_extra_alloc(STRAIT_LINE, port->in_size);
+    if (call) {
+        strait_p_process_tell(port, &port->own->online);
+    }
     while (call) {
         int result = strait_p_process_wait(port, false, STRAIT_FOREVER);
         struct strait_span span;
@@ -123,12 +127,14 @@ static int run(struct strait_process_port *port, struct strait_p_process_start *
 {
     const struct strait_process_function *function = find(functions, start->function);
     char *data = (char *)(start + 1) + start->limits.filter_count * sizeof(struct sock_filter);
-    bool server = !start->function[0];
-    if (!server && !function->entry) {
+    if (!start->function[0]) {
+        return serve(port, functions);
+    }
+    if (!function->entry) {
         return -ENOENT;
     }
     strait_p_process_tell(port, &port->own->online);
-    return server ? serve(port, functions) : function->entry(port, data, start->data_size);
+    return function->entry(port, data, start->data_size);
 }
 
 void strait_process_main(int argc, char **argv, const struct strait_process_function *functions)

@@ -285,9 +285,9 @@ static int spawn_worker(struct strait_process_pool *pool, struct worker *worker)
     size_t size = sizeof(struct strait_p_process_call) + pool->options.payload_max;
     struct strait_process_options options = {.program = pool->options.program,
                                              .function = "",
-                                             .to_worker_capacity = 2,
+                                             .to_worker_capacity = 1,
                                              .to_worker_size = size,
-                                             .to_parent_capacity = 2,
+                                             .to_parent_capacity = 1,
                                              .to_parent_size = size,
                                              .event = worker_event,
                                              .context = worker,
@@ -387,7 +387,9 @@ static int pool_open(struct strait_process_pool *pool)
 {
     size_t n = pool->slot_count;
     pool->slots = strait_p_extra_alloc(STRAIT_LINE, n * sizeof(*pool->slots));
-    pool->payloads = strait_p_extra_alloc(STRAIT_LINE, n * pool->options.payload_max + 1);
+    if (pool->options.payload_max < SIZE_MAX / n) {
+        pool->payloads = strait_p_extra_alloc(STRAIT_LINE, n * pool->options.payload_max + 1);
+    }
     if (!pool->slots || !pool->payloads) {
         return -ENOMEM;
     }

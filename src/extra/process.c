@@ -17,6 +17,8 @@
 /* Above those that the child's own are put in the place of. */
 #define FD_LEAST 10
 
+#define TRACER_MS 100
+
 struct strait_process {
     struct strait_process_port port;
     pid_t pid; /* 0: there is none, or it has been reaped */
@@ -239,26 +241,32 @@ STRAIT_PRIVATE int strait_p_process_spawn_server(struct strait_process **process
 
 /* ---- its end ---- */
 
-/* Reaps it, once, if it has died. `hang`: waits for that. */
-static void reap(struct strait_process *process, bool hang)
+/* Reaps it, once it has died, or by the deadline. Whoever traces it then has it first: a debugger
+ * may take its time, and is waited for no longer than TRACER_MS. */
+static void reap(struct strait_process *process, int64_t deadline)
 {
-    if (process->exited) {
-        return;
-    }
     siginfo_t info = {.si_pid = 0};
     struct strait_process_event *end = &process->end;
     const struct strait_p_process_side *worker = process->port.peer;
-    int result;
-    do {
-        result = waitid(P_PIDFD, (id_t)process->port.pidfd, &info, WEXITED | (hang ? 0 : WNOHANG));
-    } while (result != 0 && errno == EINTR);
-    if (result == 0 && info.si_pid == 0) {
-        return; /* it lives */
+    if (process->exited) {
+        return;
+    }
+    while (!strait_p_process_poll(process->port.pidfd, deadline)) {
+        if (strait_now() >= deadline) {
+            return;
+        }
+    }
+    for (int ms = 0; ms < TRACER_MS; ms++) {
+        int error = waitid(P_PIDFD, (id_t)process->port.pidfd, &info, WEXITED | WNOHANG);
+        if (error || info.si_pid != 0) {
+            break;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     end->type = STRAIT_EXIT;
-    if (result != 0 || info.si_code != CLD_EXITED) {
+    if (info.si_code != CLD_EXITED) {
         end->code = -EINTR;
-        end->signal = info.si_status; /* 0: somebody else has reaped it */
+        end->signal = info.si_status; /* 0: somebody else reaps it */
     } else if (strait_load_relaxed(&worker->returned)) {
         end->code = (int)strait_load_relaxed(&worker->result);
     } else {
@@ -276,11 +284,7 @@ int strait_process_join(struct strait_process *process, int64_t deadline,
                         struct strait_process_event *end)
 {
     int saved = errno;
-    reap(process, false);
-    while (!process->exited && strait_now() < deadline) {
-        strait_p_process_poll(process->port.pidfd, deadline);
-        reap(process, false);
-    }
+    reap(process, deadline);
     errno = saved;
     if (!process->exited) {
         return -ETIMEDOUT;
@@ -328,7 +332,7 @@ int strait_process_destroy(struct strait_process *process)
     int saved = errno;
     if (process->pid) {
         strait_p_process_signal(&process->port, SIGKILL);
-        reap(process, true);
+        reap(process, STRAIT_FOREVER);
     }
     drop_all(process);
     const int fds[] = {process->port.pidfd, process->port.epoll, process->port.bell};
@@ -392,7 +396,7 @@ static bool deliver(struct strait_process *process)
         return true;
     }
     if (gone) {
-        reap(process, true);
+        reap(process, STRAIT_FOREVER);
         process->finished = true;
         epoll_ctl(port->epoll, EPOLL_CTL_DEL, port->pidfd, NULL);
         epoll_ctl(port->epoll, EPOLL_CTL_DEL, port->bell, NULL);

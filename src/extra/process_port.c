@@ -187,11 +187,11 @@ STRAIT_PRIVATE bool strait_p_process_told(const uint32_t *flag)
 
 /* ---- sleeping ---- */
 
-STRAIT_PRIVATE void strait_p_process_poll(int fd, int64_t deadline)
+STRAIT_PRIVATE bool strait_p_process_poll(int fd, int64_t deadline)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
     struct timespec timeout = strait_p_extra_timespec(deadline > 0 ? deadline - strait_now() : 0);
-    ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
+    return ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL) > 0;
 }
 
 /* Announces a sleep. What the other side publishes from now on wakes this one. */

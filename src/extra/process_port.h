@@ -127,8 +127,8 @@ STRAIT_PRIVATE const void *strait_p_process_peek(struct strait_process_port *por
 STRAIT_PRIVATE int strait_p_process_wait(struct strait_process_port *port, bool room,
                                          int64_t deadline);
 
-/* Until the fd is readable, or the deadline; or for less. Touches errno. */
-STRAIT_PRIVATE void strait_p_process_poll(int fd, int64_t deadline);
+/* Until the fd is readable, which it says, or the deadline; or for less. Touches errno. */
+STRAIT_PRIVATE bool strait_p_process_poll(int fd, int64_t deadline);
 
 /* ---- the parent's, for its loop ---- */
 

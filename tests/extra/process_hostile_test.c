@@ -89,6 +89,25 @@ static int heir_entry(struct strait_process_port *port, UNUSED void *data, UNUSE
     return 7;
 }
 
+/* Has a child that traces it when it ends, and does nothing about that. */
+static int traced_entry(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+{
+    uint64_t traced = 0;
+    int done[2];
+    pid_t self = getpid();
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+    if (pipe(done) == 0 && fork() == 0) {
+        traced = ptrace(PTRACE_SEIZE, self, NULL, NULL) == 0;
+        ssize_t ignored = write(done[1], &traced, sizeof(traced));
+        (void)ignored;
+        sleep(60);
+        _exit(0);
+    }
+    ssize_t got = read(done[0], &traced, sizeof(traced));
+    strait_process_send(port, &traced, got == sizeof(traced), STRAIT_FOREVER);
+    return 7;
+}
+
 /* Rings without end, takes away what it has rung, and the doorbell's non-blocking mode. */
 static int ringing_entry(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
 {
@@ -134,13 +153,10 @@ static int scribble_on(struct strait_task *task)
 }
 
 static const struct strait_process_function functions[] = {
-    {.name = "echo", .entry = echo_numbers},
-    {.name = "hostile", .entry = hostile_entry},
-    {.name = "heir", .entry = heir_entry},
-    {.name = "ringing", .entry = ringing_entry},
-    {.name = "increment", .run = increment},
-    {.name = "scribble_on", .run = scribble_on},
-    {.name = NULL},
+    {.name = "echo", .entry = echo_numbers},     {.name = "hostile", .entry = hostile_entry},
+    {.name = "heir", .entry = heir_entry},       {.name = "traced", .entry = traced_entry},
+    {.name = "ringing", .entry = ringing_entry}, {.name = "increment", .run = increment},
+    {.name = "scribble_on", .run = scribble_on}, {.name = NULL},
 };
 
 /* ---- what the parent is told ---- */
@@ -262,6 +278,32 @@ static void a_childs_messages_end_with_its_parent(void)
         destroy(process);
         assert_in_range(dropped, 0, options.to_parent_capacity);
         assert_int_equal(kill(-group, SIGKILL), 0);
+    }
+}
+
+/* Its exit code is the tracer's to take, which does not. No call of the parent waits for that. */
+static void whoever_traces_a_worker(void)
+{
+    for (int i = 0; i < 2; i++) {
+        struct strait_process_options options = {.size = 0};
+        struct strait_process *process = spawn_process(&options, "traced");
+        int32_t pid = strait_process_pid(process);
+        uint64_t traced = 0;
+        assert_int_equal(
+            strait_process_receive(strait_process_port(process), &traced, 1, STRAIT_FOREVER), 1);
+        if (i == 0) {
+            loop(process);
+        } else {
+            assert_returns(strait_process_join(process, STRAIT_FOREVER, &last), 0);
+        }
+        assert_returns(strait_process_destroy(process), 0);
+        kill(-pid, SIGKILL);
+        if (!traced) {
+            skip(); /* forbidden here */
+        }
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_equal(last.code, -EINTR);
+        assert_int_equal(last.signal, 0);
     }
 }
 
@@ -485,13 +527,10 @@ static void no_worker_outlives_its_parent(void)
 }
 
 static const struct test tests[] = {
-    ONCE(a_hostile_worker_hurts_nobody),
-    ONCE(a_childs_messages_end_with_its_parent),
-    ONCE(a_bell_that_rings_without_end),
-    ONCE(answers_that_are_written_over),
-    ONCE(random_kills),
-    ONCE(a_kill_at_each_instruction),
-    ONCE(reaped_by_another),
+    ONCE(a_hostile_worker_hurts_nobody), ONCE(a_childs_messages_end_with_its_parent),
+    ONCE(whoever_traces_a_worker),       ONCE(a_bell_that_rings_without_end),
+    ONCE(answers_that_are_written_over), ONCE(random_kills),
+    ONCE(a_kill_at_each_instruction),    ONCE(reaped_by_another),
     ONCE(no_worker_outlives_its_parent),
 };
 

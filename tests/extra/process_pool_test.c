@@ -188,7 +188,11 @@ static void close_pool(void)
     }
     assert_returns(strait_process_pool_destroy(pool), 0);
     while (count > 0) {
-        assert_int_equal(kill(pids[--count], 0), -1);
+        count--;
+        if (TEST_ASAN) {
+            waitpid(pids[count], NULL, 0); /* one that exits is traced by the sanitizer */
+        }
+        assert_int_equal(kill(pids[count], 0), -1);
     }
 }
 

@@ -138,7 +138,8 @@ struct strait_process_event {
     enum strait_exit_reason reason; /* STRAIT_EXIT, and so are the following */
     int code;   /* what the function returned; or the status of the worker's own exit(); -EINTR: it
                    was ended by a signal; -ENOENT: its table does not have the function */
-    int signal; /* the one that ended it; 0: none, or with -EINTR: somebody else has reaped it */
+    int signal; /* the one that ended it; 0: none, or with -EINTR: somebody else has reaped it, or
+                   will, a debugger say */
 };
 
 /* Called by strait_process_dispatch. It may send, and receive the next message from the port. */

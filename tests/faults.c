@@ -3,6 +3,7 @@
 
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -110,7 +111,6 @@ FAILING(SCHED_SETAFFINITY, sched_setaffinity, (pid, size, cpus), pid_t pid, size
         const cpu_set_t *cpus)
 FAILING(SETPRIORITY, setpriority, (which, who, nice), int which, id_t who, int nice)
 FAILING(MEMFD_CREATE, memfd_create, (name, flags), const char *name, unsigned flags)
-FAILING(FALLOCATE, fallocate, (fd, mode, offset, size), int fd, int mode, off_t offset, off_t size)
 TELLING(PTHREAD_ATTR_SETSTACKSIZE, pthread_attr_setstacksize, (attributes, size),
         pthread_attr_t *attributes, size_t size)
 TELLING(PTHREAD_SETNAME, pthread_setname_np, (thread, name), pthread_t thread, const char *name)
@@ -147,6 +147,18 @@ WRAPPER(void, free, void *memory)
 {
     atomic_fetch_sub(&counts.live, memory != NULL);
     __real_free(memory);
+}
+
+/* Some kernels break it off at a signal: here one would always come. */
+WRAPPER(int, fallocate, int fd, int mode, off_t offset, off_t size)
+{
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    if (!sigismember(&blocked, SIGALRM)) {
+        errno = EINTR;
+        return -1;
+    }
+    return fails(FALLOCATE) ? fail_with_errno(FALLOCATE) : __real_fallocate(fd, mode, offset, size);
 }
 
 WRAPPER(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,

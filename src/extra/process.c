@@ -73,6 +73,18 @@ static int start_make(struct strait_p_process_start *start,
                               options->to_parent_size, pool);
 }
 
+/* All of its pages. No signal comes meanwhile, as some kernels break off where one does. */
+static bool pages_make(int memory, size_t size)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool good = fallocate(memory, 0, 0, (off_t)size) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return good;
+}
+
 /* The memfd, with all of its pages, which nobody can take away, and the start in it. Its number is
  * none that the child wants. */
 static int memory_make(const struct strait_p_process_start *start,
@@ -85,8 +97,7 @@ static int memory_make(const struct strait_p_process_start *start,
     const struct iovec parts[] = {{(void *)(uintptr_t)start, sizeof(*start)},
                                   {(void *)(uintptr_t)start->limits.filter, filter},
                                   {(void *)(uintptr_t)options->data, options->data_size}};
-    bool good = memory >= 0 &&
-                fallocate(memory, 0, 0, (off_t)strait_p_process_memory_size(start)) == 0 &&
+    bool good = memory >= 0 && pages_make(memory, strait_p_process_memory_size(start)) &&
                 fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0 &&
                 pwritev(memory, parts, 3, 0) >= 0;
     int error = good ? 0 : -errno;

@@ -165,9 +165,9 @@ struct strait_process_options {
 
 /* Spawns a worker, and returns when its program has begun; it is online later, which is an event.
  * On error nothing is left behind: -EINVAL (options, a name or data too long); -ENOENT, and others
- * of execve(2): no such program; -ENOMEM, -EMFILE, -ENFILE, -EAGAIN; -ENOSYS: Linux before 5.4.
- * What fails in the worker itself is told by its exit event. Any thread, which becomes the parent;
- * blocks while the kernel makes the process, some 0.2 ms. */
+ * of execve(2): no such program; -ENOMEM, -ENOSPC, -EMFILE, -ENFILE, -EAGAIN; -ENOSYS: Linux
+ * before 5.4. What fails in the worker itself is told by its exit event. Any thread, which becomes
+ * the parent; blocks while the kernel makes the process, some 0.2 ms. */
 STRAIT_API int strait_process_spawn(struct strait_process **process,
                                     const struct strait_process_options *options);
 

@@ -87,10 +87,10 @@ STRAIT_API int strait_gearman_create(struct strait_gearman **remote,
 
 /* Submits a copy of the task and its payload; *id (if not NULL) names it. `how` may be NULL. While
  * no server can be reached tasks wait here. -EAGAIN: owed_max are owed, or the job server has
- * refused a task, as a queue is full, and has neither taken nor completed one since; -EINVAL: no
- * name, or one that is longer than STRAIT_PROCESS_NAME allows; a bad option; -ENOSPC: the payload
- * is larger than payload_max; -ENOMEM; -EPIPE: the remote is being destroyed. Parent only, from
- * `done` too; does not block. */
+ * refused a task, as a queue is full, which is tried again, and has neither taken nor completed one
+ * since; -EINVAL: no name, or one that is longer than STRAIT_PROCESS_NAME allows; a bad option;
+ * -ENOSPC: the payload is larger than payload_max; -ENOMEM; -EPIPE: the remote is being destroyed.
+ * Parent only, from `done` too; does not block. */
 STRAIT_API int strait_gearman_submit(struct strait_gearman *remote,
                                      const struct strait_process_task *task,
                                      const struct strait_gearman_submit_options *how,

@@ -440,6 +440,12 @@ static bool put_task(struct strait_gearman *self, struct remote_slot *slot, int6
     return true;
 }
 
+/* One was refused, and waits, or is tried again. */
+static bool is_full(const struct strait_gearman *self)
+{
+    return self->full_ns && (self->to_submit || self->due_first != self->due_end);
+}
+
 /* May a task be handed to the server, which has said that it is there? */
 static bool may_submit(const struct strait_gearman *self, int64_t now)
 {
@@ -671,7 +677,7 @@ int strait_gearman_submit(struct strait_gearman *remote, const struct strait_pro
         return -ENOSPC;
     }
     struct remote_slot *slot = remote->free;
-    if (remote->closing || !slot || remote->full_ns) {
+    if (remote->closing || !slot || is_full(remote)) {
         return remote->closing ? -EPIPE : -EAGAIN;
     }
     struct remote_slot *next_free = slot->next;
@@ -684,9 +690,6 @@ int strait_gearman_submit(struct strait_gearman *remote, const struct strait_pro
     slot->priority = given.priority;
     slot->finish_by = given.finish_by;
     slot->state = REMOTE_WAITING;
-    if (!remote->live.first) {
-        remote->link.alive_at = strait_now(); /* nobody has listened */
-    }
     append(&remote->live, slot);
     remote->to_submit = remote->to_submit ? remote->to_submit : slot;
     if (slot->finish_by) {

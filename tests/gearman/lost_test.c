@@ -76,6 +76,29 @@ static void a_silent_server_is_given_up(void)
     end(&peers[0]);
 }
 
+/* Whose tasks expire, one after the other, is noticed all the same. */
+static void a_silent_server_is_given_up_though_nobody_waits_long(void)
+{
+    struct peer peers[2];
+    char servers[80];
+    unsigned n = 0;
+    peer_open(&peers[0]);
+    peer_open(&peers[1]);
+    snprintf(servers, sizeof(servers), "%s,%s", peers[0].name, peers[1].name);
+    create(NULL, (struct strait_gearman_options){.servers = servers});
+    meet(&peers[0]);
+    peers[0].deaf = true;
+    for (int64_t until = strait_in_ms(20000); !peer_is_called(&peers[1], 0);) {
+        struct strait_gearman_submit_options soon = {.finish_by = strait_in_ms(300)};
+        assert_returns(try_submit(n, &soon), 0);
+        await_end(n++);
+        assert_true(strait_now() < until);
+    }
+    meet(&peers[1]);
+    peer_close(&peers[1]);
+    end(&peers[0]);
+}
+
 static void a_server_that_breaks_off_is_not_called_at_once(void)
 {
     struct peer peer;
@@ -222,5 +245,6 @@ static void whatever_a_server_says_each_task_ends_once(void)
 }
 
 TESTS(ONCE(what_a_lost_server_had_is_submitted_again), ONCE(a_silent_server_is_given_up),
+      ONCE(a_silent_server_is_given_up_though_nobody_waits_long),
       ONCE(a_server_that_breaks_off_is_not_called_at_once), ONCE(a_hostile_server_is_left),
       ONCE(whatever_a_server_says_each_task_ends_once))

@@ -300,6 +300,34 @@ static void a_full_queue_is_waited_for(void)
     end(&peer);
 }
 
+/* Nobody is left whom the server could take: so the next one is tried. */
+static void who_was_refused_may_go(void)
+{
+    struct peer peer;
+    int error = -EAGAIN;
+    begin(&peer, (struct strait_gearman_options){0});
+    submit(0);
+    hear_task(&peer, 0);
+    say_refused(&peer, "QUEUE_ERROR");
+    hear_task(&peer, 0);
+    assert_int_equal(try_submit(1, NULL), -EAGAIN);
+    assert_returns(strait_gearman_cancel(remote, ids[0]), -EINPROGRESS);
+    assert_int_equal(try_submit(1, NULL), -EAGAIN); /* the server may take it yet */
+    say_refused(&peer, "QUEUE_ERROR");
+    for (int64_t until = strait_in_ms(5000); error == -EAGAIN && strait_now() < until;) {
+        pump();
+        error = try_submit(1, NULL);
+    }
+    assert_int_equal(error, 0);
+    assert_int_equal(try_submit(2, NULL), -EAGAIN);
+    hear_task(&peer, 1);
+    say_created(&peer, "H:1");
+    say_done(&peer, "H:1", STRAIT_TASK_DONE, 0, 0, "");
+    assert_ended(1, STRAIT_TASK_DONE, 0);
+    submit(2);
+    end(&peer);
+}
+
 /* The server reads a megabyte in pieces, later than it was sent. */
 static void a_large_payload_passes(void)
 {
@@ -412,5 +440,6 @@ static void a_budget_leaves_the_rest(void)
 TESTS(ONCE(options_are_checked), ONCE(submits_are_checked), ONCE(a_task_goes_and_its_answer_comes),
       ONCE(priorities_and_times_travel), ONCE(an_answer_is_checked),
       ONCE(a_task_is_cancelled_wherever_it_is), ONCE(a_task_expires_wherever_it_is),
-      ONCE(so_many_are_owed), ONCE(a_full_queue_is_waited_for), ONCE(a_large_payload_passes),
-      ONCE(done_may_submit_and_cancel), ONCE(a_budget_leaves_the_rest))
+      ONCE(so_many_are_owed), ONCE(a_full_queue_is_waited_for), ONCE(who_was_refused_may_go),
+      ONCE(a_large_payload_passes), ONCE(done_may_submit_and_cancel),
+      ONCE(a_budget_leaves_the_rest))

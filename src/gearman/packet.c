@@ -14,6 +14,7 @@
 #include "../extra/memory.h"
 
 #define BUFFER_MIN 16384u
+#define OUT_MOST 1048576u
 #define HEADER 12u /* magic, type, size */
 /* A peer that acknowledges nothing for so long is taken for gone. */
 #define SILENCE_MS 3000
@@ -207,6 +208,11 @@ STRAIT_PRIVATE int strait_p_gearman_connect(struct strait_p_gearman_link *link,
     }
     errno = saved;
     return error;
+}
+
+STRAIT_PRIVATE bool strait_p_gearman_has_room(const struct strait_p_gearman_link *link)
+{
+    return link->out.end - link->out.begin < OUT_MOST;
 }
 
 STRAIT_PRIVATE int strait_p_gearman_flush(struct strait_p_gearman_link *link)

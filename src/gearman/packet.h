@@ -115,6 +115,9 @@ STRAIT_PRIVATE int strait_p_gearman_put(struct strait_p_gearman_link *link,
 /* Appends a line of text, without its end. 0; -ENOMEM. */
 STRAIT_PRIVATE int strait_p_gearman_put_text(struct strait_p_gearman_link *link, const char *line);
 
+/* Does little wait for the socket? Nothing more is begun where much does. */
+STRAIT_PRIVATE bool strait_p_gearman_has_room(const struct strait_p_gearman_link *link);
+
 /* Writes what can be written. 0: all of it; -EAGAIN: the rest when the socket is writable, which it
  * is not before it is connected; other errors: the connection is dead, or was not made. */
 STRAIT_PRIVATE int strait_p_gearman_flush(struct strait_p_gearman_link *link);

@@ -24,8 +24,6 @@
 #define INDEX_BITS 20     /* of an id: the slot; above it, a serial number */
 #define RETRY_NS 10000000 /* where memory is short */
 #define SCAN_NS 1000000   /* deadlines are looked at no more often */
-/* Bytes that wait for the socket: behind them, tasks wait as they are. */
-#define OUT_MOST 1048576u
 
 enum remote_state {
     REMOTE_FREE,
@@ -459,7 +457,7 @@ static void submit_waiting(struct strait_gearman *self, int64_t now)
     int error = 0;
     self->submit_at = now < self->submit_at ? self->submit_at : 0;
     do {
-        while (may_submit(self, now) && self->link.out.end - self->link.out.begin < OUT_MOST) {
+        while (may_submit(self, now) && strait_p_gearman_has_room(&self->link)) {
             struct remote_slot *slot = self->to_submit;
             if (slot->state == REMOTE_WAITING && !put_task(self, slot, now)) {
                 self->submit_at = now + RETRY_NS;

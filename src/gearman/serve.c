@@ -74,7 +74,7 @@ struct host {
     unsigned grabs;     /* and that servers owe */
     unsigned turn;      /* the server that is asked next */
     unsigned workers;   /* of the pool; 0: the caller has said how many are in flight */
-    unsigned completed; /* since then: */
+    int64_t completed;  /* since then: */
     int64_t counted_at;
     size_t payload_max;
     int stop_fd;
@@ -372,7 +372,8 @@ static void grab(struct host *host)
            !host->stopping) {
         struct host_server *server = &host->server[host->turn++ % host->servers.count];
         passed++;
-        if (server->link.heard && !server->talk.asleep && server->talk.grabs <= server->talk.more) {
+        if (server->link.heard && !server->talk.asleep && server->talk.grabs <= server->talk.more &&
+            strait_p_gearman_has_room(&server->link)) {
             say(server, STRAIT_P_GEARMAN_GRAB_JOB_UNIQ, NULL, 0, NULL);
             server->talk.grabs++;
             host->grabs++;

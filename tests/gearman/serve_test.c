@@ -259,6 +259,34 @@ static void noise_hurts_nobody(void)
     serve_end(&peer);
 }
 
+/* Is asked for no more: what it is to be told lies in memory here. */
+static void a_server_that_does_not_read(void)
+{
+    enum { SIZE = 1 << 20, MOST = 32 };
+    static char bytes[SIZE + 256];
+    struct peer peer;
+    struct body body = job("H:r", "hold");
+    unsigned jobs = 0;
+    peer_open(&peer);
+    serve_begin(1, (struct strait_gearman_serve_options){
+                       .servers = peer.name, .in_flight = 1, .payload_max = SIZE});
+    gate_open(&gate);
+    greet(&peer);
+    add_head(&body, MAGIC, 0, 0, 0, NULL);
+    memcpy(bytes, body.bytes, body.size);
+    while (jobs < MOST && !peer_is_called(&peer, 5)) { /* by then it has asked for the next one */
+        peer_say(&peer, JOB_ASSIGN_UNIQ, bytes, body.size + SIZE);
+        jobs++;
+        while (atomic_load(&gate.arrived) < jobs && !peer_is_called(&peer, 1)) {
+        }
+        progress_made();
+    }
+    assert_true(jobs < MOST); /* it has left who assigned what it had not asked for */
+    peer_hang_up(&peer);
+    greet(&peer);
+    serve_end(&peer);
+}
+
 /* ---- several jobs, several servers ---- */
 
 /* It asks for one job, then for as many more at a time as have come. */
@@ -359,5 +387,6 @@ TESTS(ONCE(a_job_is_answered), ONCE(every_end_of_a_function_is_told), ONCE(the_k
       ONCE(a_malformed_job_has_failed), ONCE(a_job_that_ends_early_has_failed),
       ONCE(a_job_may_come_byte_by_byte), ONCE(who_is_no_job_server_is_left),
       ONCE(what_the_host_does_not_know_it_ignores), ONCE(noise_hurts_nobody),
-      ONCE(so_many_are_in_flight_and_no_more), ONCE(each_worker_finds_the_next_job_here),
-      ONCE(short_jobs_are_taken_many_at_a_time), ONCE(the_host_sleeps_until_it_is_woken))
+      ONCE(a_server_that_does_not_read), ONCE(so_many_are_in_flight_and_no_more),
+      ONCE(each_worker_finds_the_next_job_here), ONCE(short_jobs_are_taken_many_at_a_time),
+      ONCE(the_host_sleeps_until_it_is_woken))

@@ -4,68 +4,23 @@
  * serves nothing of that ends it, and each job is answered nevertheless: as failed where there is
  * no memory for it, else by this connection or the next.
  */
+#include "gearman/refusals.h"
 #include "gearman/serve_fixture.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
 
 #include "faults.h"
 
-/* ---- calls that fail on the host's thread ---- */
+/* ---- a play that bears it ---- */
 
-enum call { SOCKET, SETSOCKOPT, CONNECT, SEND, RECV, PPOLL, SIGNALFD, CALLS };
-
-static __thread bool on_host;
-static _Atomic unsigned calls[CALLS]; /* that the host has made */
-static _Atomic int failing = CALLS;
-static unsigned failing_at; /* from 1 */
-static int failing_with;    /* an errno */
-
-static bool refuses(enum call call)
-{
-    if (!on_host) {
-        return false;
-    }
-    unsigned n = atomic_fetch_add(&calls[call], 1) + 1;
-    if ((int)call != atomic_load(&failing) || n != failing_at) {
-        return false;
-    }
-    errno = failing_with;
-    return true;
-}
-
-static unsigned failing_allocation; /* from 1 */
+static unsigned failing_allocation; /* of the host's, from 1 */
 
 static void prepare(void)
 {
-    on_host = true;
+    on_side = true;
     arm_fault(POSIX_MEMALIGN, failing_allocation);
 }
-
-#define WRAPPER(type, call, name, arguments, ...)                                                  \
-    type __real_##name(__VA_ARGS__);                                                               \
-    type __wrap_##name(__VA_ARGS__);                                                               \
-    type __wrap_##name(__VA_ARGS__)                                                                \
-    {                                                                                              \
-        return refuses(call) ? -1 : __real_##name arguments;                                       \
-    }
-
-WRAPPER(int, SOCKET, socket, (domain, type, protocol), int domain, int type, int protocol)
-WRAPPER(int, SETSOCKOPT, setsockopt, (fd, level, name, value, length), int fd, int level, int name,
-        const void *value, socklen_t length)
-WRAPPER(int, CONNECT, connect, (fd, address, length), int fd, const struct sockaddr *address,
-        socklen_t length)
-WRAPPER(ssize_t, SEND, send, (fd, bytes, size, flags), int fd, const void *bytes, size_t size,
-        int flags)
-WRAPPER(ssize_t, RECV, recv, (fd, bytes, size, flags), int fd, void *bytes, size_t size, int flags)
-WRAPPER(int, PPOLL, ppoll, (fds, count, timeout, mask), struct pollfd *fds, nfds_t count,
-        const struct timespec *timeout, const sigset_t *mask)
-WRAPPER(int, SIGNALFD, signalfd, (fd, mask, flags), int fd, const sigset_t *mask, int flags)
-
-/* ---- a play that bears it ---- */
 
 #define JOBS 3u
 
@@ -121,9 +76,6 @@ static int play(int stop_fd)
     peer_open(&peer);
     memset(answers, 0, sizeof(answers));
     host.prepare = prepare;
-    for (size_t i = 0; i < CALLS; i++) {
-        atomic_store(&calls[i], 0);
-    }
     serve_begin(1,
                 (struct strait_gearman_serve_options){
                     .servers = peer.name, .in_flight = 1, .payload_max = 1024, .stop_fd = stop_fd});
@@ -146,6 +98,13 @@ static int play(int stop_fd)
 
 /* ---- the tests ---- */
 
+static int play_all(void)
+{
+    int result = play(0);
+    assert_int_equal(answers[0], JOBS);
+    return result;
+}
+
 static void each_call_fails_once(void)
 {
     static const struct {
@@ -159,29 +118,19 @@ static void each_call_fails_once(void)
         {PPOLL, ENOMEM, JOBS},
     };
     for (size_t i = 0; i < COUNT(refused); i++) {
-        enum call call = refused[i].call;
-        unsigned n = 1;
-        failing_with = refused[i].error;
-        atomic_store(&failing, (int)call);
-        do {
-            failing_at = n;
-            assert_int_equal(play(0), 0);
-            assert_int_equal(answers[0], JOBS);
-            progress_made();
-        } while (atomic_load(&calls[call]) >= n++);
-        assert_true(n > refused[i].at_least + 1);
-        atomic_store(&failing, CALLS);
+        unsigned calls = refuse_each(refused[i].call, refused[i].error, 0, play_all);
+        assert_true(calls >= refused[i].at_least);
     }
+}
+
+static int play_by_signals(void)
+{
+    return play(BY_SIGNALS);
 }
 
 static void signals_that_cannot_be_watched_are_told(void)
 {
-    failing_at = 1;
-    failing_with = EMFILE;
-    atomic_store(&failing, SIGNALFD);
-    assert_int_equal(play(BY_SIGNALS), -EMFILE);
-    atomic_store(&failing, CALLS);
-    assert_int_equal(play(BY_SIGNALS), 0);
+    assert_int_equal(refuse_each(SIGNALFD, EMFILE, -EMFILE, play_by_signals), 1);
 }
 
 /* Where there is none at the start the call says so, and later the jobs, or others do them. */

@@ -28,7 +28,7 @@ struct strait_process {
     strait_drop_fn *drop_to_worker;
     strait_drop_fn *drop_to_parent;
     char *copy;    /* of a message */
-    bool in_place; /* `event` gets messages where they lie in the ring */
+    bool in_place; /* it serves a pool: `event` gets messages where they lie in the ring */
     bool inside;   /* it runs */
     bool exited;   /* `end` is known */
     bool finished; /* and told */
@@ -37,15 +37,19 @@ struct strait_process {
 
 /* ---- spawn ---- */
 
-/* A pool's messages may be larger than a channel's, and there is one at a time. */
-static int shape_make(struct strait_shape *shape, size_t capacity, size_t message_size, bool pool)
+static void shape_make(struct strait_shape *shape, size_t capacity, size_t message_size)
 {
-    struct strait_channel_options options = {.capacity = capacity, .message_size = message_size};
-    size_t ignored;
     shape->capacity = capacity ? capacity : 1024;
     shape->message_size = message_size ? message_size : sizeof(void *);
     shape->senders = 1;
-    return pool ? 0 : strait_channel_size(&options, &ignored);
+}
+
+static int shape_check(const struct strait_shape *shape)
+{
+    struct strait_channel_options options = {.capacity = shape->capacity,
+                                             .message_size = shape->message_size};
+    size_t ignored;
+    return strait_channel_size(&options, &ignored);
 }
 
 static int start_make(struct strait_p_process_start *start,
@@ -65,12 +69,13 @@ static int start_make(struct strait_p_process_start *start,
     memcpy(start->function, options->function, strlen(options->function));
     start->limits = *limits;
     start->data_size = options->data_size;
-    bool pool = !options->function[0];
-    int error =
-        shape_make(&start->shapes[0], options->to_worker_capacity, options->to_worker_size, pool);
-    return error ? error
-                 : shape_make(&start->shapes[1], options->to_parent_capacity,
-                              options->to_parent_size, pool);
+    shape_make(&start->shapes[0], options->to_worker_capacity, options->to_worker_size);
+    shape_make(&start->shapes[1], options->to_parent_capacity, options->to_parent_size);
+    if (!options->function[0]) {
+        return 0; /* a pool's messages may be larger than a channel's */
+    }
+    int error = shape_check(&start->shapes[0]);
+    return error ? error : shape_check(&start->shapes[1]);
 }
 
 /* All of its pages. No signal comes meanwhile, as some kernels break off where one does. */
@@ -85,13 +90,21 @@ static bool pages_make(int memory, size_t size)
     return good;
 }
 
-/* The memfd, with all of its pages, which nobody can take away, and the start in it. Its number is
- * none that the child wants. */
+/* Gives a descriptor a number that the child does not want for another; -1, as what was made. */
+static int move_up(int made)
+{
+    int moved = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FD_LEAST);
+    if (made >= 0) {
+        close(made);
+    }
+    return moved;
+}
+
+/* The memfd, with all of its pages, which nobody can take away, and the start in it. */
 static int memory_make(const struct strait_p_process_start *start,
                        const struct strait_process_options *options)
 {
-    int made = memfd_create("strait", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int memory = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FD_LEAST);
+    int memory = move_up(memfd_create("strait", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     size_t filter = start->limits.filter_count * sizeof(struct sock_filter);
     /* Pages that are there are written in one go. */
     const struct iovec parts[] = {{(void *)(uintptr_t)start, sizeof(*start)},
@@ -101,9 +114,6 @@ static int memory_make(const struct strait_p_process_start *start,
                 fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0 &&
                 pwritev(memory, parts, 3, 0) >= 0;
     int error = good ? 0 : -errno;
-    if (made >= 0) {
-        close(made);
-    }
     if (error && memory >= 0) {
         close(memory);
     }
@@ -119,14 +129,11 @@ static int watch(int epoll, int fd, uint32_t events, uint32_t what)
 /* The parent's doorbell, which is readable from the first, and the fd that it watches. */
 static int doorbell_make(struct strait_process_port *port)
 {
-    int made = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
-    port->bell = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FD_LEAST);
+    port->bell = move_up(eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
     port->epoll = port->bell < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
-    int error = port->epoll < 0 ? -errno : 0;
-    if (made >= 0) {
-        close(made);
-    }
-    return error ? error : watch(port->epoll, port->bell, EPOLLIN | EPOLLET, STRAIT_P_PROCESS_RUNG);
+    return port->epoll < 0
+               ? -errno
+               : watch(port->epoll, port->bell, EPOLLIN | EPOLLET, STRAIT_P_PROCESS_RUNG);
 }
 
 /* Never fork: this copies nothing of the parent, and the child runs none of its code. */
@@ -201,8 +208,8 @@ static int begin(struct strait_process *process, const struct strait_process_opt
     return error;
 }
 
-static int spawn(struct strait_process **out, const struct strait_process_options *options,
-                 bool in_place)
+STRAIT_PRIVATE int strait_p_process_spawn(struct strait_process **out,
+                                          const struct strait_process_options *options)
 {
     int saved = errno;
     struct strait_process *process = strait_p_extra_alloc(STRAIT_LINE, sizeof(*process));
@@ -215,9 +222,9 @@ static int spawn(struct strait_process **out, const struct strait_process_option
     process->port.pidfd = -1;
     process->event = options->event;
     process->context = options->context;
-    process->in_place = in_place;
+    process->in_place = !options->function[0];
     int error = begin(process, options);
-    if (!error && !in_place) {
+    if (!error && !process->in_place) {
         size_t most = process->port.in_size > process->port.out_size ? process->port.in_size
                                                                      : process->port.out_size;
         process->copy = strait_p_extra_alloc(STRAIT_LINE, most);
@@ -241,13 +248,7 @@ int strait_process_spawn(struct strait_process **process,
     struct strait_process_options options;
     int error = strait_p_extra_options(&options, sizeof(options), given);
     bool named = !error && options.function && *options.function;
-    return error ? error : named ? spawn(process, &options, false) : -EINVAL;
-}
-
-STRAIT_PRIVATE int strait_p_process_spawn_server(struct strait_process **process,
-                                                 const struct strait_process_options *options)
-{
-    return spawn(process, options, true);
+    return error ? error : named ? strait_p_process_spawn(process, &options) : -EINVAL;
 }
 
 /* ---- its end ---- */

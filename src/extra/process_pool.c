@@ -296,7 +296,7 @@ static int spawn_worker(struct strait_process_pool *pool, struct worker *worker)
     worker->pause = worker->pause ? 2 * worker->pause : RETRY_NS;
     worker->pause = worker->pause < RETRY_NS_MOST ? worker->pause : RETRY_NS_MOST;
     worker->spawn_at = strait_now() + worker->pause;
-    int error = strait_p_process_spawn_server(&worker->process, &options);
+    int error = strait_p_process_spawn(&worker->process, &options);
     if (error) {
         return error;
     }
@@ -416,7 +416,6 @@ int strait_process_pool_create(struct strait_process_pool **out,
 {
     struct strait_process_pool_options options;
     int error = strait_p_extra_options(&options, sizeof(options), given);
-    int saved = errno;
     if (options.workers == 0) {
         options.workers = (unsigned)strait_min(strait_cpu_count(), STRAIT_PROCESS_POOL_WORKERS_MAX);
     }
@@ -424,12 +423,10 @@ int strait_process_pool_create(struct strait_process_pool **out,
     if (error || options.workers > STRAIT_PROCESS_POOL_WORKERS_MAX ||
         options.queue_limit > STRAIT_QUEUE_LIMIT_MAX ||
         options.payload_max > STRAIT_PROCESS_PAYLOAD_MAX) {
-        errno = saved;
         return -EINVAL;
     }
     struct strait_process_pool *pool = strait_p_extra_alloc(STRAIT_LINE, sizeof(*pool));
     if (!pool) {
-        errno = saved;
         return -ENOMEM;
     }
     memset(pool, 0, sizeof(*pool));
@@ -441,6 +438,7 @@ int strait_process_pool_create(struct strait_process_pool **out,
     pool->epoll = -1;
     pool->timer = -1;
     pool->timer_at = STRAIT_FOREVER;
+    int saved = errno;
     error = pool_open(pool);
     if (error) {
         strait_process_pool_destroy(pool);

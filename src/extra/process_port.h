@@ -141,9 +141,9 @@ STRAIT_PRIVATE void strait_p_process_raise(struct strait_process_port *port);
 
 /* ---- for the pool ---- */
 
-/* strait_process_spawn of a worker that serves a pool. `event` gets messages where they lie in the
- * ring, and copies what it looks at. */
-STRAIT_PRIVATE int strait_p_process_spawn_server(struct strait_process **process,
-                                                 const struct strait_process_options *options);
+/* strait_process_spawn; of the function "", a worker that serves a pool: `event` gets messages
+ * where they lie in the ring, and copies what it looks at. */
+STRAIT_PRIVATE int strait_p_process_spawn(struct strait_process **process,
+                                          const struct strait_process_options *options);
 
 #endif /* STRAIT_EXTRA_PROCESS_PORT_H */

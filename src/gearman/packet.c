@@ -84,7 +84,6 @@ static int resolve_one(struct strait_p_gearman_server *server, char *entry)
 STRAIT_PRIVATE int strait_p_gearman_resolve(struct strait_p_gearman_servers *servers,
                                             const char *list)
 {
-    int saved = errno;
     int error = 0;
     memset(servers, 0, sizeof(*servers));
     list = list ? list : "127.0.0.1";
@@ -108,7 +107,6 @@ STRAIT_PRIVATE int strait_p_gearman_resolve(struct strait_p_gearman_servers *ser
         }
         list++;
     }
-    errno = saved;
     return error;
 }
 
@@ -155,9 +153,7 @@ static void empty(struct strait_p_gearman_buffer *buffer)
 STRAIT_PRIVATE void strait_p_gearman_close(struct strait_p_gearman_link *link)
 {
     if (link->fd >= 0) {
-        int saved = errno;
         close(link->fd);
-        errno = saved;
     }
     link->fd = -1;
     link->skip = 0;
@@ -190,24 +186,19 @@ STRAIT_PRIVATE int strait_p_gearman_connect(struct strait_p_gearman_link *link,
                                             struct strait_p_gearman_server *server)
 {
     unsigned turn = server->turn++ % server->addresses;
-    const struct sockaddr_storage *address = &server->address[turn];
-    int saved = errno;
-    int error = 0;
+    const struct sockaddr *address = (const void *)&server->address[turn];
     strait_p_gearman_close(link);
-    link->fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    link->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->fd < 0) {
-        error = -errno;
-    } else {
-        configure(link->fd);
-        int result =
-            connect(link->fd, (const struct sockaddr *)(const void *)address, server->length[turn]);
-        if (result != 0 && errno != EINPROGRESS) {
-            error = -errno;
-            strait_p_gearman_close(link);
-        }
+        return -errno;
     }
-    errno = saved;
-    return error;
+    configure(link->fd);
+    if (connect(link->fd, address, server->length[turn]) != 0 && errno != EINPROGRESS) {
+        int error = -errno;
+        strait_p_gearman_close(link);
+        return error;
+    }
+    return 0;
 }
 
 STRAIT_PRIVATE bool strait_p_gearman_has_room(const struct strait_p_gearman_link *link)
@@ -218,28 +209,22 @@ STRAIT_PRIVATE bool strait_p_gearman_has_room(const struct strait_p_gearman_link
 STRAIT_PRIVATE int strait_p_gearman_flush(struct strait_p_gearman_link *link)
 {
     struct strait_p_gearman_buffer *out = &link->out;
-    int saved = errno;
-    int error = 0;
-    while (error == 0 && out->begin < out->end) {
+    while (out->begin < out->end) {
         ssize_t written = send(link->fd, out->bytes + out->begin, out->end - out->begin,
                                MSG_NOSIGNAL | MSG_DONTWAIT);
         if (written >= 0) {
             out->begin += (size_t)written;
         } else if (errno != EINTR) {
-            error = -errno;
+            return -errno;
         }
     }
-    if (out->begin == out->end) {
-        empty(out);
-    }
-    errno = saved;
-    return error;
+    empty(out);
+    return 0;
 }
 
 STRAIT_PRIVATE int strait_p_gearman_fill(struct strait_p_gearman_link *link)
 {
     struct strait_p_gearman_buffer *in = &link->in;
-    int saved = errno;
     ssize_t got;
     if (!make_room(in, BUFFER_MIN / 2)) {
         return -ENOMEM;
@@ -247,10 +232,11 @@ STRAIT_PRIVATE int strait_p_gearman_fill(struct strait_p_gearman_link *link)
     do {
         got = recv(link->fd, in->bytes + in->end, in->size - in->end, MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
-    int error = got > 0 ? 0 : got < 0 ? -errno : -EPIPE;
-    in->end += got > 0 ? (size_t)got : 0;
-    errno = saved;
-    return error;
+    if (got <= 0) {
+        return got < 0 ? -errno : -EPIPE;
+    }
+    in->end += (size_t)got;
+    return 0;
 }
 
 /* ---- packets ---- */
@@ -319,6 +305,29 @@ STRAIT_PRIVATE void strait_p_gearman_head_turn(struct strait_p_gearman_head *hea
     head->status = htobe32(head->status);
     head->code = (int32_t)htobe32((uint32_t)head->code);
     head->remaining = (int64_t)htobe64((uint64_t)head->remaining);
+}
+
+STRAIT_PRIVATE bool strait_p_gearman_open(const struct strait_p_gearman_field *field,
+                                          struct strait_p_gearman_head *head,
+                                          struct strait_p_gearman_field *payload)
+{
+    if (field->size < sizeof(*head)) {
+        return false;
+    }
+    memcpy(head, field->data, sizeof(*head));
+    strait_p_gearman_head_turn(head);
+    payload->data = (const uint8_t *)field->data + sizeof(*head);
+    payload->size = field->size - sizeof(*head);
+    return head->magic == STRAIT_P_GEARMAN_MAGIC;
+}
+
+STRAIT_PRIVATE bool strait_p_gearman_copy(void **copy, const void *payload, size_t size)
+{
+    *copy = size ? strait_p_extra_alloc(STRAIT_LINE, size) : NULL;
+    if (*copy) {
+        memcpy(*copy, payload, size);
+    }
+    return *copy || size == 0;
 }
 
 /* How many fields a packet of a job server has. */
@@ -440,10 +449,8 @@ STRAIT_PRIVATE void strait_p_gearman_ask_if_silent(struct strait_p_gearman_link 
 static bool is_sending(const struct strait_p_gearman_link *link)
 {
     int left = 0;
-    int saved = errno;
-    bool known = ioctl(link->fd, SIOCOUTQ, &left) == 0;
-    errno = saved;
-    return link->heard && known && (left > 0 || link->out.begin < link->out.end);
+    return link->heard && ioctl(link->fd, SIOCOUTQ, &left) == 0 &&
+           (left > 0 || link->out.begin < link->out.end);
 }
 
 STRAIT_PRIVATE bool strait_p_gearman_is_dead(struct strait_p_gearman_link *link, int64_t now)

@@ -6,6 +6,8 @@
  * big-endian), and fields that zeros divide; the last one may contain zeros. The format is
  * documented at gearman.org/protocol. Lines of text, the administrative protocol, may come between
  * packets; they begin with another byte than zero.
+ *
+ * What fails here touches errno: each side's own calls leave it as it was.
  */
 #ifndef STRAIT_GEARMAN_PACKET_H
 #define STRAIT_GEARMAN_PACKET_H
@@ -170,6 +172,14 @@ struct strait_p_gearman_head {
 
 /* To and from the order of bytes in which it travels. */
 STRAIT_PRIVATE void strait_p_gearman_head_turn(struct strait_p_gearman_head *head);
+
+/* The two parts of a last field. False: it is none of ours. */
+STRAIT_PRIVATE bool strait_p_gearman_open(const struct strait_p_gearman_field *field,
+                                          struct strait_p_gearman_head *head,
+                                          struct strait_p_gearman_field *payload);
+
+/* A copy of a payload, for free(): NULL of an empty one. False: no memory. */
+STRAIT_PRIVATE bool strait_p_gearman_copy(void **copy, const void *payload, size_t size);
 
 STRAIT_STATIC_ASSERT(sizeof(struct strait_p_gearman_head) == 88, "the same on all machines");
 

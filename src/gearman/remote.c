@@ -315,37 +315,29 @@ static enum strait_task_status take_answer(const struct strait_gearman *self,
                                            struct remote_slot *slot,
                                            const struct strait_p_gearman_packet *packet)
 {
-    const struct strait_p_gearman_field *answer = &packet->fields[1];
     struct strait_process_task *task = &slot->task;
     struct strait_p_gearman_head head;
+    struct strait_p_gearman_field payload;
+    void *copy;
     task->task.code = -EPROTO;
     task->payload_size = 0;
-    if (answer->size < sizeof(head)) {
+    if (!strait_p_gearman_open(&packet->fields[1], &head, &payload) ||
+        head.status > STRAIT_TASK_ABANDONED) {
         return STRAIT_TASK_FAILED;
     }
-    memcpy(&head, answer->data, sizeof(head));
-    strait_p_gearman_head_turn(&head);
-    if (head.magic != STRAIT_P_GEARMAN_MAGIC || head.status > STRAIT_TASK_ABANDONED) {
-        return STRAIT_TASK_FAILED;
-    }
-    size_t size = answer->size - sizeof(head);
     memcpy(task->task.data, head.data, sizeof(head.data));
-    if (packet->cut || size > self->payload_max) {
+    if (packet->cut || payload.size > self->payload_max) {
         task->task.code = -ENOSPC;
         return STRAIT_TASK_FAILED;
     }
-    void *memory = size ? strait_p_extra_alloc(STRAIT_LINE, size) : NULL;
-    if (size && !memory) {
+    if (!strait_p_gearman_copy(&copy, payload.data, payload.size)) {
         task->task.code = -ENOMEM;
         return STRAIT_TASK_FAILED;
     }
-    if (size) {
-        memcpy(memory, (const uint8_t *)answer->data + sizeof(head), size);
-    }
     free(slot->payload);
-    slot->payload = memory;
-    task->payload = memory;
-    task->payload_size = size;
+    slot->payload = copy;
+    task->payload = copy;
+    task->payload_size = payload.size;
     task->task.code = head.code;
     return (enum strait_task_status)head.status;
 }
@@ -399,12 +391,10 @@ static void read_all(struct strait_gearman *self, int64_t now)
 
 /* ---- submitting ---- */
 
-/* The 16 last digits of the key are the task's. */
-static void write_key(char *key, strait_task_id id)
+static void write_digits(char *to, size_t count, uint64_t number)
 {
-    for (size_t i = STRAIT_P_GEARMAN_KEY; i > STRAIT_P_GEARMAN_KEY - 16; i--) {
-        key[i - 1] = "0123456789abcdef"[id & 15];
-        id >>= 4;
+    for (; count > 0; number >>= 4) {
+        to[--count] = "0123456789abcdef"[number & 15];
     }
 }
 
@@ -423,7 +413,7 @@ static bool put_task(struct strait_gearman *self, struct remote_slot *slot, int6
     }
     memcpy(head.data, task->task.data, sizeof(head.data));
     strait_p_gearman_head_turn(&head);
-    write_key(self->key, slot->id);
+    write_digits(self->key + STRAIT_P_GEARMAN_KEY - 16, 16, slot->id);
     struct strait_p_gearman_field fields[] = {{task->task.name, strlen(task->task.name)},
                                               {self->key, STRAIT_P_GEARMAN_KEY},
                                               {&head, sizeof(head)}};
@@ -479,7 +469,6 @@ static void submit_waiting(struct strait_gearman *self, int64_t now)
 static void arm(struct strait_gearman *self)
 {
     int64_t at = STRAIT_FOREVER;
-    int saved = errno;
     bool out = self->link.out.begin < self->link.out.end;
     if (self->link.fd >= 0 && (!self->watched || out != self->watches_out)) {
         struct epoll_event event = {.events = EPOLLIN | (out ? EPOLLOUT : 0)};
@@ -504,16 +493,17 @@ static void arm(struct strait_gearman *self)
         timerfd_settime(self->timer, TFD_TIMER_ABSTIME, &when, NULL);
         self->armed = at;
     }
-    errno = saved;
 }
 
 /* Sends what waits, and sees to it that the fd is readable when there is something to do. */
 static void send_and_arm(struct strait_gearman *self, int64_t now)
 {
+    int saved = errno;
     if (self->link.fd >= 0) {
         submit_waiting(self, now);
     }
     arm(self);
+    errno = saved;
 }
 
 /* ---- the parent's calls ---- */
@@ -529,7 +519,6 @@ static size_t power_of_two(size_t at_least)
 
 static void free_remote(struct strait_gearman *self)
 {
-    int saved = errno;
     strait_p_gearman_free(&self->link);
     if (self->timer >= 0) {
         close(self->timer);
@@ -541,7 +530,6 @@ static void free_remote(struct strait_gearman *self)
     free(self->handles);
     free(self->due);
     free(self);
-    errno = saved;
 }
 
 /* 0; -ENOMEM. */
@@ -572,39 +560,34 @@ static int make_slots(struct strait_gearman *self)
 static int make_fds(struct strait_gearman *self)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int saved = errno;
-    int error = 0;
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (self->epoll >= 0) {
         self->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     }
-    if (self->epoll < 0 || self->timer < 0 ||
-        epoll_ctl(self->epoll, EPOLL_CTL_ADD, self->timer, &event) != 0) {
-        error = -errno;
-    }
-    errno = saved;
-    return error;
+    bool good = self->epoll >= 0 && self->timer >= 0 &&
+                epoll_ctl(self->epoll, EPOLL_CTL_ADD, self->timer, &event) == 0;
+    return good ? 0 : -errno;
 }
 
 /* 12 random bytes name the parent among all. */
 static int make_key(struct strait_gearman *self)
 {
-    uint8_t bytes[(STRAIT_P_GEARMAN_KEY - 16) / 2];
-    int saved = errno;
-    ssize_t got = getrandom(bytes, sizeof(bytes), 0);
-    int error = got == (ssize_t)sizeof(bytes) ? 0 : got < 0 ? -errno : -EIO;
-    errno = saved;
-    for (size_t i = 0; error == 0 && i < sizeof(bytes); i++) {
-        self->key[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
-        self->key[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
+    uint32_t random[3];
+    ssize_t got = getrandom(random, sizeof(random), 0);
+    if (got != (ssize_t)sizeof(random)) {
+        return got < 0 ? -errno : -EIO;
     }
-    return error;
+    for (size_t i = 0; i < 3; i++) {
+        write_digits(self->key + 8 * i, 8, random[i]);
+    }
+    return 0;
 }
 
 int strait_gearman_create(struct strait_gearman **remote,
                           const struct strait_gearman_options *options)
 {
     struct strait_gearman_options given;
+    int saved = errno;
     int error = strait_p_extra_options(&given, sizeof(given), options);
     if (error || given.owed_max > 1u << INDEX_BITS ||
         given.payload_max > STRAIT_GEARMAN_PAYLOAD_MAX) {
@@ -620,10 +603,7 @@ int strait_gearman_create(struct strait_gearman **remote,
     self->timer = -1;
     self->owed_max = given.owed_max ? given.owed_max : OWED_DEFAULT;
     self->payload_max = given.payload_max;
-    self->link.packet_max =
-        STRAIT_P_GEARMAN_HANDLE + 1 + sizeof(struct strait_p_gearman_head) + given.payload_max;
-    self->link.packet_max = self->link.packet_max < STRAIT_P_GEARMAN_LINE ? STRAIT_P_GEARMAN_LINE
-                                                                          : self->link.packet_max;
+    self->link.packet_max = STRAIT_P_GEARMAN_LINE + given.payload_max;
     self->next_finish = STRAIT_FOREVER;
     error = strait_p_gearman_resolve(&self->servers, given.servers);
     error = error ? error : make_slots(self);
@@ -631,31 +611,25 @@ int strait_gearman_create(struct strait_gearman **remote,
     error = error ? error : make_key(self);
     if (error) {
         free_remote(self);
-        return error;
+    } else {
+        keep_connected(self, strait_now());
+        send_and_arm(self, strait_now());
+        *remote = self;
     }
-    int64_t now = strait_now();
-    keep_connected(self, now);
-    send_and_arm(self, now);
-    *remote = self;
-    return 0;
+    errno = saved;
+    return error;
 }
 
 /* Copies the task into the slot. 0; -ENOMEM. */
 static int fill_slot(struct remote_slot *slot, const struct strait_process_task *task)
 {
-    void *payload = NULL;
-    if (task->payload_size) {
-        payload = strait_p_extra_alloc(STRAIT_LINE, task->payload_size);
-        if (!payload) {
-            return -ENOMEM;
-        }
-        memcpy(payload, task->payload, task->payload_size);
+    if (!strait_p_gearman_copy(&slot->payload, task->payload, task->payload_size)) {
+        return -ENOMEM;
     }
     strcpy(slot->name, task->task.name);
-    slot->payload = payload;
     slot->task = *task;
     slot->task.task.name = slot->name;
-    slot->task.payload = payload;
+    slot->task.payload = slot->payload;
     slot->task.signal = 0;
     slot->task.runs = 0;
     return 0;
@@ -755,19 +729,19 @@ ptrdiff_t strait_gearman_dispatch(struct strait_gearman *remote, size_t budget)
     if (remote->dispatching) {
         return -EDEADLK;
     }
+    int saved = errno;
     int64_t now = strait_now();
     if (remote->armed && remote->armed <= now) {
-        int saved = errno;
         uint64_t times;
         ssize_t got = read(remote->timer, &times, sizeof(times));
         remote->armed = got == sizeof(times) ? 0 : remote->armed;
-        errno = saved;
     }
     read_all(remote, now);
     look_at_deadlines(remote, now);
     keep_connected(remote, now);
     size_t completed = complete(remote, budget ? budget : STRAIT_BUDGET);
     send_and_arm(remote, strait_now());
+    errno = saved;
     return (ptrdiff_t)completed;
 }
 
@@ -814,6 +788,7 @@ int strait_gearman_destroy(struct strait_gearman *remote)
     if (remote->dispatching) {
         return -EDEADLK;
     }
+    int saved = errno;
     remote->closing = true;
     strait_p_gearman_close(&remote->link);
     while (remote->live.first) {
@@ -823,5 +798,6 @@ int strait_gearman_destroy(struct strait_gearman *remote)
         complete(remote, STRAIT_BUDGET);
     }
     free_remote(remote);
+    errno = saved;
     return 0;
 }

@@ -95,11 +95,10 @@ static int keep_payload(struct host_job *job)
         return -ENOSPC;
     }
     if (task->payload != job->payload && task->payload_size) {
-        void *copy = strait_p_extra_alloc(STRAIT_LINE, task->payload_size);
-        if (!copy) {
+        void *copy;
+        if (!strait_p_gearman_copy(&copy, task->payload, task->payload_size)) {
             return -ENOMEM;
         }
-        memcpy(copy, task->payload, task->payload_size);
         free(job->payload);
         job->payload = copy;
     }
@@ -189,44 +188,9 @@ find_function(const struct host *host, const struct strait_p_gearman_field *name
     return f->name ? f : NULL;
 }
 
-/* Reads the head of what was submitted. False: it was not made by strait_gearman_submit. */
-static bool read_head(const struct strait_p_gearman_packet *packet,
-                      struct strait_p_gearman_head *head)
-{
-    const struct strait_p_gearman_field *submitted = &packet->fields[3];
-    if (packet->fields[0].size > STRAIT_P_GEARMAN_HANDLE ||
-        packet->fields[2].size != STRAIT_P_GEARMAN_KEY || submitted->size < sizeof(*head)) {
-        return false;
-    }
-    memcpy(head, submitted->data, sizeof(*head));
-    strait_p_gearman_head_turn(head);
-    return head->magic == STRAIT_P_GEARMAN_MAGIC && head->remaining >= 0;
-}
-
-/* Copies the payload into the job. 0; -ENOSPC, -ENOMEM. */
-static int take_payload(struct host_job *job, const struct strait_p_gearman_packet *packet)
-{
-    const struct strait_p_gearman_field *submitted = &packet->fields[3];
-    size_t size = submitted->size - sizeof(struct strait_p_gearman_head);
-    if (packet->cut || size > job->host->payload_max) {
-        return -ENOSPC;
-    }
-    if (size) {
-        job->payload = strait_p_extra_alloc(STRAIT_LINE, size);
-        if (!job->payload) {
-            return -ENOMEM;
-        }
-        memcpy(job->payload,
-               (const uint8_t *)submitted->data + sizeof(struct strait_p_gearman_head), size);
-    }
-    job->task.payload = job->payload;
-    job->task.payload_size = size;
-    return 0;
-}
-
 /* Has the pool run it. 0 or -errno, the code of an answer. */
 static int start_job(struct host_job *job, const struct strait_p_gearman_packet *packet,
-                     int64_t remaining)
+                     const struct strait_p_gearman_field *payload, int64_t remaining)
 {
     struct strait_task local = {.run = run_job, .done = on_job_done, .context = job};
     struct strait_submit_options how = {.finish_by = remaining ? strait_deadline(remaining) : 0};
@@ -234,9 +198,16 @@ static int start_job(struct host_job *job, const struct strait_p_gearman_packet 
     if (!job->function) {
         return -ENOENT;
     }
+    if (packet->cut || payload->size > job->host->payload_max) {
+        return -ENOSPC;
+    }
+    if (!strait_p_gearman_copy(&job->payload, payload->data, payload->size)) {
+        return -ENOMEM;
+    }
     job->task.task.name = job->function->name;
-    int error = take_payload(job, packet);
-    return error ? error : strait_task_submit(job->host->parent, &local, &how, &job->id);
+    job->task.payload = job->payload;
+    job->task.payload_size = payload->size;
+    return strait_task_submit(job->host->parent, &local, &how, &job->id);
 }
 
 /* There is a free job: this one was asked for. */
@@ -245,7 +216,11 @@ static void on_assign(struct host_server *server, const struct strait_p_gearman_
     struct host *host = server->host;
     struct host_job *job = host->free;
     struct strait_p_gearman_head head;
-    if (!read_head(packet, &head)) {
+    struct strait_p_gearman_field payload;
+    if (packet->fields[0].size > STRAIT_P_GEARMAN_HANDLE ||
+        packet->fields[2].size != STRAIT_P_GEARMAN_KEY ||
+        !strait_p_gearman_open(&packet->fields[3], &head, &payload) || head.remaining < 0) {
+        /* strait_gearman_submit has not made it */
         say(server, STRAIT_P_GEARMAN_WORK_FAIL, packet->fields, 1, NULL);
         return;
     }
@@ -256,7 +231,7 @@ static void on_assign(struct host_server *server, const struct strait_p_gearman_
     memcpy(job->handle, packet->fields[0].data, job->handle_size);
     memcpy(job->key, packet->fields[2].data, STRAIT_P_GEARMAN_KEY);
     memcpy(job->task.task.data, head.data, sizeof(head.data));
-    int error = start_job(job, packet, head.remaining);
+    int error = start_job(job, packet, &payload, head.remaining);
     if (error) {
         end_job(job, error == -EPIPE ? STRAIT_TASK_ABANDONED : STRAIT_TASK_FAILED, error);
     }

@@ -149,6 +149,8 @@ static void forget_handle(struct strait_gearman *self, struct remote_slot *slot)
 /* All live tasks wait again; the next server is to be tried, at once if it has not just been. */
 static void lose(struct strait_gearman *self, int64_t now)
 {
+    /* A child of this process may have the socket, too: it would be watched for ever. */
+    epoll_ctl(self->epoll, EPOLL_CTL_DEL, self->link.fd, NULL);
     strait_p_gearman_close(&self->link);
     memset(self->handles, 0, (self->hash_mask + 1) * sizeof(self->handles[0]));
     self->due_first = self->due_end;

@@ -3,7 +3,9 @@
  */
 #include "gearman/remote_fixture.h"
 
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 /* The keys of a task's runs are the same, so that it can tell. */
 static void what_a_lost_server_had_is_submitted_again(void)
@@ -116,6 +118,28 @@ static void a_server_that_breaks_off_is_not_called_at_once(void)
     meet(&peer);
     hear_task(&peer, 0);
     assert_int_equal(stats().again, 5);
+    end(&peer);
+}
+
+/* It has the socket, too, and does nothing with it: the fd tells nothing of that. */
+static void a_child_does_not_keep_a_lost_server(void)
+{
+    struct peer peer;
+    begin(&peer, (struct strait_gearman_options){0});
+    pid_t child = fork();
+    if (child == 0) {
+        sleep(60);
+        _exit(0);
+    }
+    shutdown(peer.fd, SHUT_RDWR); /* the child has it, too */
+    peer_hang_up(&peer);
+    meet(&peer);
+    while (answer_echo(&peer)) {
+    }
+    assert_owed(0); /* whatever is due */
+    assert_false(readable(strait_gearman_fd(remote), 20));
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
     end(&peer);
 }
 
@@ -246,5 +270,6 @@ static void whatever_a_server_says_each_task_ends_once(void)
 
 TESTS(ONCE(what_a_lost_server_had_is_submitted_again), ONCE(a_silent_server_is_given_up),
       ONCE(a_silent_server_is_given_up_though_nobody_waits_long),
-      ONCE(a_server_that_breaks_off_is_not_called_at_once), ONCE(a_hostile_server_is_left),
+      ONCE(a_server_that_breaks_off_is_not_called_at_once),
+      ONCE(a_child_does_not_keep_a_lost_server), ONCE(a_hostile_server_is_left),
       ONCE(whatever_a_server_says_each_task_ends_once))

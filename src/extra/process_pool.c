@@ -27,6 +27,7 @@ enum slot_state { UNUSED, WAITING, RUNNING, ENDED, COMPLETING, STATES };
 
 struct slot {
     struct strait_process_task task;
+    char name[STRAIT_PROCESS_NAME]; /* its own */
     int64_t finish_by;
     unsigned retries;
     uint32_t generation; /* of the slot's tasks */
@@ -182,7 +183,7 @@ static void give(struct strait_process_pool *pool, struct worker *worker, struct
     const struct strait_process_task *task = &slot->task;
     struct strait_p_process_call call = {.id = id_of(pool, slot),
                                          .payload_size = (uint32_t)task->payload_size};
-    memcpy(call.name, task->task.name, strlen(task->task.name));
+    memcpy(call.name, slot->name, sizeof(call.name));
     memcpy(call.data, task->task.data, sizeof(call.data));
     memcpy(span.messages, &call, sizeof(call));
     memcpy((char *)span.messages + sizeof(call), payload_of(pool, slot), task->payload_size);
@@ -499,6 +500,8 @@ int strait_process_submit(struct strait_process_pool *pool, const struct strait_
     }
     int saved = errno;
     slot->task = *task;
+    strcpy(slot->name, task->task.name);
+    slot->task.task.name = slot->name;
     slot->task.payload = payload_of(pool, slot);
     slot->task.signal = 0;
     slot->task.runs = 0;

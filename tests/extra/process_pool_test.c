@@ -261,6 +261,20 @@ static void payloads_travel_both_ways(void)
     close_pool();
 }
 
+/* Whatever becomes of the one that was handed over. */
+static void a_name_is_copied(void)
+{
+    char name[STRAIT_PROCESS_NAME + 1] = "increment";
+    struct outcome outcome;
+    open_pool(1, 4);
+    assert_returns(submit(&outcome, name, 6, NULL, NULL), 0);
+    memset(name, 'x', sizeof(name) - 1);
+    await_outcomes();
+    assert_int_equal(outcome.status, STRAIT_TASK_DONE);
+    assert_int_equal(outcome.number, 7);
+    close_pool();
+}
+
 /* The largest there may be, and a byte more than that; under a sanitizer, which needs a multiple of
  * its memory, one that is larger than a channel's message. */
 static void a_large_payload_travels(void)
@@ -545,6 +559,7 @@ static void workers_that_scribble(void)
 static const struct test tests[] = {
     ONCE(every_way_to_end),
     ONCE(payloads_travel_both_ways),
+    ONCE(a_name_is_copied),
     ONCE(a_large_payload_travels),
     ONCE(what_hangs_can_be_killed),
     ONCE(the_queue_is_bounded_and_destroy_abandons),

@@ -7,17 +7,22 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+static void create_with_two(struct peer *peers)
+{
+    char servers[80];
+    peer_open(&peers[0]);
+    peer_open(&peers[1]);
+    snprintf(servers, sizeof(servers), "%s,%s", peers[0].name, peers[1].name);
+    create(NULL, (struct strait_gearman_options){.servers = servers});
+}
+
 /* The keys of a task's runs are the same, so that it can tell. */
 static void what_a_lost_server_had_is_submitted_again(void)
 {
     struct packet packet;
     char keys[4][KEY + 1];
     struct peer peers[2];
-    char servers[80];
-    peer_open(&peers[0]);
-    peer_open(&peers[1]);
-    snprintf(servers, sizeof(servers), "%s,%s", peers[0].name, peers[1].name);
-    create(NULL, (struct strait_gearman_options){.servers = servers});
+    create_with_two(peers);
     meet(&peers[0]);
     submit_many(0, 3);
     for (unsigned n = 0; n < 4; n++) {
@@ -55,11 +60,7 @@ static void what_a_lost_server_had_is_submitted_again(void)
 static void a_silent_server_is_given_up(void)
 {
     struct peer peers[2];
-    char servers[80];
-    peer_open(&peers[0]);
-    peer_open(&peers[1]);
-    snprintf(servers, sizeof(servers), "%s,%s", peers[0].name, peers[1].name);
-    create(NULL, (struct strait_gearman_options){.servers = servers});
+    create_with_two(peers);
     submit(0);
     peers[0].deaf = true;
     peer_accept(&peers[0]);
@@ -82,12 +83,8 @@ static void a_silent_server_is_given_up(void)
 static void a_silent_server_is_given_up_though_nobody_waits_long(void)
 {
     struct peer peers[2];
-    char servers[80];
     unsigned n = 0;
-    peer_open(&peers[0]);
-    peer_open(&peers[1]);
-    snprintf(servers, sizeof(servers), "%s,%s", peers[0].name, peers[1].name);
-    create(NULL, (struct strait_gearman_options){.servers = servers});
+    create_with_two(peers);
     meet(&peers[0]);
     peers[0].deaf = true;
     for (int64_t until = strait_in_ms(20000); !peer_is_called(&peers[1], 0);) {

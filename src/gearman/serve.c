@@ -449,7 +449,7 @@ static int make_host(struct host *host, struct strait_pool *pool,
     strait_pool_stats(pool, &stats);
     host->workers = given->in_flight ? 0 : (unsigned)stats.workers;
     host->job_count = given->in_flight ? given->in_flight : host->workers + AHEAD_MAX;
-    host->job_count = (unsigned)strait_min(host->job_count, stats.queue_limit);
+    host->job_count = (unsigned)strait_min(host->job_count, (size_t)stats.queue_limit);
     host->in_flight = host->job_count;
     host->payload_max = given->payload_max;
     size_t size = host->job_count * sizeof(host->jobs[0]);

@@ -12,6 +12,16 @@ install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
         FILES_MATCHING PATTERN "*.h")
 install(EXPORT strait-targets NAMESPACE strait:: DESTINATION ${cmake_dir} COMPONENT dev)
 
+# The printers for gdb, which loads them by itself with the library that has their path below an
+# auto-load folder of gdb's: below /usr/share/gdb/auto-load, if nobody has named others.
+if(BUILD_SHARED_LIBS)
+  install(FILES src/strait-gdb.py COMPONENT dev
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/gdb/auto-load${CMAKE_INSTALL_FULL_LIBDIR}
+          RENAME $<TARGET_FILE_NAME:strait>-gdb.py)
+else()
+  install(FILES src/strait-gdb.py DESTINATION ${CMAKE_INSTALL_DATADIR}/strait COMPONENT dev)
+endif()
+
 # Concurrency Kit's headers are the consumer's own, wherever they lie there.
 file(CONFIGURE OUTPUT strait-config.cmake @ONLY CONTENT [[
 include(CMakeFindDependencyMacro)
@@ -72,7 +82,6 @@ strait_pc(strait_gearman "Tasks for strait's pools on other machines" "Requires:
 # Debian packages: cpack -G DEB. The runtime's is of a build with BUILD_SHARED_LIBS.
 set(CPACK_PACKAGE_CONTACT "the strait authors")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
-set(CPACK_STRIP_FILES ON)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_COMPONENTS_ALL dev)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
@@ -86,6 +95,7 @@ if(BUILD_SHARED_LIBS)
   set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION libs)
   set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
   set(CPACK_DEBIAN_RUNTIME_PACKAGE_GENERATE_SHLIBS ON)
+  set(CPACK_DEBIAN_RUNTIME_DEBUGINFO_PACKAGE ON) # -dbgsym, if it is compiled with -g
   string(APPEND CPACK_DEBIAN_DEV_PACKAGE_DEPENDS ", ${runtime} (= ${PROJECT_VERSION})")
 endif()
 include(CPack)

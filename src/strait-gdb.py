@@ -2,7 +2,7 @@
 """What gdb shows of a channel, a worker, a pool, a parent and a task; the library has to be compiled
 with debugging information (-g).
 
-    source .../src/strait-gdb.py
+    source .../strait-gdb.py   not for an installed shared library, where gdb does it by itself
     print *pool           one of them; as in "info locals" and "backtrace full"
     strait-dump pool      the same as lines
 
@@ -182,18 +182,24 @@ KINDS = {
 }
 
 
-def printer_of(name):
-    noun, text, parts = KINDS[name]
+def shown(kind, value):
+    """It as one line, and its parts, each with a name."""
+    noun, text, parts = KINDS[kind]
+    if not value.type.strip_typedefs().fields():
+        return f"{noun}: not known, as the library's debugging information (-g) is not there", []
+    return f"{noun}: {text(value)}", list(parts(value))
 
+
+def printer_of(name):
     class Printer:
         def __init__(self, value):
-            self.value = value
+            self.line, self.parts = shown(name, value)
 
         def to_string(self):
-            return f"{noun}: {text(self.value)}"
+            return self.line
 
         def children(self):
-            return ((key, value) for key, value in parts(self.value))
+            return iter(self.parts)
 
     return Printer
 
@@ -219,9 +225,9 @@ class Dump(gdb.Command):
         kind = kind.removeprefix("struct ")
         if kind not in KINDS:
             raise gdb.GdbError(f"strait-dump: {argument} is no pool, worker, channel or task")
-        noun, text, parts = KINDS[kind]
-        print(f"{noun}: {text(value)}")
-        for key, part in parts(value):
+        line, parts = shown(kind, value)
+        print(line)
+        for key, part in parts:
             print(f"  {key}: {part}")
 
 

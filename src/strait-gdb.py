@@ -42,7 +42,7 @@ def plural(count, noun):
 
 def queued_spsc(ring):
     ring = ring.cast(typed("struct strait_spsc"))
-    return (int(ring["tail"]) - int(ring["head"])) % INDEX
+    return (int(ring["sender"]["index"]) - int(ring["head"])) % INDEX
 
 
 def queued_lanes(ring):
@@ -57,7 +57,7 @@ def queued_cells(ring):
     return int(ring["tail"]) - int(ring["head"])
 
 
-QUEUED = {"spsc": queued_spsc, "lanes": queued_lanes, "cells": queued_cells}
+QUEUED = {"spsc": queued_spsc, "lanes": queued_lanes, "cells": queued_cells, "line": queued_spsc}
 
 
 def variant_of(channel):

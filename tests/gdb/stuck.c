@@ -11,7 +11,7 @@
 struct strait_pool *pool;
 struct strait_parent *parent;
 struct strait_worker *worker;
-struct strait_channel *channel, *lanes, *cells;
+struct strait_channel *channel, *lanes, *cells, *line;
 struct strait_task task;
 static int told[2]; /* a pipe: the task has begun */
 
@@ -65,6 +65,7 @@ int main(void)
     fill(&channel, "spsc", 7);
     fill(&lanes, "lanes", 5);
     fill(&cells, "cells", 3);
+    fill(&line, "line", 2);
     require(pipe(told) == 0);
     require(strait_worker_spawn(&worker, &waits) == 0);
     require(strait_pool_create(&pool, &options) == 0);

@@ -28,17 +28,17 @@ static inline const char *strait_strerror(int answer)
     case EBUSY:
         return "in use: no sender left to open, not joined, not closed, or parents attached";
     case EINPROGRESS:
-        return "the task has started: it was told, and ends by itself";
+        return "the task has started: it was told to end, or its process is killed";
     case EALREADY:
-        return "the task was cancelled before";
+        return "the task was cancelled, or has expired, before";
     case ENOENT:
-        return "the task has completed";
+        return "the task has completed, or there is no such function, program or server";
     case EUSERS:
         return "the pool has as many parents as it can have";
     case EINVAL:
         return "an option or an argument is out of range: a checked build says which";
     case ENOSPC:
-        return "the memory given for the channel is too small";
+        return "no room: the channel's memory is too small, the set full, the payload too large";
     case EINTR:
         return "the thread was ended by the function that it ran";
     case ENOMEM:

@@ -113,6 +113,7 @@ int main(int argc, char **argv)
     bench::Harness harness(settings);
     bench::add_context(settings);
     bench::add_throughputs(harness);
+    bench::add_payloads(harness);
     bench::add_blocking(harness);
     bench::add_fan_ins(harness);
     bench::add_producers(harness);

@@ -6,19 +6,13 @@
 
 #include "candidates/loops.h"
 
-struct message_8 {
-    uint64_t words[1];
-};
-struct message_64 {
-    uint64_t words[8];
-};
-struct message_256 {
-    uint64_t words[32];
-};
+#define MESSAGE(BYTES, NAME)                                                                       \
+    struct NAME##_##BYTES {                                                                        \
+        uint64_t words[(BYTES) / 8];                                                               \
+    };                                                                                             \
+    CK_RING_PROTOTYPE(of_##BYTES, NAME##_##BYTES)
 
-CK_RING_PROTOTYPE(of_8, message_8)
-CK_RING_PROTOTYPE(of_64, message_64)
-CK_RING_PROTOTYPE(of_256, message_256)
+BENCH_EACH_SIZE(MESSAGE, message)
 
 struct queue {
     STRAIT_LINE_ALIGNED struct ck_ring ring;
@@ -46,14 +40,13 @@ static void destroy(const struct bench_ring *self, void *queue)
     free(queue);
 }
 
-#define TYPED(BYTES, WORDS)                                                                        \
+#define TYPED(BYTES, LOOPS)                                                                        \
     BENCH_INLINE size_t try_send_##BYTES(void *end, const void *message, size_t n)                 \
     {                                                                                              \
         struct queue *queue = end;                                                                 \
-        struct message_##BYTES copy;                                                               \
-        memcpy(&copy, message, sizeof(copy)); /* it takes no const */                              \
+        void *entry = (void *)(uintptr_t)message; /* it takes no const */                          \
         (void)n;                                                                                   \
-        return ck_ring_enqueue_spsc_of_##BYTES(&queue->ring, (void *)queue->slots, &copy);         \
+        return ck_ring_enqueue_spsc_of_##BYTES(&queue->ring, (void *)queue->slots, entry);         \
     }                                                                                              \
     BENCH_INLINE size_t try_receive_##BYTES(void *end, void *message, size_t n)                    \
     {                                                                                              \
@@ -61,11 +54,10 @@ static void destroy(const struct bench_ring *self, void *queue)
         (void)n;                                                                                   \
         return ck_ring_dequeue_spsc_of_##BYTES(&queue->ring, (void *)queue->slots, message);       \
     }                                                                                              \
-    BENCH_LOOPS_SINGLE(loops_##BYTES, try_send_##BYTES, try_receive_##BYTES, WORDS)
+    LOOPS(loops_##BYTES, try_send_##BYTES, try_receive_##BYTES, (BYTES) / 8)
 
-TYPED(8, 1)
-TYPED(64, 8)
-TYPED(256, 32)
+BENCH_MAIN_SIZES(TYPED, BENCH_LOOPS_SINGLE)
+BENCH_PAYLOAD_SIZES(TYPED, BENCH_PAYLOAD_LOOPS)
 
 const struct bench_ring bench_ck_ring = {"ck_ring",
                                          "holds one message less than its capacity",
@@ -75,7 +67,5 @@ const struct bench_ring bench_ck_ring = {"ck_ring",
                                          destroy,
                                          NULL,
                                          NULL,
-                                         &loops_8,
-                                         &loops_64,
-                                         &loops_256,
+                                         BENCH_ALL_LOOPS(loops),
                                          NULL};

@@ -38,7 +38,7 @@ BENCH_INLINE bool bench_send_chunk_in_place(void *end, bench_find_fn *reserve,
                                             bench_done_fn *commit, uint64_t first, size_t words,
                                             size_t batch, uint64_t patience)
 {
-    for (uint64_t i = 0; i < BENCH_CHUNK; i += batch) {
+    for (uint64_t i = 0; i < bench_chunk(words); i += batch) {
         if (!bench_send_run_in_place(end, reserve, commit, first + i, words, batch, patience)) {
             return false;
         }
@@ -57,7 +57,7 @@ BENCH_INLINE void bench_send_in_place(void *end, bench_find_fn *reserve, bench_d
                                        stream->patience)) {
             break; /* shows up as messages too many, as in bench_send */
         }
-        sent += BENCH_CHUNK;
+        sent += bench_chunk(words);
         now = bench_ticks();
         bench_record(stream, now - before);
     } while (now < stream->until);

@@ -64,7 +64,5 @@ const struct bench_ring bench_line = {"floor.line",
                                       destroy,
                                       NULL,
                                       NULL,
-                                      &loops,
-                                      NULL,
-                                      NULL,
+                                      {&loops},
                                       NULL};

@@ -77,7 +77,5 @@ const struct bench_ring bench_lines = {"floor.lines",
                                        destroy,
                                        NULL,
                                        NULL,
-                                       &loops_8,
-                                       &loops_64,
-                                       NULL,
+                                       {&loops_8, &loops_64},
                                        NULL};

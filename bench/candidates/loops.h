@@ -33,7 +33,7 @@ BENCH_INLINE void bench_fill(uint64_t *messages, uint64_t first, size_t n, size_
 BENCH_INLINE bool bench_send_chunk(void *end, bench_try_send_fn *try_send, uint64_t *messages,
                                    uint64_t first, size_t words, size_t batch, uint64_t patience)
 {
-    for (uint64_t i = 0; i < BENCH_CHUNK; i += batch) {
+    for (uint64_t i = 0; i < bench_chunk(words); i += batch) {
         bench_fill(messages, first + i, batch, words);
         if (!bench_send_all(end, try_send, messages, batch, words, patience)) {
             return false;
@@ -62,7 +62,7 @@ BENCH_INLINE void bench_send(void *end, bench_try_send_fn *try_send, struct benc
             break; /* what went out of this chunk shows up as messages too many: an error either way
                     */
         }
-        sent += BENCH_CHUNK;
+        sent += bench_chunk(words);
         now = bench_ticks();
         bench_record(stream, now - before);
     } while (now < stream->until);
@@ -79,7 +79,7 @@ BENCH_INLINE void bench_send_computing(void *end, bench_try_send_fn *try_send,
     bool all = true;
     do {
         uint64_t before = now;
-        for (uint32_t i = 0; all && i < BENCH_CHUNK; i++, sent++) {
+        for (uint32_t i = 0; all && i < bench_chunk(words); i++, sent++) {
             bench_wait_until(bench_ticks() + stream->work);
             bench_fill(message, sent, 1, words);
             all = bench_send_all(end, try_send, message, 1, words, stream->patience);
@@ -155,15 +155,24 @@ BENCH_INLINE void bench_receive(void *end, bench_try_receive_fn *try_receive,
 
 /* ---- a round trip ---- */
 
+BENCH_INLINE bool bench_differ(const uint64_t *message, const uint64_t *answer, size_t words)
+{
+    uint64_t difference = 0;
+    for (size_t w = 0; w < words; w++) {
+        difference |= message[w] ^ answer[w];
+    }
+    return difference != 0;
+}
+
 BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_send,
                              bench_try_receive_fn *try_receive, uint64_t *message, uint64_t *answer,
-                             struct bench_bounce *bounce)
+                             size_t words, struct bench_bounce *bounce)
 {
     uint64_t now = bench_ticks();
-    message[0] = now; /* a number that no earlier run used */
+    uint64_t number = now; /* that no earlier run used */
     while (bounce->count < bounce->limit && now < bounce->until) {
         uint64_t before = now;
-        message[0]++;
+        bench_fill(message, ++number, 1, words);
         if (!try_send(there, message, 1) ||
             !bench_await(back, try_receive, answer, bounce->patience)) {
             bounce->lost++;
@@ -171,7 +180,7 @@ BENCH_INLINE void bench_ping(void *there, void *back, bench_try_send_fn *try_sen
         }
         now = bench_ticks();
         bounce->ticks[bounce->count++] = bench_saturate(now - before);
-        bounce->disorder += answer[0] != message[0];
+        bounce->disorder += bench_differ(message, answer, words);
     }
     message[0] = BENCH_STOP;
     try_send(there, message, 1);
@@ -282,7 +291,7 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
     {                                                                                              \
         uint64_t message[WORDS] = {0};                                                             \
         uint64_t answer[WORDS] = {0};                                                              \
-        bench_ping(there, back, TRY_SEND, TRY_RECEIVE, message, answer, bounce);                   \
+        bench_ping(there, back, TRY_SEND, TRY_RECEIVE, message, answer, WORDS, bounce);            \
     }                                                                                              \
     static void NAME##_pong(void *there, void *back, uint64_t patience)                            \
     {                                                                                              \
@@ -343,6 +352,22 @@ BENCH_INLINE void bench_pong_blocking(void *there, void *back, bench_blocking_se
                                             NAME##_paced_send,                                     \
                                             NAME##_paced_receive,                                  \
                                             NAME##_send_computing};
+
+/* Those of the payload curve: a stream of single messages, and a round trip. */
+#define BENCH_PAYLOAD_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                    \
+    BENCH_STREAM_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS, single, 1)                              \
+    BENCH_BOUNCE_LOOPS(NAME, TRY_SEND, TRY_RECEIVE, WORDS)                                         \
+    static const struct bench_loops NAME = {NAME##_send_single,                                    \
+                                            NAME##_receive_single,                                 \
+                                            NULL,                                                  \
+                                            NULL,                                                  \
+                                            NAME##_ping,                                           \
+                                            NAME##_pong,                                           \
+                                            NULL,                                                  \
+                                            NULL,                                                  \
+                                            NULL,                                                  \
+                                            NULL,                                                  \
+                                            NULL};
 
 /* All loops of a queue that blocks, messages of 8 bytes. */
 #define BENCH_BLOCKING_LOOPS(NAME, SEND, RECEIVE)                                                  \

@@ -87,13 +87,11 @@ template <class Queue> Peer *make_peer(size_t capacity, uint32_t senders)
 template <template <size_t> class Queue>
 static void *create_peer(const bench_ring *, size_t bytes, size_t capacity, uint32_t senders)
 {
+#define BENCH_PEER_CASE(BYTES, QUEUE)                                                              \
+    case BYTES:                                                                                    \
+        return make_peer<QUEUE<(BYTES) / 8>>(capacity, senders);
     switch (bytes) {
-    case 8:
-        return make_peer<Queue<1>>(capacity, senders);
-    case 64:
-        return make_peer<Queue<8>>(capacity, senders);
-    case 256:
-        return make_peer<Queue<32>>(capacity, senders);
+        BENCH_EACH_SIZE(BENCH_PEER_CASE, Queue)
     default:
         return nullptr;
     }
@@ -150,16 +148,20 @@ template <class End> BENCH_INLINE void peer_receive(void *end, void *messages, s
 
 #define BENCH_PEER_INLINE inline __attribute__((always_inline))
 
+#define BENCH_PEER_SIZED(BYTES, LOOPS, NAME, SENDER, RECEIVER)                                     \
+    LOOPS(NAME##_##BYTES, peer_try_send<SENDER<(BYTES) / 8>>,                                      \
+          peer_try_receive<RECEIVER<(BYTES) / 8>>, (BYTES) / 8)
+
 // NAME_8, NAME_64 and NAME_256, of ends that are templates of the words in a message.
 #define BENCH_PEER_LOOPS(NAME, SENDER, RECEIVER)                                                   \
-    BENCH_LOOPS(NAME##_8, peer_try_send<SENDER<1>>, peer_try_receive<RECEIVER<1>>, 1)              \
-    BENCH_LOOPS(NAME##_64, peer_try_send<SENDER<8>>, peer_try_receive<RECEIVER<8>>, 8)             \
-    BENCH_LOOPS(NAME##_256, peer_try_send<SENDER<32>>, peer_try_receive<RECEIVER<32>>, 32)
+    BENCH_MAIN_SIZES(BENCH_PEER_SIZED, BENCH_LOOPS, NAME, SENDER, RECEIVER)
 
 // The same for a queue that has no batches.
 #define BENCH_PEER_LOOPS_SINGLE(NAME, SENDER, RECEIVER)                                            \
-    BENCH_LOOPS_SINGLE(NAME##_8, peer_try_send<SENDER<1>>, peer_try_receive<RECEIVER<1>>, 1)       \
-    BENCH_LOOPS_SINGLE(NAME##_64, peer_try_send<SENDER<8>>, peer_try_receive<RECEIVER<8>>, 8)      \
-    BENCH_LOOPS_SINGLE(NAME##_256, peer_try_send<SENDER<32>>, peer_try_receive<RECEIVER<32>>, 32)
+    BENCH_MAIN_SIZES(BENCH_PEER_SIZED, BENCH_LOOPS_SINGLE, NAME, SENDER, RECEIVER)
+
+// NAME_128 and so on: the sizes of the payload curve.
+#define BENCH_PEER_PAYLOAD_LOOPS(NAME, SENDER, RECEIVER)                                           \
+    BENCH_PAYLOAD_SIZES(BENCH_PEER_SIZED, BENCH_PAYLOAD_LOOPS, NAME, SENDER, RECEIVER)
 
 #endif // BENCH_PEER_H

@@ -119,6 +119,7 @@ template <size_t Words> using OptimistMany = Optimist<Words, false>;
 template <size_t Words> using OptimistTotal = Optimist<Words, true>;
 
 BENCH_PEER_LOOPS_SINGLE(try_one, TryOne, TryOne)
+BENCH_PEER_PAYLOAD_LOOPS(try_one, TryOne, TryOne)
 BENCH_LOOPS_SINGLE(fixed_8, peer_try_send<Fixed<1>>, peer_try_receive<Fixed<1>>, 1)
 BENCH_PEER_LOOPS_SINGLE(try_many, TryMany, TryMany)
 BENCH_PEER_LOOPS_SINGLE(optimist_many, OptimistMany, OptimistMany)
@@ -136,7 +137,7 @@ template <size_t Words> void optimist_send(void *end, bench_stream *stream)
     uint64_t now = bench_ticks();
     do {
         uint64_t before = now;
-        for (uint32_t i = 0; i < BENCH_CHUNK; i++, sent++) {
+        for (uint32_t i = 0; i < bench_chunk(Words); i++, sent++) {
             bench_fill(words, sent, 1, Words);
             queue->send(&message, 1);
         }
@@ -182,7 +183,8 @@ template <size_t Words> BENCH_INLINE size_t optimist_try_receive(void *end, void
     return 1;
 }
 
-#define OPTIMIST(NAME, WORDS)                                                                      \
+#define OPTIMIST(BYTES, NAME) OPTIMIST_WORDS(NAME##_##BYTES, (BYTES) / 8)
+#define OPTIMIST_WORDS(NAME, WORDS)                                                                \
     BENCH_BOUNCE_LOOPS(NAME, optimist_try_send<WORDS>, optimist_try_receive<WORDS>, WORDS)         \
     const bench_loops NAME = {optimist_send<WORDS>,                                                \
                               optimist_receive<WORDS>,                                             \
@@ -196,30 +198,36 @@ template <size_t Words> BENCH_INLINE size_t optimist_try_receive(void *end, void
                               nullptr,                                                             \
                               nullptr};
 
-OPTIMIST(optimist_8, 1)
-OPTIMIST(optimist_64, 8)
-OPTIMIST(optimist_256, 32)
+BENCH_EACH_SIZE(OPTIMIST, optimist)
 
 #define RING(NAME, NOTE, SENDERS, QUEUE, LOOPS)                                                    \
     {                                                                                              \
         NAME, NOTE, SENDERS, nullptr, create_peer<QUEUE>, destroy_peer, open_peer_sender,          \
-            open_peer_receiver, &LOOPS##_8, &LOOPS##_64, &LOOPS##_256, nullptr                     \
+            open_peer_receiver, LOOPS, nullptr                                                     \
     }
 #define LARGE "no batches; holds at least 4096 messages that are not 8 bytes"
 
 const bench_ring variants[] = {
-    RING("atomic_queue.try", LARGE, BENCH_ONE_SENDER, TryOne, try_one),
-    {"atomic_queue.try.fixed", "no batches; its capacity is part of its type", BENCH_ONE_SENDER,
-     nullptr, create_peer_of_8<Fixed<1>>, destroy_peer, open_peer_sender, open_peer_receiver,
-     &fixed_8, nullptr, nullptr, nullptr},
+    RING("atomic_queue.try", LARGE, BENCH_ONE_SENDER, TryOne, BENCH_ALL_LOOPS(try_one)),
+    {"atomic_queue.try.fixed",
+     "no batches; its capacity is part of its type",
+     BENCH_ONE_SENDER,
+     nullptr,
+     create_peer_of_8<Fixed<1>>,
+     destroy_peer,
+     open_peer_sender,
+     open_peer_receiver,
+     {&fixed_8},
+     nullptr},
     RING("atomic_queue.try.mpsc", "does not keep the order of one sender among several; " LARGE,
-         BENCH_ANY_SENDERS, TryMany, try_many),
-    RING("atomic_queue.optimist", "blocks, cannot try; " LARGE, BENCH_ONE_SENDER, TryOne, optimist),
+         BENCH_ANY_SENDERS, TryMany, BENCH_MAIN_LOOPS(try_many)),
+    RING("atomic_queue.optimist", "blocks, cannot try; " LARGE, BENCH_ONE_SENDER, TryOne,
+         BENCH_ALL_LOOPS(optimist)),
     RING("atomic_queue.optimist.mpsc",
          "blocks, cannot try; promises no order of one sender among several; " LARGE,
-         BENCH_ANY_SENDERS, OptimistMany, optimist_many),
+         BENCH_ANY_SENDERS, OptimistMany, BENCH_MAIN_LOOPS(optimist_many)),
     RING("atomic_queue.optimist.mpsc.total_order", "blocks, cannot try; " LARGE, BENCH_ANY_SENDERS,
-         OptimistTotal, optimist_total),
+         OptimistTotal, BENCH_MAIN_LOOPS(optimist_total)),
 };
 
 } // namespace

@@ -36,6 +36,7 @@ template <size_t Words> class Ring : public Peer
 };
 
 BENCH_PEER_LOOPS(ring, Ring, Ring)
+BENCH_PEER_PAYLOAD_LOOPS(ring, Ring, Ring)
 
 // Its nodes have 16-bit numbers; one is a dummy, one number says none.
 constexpr size_t kNodesMax = 65534;
@@ -72,25 +73,22 @@ void *create_queue(const bench_ring *self, size_t bytes, size_t capacity, uint32
     return capacity < kNodesMax ? create_peer<Queue>(self, bytes, capacity, senders) : nullptr;
 }
 
-const bench_ring boost_ring = {"boost.spsc_queue",
-                               "promises as much",
-                               BENCH_ONE_SENDER,
-                               nullptr,
-                               create_peer<Ring>,
-                               destroy_peer,
-                               open_peer_sender,
-                               open_peer_receiver,
-                               &ring_8,
-                               &ring_64,
-                               &ring_256,
-                               nullptr};
+const bench_ring boost_ring = {"boost.spsc_queue",    "promises as much",
+                               BENCH_ONE_SENDER,      nullptr,
+                               create_peer<Ring>,     destroy_peer,
+                               open_peer_sender,      open_peer_receiver,
+                               BENCH_ALL_LOOPS(ring), nullptr};
 
-const bench_ring boost_queue = {"boost.queue",     "no batches; a capacity of 65533 at most",
-                                BENCH_ANY_SENDERS, nullptr,
-                                create_queue,      destroy_peer,
-                                open_peer_sender,  open_peer_receiver,
-                                &queue_8,          &queue_64,
-                                &queue_256,        nullptr};
+const bench_ring boost_queue = {"boost.queue",
+                                "no batches; a capacity of 65533 at most",
+                                BENCH_ANY_SENDERS,
+                                nullptr,
+                                create_queue,
+                                destroy_peer,
+                                open_peer_sender,
+                                open_peer_receiver,
+                                BENCH_MAIN_LOOPS(queue),
+                                nullptr};
 
 } // namespace
 

@@ -130,17 +130,24 @@ using BlockingSender = Sender<BlockingQueue, Message<1>>;
 using BlockingReceiver = Receiver<BlockingQueue, Message<1>>;
 
 BENCH_PEER_LOOPS(concurrent, ConcurrentSender, ConcurrentReceiver)
+BENCH_PEER_PAYLOAD_LOOPS(concurrent, ConcurrentSender, ConcurrentReceiver)
 BENCH_BLOCKING_LOOPS(concurrent_blocking, peer_send<BlockingSender>, peer_receive<BlockingReceiver>)
 
 const bench_ring variants[] = {
     {"moodycamel.concurrent",
      "unbounded by nature: capacity is divided among the senders, 64 each at least",
      BENCH_ANY_SENDERS, nullptr, create_peer<Concurrent>, destroy_peer, open_peer_sender,
-     open_peer_receiver, &concurrent_8, &concurrent_64, &concurrent_256, nullptr},
+     open_peer_receiver, BENCH_ALL_LOOPS(concurrent), nullptr},
     {"moodycamel.concurrent.blocking",
-     "unbounded by nature: its senders cannot sleep, they yield when full", BENCH_ANY_SENDERS,
-     nullptr, create_peer_of_8<BlockingConcurrent>, destroy_peer, open_peer_sender,
-     open_peer_receiver, nullptr, nullptr, nullptr, &concurrent_blocking},
+     "unbounded by nature: its senders cannot sleep, they yield when full",
+     BENCH_ANY_SENDERS,
+     nullptr,
+     create_peer_of_8<BlockingConcurrent>,
+     destroy_peer,
+     open_peer_sender,
+     open_peer_receiver,
+     {},
+     &concurrent_blocking},
 };
 
 } // namespace

@@ -77,9 +77,7 @@ const bench_ring async_queue = {"glib.async_queue",
                                 destroy_peer,
                                 open_peer_sender,
                                 open_peer_receiver,
-                                &loops_8,
-                                nullptr,
-                                nullptr,
+                                {&loops_8},
                                 &blocking};
 
 } // namespace

@@ -113,8 +113,8 @@ BENCH_BLOCKING_LOOPS(blocking, peer_send<Ring<1>>, peer_receive<Ring<1>>)
 
 const bench_ring mutex_ring = {"mutex.condvar",  "takes a lock",     BENCH_ANY_SENDERS,
                                nullptr,          create_peer<Ring>,  destroy_peer,
-                               open_peer_sender, open_peer_receiver, &loops_8,
-                               &loops_64,        &loops_256,         &blocking};
+                               open_peer_sender, open_peer_receiver, BENCH_MAIN_LOOPS(loops),
+                               &blocking};
 
 } // namespace
 

@@ -89,9 +89,7 @@ const bench_ring inproc = {"nng.inproc",
                            destroy_peer,
                            open_peer_sender,
                            open_peer_receiver,
-                           nullptr,
-                           nullptr,
-                           nullptr,
+                           {},
                            &blocking};
 
 } // namespace

@@ -58,9 +58,7 @@ const bench_ring pipe_ring = {"pipe",
                               destroy_peer,
                               open_peer_sender,
                               open_peer_receiver,
-                              nullptr,
-                              nullptr,
-                              nullptr,
+                              {},
                               &blocking};
 
 } // namespace

@@ -59,17 +59,24 @@ using ReaderWriter = Pair<moodycamel::ReaderWriterQueue<Message<Words>>, Message
 using BlockingReaderWriter = Pair<moodycamel::BlockingReaderWriterQueue<Message<1>>, Message<1>>;
 
 BENCH_PEER_LOOPS_SINGLE(reader_writer, ReaderWriter, ReaderWriter)
+BENCH_PEER_PAYLOAD_LOOPS(reader_writer, ReaderWriter, ReaderWriter)
 BENCH_BLOCKING_LOOPS(reader_writer_blocking, peer_send<BlockingReaderWriter>,
                      peer_receive<BlockingReaderWriter>)
 
 const bench_ring variants[] = {
     {"moodycamel.readerwriter", "unbounded by nature; no batches; may hold more than its capacity",
      BENCH_ONE_SENDER, nullptr, create_peer<ReaderWriter>, destroy_peer, open_peer_sender,
-     open_peer_receiver, &reader_writer_8, &reader_writer_64, &reader_writer_256, nullptr},
+     open_peer_receiver, BENCH_ALL_LOOPS(reader_writer), nullptr},
     {"moodycamel.readerwriter.blocking",
-     "unbounded by nature: its sender cannot sleep, it yields when full", BENCH_ONE_SENDER, nullptr,
-     create_peer_of_8<BlockingReaderWriter>, destroy_peer, open_peer_sender, open_peer_receiver,
-     nullptr, nullptr, nullptr, &reader_writer_blocking},
+     "unbounded by nature: its sender cannot sleep, it yields when full",
+     BENCH_ONE_SENDER,
+     nullptr,
+     create_peer_of_8<BlockingReaderWriter>,
+     destroy_peer,
+     open_peer_sender,
+     open_peer_receiver,
+     {},
+     &reader_writer_blocking},
 };
 
 } // namespace

@@ -136,28 +136,32 @@ template <size_t Words> using Rts = Ring<Words, RING_F_MP_RTS_ENQ | RING_F_SC_DE
 template <size_t Words> using Hts = Ring<Words, RING_F_MP_HTS_ENQ | RING_F_SC_DEQ>;
 
 BENCH_PEER_LOOPS(single, Single, Single)
+BENCH_PEER_PAYLOAD_LOOPS(single, Single, Single)
 BENCH_PEER_LOOPS(multi, Multi, Multi)
 BENCH_PEER_LOOPS(rts, Rts, Rts)
 BENCH_PEER_LOOPS(hts, Hts, Hts)
-BENCH_LOOPS_IN_PLACE(zero_copy_8, reserve<1>, commit<1>, peek<1>, release<1>, 1)
-BENCH_LOOPS_IN_PLACE(zero_copy_64, reserve<8>, commit<8>, peek<8>, release<8>, 8)
-BENCH_LOOPS_IN_PLACE(zero_copy_256, reserve<32>, commit<32>, peek<32>, release<32>, 32)
+
+#define IN_PLACE(BYTES, NAME) IN_PLACE_WORDS(NAME##_##BYTES, (BYTES) / 8)
+#define IN_PLACE_WORDS(NAME, WORDS)                                                                \
+    BENCH_LOOPS_IN_PLACE(NAME, reserve<WORDS>, commit<WORDS>, peek<WORDS>, release<WORDS>, WORDS)
+BENCH_EACH_SIZE(IN_PLACE, zero_copy)
 
 #define RING(NAME, NOTE, SENDERS, QUEUE, LOOPS)                                                    \
     {                                                                                              \
         NAME, NOTE, SENDERS, nullptr, create_peer<QUEUE>, destroy_peer, open_peer_sender,          \
-            open_peer_receiver, &LOOPS##_8, &LOOPS##_64, &LOOPS##_256, nullptr                     \
+            open_peer_receiver, LOOPS, nullptr                                                     \
     }
 
 constexpr char kWaits[] = "a sender waits for all that came before it, be they preempted";
 
 const bench_ring variants[] = {
-    RING("rte_ring", "promises as much", BENCH_ONE_SENDER, Single, single),
-    RING("rte_ring.mp", kWaits, BENCH_ANY_SENDERS, Multi, multi),
+    RING("rte_ring", "promises as much", BENCH_ONE_SENDER, Single, BENCH_ALL_LOOPS(single)),
+    RING("rte_ring.mp", kWaits, BENCH_ANY_SENDERS, Multi, BENCH_MAIN_LOOPS(multi)),
     RING("rte_ring.rts", "a preempted sender holds back the messages of all others",
-         BENCH_ANY_SENDERS, Rts, rts),
-    RING("rte_ring.hts", kWaits, BENCH_ANY_SENDERS, Hts, hts),
-    RING("rte_ring.zero_copy", "nothing is copied", BENCH_ONE_SENDER, ZeroCopy, zero_copy),
+         BENCH_ANY_SENDERS, Rts, BENCH_MAIN_LOOPS(rts)),
+    RING("rte_ring.hts", kWaits, BENCH_ANY_SENDERS, Hts, BENCH_MAIN_LOOPS(hts)),
+    RING("rte_ring.zero_copy", "nothing is copied", BENCH_ONE_SENDER, ZeroCopy,
+         BENCH_ALL_LOOPS(zero_copy)),
 };
 
 } // namespace

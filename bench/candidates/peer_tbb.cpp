@@ -48,12 +48,11 @@ template <size_t Words> class Queue : public Peer
 BENCH_PEER_LOOPS_SINGLE(loops, Queue, Queue)
 BENCH_BLOCKING_LOOPS(blocking, peer_send<Queue<1>>, peer_receive<Queue<1>>)
 
-const bench_ring bounded = {"tbb.bounded",      "no batches; allocates as it goes",
-                            BENCH_ANY_SENDERS,  nullptr,
-                            create_peer<Queue>, destroy_peer,
-                            open_peer_sender,   open_peer_receiver,
-                            &loops_8,           &loops_64,
-                            &loops_256,         &blocking};
+const bench_ring bounded = {"tbb.bounded",           "no batches; allocates as it goes",
+                            BENCH_ANY_SENDERS,       nullptr,
+                            create_peer<Queue>,      destroy_peer,
+                            open_peer_sender,        open_peer_receiver,
+                            BENCH_MAIN_LOOPS(loops), &blocking};
 
 } // namespace
 

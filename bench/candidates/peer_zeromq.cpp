@@ -72,17 +72,9 @@ class Sockets : public Peer
 
 BENCH_BLOCKING_LOOPS(blocking, peer_send<Sockets>, peer_receive<Sockets>)
 
-const bench_ring inproc = {"zeromq.inproc",
-                           "holds about its capacity",
-                           BENCH_ONE_SENDER,
-                           nullptr,
-                           create_peer_of_8<Sockets>,
-                           destroy_peer,
-                           open_peer_sender,
-                           open_peer_receiver,
-                           nullptr,
-                           nullptr,
-                           nullptr,
+const bench_ring inproc = {"zeromq.inproc",  "holds about its capacity", BENCH_ONE_SENDER,
+                           nullptr,          create_peer_of_8<Sockets>,  destroy_peer,
+                           open_peer_sender, open_peer_receiver,         {},
                            &blocking};
 
 } // namespace

@@ -245,7 +245,7 @@ BENCH_INLINE size_t ticket_receive(void *end, void *message, size_t bytes)
 
 /* ---- the candidates ---- */
 
-#define OPERATIONS(NAME, BYTES, SEND, RECEIVE)                                                     \
+#define OPERATIONS(NAME, BYTES, LOOPS, SEND, RECEIVE)                                              \
     BENCH_INLINE size_t NAME##_try_send_##BYTES(void *end, const void *message, size_t n)          \
     {                                                                                              \
         (void)n;                                                                                   \
@@ -256,14 +256,13 @@ BENCH_INLINE size_t ticket_receive(void *end, void *message, size_t bytes)
         (void)n;                                                                                   \
         return RECEIVE;                                                                            \
     }                                                                                              \
-    BENCH_LOOPS_SINGLE(NAME##_##BYTES, NAME##_try_send_##BYTES, NAME##_try_receive_##BYTES,        \
-                       (BYTES) / 8)
+    LOOPS(NAME##_##BYTES, NAME##_try_send_##BYTES, NAME##_try_receive_##BYTES, (BYTES) / 8)
 
-#define INDEXED(NAME, BYTES, BATCHED)                                                              \
-    OPERATIONS(NAME, BYTES, indexed_send(end, message, BYTES, BATCHED),                            \
-               indexed_receive(end, message, BYTES, BATCHED))
+#define LAMPORT(BYTES, LOOPS)                                                                      \
+    OPERATIONS(lamport, BYTES, LOOPS, indexed_send(end, message, BYTES, false),                    \
+               indexed_receive(end, message, BYTES, false))
 /* What it has not published stays where it is until more comes: nobody would answer it. */
-#define STREAM(NAME, BYTES)                                                                        \
+#define STREAM(BYTES, NAME)                                                                        \
     BENCH_INLINE size_t NAME##_try_send_##BYTES(void *end, const void *message, size_t n)          \
     {                                                                                              \
         (void)n;                                                                                   \
@@ -280,40 +279,37 @@ BENCH_INLINE size_t ticket_receive(void *end, void *message, size_t bytes)
                                                       .receive_single =                            \
                                                           NAME##_##BYTES##_receive_single};
 #define FLAGGED(NAME, BATCHED)                                                                     \
-    OPERATIONS(NAME, 8, flagged_send(end, message, 8, BATCHED),                                    \
+    OPERATIONS(NAME, 8, BENCH_LOOPS_SINGLE, flagged_send(end, message, 8, BATCHED),                \
                flagged_receive(end, message, 8, BATCHED))
-#define TICKETS(BYTES)                                                                             \
-    OPERATIONS(ticket, BYTES, ticket_send(end, message, BYTES), ticket_receive(end, message, BYTES))
+#define TICKETS(BYTES, LOOPS)                                                                      \
+    OPERATIONS(ticket, BYTES, LOOPS, ticket_send(end, message, BYTES),                             \
+               ticket_receive(end, message, BYTES))
 
-INDEXED(lamport, 8, false)
-INDEXED(lamport, 64, false)
-INDEXED(lamport, 256, false)
-STREAM(mc, 8)
-STREAM(mc, 64)
-STREAM(mc, 256)
+BENCH_MAIN_SIZES(LAMPORT, BENCH_LOOPS_SINGLE)
+BENCH_PAYLOAD_SIZES(LAMPORT, BENCH_PAYLOAD_LOOPS)
+BENCH_MAIN_SIZES(STREAM, mc)
 FLAGGED(ff, false)
 FLAGGED(bq, true)
-TICKETS(8)
-TICKETS(64)
-TICKETS(256)
+BENCH_MAIN_SIZES(TICKETS, BENCH_LOOPS_SINGLE)
+BENCH_PAYLOAD_SIZES(TICKETS, BENCH_PAYLOAD_LOOPS)
 
-#define RING(NAME, NOTE, SENDERS, CREATE, LOOPS_8, LOOPS_64, LOOPS_256)                            \
+#define RING(NAME, NOTE, SENDERS, CREATE, LOOPS)                                                   \
     {                                                                                              \
-        NAME, NOTE, SENDERS, NULL, CREATE, destroy, NULL, NULL, LOOPS_8, LOOPS_64, LOOPS_256, NULL \
+        NAME, NOTE, SENDERS, NULL, CREATE, destroy, NULL, NULL, LOOPS, NULL                        \
     }
 
 static const struct bench_ring references[] = {
     RING("reference.lamport", "promises as much, but for batches", BENCH_ONE_SENDER, create,
-         &lamport_8, &lamport_64, &lamport_256),
+         BENCH_ALL_LOOPS(lamport)),
     RING("reference.mc", "a message may wait for 31 more, so that it is for streams; no batches",
-         BENCH_ONE_SENDER, create, &mc_8, &mc_64, &mc_256),
+         BENCH_ONE_SENDER, create, BENCH_MAIN_LOOPS(mc)),
     RING("reference.fastforward", "words only, of which one is not allowed; no batches",
-         BENCH_ONE_SENDER, create, &ff_8, NULL, NULL),
+         BENCH_ONE_SENDER, create, {&ff_8}),
     RING("reference.bqueue",
          "words only, of which one is not allowed; is full with up to 31 slots free; no batches",
-         BENCH_ONE_SENDER, create, &bq_8, NULL, NULL),
+         BENCH_ONE_SENDER, create, {&bq_8}),
     RING("reference.ticket", "any number of receivers, too; capacity a power of two; no batches",
-         BENCH_ANY_SENDERS, create_tickets, &ticket_8, &ticket_64, &ticket_256),
+         BENCH_ANY_SENDERS, create_tickets, BENCH_ALL_LOOPS(ticket)),
 };
 
 const struct bench_ring *bench_reference_at(size_t i)

@@ -19,17 +19,27 @@
 extern "C" {
 #endif
 
+/* Bytes of a message: in every workload, and in the payload curve alone. DO(BYTES, more...). */
+#define BENCH_MAIN_SIZES(DO, ...) DO(8, __VA_ARGS__) DO(64, __VA_ARGS__) DO(256, __VA_ARGS__)
+#define BENCH_PAYLOAD_SIZES(DO, ...)                                                               \
+    DO(128, __VA_ARGS__) DO(192, __VA_ARGS__) DO(1024, __VA_ARGS__) DO(4096, __VA_ARGS__)
+#define BENCH_EACH_SIZE(DO, ...)                                                                   \
+    BENCH_MAIN_SIZES(DO, __VA_ARGS__) BENCH_PAYLOAD_SIZES(DO, __VA_ARGS__)
+
+#define BENCH_ENUMERATOR(BYTES, PREFIX) PREFIX##BYTES,
+enum bench_size { BENCH_EACH_SIZE(BENCH_ENUMERATOR, BENCH_) BENCH_SIZES };
+
 #define BENCH_BATCH 32
-/* Of the largest message. */
+/* Of the largest message that has loops for every workload. */
 #define BENCH_WORDS_MAX 32
-/* Messages between two looks at the clock. */
+/* Messages between two looks at the clock, at most. */
 #define BENCH_CHUNK 1024
 
 /* One stream of messages from A to B: numbers from 0 on, in the first word of each message. */
 struct bench_stream {
     /* sender's */
     STRAIT_LINE_ALIGNED uint64_t until; /* ticks */
-    uint32_t *chunks;                   /* ticks of each BENCH_CHUNK messages */
+    uint32_t *chunks;                   /* ticks of each block of messages */
     size_t chunk_limit;                 /* how many fit; the rest is not recorded */
     size_t chunk_count;
     uint64_t patience; /* ticks without progress after which a side gives up */
@@ -146,11 +156,42 @@ struct bench_ring {
     /* What the loops get, made on the thread that will use it; NULL: the queue itself. */
     void *(*sender)(const struct bench_ring *self, void *queue);
     void *(*receiver)(const struct bench_ring *self, void *queue);
-    const struct bench_loops *loops_8; /* messages of 8 bytes; NULL: none */
-    const struct bench_loops *loops_64;
-    const struct bench_loops *loops_256;
-    const struct bench_blocking_loops *blocking; /* NULL: it does not block, or not well */
+    const struct bench_loops *loops[BENCH_SIZES]; /* NULL: it does not carry such messages */
+    const struct bench_blocking_loops *blocking;  /* NULL: it does not block, or not well */
 };
+
+/* What `loops` is made of, where there is a NAME_8, a NAME_64 and so on. */
+#define BENCH_ENTRY(BYTES, NAME) &NAME##_##BYTES,
+#define BENCH_MAIN_LOOPS(NAME)                                                                     \
+    {                                                                                              \
+        BENCH_MAIN_SIZES(BENCH_ENTRY, NAME)                                                        \
+    }
+#define BENCH_ALL_LOOPS(NAME)                                                                      \
+    {                                                                                              \
+        BENCH_EACH_SIZE(BENCH_ENTRY, NAME)                                                         \
+    }
+
+/* Messages of so many words between two looks at the clock: a block that takes longer than some
+ * 64 KiB do is hardly ever undisturbed. A whole number of batches. */
+static inline uint32_t bench_chunk(size_t words)
+{
+    size_t batches = BENCH_CHUNK * 8 / words / BENCH_BATCH;
+    size_t chunk = batches > 0 ? batches * BENCH_BATCH : BENCH_BATCH;
+    return (uint32_t)(chunk < BENCH_CHUNK ? chunk : BENCH_CHUNK);
+}
+
+/* NULL: the ring does not carry messages of so many bytes. */
+static inline const struct bench_loops *bench_loops_of(const struct bench_ring *ring, size_t bytes)
+{
+#define BENCH_LOOPS_CASE(BYTES, RING)                                                              \
+    case BYTES:                                                                                    \
+        return (RING)->loops[BENCH_##BYTES];
+    switch (bytes) {
+        BENCH_EACH_SIZE(BENCH_LOOPS_CASE, ring)
+    default:
+        return NULL;
+    }
+}
 
 /* The i-th ring of strait's own table, inlined; NULL past the last. */
 const struct bench_ring *bench_strait_inline_at(size_t i);

@@ -117,9 +117,9 @@ BENCH_INLINE void receive(void *end, void *messages, size_t n)
     }
 }
 
-BENCH_LOOPS(loops_8, try_send, try_receive, 1)
-BENCH_LOOPS(loops_64, try_send, try_receive, 8)
-BENCH_LOOPS(loops_256, try_send, try_receive, 32)
+#define SIZED(BYTES, LOOPS) LOOPS(loops_##BYTES, try_send, try_receive, (BYTES) / 8)
+BENCH_MAIN_SIZES(SIZED, BENCH_LOOPS)
+BENCH_PAYLOAD_SIZES(SIZED, BENCH_PAYLOAD_LOOPS)
 BENCH_BLOCKING_LOOPS(blocking_loops, send, receive)
 
 // Of ".park" and ".spin": the one column in which a send's price shows best.
@@ -142,11 +142,10 @@ bench_ring make_ring(const Kind &kind)
     ring.sender = sender;
     ring.receiver = receiver;
     if (kind.mode == STRAIT_WAIT_DEFAULT) {
-        ring.loops_8 = &loops_8;
-        ring.loops_64 = &loops_64;
-        ring.loops_256 = &loops_256;
+#define SET(BYTES, RING) RING.loops[BENCH_##BYTES] = &loops_##BYTES;
+        BENCH_EACH_SIZE(SET, ring)
     } else {
-        ring.loops_8 = &loops_awake;
+        ring.loops[BENCH_8] = &loops_awake;
         ring.blocking = &blocking_loops;
     }
     return ring;

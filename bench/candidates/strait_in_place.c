@@ -44,9 +44,9 @@ BENCH_INLINE void release(void *end, const struct strait_span *span)
     strait_spsc_release(end, span);
 }
 
-BENCH_LOOPS_IN_PLACE(loops_1, reserve, commit, peek, release, 1)
-BENCH_LOOPS_IN_PLACE(loops_8, reserve, commit, peek, release, 8)
-BENCH_LOOPS_IN_PLACE(loops_32, reserve, commit, peek, release, 32)
+#define SIZED(BYTES, NAME)                                                                         \
+    BENCH_LOOPS_IN_PLACE(NAME##_##BYTES, reserve, commit, peek, release, (BYTES) / 8)
+BENCH_EACH_SIZE(SIZED, loops)
 
 const struct bench_ring bench_strait_in_place = {"strait.spsc.in_place",
                                                  "nothing is copied",
@@ -56,7 +56,5 @@ const struct bench_ring bench_strait_in_place = {"strait.spsc.in_place",
                                                  destroy,
                                                  NULL,
                                                  NULL,
-                                                 &loops_1,
-                                                 &loops_8,
-                                                 &loops_32,
+                                                 BENCH_ALL_LOOPS(loops),
                                                  NULL};

@@ -30,19 +30,16 @@ static void *sender(const struct bench_ring *self, void *ring)
     return variant->attach(ring);
 }
 
-/* Messages of so many words. */
-struct words_1 {
-    uint64_t words[1];
-};
-struct words_8 {
-    uint64_t words[8];
-};
-struct words_32 {
-    uint64_t words[32];
-};
+#define MESSAGE(BYTES, NAME)                                                                       \
+    struct NAME##_##BYTES {                                                                        \
+        uint64_t words[(BYTES) / 8];                                                               \
+    };
 
-#define SIZED(VARIANT, NAME, WORDS)                                                                \
-    STRAIT_RING_TYPED(NAME, strait_##VARIANT, struct words_##WORDS);                               \
+BENCH_EACH_SIZE(MESSAGE, message)
+
+#define SIZED(BYTES, VARIANT, LOOPS) TYPED(VARIANT, VARIANT##_##BYTES, BYTES, LOOPS)
+#define TYPED(VARIANT, NAME, BYTES, LOOPS)                                                         \
+    STRAIT_RING_TYPED(NAME, strait_##VARIANT, struct message_##BYTES);                             \
     BENCH_INLINE size_t NAME##_send(void *end, const void *messages, size_t n)                     \
     {                                                                                              \
         return NAME##_try_send(end, messages, n);                                                  \
@@ -51,12 +48,11 @@ struct words_32 {
     {                                                                                              \
         return NAME##_try_receive(ring, messages, n);                                              \
     }                                                                                              \
-    BENCH_LOOPS(NAME, NAME##_send, NAME##_receive, WORDS)
+    LOOPS(NAME, NAME##_send, NAME##_receive, (BYTES) / 8)
 
 #define LOOPS(VARIANT)                                                                             \
-    SIZED(VARIANT, VARIANT##_8, 1)                                                                 \
-    SIZED(VARIANT, VARIANT##_64, 8)                                                                \
-    SIZED(VARIANT, VARIANT##_256, 32)
+    BENCH_MAIN_SIZES(SIZED, VARIANT, BENCH_LOOPS)                                                  \
+    BENCH_PAYLOAD_SIZES(SIZED, VARIANT, BENCH_PAYLOAD_LOOPS)
 
 #define CANDIDATE(VARIANT)                                                                         \
     {"strait." #VARIANT ".inline",                                                                 \
@@ -67,9 +63,7 @@ struct words_32 {
      destroy,                                                                                      \
      sender,                                                                                       \
      NULL,                                                                                         \
-     &VARIANT##_8,                                                                                 \
-     &VARIANT##_64,                                                                                \
-     &VARIANT##_256,                                                                               \
+     BENCH_ALL_LOOPS(VARIANT),                                                                     \
      NULL},
 
 STRAIT_VARIANTS(LOOPS)

@@ -21,7 +21,7 @@ constexpr char kLegend[] =
     "Medians (and quartiles) of samples; ratios within one placement only.\n"
     "  x   throughput: times as fast as the best peer\n"
     "  ~n  from n samples only\n"
-    "  !   every sample was preempted; throughput: of 1024 messages in a row\n"
+    "  !   every sample was preempted; throughput: of 1024 messages, or 64 KiB, in a row\n"
     "  *   what it promises less or more: see below its tables\n";
 
 std::string format(const char *form, double value)

@@ -13,22 +13,13 @@ namespace
 constexpr int64_t kCapacity = 1024;
 // Some hundreds of sleeps and wake-ups for those who sleep.
 constexpr double kSampleMs = 10;
-constexpr double kWarmUpMs = 1;
 
 const Workload workload{"throughput, blocking, capacity 1024", 1, "ns per message", {"8 B"}};
 
 void blocking(benchmark::State &state, Harness &harness, const bench_ring &ring)
 {
-    Queue queue(ring, 8, kCapacity);
-    if (!queue.open(harness.pair)) {
-        state.SkipWithError(kNotCreated);
-        return;
-    }
     StreamLoops loops = {ring.blocking->send, ring.blocking->receive};
-    sample(state, harness, workload, ring.name, 0, [&](bool warm_up) {
-        return run_stream(harness.pair, queue.sender(), queue.receiver(), loops,
-                          warm_up ? kWarmUpMs : kSampleMs, 1);
-    });
+    sample_stream(state, harness, workload, 0, {ring, loops, 8, kCapacity, kSampleMs});
 }
 
 } // namespace

@@ -112,7 +112,7 @@ class FanIn
 {
   public:
     FanIn(Harness &harness, const Layout &layout, const bench_ring &ring, uint32_t senders)
-        : harness_(harness), layout_(layout), loops_(*ring.loops_8), senders_(senders),
+        : harness_(harness), layout_(layout), loops_(*ring.loops[BENCH_8]), senders_(senders),
           queue_(ring, 8, layout.capacity(ring, senders), senders), ends_(senders),
           crew_(senders - 1, layout.sender_cpus(harness.settings))
     {
@@ -287,7 +287,7 @@ void add_fan_ins(Harness &harness)
         }
         harness.results.declare(layout.workload);
         for (const bench_ring *ring : all) {
-            if (ring->loops_8 && ring->loops_8->fan_in_send) {
+            if (ring->loops[BENCH_8] && ring->loops[BENCH_8]->fan_in_send) {
                 add(harness, layout, *ring);
             }
         }

@@ -89,14 +89,15 @@ void one_way(benchmark::State &state, Harness &harness, const Rate &rate, const 
     double period_ns = 0;
     sample(state, harness, rate.workload, ring.name, 0, [&](bool warm_up) {
         if (warm_up) {
-            Outcome burst = run_paced(harness.pair, queue, *ring.loops_8, 2 * tick_ns(), kBurst);
+            Outcome burst =
+                run_paced(harness.pair, queue, *ring.loops[BENCH_8], 2 * tick_ns(), kBurst);
             double ns = burst.seconds * 1e9 / static_cast<double>(burst.items);
             period_ns = 100 * ns / static_cast<double>(rate.percent);
             return burst;
         }
         double count = harness.settings.sample_ms * 1e6 / period_ns;
-        Outcome outcome =
-            run_paced(harness.pair, queue, *ring.loops_8, period_ns, static_cast<uint64_t>(count));
+        Outcome outcome = run_paced(harness.pair, queue, *ring.loops[BENCH_8], period_ns,
+                                    static_cast<uint64_t>(count));
         outcome.counters["period_ns"] = period_ns;
         return outcome;
     });
@@ -110,7 +111,7 @@ void add_one_ways(Harness &harness)
     for (const Rate &rate : rates) {
         harness.results.declare(rate.workload);
         for (const bench_ring *ring : all) {
-            if (!ring->loops_8 || !ring->loops_8->paced_send) {
+            if (!ring->loops[BENCH_8] || !ring->loops[BENCH_8]->paced_send) {
                 continue;
             }
             add_benchmark(

@@ -52,7 +52,8 @@ void produce(benchmark::State &state, Harness &harness, const Workload &workload
         state.SkipWithError(kNotCreated);
         return;
     }
-    StreamLoops loops{ring.loops_8->send_computing, ring.loops_8->receive_single};
+    const bench_loops *of_8 = ring.loops[BENCH_8];
+    StreamLoops loops{of_8->send_computing, of_8->receive_single};
     sample(state, harness, workload, ring.name, column, [&](bool warm_up) {
         double ms = harness.settings.sample_ms * (warm_up ? 0.25 : 1);
         return beyond_work(run_stream(harness.pair, queue.sender(), queue.receiver(), loops, ms, 1,
@@ -94,7 +95,7 @@ void add_producers(Harness &harness)
                           floor(state, harness, workload, column);
                       });
         for (const bench_ring *ring : rings()) {
-            if (ring->loops_8 && ring->loops_8->send_computing) {
+            if (ring->loops[BENCH_8] && ring->loops[BENCH_8]->send_computing) {
                 add_benchmark(harness, std::string("producer/") + ring->name, {"work_ns"},
                               {kWorkNs[column]}, [&harness, ring, column](benchmark::State &state) {
                                   produce(state, harness, workload, *ring, column);

@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: MIT
 // Latency: one message from A to B and back, both polling or both blocking, each round trip timed
 // by A.
+#include "workloads/round_trip.h"
+
 #include <algorithm>
 
 #include "candidates/table.h"
 #include "harness/ticks.h"
-#include "workloads/queue.h"
 #include "workloads/workloads.h"
 
 namespace bench
 {
+
+BounceLoops bounce_loops(const bench_ring &ring, size_t bytes)
+{
+    const bench_loops *loops = bench_loops_of(&ring, bytes);
+    return loops ? BounceLoops{loops->ping, loops->pong} : BounceLoops{};
+}
+
 namespace
 {
 
@@ -17,36 +25,21 @@ constexpr int64_t kCapacity = 1024;
 // More than fit into a sample at the speed of the fastest line; its memory is touched once.
 constexpr size_t kLimit = 1 << 18;
 
-struct Loops {
-    bench_ping_fn *ping = nullptr;
-    bench_pong_fn *pong = nullptr;
-};
-
-Loops loops_8(const bench_ring &ring)
+BounceLoops blocking_loops(const bench_ring &ring, size_t)
 {
-    return ring.loops_8 ? Loops{ring.loops_8->ping, ring.loops_8->pong} : Loops{};
-}
-
-Loops loops_64(const bench_ring &ring)
-{
-    return ring.loops_64 ? Loops{ring.loops_64->ping, ring.loops_64->pong} : Loops{};
-}
-
-Loops blocking_loops(const bench_ring &ring)
-{
-    return ring.blocking ? Loops{ring.blocking->ping, ring.blocking->pong} : Loops{};
+    return ring.blocking ? BounceLoops{ring.blocking->ping, ring.blocking->pong} : BounceLoops{};
 }
 
 struct Trip {
     const char *name;
     size_t bytes;
-    Loops (*loops_of)(const bench_ring &ring);
+    BounceLoops (*loops_of)(const bench_ring &ring, size_t bytes);
     Workload workload;
 };
 
 const Trip trips[] = {
-    {"round_trip/", 8, loops_8, {"round trip, 8 B", 1, "ns", {}}},
-    {"round_trip/", 64, loops_64, {"round trip, 64 B", 1, "ns", {}}},
+    {"round_trip/", 8, bounce_loops, {"round trip, 8 B", 1, "ns", {}}},
+    {"round_trip/", 64, bounce_loops, {"round trip, 64 B", 1, "ns", {}}},
     {"round_trip_blocking/", 8, blocking_loops, {"round trip, 8 B, blocking", 1, "ns", {}}},
 };
 
@@ -71,7 +64,7 @@ Outcome summarize(const bench_bounce &bounce, double seconds)
     return outcome;
 }
 
-Outcome bounce(Pair &pair, const Loops &loops, Queue &there, Queue &back, double ms)
+Outcome bounce(Pair &pair, const BounceLoops &loops, Queue &there, Queue &back, double ms)
 {
     static std::vector<uint32_t> ticks(kLimit, 1);
     bench_bounce bounce = {};
@@ -89,12 +82,13 @@ Outcome bounce(Pair &pair, const Loops &loops, Queue &there, Queue &back, double
     return summarize(bounce, seconds);
 }
 
-void round_trip(benchmark::State &state, Harness &harness, const Workload &workload,
-                const std::string &candidate, const bench_ring &ring, size_t bytes,
-                const Loops &loops)
+} // namespace
+
+void sample_round_trip(benchmark::State &state, Harness &harness, const Workload &workload,
+                       const std::string &candidate, size_t column, const RoundTrip &trip)
 {
-    Queue there(ring, bytes, kCapacity);
-    Queue back(ring, bytes, kCapacity);
+    Queue there(trip.ring, trip.bytes, trip.capacity);
+    Queue back(trip.ring, trip.bytes, trip.capacity);
     auto open = [](Queue &sends, Queue &receives) {
         sends.open_sender();
         receives.open_receiver();
@@ -104,13 +98,13 @@ void round_trip(benchmark::State &state, Harness &harness, const Workload &workl
         state.SkipWithError(kNotCreated);
         return;
     }
-    sample(state, harness, workload, candidate, 0, [&](bool warm_up) {
+    sample(state, harness, workload, candidate, column, [&](bool warm_up) {
         double ms = harness.settings.sample_ms * (warm_up ? 0.25 : 1);
-        return bounce(harness.pair, loops, there, back, ms);
+        Outcome outcome = bounce(harness.pair, trip.loops, there, back, ms);
+        outcome.aside = 2 * static_cast<double>(trip.bytes) / outcome.latencies.percentile(0.5);
+        return outcome;
     });
 }
-
-} // namespace
 
 void floor_of_spsc(benchmark::State &state, Harness &harness, const Workload &workload)
 {
@@ -118,7 +112,8 @@ void floor_of_spsc(benchmark::State &state, Harness &harness, const Workload &wo
     auto spsc = std::find_if(all.begin(), all.end(), [](const bench_ring *ring) {
         return std::string(ring->name) == "strait.spsc";
     });
-    round_trip(state, harness, workload, "floor.spsc", **spsc, 8, loops_8(**spsc));
+    sample_round_trip(state, harness, workload, "floor.spsc", 0,
+                      {**spsc, bounce_loops(**spsc, 8), 8, kCapacity});
 }
 
 void add_round_trips(Harness &harness)
@@ -127,14 +122,15 @@ void add_round_trips(Harness &harness)
     for (const Trip &trip : trips) {
         harness.results.declare(trip.workload);
         for (const bench_ring *ring : all) {
-            if (!trip.loops_of(*ring).ping) {
+            BounceLoops loops = trip.loops_of(*ring, trip.bytes);
+            if (!loops.ping) {
                 continue;
             }
             add_benchmark(harness, std::string(trip.name) + ring->name, {"bytes", "capacity"},
                           {static_cast<int64_t>(trip.bytes), kCapacity},
-                          [&harness, &trip, ring](benchmark::State &state) {
-                              round_trip(state, harness, trip.workload, ring->name, *ring,
-                                         trip.bytes, trip.loops_of(*ring));
+                          [&harness, &trip, ring, loops](benchmark::State &state) {
+                              sample_round_trip(state, harness, trip.workload, ring->name, 0,
+                                                {*ring, loops, trip.bytes, kCapacity});
                           });
         }
     }

@@ -63,10 +63,28 @@ Outcome run_stream(Pair &pair, void *sender, void *receiver, const StreamLoops &
     for (size_t i = 0; i < stream.chunk_count; i++) {
         blocks.add(static_cast<uint64_t>(to_ns(chunks[i])));
     }
-    outcome.typical_ns = blocks.percentile(0.5) / BENCH_CHUNK;
+    outcome.typical_ns = blocks.percentile(0.5) / bench_chunk(words);
     outcome.longest_gap_ns = blocks.max();
     outcome.error = check(stream, words);
     return outcome;
+}
+
+void sample_stream(benchmark::State &state, Harness &harness, const Workload &workload,
+                   size_t column, const Stream &stream)
+{
+    Queue queue(stream.ring, stream.bytes, stream.capacity);
+    if (!queue.open(harness.pair)) {
+        state.SkipWithError(kNotCreated);
+        return;
+    }
+    sample(state, harness, workload, stream.ring.name, column, [&](bool warm_up) {
+        Outcome outcome = run_stream(harness.pair, queue.sender(), queue.receiver(), stream.loops,
+                                     stream.ms * (warm_up ? 0.25 : 1), stream.bytes / 8);
+        double whole_ns = outcome.seconds * 1e9 / static_cast<double>(outcome.items);
+        double ns = harness.pair.preemptions() > 0 ? outcome.typical_ns : whole_ns;
+        outcome.aside = static_cast<double>(stream.bytes) / ns;
+        return outcome;
+    });
 }
 
 } // namespace bench

@@ -44,9 +44,7 @@ std::vector<Workload> make_workloads()
 
 StreamLoops loops_of(const bench_ring &ring, const Shape &shape)
 {
-    const bench_loops *loops = shape.bytes == 8    ? ring.loops_8
-                               : shape.bytes == 64 ? ring.loops_64
-                                                   : ring.loops_256;
+    const bench_loops *loops = bench_loops_of(&ring, shape.bytes);
     if (!loops) {
         return {};
     }
@@ -58,16 +56,8 @@ void throughput(benchmark::State &state, Harness &harness, const Workload &workl
                 const bench_ring &ring, size_t capacity, size_t column)
 {
     const Shape &shape = kShapes[column];
-    Queue queue(ring, shape.bytes, capacity);
-    if (!queue.open(harness.pair)) {
-        state.SkipWithError(kNotCreated);
-        return;
-    }
-    sample(state, harness, workload, ring.name, column, [&](bool warm_up) {
-        double ms = harness.settings.sample_ms * (warm_up ? 0.25 : 1);
-        return run_stream(harness.pair, queue.sender(), queue.receiver(), loops_of(ring, shape), ms,
-                          shape.bytes / 8);
-    });
+    sample_stream(state, harness, workload, column,
+                  {ring, loops_of(ring, shape), shape.bytes, capacity, harness.settings.sample_ms});
 }
 
 void add(Harness &harness, const Workload &workload, const bench_ring &ring, size_t capacity,

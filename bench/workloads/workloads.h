@@ -9,6 +9,7 @@ namespace bench
 {
 
 void add_throughputs(Harness &harness);
+void add_payloads(Harness &harness);
 void add_blocking(Harness &harness);
 void add_fan_ins(Harness &harness);
 void add_producers(Harness &harness);

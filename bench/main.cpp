@@ -116,6 +116,7 @@ int main(int argc, char **argv)
     bench::add_payloads(harness);
     bench::add_blocking(harness);
     bench::add_fan_ins(harness);
+    bench::add_pairs(harness);
     bench::add_producers(harness);
     bench::add_round_trips(harness);
     bench::add_one_ways(harness);

@@ -4,8 +4,6 @@
 // senders, that of lanes each sender's own: so there are rows with as much room in all, and with as
 // much for each. In one table a sender is stopped now and then, wherever it is just then, as one is
 // that the system preempts or a debugger holds: the longest gap says whom it holds up.
-#include <algorithm>
-#include <atomic>
 #include <csignal>
 #include <ctime>
 #include <unistd.h>
@@ -13,9 +11,8 @@
 #include "candidates/table.h"
 #include "harness/context.h"
 #include "harness/relax.h"
-#include "harness/ticks.h"
 #include "workloads/crew.h"
-#include "workloads/stream.h"
+#include "workloads/gathering.h"
 #include "workloads/workloads.h"
 
 namespace bench
@@ -112,45 +109,36 @@ class FanIn
 {
   public:
     FanIn(Harness &harness, const Layout &layout, const bench_ring &ring, uint32_t senders)
-        : harness_(harness), layout_(layout), loops_(*ring.loops[BENCH_8]), senders_(senders),
-          queue_(ring, 8, layout.capacity(ring, senders), senders), ends_(senders),
+        : harness_(harness), layout_(layout), senders_(senders),
+          gathering_(ring, layout.capacity(ring, senders), senders),
           crew_(senders - 1, layout.sender_cpus(harness.settings))
     {
-        run([this](size_t i) { ends_[i] = queue_.another_sender(); },
-            [this] { queue_.open_receiver(); });
+        run([this](size_t i) { gathering_.open_sender(i); },
+            [this] { gathering_.open_receiver(); });
     }
 
     bool usable() const
     {
-        bool all = queue_.receiver() != nullptr;
-        for (const void *end : ends_) {
-            all = all && end;
-        }
-        return all;
+        return gathering_.usable();
     }
 
     Outcome run_sample(double ms)
     {
-        bench_fan_in fan_in = {};
-        fan_in.running = senders_;
-        fan_in.patience = to_ticks(2e9);
-        start_ = 0;
-        ready_ = 0;
+        gate_.close(senders_);
         auto send = [&](size_t i) {
-            start_together(fan_in, ms);
+            gate_.come([&](uint64_t now) { gathering_.start(now, ms); });
             std::unique_ptr<Stops> stops;
             if (layout_.stops && i + 1 == senders_) {
                 stops = std::make_unique<Stops>();
             }
-            loops_.fan_in_send(ends_[i], &fan_in, static_cast<uint32_t>(i));
+            gathering_.send(i);
         };
         auto receive = [&] {
-            await_start();
-            fan_in.last = start_;
-            loops_.fan_in_receive(queue_.receiver(), &fan_in);
+            gate_.pass();
+            gathering_.receive();
         };
         run(send, receive);
-        return summarize(fan_in);
+        return gathering_.summarize();
     }
 
   private:
@@ -174,65 +162,11 @@ class FanIn
             });
     }
 
-    // The last sender to come starts all.
-    void start_together(bench_fan_in &fan_in, double ms)
-    {
-        if (ready_.fetch_add(1, std::memory_order_acq_rel) + 1 == senders_) {
-            uint64_t now = bench_ticks();
-            fan_in.until = now + to_ticks(ms * 1e6);
-            start_.store(now, std::memory_order_release);
-        }
-        await_start();
-    }
-
-    void await_start() const
-    {
-        while (start_.load(std::memory_order_acquire) == 0) {
-            sched_yield();
-        }
-    }
-
-    // What stalls until the end of the sample has taken that long, and that is a gap, too.
-    Outcome summarize(const bench_fan_in &fan_in) const
-    {
-        Outcome outcome;
-        uint64_t end = std::max(fan_in.until, fan_in.last);
-        outcome.seconds = to_ns(end - start_) / 1e9;
-        outcome.items = fan_in.received;
-        outcome.longest_gap_ns =
-            static_cast<uint64_t>(to_ns(std::max(fan_in.longest_gap, end - fan_in.last)));
-        outcome.aside = static_cast<double>(outcome.longest_gap_ns) / 1e3;
-        outcome.typical_ns = outcome.seconds * 1e9 / static_cast<double>(fan_in.received);
-        outcome.error = check(fan_in);
-        return outcome;
-    }
-
-    std::string check(const bench_fan_in &fan_in) const
-    {
-        uint64_t sent = 0;
-        uint64_t sum = 0;
-        for (uint64_t i = 0; i < senders_; i++) {
-            sent += fan_in.sent[i];
-            sum += (i << BENCH_SENDER_SHIFT) * fan_in.sent[i] + sum_below(fan_in.sent[i]);
-        }
-        if (fan_in.disorder > 0) {
-            return std::to_string(fan_in.disorder) + " messages out of order of their sender";
-        }
-        if (fan_in.received != sent) {
-            return std::to_string(sent) + " messages sent, " + std::to_string(fan_in.received) +
-                   " received";
-        }
-        return fan_in.sum == sum ? "" : "wrong checksum";
-    }
-
     Harness &harness_;
     const Layout &layout_;
-    const bench_loops &loops_;
     const uint32_t senders_;
-    Queue queue_;
-    std::vector<void *> ends_;
-    alignas(128) std::atomic<uint32_t> ready_{0};
-    alignas(128) std::atomic<uint64_t> start_{0};
+    Gathering gathering_;
+    Gate gate_;
     Crew crew_;
 };
 

@@ -12,6 +12,7 @@ void add_throughputs(Harness &harness);
 void add_payloads(Harness &harness);
 void add_blocking(Harness &harness);
 void add_fan_ins(Harness &harness);
+void add_pairs(Harness &harness);
 void add_producers(Harness &harness);
 void add_round_trips(Harness &harness);
 void add_one_ways(Harness &harness);

@@ -396,7 +396,9 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
      * the fd readable for ever */
     if ((set && strait_cas_acq_rel(&parent->timed, &set, 0)) || at) {
         timer_set(parent, at);
-        strait_store_relaxed(&parent->timed, at != 0);
+    }
+    if (at) {
+        strait_store_relaxed(&parent->timed, 1); /* 0 is not written: a worker may just set it */
     }
     await_reports(parent, reports, STRAIT_P_NONE, gathers && !now);
     parent->readable = strait_p_arm(&waiter) != 1;

@@ -1069,10 +1069,11 @@ static void sweep(struct strait_pool *pool)
     for (uint32_t place = 0; place < pool->places; place++) {
         struct strait_parent *parent = pool->parents[place];
         if (parent->leftover && !is_needed(parent)) {
-            madvise(parent->block, parent->bytes, MADV_DONTNEED);
+            if (madvise(parent->block, parent->bytes, MADV_DONTNEED) == 0) {
+                parent->fresh = 0; /* else the pages are as they were, and all slots on the list */
+                parent->vacant = 0;
+            }
             fds_close(parent);
-            parent->fresh = 0;
-            parent->vacant = 0;
             parent->leftover = false;
         }
     }

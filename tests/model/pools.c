@@ -50,11 +50,12 @@ static void *arena_take(size_t bytes)
     return memory;
 }
 
-/* Pages become zeros under whoever still looks at them: of all words, those of the rings. */
-static void fake_madvise(char *memory, size_t bytes)
+/* Is refused, as a sandbox may do. */
+static int fake_madvise(char *memory, size_t bytes)
 {
     (void)memory;
     (void)bytes;
+    return -1;
 }
 
 #define strait_line_alloc(bytes) arena_take(bytes)

@@ -197,9 +197,7 @@ static bool is_called(const struct strait_parent *parent)
     /* completion.look: pairs with completion.report; the links; without it the parent follows one
      * that is not written yet */
     uintptr_t top = strait_word_load_acquire(&parent->stack);
-    uintptr_t more = parent->goal & STRAIT_P_INDEX_MASK;
-    intptr_t past = (intptr_t)(top - (parent->goal - more)) >> STRAIT_P_INDEX_BITS;
-    bool called = past >= (intptr_t)more;
+    bool called = strait_p_goal_left(parent->goal, top) <= 0;
     size_t left =
         parent->awaited_slot == STRAIT_P_NONE ? 0 : (top - parent->seen) / STRAIT_P_REPORT;
     for (uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK); left > 0 && !called; left--) {
@@ -426,7 +424,7 @@ static int64_t parents_busy(const struct strait_pool *pool)
  * the first of them starts the clock, as none may come for long. */
 static bool fd_await(struct strait_parent *parent, size_t completed)
 {
-    int64_t busy = parents_busy(parent->pool);
+    int64_t busy = 1;
     size_t reports = 1;
     if (completed > 0) {
         int64_t now = strait_now();
@@ -435,9 +433,9 @@ static bool fd_await(struct strait_parent *parent, size_t completed)
         parent->busy_at = now;
         size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
                      (size_t)(ROUND_NS / (parent->pace + 1));
-        bool fast = parent->pace < PACE_MOST_NS / 2 && parent->pace < GATHER_NS / 2 * busy;
-        if (fast && parent->owed > unseen(parent) + few) {
-            reports = parent->owed - few;
+        if (parent->pace < PACE_MOST_NS / 2 && parent->owed > unseen(parent) + few) {
+            busy = parents_busy(parent->pool);
+            reports = parent->pace < GATHER_NS / 2 * busy ? parent->owed - few : 1;
         }
     }
     return fd_arm(parent, reports, busy == 1);

@@ -339,6 +339,14 @@ static inline void strait_p_count(uintptr_t *counter)
     strait_word_store_release(counter, *counter + 1);
 }
 
+/* How many more reports there must be than the stack's word says before a parent with that goal is
+ * woken; 0 or less: none. */
+static inline intptr_t strait_p_goal_left(uintptr_t goal, uintptr_t top)
+{
+    intptr_t more = (intptr_t)(goal & STRAIT_P_INDEX_MASK);
+    return more - ((intptr_t)(top - (goal & ~STRAIT_P_INDEX_MASK)) >> STRAIT_P_INDEX_BITS);
+}
+
 /* Makes all parents look. Under the pool's lock. */
 STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool);
 

@@ -187,12 +187,10 @@ static void report(struct strait_p_pool_worker *self, struct strait_parent *pare
     strait_word_store_relaxed(&self->reporting, (uintptr_t)parent);
     uintptr_t top = strait_p_report(&parent->stack, parent->links, slot);
     uintptr_t goal = strait_word_load_relaxed(&parent->goal);
-    uintptr_t more = goal & STRAIT_P_INDEX_MASK;
-    intptr_t past = (intptr_t)(top - (goal - more)) >> STRAIT_P_INDEX_BITS;
-    if (past >= (intptr_t)more ||
-        strait_load_relaxed(&parent->awaited_slot) == (top & STRAIT_P_INDEX_MASK)) {
+    intptr_t left = strait_p_goal_left(goal, top);
+    if (left <= 0 || strait_load_relaxed(&parent->awaited_slot) == (top & STRAIT_P_INDEX_MASK)) {
         strait_p_notify(parent->event, STRAIT_P_BARRIER);
-    } else if (past == 0) {
+    } else if (left == (intptr_t)(goal & STRAIT_P_INDEX_MASK)) { /* this is the first */
         strait_p_parent_start_clock(parent);
     }
     /* worker.reported: pairs with parent.leave; all that the worker did with the parent; without it

@@ -113,6 +113,10 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
     double cpu = cpu_seconds();
     Outcome outcome = body(false);
     cpu = cpu_seconds() - cpu;
+    if (outcome.latencies.count() > 0) {
+        outcome.items = outcome.latencies.count();
+        outcome.longest_gap_ns = outcome.latencies.max();
+    }
     outcome.preemptions = harness.pair.preemptions();
     double after_ns = line_round_trip_ns(harness.pair);
     const Cuts &cuts = harness.settings.cuts;

@@ -18,7 +18,7 @@ namespace bench
 // What one sample brought.
 struct Outcome {
     double seconds = 0;
-    uint64_t items = 0;
+    uint64_t items = 0; // this and the next: of latencies, sample() fills them in
     uint64_t longest_gap_ns = 0;
     double typical_ns = 0; // throughput: per item, in a block that nothing disturbed
     double figure = 0;     // of a column, where the workload has its own; 0: the time of an item

@@ -125,7 +125,6 @@ class Bursts
         for (uint32_t ticks : ticks_) {
             outcome.latencies.add(static_cast<uint64_t>(to_ns(ticks) + 0.5));
         }
-        outcome.longest_gap_ns = outcome.latencies.max();
         outcome.counters["cpu_share"] = cpu_share_;
         outcome.aside = cpu_share_ * 100;
         outcome.counters["early"] = static_cast<double>(early_);

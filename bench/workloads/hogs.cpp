@@ -194,7 +194,6 @@ Outcome loop_beside(Runner &parent, Shared &shared, double ms)
             break;
         }
     }
-    outcome.items = outcome.latencies.count();
     outcome.figure = static_cast<double>(outcome.latencies.max()) / 1e6;
     outcome.aside = outcome.latencies.mean_of_smallest(1) / 1e3;
     outcome.counters["longest_wait_ms"] = outcome.figure;

@@ -53,7 +53,6 @@ Outcome summarize(const bench_pace &pace, double seconds)
     for (size_t i = 0; i < pace.received; i++) {
         outcome.latencies.add(static_cast<uint64_t>(to_ns(pace.ticks[i]) + 0.5));
     }
-    outcome.longest_gap_ns = outcome.latencies.max();
     outcome.counters["early"] = static_cast<double>(pace.early);
     outcome.error = check(pace);
     return outcome;

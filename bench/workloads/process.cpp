@@ -368,8 +368,6 @@ Outcome do_errands(Errand &errand, double ms)
         outcome.latencies.add(static_cast<uint64_t>(ns));
         outcome.seconds += ns / 1e9;
     }
-    outcome.items = outcome.latencies.count();
-    outcome.longest_gap_ns = outcome.latencies.max();
     return outcome;
 }
 

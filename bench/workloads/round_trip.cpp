@@ -60,7 +60,6 @@ Outcome summarize(const bench_bounce &bounce, double seconds)
     for (size_t i = 0; i < bounce.count; i++) {
         outcome.latencies.add(static_cast<uint64_t>(to_ns(bounce.ticks[i]) + 0.5));
     }
-    outcome.longest_gap_ns = outcome.latencies.max();
     return outcome;
 }
 

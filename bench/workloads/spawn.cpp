@@ -52,8 +52,6 @@ Outcome spawn_and_end(Spawner &spawner, bool to_end, const Limit &limit)
         outcome.latencies.add(static_cast<uint64_t>(to_ns(end - start)));
     }
     outcome.seconds = to_ns(bench_ticks() - begin) / 1e9;
-    outcome.items = outcome.latencies.count();
-    outcome.longest_gap_ns = outcome.latencies.max();
     return outcome;
 }
 

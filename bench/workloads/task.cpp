@@ -65,7 +65,6 @@ class Client
         outcome_.seconds = to_ns(bench_ticks() - start) / 1e9;
         outcome_.items = completed_ - first;
         outcome_.typical_ns = outcome_.seconds * 1e9 / static_cast<double>(outcome_.items);
-        outcome_.longest_gap_ns = outcome_.latencies.max();
         outcome_.error = wrong_   ? "wrong result or order"
                          : !alive ? "a task was refused or lost"
                                   : "";

@@ -109,8 +109,6 @@ Outcome run_wake_ups(Pair &pair, Sleeper &sleeper, uint64_t &number, const Limit
     pair.run([&] { number = wake(sleeper, answers, first, limit, outcome.latencies); },
              [&] { serve(sleeper, answers, first); });
     outcome.seconds = to_ns(bench_ticks() - start) / 1e9;
-    outcome.items = outcome.latencies.count();
-    outcome.longest_gap_ns = outcome.latencies.max();
     outcome.counters["sleeps_per_wake_up"] = answers.sleeps / static_cast<double>(number - first);
     if (answers.failed) {
         outcome.error = "a wake-up was lost, or brought the wrong message";

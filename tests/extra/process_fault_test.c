@@ -76,6 +76,15 @@ static int bounce(struct strait_process_port *port, size_t times)
     return good ? 0 : -EPROTO;
 }
 
+/* The error, and errno, as they were. */
+static int with_nothing_left(int error)
+{
+    int saved = errno;
+    assert_nothing_left();
+    errno = saved;
+    return error;
+}
+
 static int create_process(void)
 {
     struct strait_process *process = NULL;
@@ -87,10 +96,7 @@ static int create_process(void)
         error = bounce(strait_process_port(process), 3);
         strait_process_destroy(process);
     }
-    int saved = errno;
-    assert_nothing_left();
-    errno = saved;
-    return error;
+    return with_nothing_left(error);
 }
 
 static void a_process_fails_cleanly(void)
@@ -111,10 +117,7 @@ static int create_pool(void)
     if (!error) {
         strait_process_pool_destroy(pool);
     }
-    int saved = errno;
-    assert_nothing_left();
-    errno = saved;
-    return error;
+    return with_nothing_left(error);
 }
 
 static void a_pool_of_processes_fails_cleanly(void)

@@ -28,6 +28,11 @@
 
 STRAIT_C_BEGIN
 
+/* A type of its own: the compiler tells of a call of spsc that is given such a ring. */
+struct strait_line {
+    struct strait_spsc spsc;
+};
+
 /* A slot is so many bytes, or a multiple, or a half, a quarter, ... of them. */
 #define STRAIT_LINE_SLOT 64u
 
@@ -48,24 +53,35 @@ STRAIT_INLINE uint32_t *strait_p_line_stamp(const struct strait_spsc_side *side,
     return (uint32_t *)(void *)(slot + side->slot_size - sizeof(uint32_t));
 }
 
-static inline void strait_line_init(struct strait_spsc *ring, const struct strait_shape *shape)
+static inline void strait_line_init(struct strait_line *ring, const struct strait_shape *shape)
 {
-    strait_p_spsc_init(ring, shape, strait_p_line_slot_size(shape));
-    const struct strait_spsc_side *side = &ring->sender;
+    strait_p_spsc_init(&ring->spsc, shape, strait_p_line_slot_size(shape));
+    const struct strait_spsc_side *side = &ring->spsc.sender;
     for (uint32_t i = side->index; i - side->index <= side->mask; i++) {
-        *strait_p_line_stamp(side, strait_p_spsc_slot(ring, side, i)) = i - side->mask;
+        *strait_p_line_stamp(side, strait_p_spsc_slot(&ring->spsc, side, i)) = i - side->mask;
     }
 }
 
-static inline bool strait_line_fits(const struct strait_spsc *ring,
+static inline bool strait_line_fits(const struct strait_line *ring,
                                     const struct strait_shape *shape)
 {
-    return strait_p_spsc_fits(ring, shape, strait_p_line_slot_size(shape));
+    return strait_p_spsc_fits(&ring->spsc, shape, strait_p_line_slot_size(shape));
 }
 
-#define strait_line_attach strait_spsc_attach
-#define strait_line_detach strait_spsc_detach
-#define strait_line_has_room strait_spsc_has_room
+static inline struct strait_line *strait_line_attach(struct strait_line *ring)
+{
+    return strait_spsc_attach(&ring->spsc) ? ring : NULL;
+}
+
+static inline void strait_line_detach(struct strait_line *ring)
+{
+    strait_spsc_detach(&ring->spsc);
+}
+
+static inline bool strait_line_has_room(struct strait_line *ring)
+{
+    return strait_spsc_has_room(&ring->spsc);
+}
 
 /* A span of one slot, or of none. */
 STRAIT_INLINE size_t strait_p_line_span(struct strait_span *span,
@@ -80,22 +96,22 @@ STRAIT_INLINE size_t strait_p_line_span(struct strait_span *span,
     return there;
 }
 
-STRAIT_INLINE size_t strait_line_reserve(struct strait_spsc *ring, size_t n,
+STRAIT_INLINE size_t strait_line_reserve(struct strait_line *ring, size_t n,
                                          struct strait_span *span)
 {
-    struct strait_spsc_side *own = &ring->sender;
+    struct strait_spsc_side *own = &ring->spsc.sender;
     size_t room = own->end - own->index;
     if (STRAIT_UNLIKELY(room < n)) {
-        room = strait_p_spsc_look_for_room(ring);
+        room = strait_p_spsc_look_for_room(&ring->spsc);
     }
     size_t wanted = strait_min(n, room);
-    return strait_p_line_span(span, own, strait_p_spsc_slot(ring, own, own->index), wanted > 0,
-                              wanted > 1);
+    return strait_p_line_span(span, own, strait_p_spsc_slot(&ring->spsc, own, own->index),
+                              wanted > 0, wanted > 1);
 }
 
-STRAIT_INLINE void strait_line_commit(struct strait_spsc *ring, const struct strait_span *span)
+STRAIT_INLINE void strait_line_commit(struct strait_line *ring, const struct strait_span *span)
 {
-    struct strait_spsc_side *own = &ring->sender;
+    struct strait_spsc_side *own = &ring->spsc.sender;
     if (STRAIT_LIKELY(span->count > 0)) {
         uint32_t *stamp = strait_p_line_stamp(own, (char *)span->messages);
         /* line.commit: pairs with line.peek; the bytes of the message; without it the receiver may
@@ -105,10 +121,10 @@ STRAIT_INLINE void strait_line_commit(struct strait_spsc *ring, const struct str
     }
 }
 
-STRAIT_INLINE size_t strait_line_peek(struct strait_spsc *ring, size_t n, struct strait_span *span)
+STRAIT_INLINE size_t strait_line_peek(struct strait_line *ring, size_t n, struct strait_span *span)
 {
-    struct strait_spsc_side *own = &ring->receiver;
-    char *slot = strait_p_spsc_slot(ring, own, own->index);
+    struct strait_spsc_side *own = &ring->spsc.receiver;
+    char *slot = strait_p_spsc_slot(&ring->spsc, own, own->index);
     if (own->slot_size == 2 * STRAIT_LINE_SLOT) {
         strait_prefetch_read(slot); /* to come beside the stamp's line, and not after it */
     }
@@ -119,16 +135,16 @@ STRAIT_INLINE size_t strait_line_peek(struct strait_spsc *ring, size_t n, struct
     return strait_p_line_span(span, own, slot, there, there && n > 1);
 }
 
-STRAIT_INLINE void strait_line_release(struct strait_spsc *ring, const struct strait_span *span)
+STRAIT_INLINE void strait_line_release(struct strait_line *ring, const struct strait_span *span)
 {
-    ring->receiver.index += (uint32_t)span->count;
+    ring->spsc.receiver.index += (uint32_t)span->count;
     /* line.release: pairs with spsc.reserve; the receiver is done with the slots below head;
      * without it the sender may write a slot before the receiver has read it */
-    strait_store_release(&ring->head, ring->receiver.index);
+    strait_store_release(&ring->spsc.head, ring->spsc.receiver.index);
 }
 
-STRAIT_DEFINE_COPYING(strait_line, struct strait_spsc, struct strait_spsc)
-STRAIT_DEFINE_VARIANT(strait_line, struct strait_spsc, struct strait_spsc, "line",
+STRAIT_DEFINE_COPYING(strait_line, struct strait_line, struct strait_line)
+STRAIT_DEFINE_VARIANT(strait_line, struct strait_line, struct strait_line, "line",
                       STRAIT_SENDERS_ONE, STRAIT_DIRECT_NONE);
 
 STRAIT_C_END

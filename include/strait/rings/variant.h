@@ -4,7 +4,7 @@
  *
  * A ring is bare: it neither waits nor closes nor knows its threads; a channel (channel.h) adds
  * that. It lives in one block of memory without a pointer into itself. A variant is one header
- * that defines, for a ring (a struct of its own, or another ring's) and a sender's end of it,
+ * that defines, for a ring (a struct of its own) and a sender's end of it,
  *
  *   size_t strait_<name>_size(shape)              bytes of the block
  *   void   strait_<name>_init(ring, shape)        empty, every index at STRAIT_FIRST_INDEX

@@ -25,7 +25,7 @@ static void *create(const struct bench_ring *self, size_t bytes, size_t capacity
     (void)senders;
     size_t size = sizeof(struct queue) + strait_slots(capacity) * bytes;
     void *memory = NULL;
-    if (posix_memalign(&memory, STRAIT_LINE, size) != 0) {
+    if (capacity == 1 || posix_memalign(&memory, STRAIT_LINE, size) != 0) { /* 1: holds none */
         return NULL;
     }
     struct queue *queue = memory;

@@ -94,7 +94,6 @@ struct TeamMaker {
     enum Parents { loop, park } parents = loop; // sleep as in an event loop, or without one
     bool lone = false;     // one for the process, of kTeamWorkers, and no task can have tasks run
     bool has_idle = false; // set_idle_parents
-    bool quick = true;     // part of a quick run
 };
 
 // With `make(shape, arguments...)`.
@@ -110,14 +109,12 @@ std::function<std::unique_ptr<Team>(const TeamShape &)> team_maker(Arguments... 
     };
 }
 
-// Both ways to place a peer's workers: who reads the table takes the better. In a quick run they
-// are as they come.
+// Both ways to place a peer's workers: who reads the table takes the better.
 template <class T>
 void add_team(std::vector<TeamMaker> &teams, const std::string &name, const char *note,
               bool lone = false)
 {
-    teams.push_back(
-        {name + ".pinned", team_maker<T>(true), note, TeamMaker::loop, lone, false, false});
+    teams.push_back({name + ".pinned", team_maker<T>(true), note, TeamMaker::loop, lone});
     teams.push_back({name + ".free", team_maker<T>(false), note, TeamMaker::loop, lone});
 }
 

@@ -247,7 +247,6 @@ void add_strait_teams(std::vector<TeamMaker> &teams)
     teams.push_back(maker("strait.pool.normal", STRAIT_SCHEDULE_NORMAL, STRAIT_WAIT_FD));
     teams.push_back(maker("strait.pool.parked", STRAIT_SCHEDULE_DEFAULT, STRAIT_WAIT_PARK));
     teams.push_back(maker("strait.pool.parked.normal", STRAIT_SCHEDULE_NORMAL, STRAIT_WAIT_PARK));
-    teams.back().quick = false;
 }
 
 } // namespace bench

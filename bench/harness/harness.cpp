@@ -17,12 +17,34 @@ std::atomic<bool> interrupted{false};
 namespace
 {
 
-// What a quick run measures, well, if nobody says what: in two minutes there is time for some 150
-// benchmarks.
-constexpr char kQuick[] =
-    "^throughput/.*batch:1/|^throughput/.*bytes:8/batch:32/|^round_trip/.*bytes:8/|"
-    "^fan_in/.*/apart/senders:16/|^many_channels/.*channels:(1|4096)$|"
-    "^task_rate/.*:64$|^wake_up/";
+// What a quick run measures, well, if no filter says what: in two minutes there is time for some
+// 150 benchmarks.
+constexpr char kQuick[] = "^throughput/.*(bytes:(8|64)/batch:1|bytes:8/batch:32)/capacity:1024$|"
+                          "^round_trip/.*bytes:8/|"
+                          "^fan_in/.*/apart/senders:16/|^many_channels/.*channels:(1|4096)$|"
+                          "^task_rate/.*:64$|^wake_up/";
+
+// And what a full run leaves out, so that it has time for the rest: ends of curves, points between
+// two others, ways to wait that a workload of their own is about, twice the same for one sender.
+constexpr char kByFilterOnly[] =
+    "^throughput/.*capacity:(1|1048576)$|"
+    "^throughput/.*(bytes:64|bytes:256|batch:32)/.*capacity:(64|65536)$|"
+    "^(throughput|producer|one_way)/strait[.][a-z]+[.](park|spin)/|"
+    "^payload/.*bytes:(8|128|192)/|^payload_round_trip/.*bytes:(8|128|192|1024)/|"
+    "^fan_in/.*senders:8/|^fan_in/.*/(apart_each|free)/senders:(1|2|4)/|"
+    "^bursts/.*(messages:8/|gap_us:(3|30|300)$)|^one_way/.*percent:(10|95)/";
+
+// Is it part of this run?
+bool is_wanted(const Settings &settings, const std::string &name)
+{
+    static const std::regex quick(kQuick);
+    static const std::regex by_filter_only(kByFilterOnly);
+    if (settings.filter != Settings().filter) {
+        return true; // if it matches that
+    }
+    return settings.quick ? std::regex_search(name, quick)
+                          : !std::regex_search(name, by_filter_only);
+}
 
 void report(benchmark::State &state, const Outcome &outcome)
 {
@@ -150,12 +172,11 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
 
 void add_benchmark(Harness &harness, const std::string &name, const std::vector<std::string> &names,
                    const std::vector<int64_t> &values,
-                   const std::function<void(benchmark::State &)> &body, bool quick)
+                   const std::function<void(benchmark::State &)> &body)
 {
     Benchmark &mine = harness.benchmarks.emplace_back();
     mine.name = full_name(name, names, values);
-    mine.quick = quick && (harness.settings.filter != Settings().filter ||
-                           std::regex_search(mine.name, std::regex(kQuick)));
+    mine.wanted = is_wanted(harness.settings, mine.name);
     auto run = [&harness, &mine, body](benchmark::State &state) {
         harness.current = &mine;
         mine.matches = true;

@@ -37,8 +37,8 @@ struct Benchmark {
     };
 
     std::string name;
-    bool quick = true;     // part of a quick run
     bool matches = false;  // the filter
+    bool wanted = false;   // by the filter, or by a run of this kind without one
     bool sampled = false;  // at least once
     bool failed = false;   // nothing could be measured
     size_t violations = 0; // of order, checksum or delivery
@@ -66,10 +66,10 @@ void sample(benchmark::State &state, Harness &harness, const Workload &workload,
             const std::string &candidate, size_t column,
             const std::function<Outcome(bool warm_up)> &body);
 
-// Registers a benchmark of samples, with arguments named `names`; quick: also for a quick run.
+// Registers a benchmark of samples, with arguments named `names`.
 void add_benchmark(Harness &harness, const std::string &name, const std::vector<std::string> &names,
                    const std::vector<int64_t> &values,
-                   const std::function<void(benchmark::State &)> &body, bool quick = true);
+                   const std::function<void(benchmark::State &)> &body);
 
 // The message of a run in which no sample was taken, for there was no need.
 extern const char kSkipped[];

@@ -63,6 +63,12 @@ std::vector<Run> medians(const std::vector<Run> &runs)
     return all;
 }
 
+// Workload and candidate of a benchmark.
+std::string family(const std::string &benchmark)
+{
+    return benchmark.substr(0, benchmark.find('/', benchmark.find('/') + 1));
+}
+
 bool is_strait(const std::string &benchmark)
 {
     return benchmark.find("/strait.") != std::string::npos;
@@ -94,8 +100,12 @@ void Reporter::ReportRuns(const std::vector<Run> &runs)
         if (run.error_occurred && run.error_message == kSkipped) {
             continue;
         }
-        if (run.error_occurred) {
-            errors_[{run.benchmark_name(), run.error_message}]++;
+        const std::string &benchmark = run.benchmark_name();
+        if (run.error_occurred && run.error_message == kNotCreated) {
+            not_created_[family(benchmark)].insert(benchmark);
+        } else if (run.error_occurred) {
+            errors_.emplace(family(benchmark), std::pair{run.error_message, 0})
+                .first->second.second++;
         }
         runs_[run.benchmark_name()].push_back(run);
     }
@@ -108,18 +118,13 @@ void Reporter::print_errors() const
         violations += benchmark.violations;
     }
     std::printf("\nviolations of order, checksum or delivery: %zu\n", violations);
-    for (const auto &[error, count] : errors_) {
-        if (error.second != kNotCreated) {
-            std::printf("  %s: %s (%zu times)\n", error.first.c_str(), error.second.c_str(), count);
-        }
+    for (const auto &[those, error] : errors_) {
+        std::printf("  %zu of %s, the first: %s\n", error.second, those.c_str(),
+                    error.first.c_str());
     }
-    bool first = true;
-    for (const auto &entry : errors_) {
-        if (entry.first.second == kNotCreated) {
-            std::printf("%s  %s\n", first ? "\nskipped, for they cannot be created:\n" : "",
-                        entry.first.first.c_str());
-            first = false;
-        }
+    std::printf("%s", not_created_.empty() ? "" : "\nskipped, for they cannot be created:\n");
+    for (const auto &[those, benchmarks] : not_created_) {
+        std::printf("  %zu of %s\n", benchmarks.size(), those.c_str());
     }
 }
 
@@ -128,14 +133,15 @@ void Reporter::print_left_out() const
 {
     std::map<std::string, size_t> left_out;
     for (const Benchmark &benchmark : harness_.benchmarks) {
-        if (benchmark.matches && !benchmark.quick && harness_.settings.quick) {
+        if (benchmark.matches && !benchmark.wanted) {
             left_out[benchmark.name.substr(0, benchmark.name.find('/'))]++;
         }
     }
     for (const auto &[workload, count] : left_out) {
-        std::printf("%s  %zu of %s\n",
-                    workload == left_out.begin()->first ? "\nleft out of a quick run:\n" : "",
-                    count, workload.c_str());
+        std::printf(
+            "%s  %zu of %s\n",
+            workload == left_out.begin()->first ? "\nleft out, unless a filter names them:\n" : "",
+            count, workload.c_str());
     }
 }
 

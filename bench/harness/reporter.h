@@ -4,6 +4,8 @@
 #ifndef BENCH_REPORTER_H
 #define BENCH_REPORTER_H
 
+#include <set>
+
 #include "harness/harness.h"
 
 namespace bench
@@ -34,8 +36,10 @@ class Reporter : public benchmark::BenchmarkReporter
 
     const Harness &harness_;
     bool begun_ = false;
-    std::map<std::string, std::vector<Run>> runs_;                 // by benchmark
-    std::map<std::pair<std::string, std::string>, size_t> errors_; // by benchmark and message
+    std::map<std::string, std::vector<Run>> runs_; // by benchmark
+    // By the benchmarks' workload and candidate: the first message, and how many there were.
+    std::map<std::string, std::pair<std::string, size_t>> errors_;
+    std::map<std::string, std::set<std::string>> not_created_; // likewise: the benchmarks
 };
 
 } // namespace bench

@@ -34,9 +34,9 @@ double elapsed()
 
 bool is_measured(const Harness &harness, const Benchmark &benchmark)
 {
-    return benchmark.matches && !benchmark.failed && benchmark.violations < kViolations &&
-           benchmark.seconds < kShare * harness.settings.seconds &&
-           (benchmark.quick || !harness.settings.quick);
+    return benchmark.matches && benchmark.wanted && !benchmark.failed &&
+           benchmark.violations < kViolations &&
+           benchmark.seconds < kShare * harness.settings.seconds;
 }
 
 size_t missing(const Harness &harness, const Benchmark &benchmark, Place place)

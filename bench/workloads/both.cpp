@@ -42,10 +42,10 @@ std::unique_ptr<Team> make_team(const Harness &harness, const TeamMaker &maker, 
 
 void add_team_benchmark(Harness &harness, const std::string &workload, const TeamMaker &maker,
                         const std::string &name, uint64_t value,
-                        const std::function<void(benchmark::State &)> &body, bool quick)
+                        const std::function<void(benchmark::State &)> &body)
 {
-    add_benchmark(harness, workload + "/" + maker.name, {name}, {static_cast<int64_t>(value)}, body,
-                  quick && maker.quick);
+    add_benchmark(harness, workload + "/" + maker.name, {name}, {static_cast<int64_t>(value)},
+                  body);
 }
 
 void sample_team(benchmark::State &state, Harness &harness, const Workload &workload,

@@ -48,11 +48,10 @@ Outcome on_both(Harness &harness, const std::function<Outcome()> &job);
 std::unique_ptr<Team> make_team(const Harness &harness, const TeamMaker &maker,
                                 unsigned workers = kTeamWorkers, uint64_t queue = 0);
 
-// Registers a benchmark of WORKLOAD/CANDIDATE with one argument; quick: also for a quick run, if
-// the candidate is.
+// Registers a benchmark of WORKLOAD/CANDIDATE with one argument.
 void add_team_benchmark(Harness &harness, const std::string &workload, const TeamMaker &maker,
                         const std::string &name, uint64_t value,
-                        const std::function<void(benchmark::State &)> &body, bool quick = true);
+                        const std::function<void(benchmark::State &)> &body);
 
 // What every workload of real work does: makes the team, takes a sample of what `body` does on A.
 using TeamBody = std::function<Outcome(Team &team, bool warm_up)>;

@@ -273,16 +273,14 @@ void add_bursts(Harness &harness)
             continue; // all of them are
         }
         harness.results.declare(shape.workload);
-        bool quick = shape.messages == 1 && !shape.one_cpu;
         for (const SleeperMaker &maker : makers) {
             for (size_t column = 0; column < std::size(kGapsUs); column++) {
-                add_benchmark(
-                    harness, "bursts/" + maker.name + (shape.one_cpu ? "/one_cpu" : ""),
-                    {"messages", "gap_us"}, {static_cast<int64_t>(shape.messages), kGapsUs[column]},
-                    [&harness, maker, &shape, column](benchmark::State &state) {
-                        burst(state, harness, maker, shape, column);
-                    },
-                    quick && kGapsUs[column] % 10 == 0);
+                add_benchmark(harness, "bursts/" + maker.name + (shape.one_cpu ? "/one_cpu" : ""),
+                              {"messages", "gap_us"},
+                              {static_cast<int64_t>(shape.messages), kGapsUs[column]},
+                              [&harness, maker, &shape, column](benchmark::State &state) {
+                                  burst(state, harness, maker, shape, column);
+                              });
             }
         }
     }

@@ -186,13 +186,11 @@ void add(Harness &harness, const Layout &layout, const bench_ring &ring)
 {
     for (size_t column = 0; column < layout.counts.size() && layout.counts[column] <= ring.senders;
          column++) {
-        add_benchmark(
-            harness, std::string("fan_in/") + ring.name + "/" + layout.name,
-            {"senders", "bytes", "capacity"}, {layout.counts[column], 8, kCapacity},
-            [&harness, &layout, &ring, column](benchmark::State &state) {
-                fan_in(state, harness, layout, ring, column);
-            },
-            !layout.free && !layout.stops && (column == 0 || column + 1 == kAll.size()));
+        add_benchmark(harness, std::string("fan_in/") + ring.name + "/" + layout.name,
+                      {"senders", "bytes", "capacity"}, {layout.counts[column], 8, kCapacity},
+                      [&harness, &layout, &ring, column](benchmark::State &state) {
+                          fan_in(state, harness, layout, ring, column);
+                      });
     }
 }
 

@@ -177,13 +177,11 @@ void add_pairs(Harness &harness)
     harness.results.declare(workload);
     for (const bench_ring *ring : rings()) {
         for (size_t column = 0; column < workload.columns.size() && is_measured(*ring); column++) {
-            add_benchmark(
-                harness, std::string("pairs/") + ring->name, {"pairs", "capacity"},
-                {static_cast<int64_t>(counts()[column]), kCapacity},
-                [&harness, ring, column](benchmark::State &state) {
-                    pairs(state, harness, workload, *ring, column);
-                },
-                false);
+            add_benchmark(harness, std::string("pairs/") + ring->name, {"pairs", "capacity"},
+                          {static_cast<int64_t>(counts()[column]), kCapacity},
+                          [&harness, ring, column](benchmark::State &state) {
+                              pairs(state, harness, workload, *ring, column);
+                          });
         }
     }
 }

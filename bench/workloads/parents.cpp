@@ -116,12 +116,10 @@ void add_parents(Harness &harness)
         }
         for (size_t column = 0; maker.has_idle && column < std::size(idles); column++) {
             const Idle &others = idles[column];
-            add_team_benchmark(
-                harness, "parents", maker, others.leave ? "left" : "idle", others.parents,
-                [&harness, maker, column](benchmark::State &state) {
-                    idle(state, harness, maker, column);
-                },
-                maker.parents == TeamMaker::loop && others.parents % kMostIdle == 0);
+            add_team_benchmark(harness, "parents", maker, others.leave ? "left" : "idle",
+                               others.parents, [&harness, maker, column](benchmark::State &state) {
+                                   idle(state, harness, maker, column);
+                               });
         }
     }
 }

@@ -46,13 +46,11 @@ void add_stream(Harness &harness, const Workload &workload, const bench_ring &ri
                   bytes,
                   capacity_of(bytes),
                   harness.settings.sample_ms};
-    add_benchmark(
-        harness, std::string("payload/") + ring.name, {"bytes", "capacity"},
-        {kBytes[column], static_cast<int64_t>(stream.capacity)},
-        [&harness, &workload, column, stream](benchmark::State &state) {
-            sample_stream(state, harness, workload, column, stream);
-        },
-        false);
+    add_benchmark(harness, std::string("payload/") + ring.name, {"bytes", "capacity"},
+                  {kBytes[column], static_cast<int64_t>(stream.capacity)},
+                  [&harness, &workload, column, stream](benchmark::State &state) {
+                      sample_stream(state, harness, workload, column, stream);
+                  });
 }
 
 void add_round_trip(Harness &harness, const Workload &workload, const bench_ring &ring,
@@ -63,13 +61,11 @@ void add_round_trip(Harness &harness, const Workload &workload, const bench_ring
     if (!trip.loops.ping) {
         return;
     }
-    add_benchmark(
-        harness, std::string("payload_round_trip/") + ring.name, {"bytes", "capacity"},
-        {kBytes[column], static_cast<int64_t>(trip.capacity)},
-        [&harness, &workload, column, trip](benchmark::State &state) {
-            sample_round_trip(state, harness, workload, trip.ring.name, column, trip);
-        },
-        false);
+    add_benchmark(harness, std::string("payload_round_trip/") + ring.name, {"bytes", "capacity"},
+                  {kBytes[column], static_cast<int64_t>(trip.capacity)},
+                  [&harness, &workload, column, trip](benchmark::State &state) {
+                      sample_round_trip(state, harness, workload, trip.ring.name, column, trip);
+                  });
 }
 
 } // namespace

@@ -258,8 +258,7 @@ void add_sojourns(Harness &harness)
                 harness, "sojourn/" + maker.name, {"pareto"}, {static_cast<int64_t>(column)},
                 [&harness, maker, column, n = uint64_t{0}](benchmark::State &state) mutable {
                     sojourn(state, harness, maker, column, ++n);
-                },
-                column == 0 && kind_of(maker.name) == Kind::strait);
+                });
         }
     }
 }

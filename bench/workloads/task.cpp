@@ -178,23 +178,20 @@ void tasks(benchmark::State &state, Harness &harness, const Workload &workload, 
 
 void add_trip(Harness &harness, const Shape &shape, const RunnerMaker &maker)
 {
-    add_benchmark(
-        harness, "task/" + maker.name, {"outstanding"}, {static_cast<int64_t>(shape.outstanding)},
-        [&harness, &shape, maker](benchmark::State &state) {
-            tasks(state, harness, shape.workload, 0, maker, shape.outstanding);
-        },
-        shape.outstanding == 1);
+    add_benchmark(harness, "task/" + maker.name, {"outstanding"},
+                  {static_cast<int64_t>(shape.outstanding)},
+                  [&harness, &shape, maker](benchmark::State &state) {
+                      tasks(state, harness, shape.workload, 0, maker, shape.outstanding);
+                  });
 }
 
 void add_rate(Harness &harness, size_t column, const RunnerMaker &maker)
 {
-    add_benchmark(
-        harness, "task_rate/" + maker.name, {"outstanding"},
-        {static_cast<int64_t>(outstandings[column])},
-        [&harness, column, maker](benchmark::State &state) {
-            tasks(state, harness, rate, column, maker, outstandings[column]);
-        },
-        outstandings[column] > 1);
+    add_benchmark(harness, "task_rate/" + maker.name, {"outstanding"},
+                  {static_cast<int64_t>(outstandings[column])},
+                  [&harness, column, maker](benchmark::State &state) {
+                      tasks(state, harness, rate, column, maker, outstandings[column]);
+                  });
 }
 
 } // namespace

@@ -23,6 +23,8 @@
 
 #include "strait/rings/variant.h"
 
+STRAIT_C_BEGIN
+
 struct strait_flags {
     STRAIT_LINE_ALIGNED uint32_t capacity; /* line 0: set once, by init */
     size_t message_size;
@@ -89,6 +91,7 @@ static inline uint32_t *strait_flags_flag(struct strait_flags *ring, uint32_t sl
 static inline size_t strait_flags_run(struct strait_flags *ring, uint32_t slot, size_t n,
                                       uint32_t flag, struct strait_span *span)
 {
+    slot = (uint32_t)strait_min(slot, ring->capacity - 1); /* a peer may have written anything */
     size_t most = strait_min(n, ring->capacity);
     size_t ready = 0;
     while (ready < most) {
@@ -153,5 +156,7 @@ static inline void strait_flags_release(struct strait_flags *ring, const struct 
 STRAIT_DEFINE_COPYING(strait_flags, struct strait_flags, struct strait_flags)
 STRAIT_DEFINE_VARIANT(strait_flags, struct strait_flags, struct strait_flags, "flags",
                       STRAIT_SENDERS_ONE, STRAIT_DIRECT_NONE);
+
+STRAIT_C_END
 
 #endif /* STRAIT_FLAGS_H */

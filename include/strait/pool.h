@@ -156,7 +156,7 @@ struct strait_pool_options {
                            four one each, else one is left to the parent; where the cgroup's quota
                            is less than that, as many as it holds, the parent counted in, but one */
     size_t queue_limit; /* tasks of one parent and priority that may wait for a worker; 0: 1024 */
-    const char *name;   /* of the workers, in front of "-0", "-1", ...; NULL: "strait" */
+    const char *name;   /* of the workers, before "-0", "-1", ...; up to 11 bytes; NULL: "strait" */
     enum strait_wait wait; /* how idle workers wait: STRAIT_WAIT_PARK (default) or _SPIN */
     size_t stack_size;     /* of each worker, bytes; 0: the system's default */
 

@@ -40,6 +40,9 @@
  * failed; it cannot hurt a host, nor a server's packet a parent, but a function must check what it
  * gets.
  *
+ * fork. In a fork's child strait_gearman_drain and strait_gearman_destroy of an inherited remote
+ * say -EOWNERDEAD at once, and all else of it must be left alone.
+ *
  * All times are nanoseconds, all deadlines absolute (strait_deadline); 0 is past.
  */
 #ifndef STRAIT_GEARMAN_H
@@ -116,8 +119,8 @@ STRAIT_API ptrdiff_t strait_gearman_dispatch(struct strait_gearman *remote, size
 /* How many completions are owed. Parent only. */
 STRAIT_API size_t strait_gearman_owed(const struct strait_gearman *remote);
 
-/* Dispatches until none is owed. 0; -ETIMEDOUT; -EDEADLK. Parent only; blocks until the deadline at
- * most. */
+/* Dispatches until none is owed. 0; -ETIMEDOUT; -EDEADLK; -EOWNERDEAD. Parent only; blocks until
+ * the deadline at most. */
 STRAIT_API int strait_gearman_drain(struct strait_gearman *remote, int64_t deadline);
 
 struct strait_gearman_stats {
@@ -134,8 +137,8 @@ struct strait_gearman_stats {
 STRAIT_API void strait_gearman_stats(const struct strait_gearman *remote,
                                      struct strait_gearman_stats *stats);
 
-/* Completes what is owed as ABANDONED, and frees the remote. 0; -EDEADLK from inside `done`. NULL
- * is ignored. Parent only; does not block. */
+/* Completes what is owed as ABANDONED, and frees the remote. 0; -EDEADLK from inside `done`;
+ * -EOWNERDEAD. NULL is ignored. Parent only; does not block. */
 STRAIT_API int strait_gearman_destroy(struct strait_gearman *remote);
 
 /* ---- working ---- */

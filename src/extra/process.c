@@ -23,6 +23,7 @@ struct strait_process {
     struct strait_process_port port;
     pid_t pid; /* 0: there is none, or it has been reaped */
     pid_t number;
+    pid_t owner; /* whose worker it is: a fork's child of that is another process */
     strait_process_event_fn *event;
     void *context;
     strait_drop_fn *drop_to_worker;
@@ -217,6 +218,7 @@ STRAIT_PRIVATE int strait_p_process_spawn(struct strait_process **out,
         return -ENOMEM;
     }
     memset(process, 0, sizeof(*process));
+    process->owner = getpid();
     process->port.bell = -1;
     process->port.epoll = -1;
     process->port.pidfd = -1;
@@ -295,6 +297,9 @@ static void reap(struct strait_process *process, int64_t deadline)
 int strait_process_join(struct strait_process *process, int64_t deadline,
                         struct strait_process_event *end)
 {
+    if (process->owner != getpid()) {
+        return -EOWNERDEAD;
+    }
     int saved = errno;
     reap(process, deadline);
     errno = saved;
@@ -337,6 +342,9 @@ int strait_process_destroy(struct strait_process *process)
 {
     if (!process) {
         return 0;
+    }
+    if (process->owner != getpid()) {
+        return -EOWNERDEAD;
     }
     if (process->inside) {
         return -EDEADLK;
@@ -459,11 +467,16 @@ int32_t strait_process_pid(const struct strait_process *process)
 
 void strait_process_stop(struct strait_process *process)
 {
-    strait_p_process_tell(&process->port, &process->port.own->stop);
+    if (process->owner == getpid()) {
+        strait_p_process_tell(&process->port, &process->port.own->stop);
+    }
 }
 
 int strait_process_kill(struct strait_process *process, int signal)
 {
+    if (process->owner != getpid()) {
+        return -EOWNERDEAD;
+    }
     int error = strait_p_process_signal(&process->port, signal);
     return -error == ESRCH ? -EPIPE : error;
 }

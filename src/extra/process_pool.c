@@ -63,6 +63,7 @@ struct worker {
 
 struct strait_process_pool {
     struct strait_process_pool_options options;
+    pid_t owner; /* whose pool it is: a fork's child of that is another process */
     size_t slot_count;
     struct slot *slots;
     char *payloads;                 /* payload_max bytes for each slot */
@@ -432,6 +433,7 @@ int strait_process_pool_create(struct strait_process_pool **out,
     }
     memset(pool, 0, sizeof(*pool));
     pool->options = options;
+    pool->owner = getpid();
     pool->slot_count = 2 * options.queue_limit + options.workers;
     for (size_t i = 0; i < STATES; i++) {
         pool->lists[i].end = &pool->lists[i].first;
@@ -452,8 +454,14 @@ int strait_process_pool_create(struct strait_process_pool **out,
 
 int strait_process_pool_destroy(struct strait_process_pool *pool)
 {
-    if (!pool || pool->inside) {
-        return pool ? -EDEADLK : 0;
+    if (!pool) {
+        return 0;
+    }
+    if (pool->owner != getpid()) {
+        return -EOWNERDEAD;
+    }
+    if (pool->inside) {
+        return -EDEADLK;
     }
     int saved = errno;
     pool->closing = true;
@@ -567,6 +575,9 @@ ptrdiff_t strait_process_pool_dispatch(struct strait_process_pool *pool, size_t 
 
 int strait_process_pool_drain(struct strait_process_pool *pool, int64_t deadline)
 {
+    if (pool->owner != getpid()) {
+        return -EOWNERDEAD;
+    }
     int saved = errno;
     ptrdiff_t result = 0;
     while (strait_process_pool_owed(pool) > 0 && result >= 0) {

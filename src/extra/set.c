@@ -3,6 +3,7 @@
 #include "strait/extra/set.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include "memory.h"
 
@@ -47,6 +48,7 @@ struct strait_set {
     STRAIT_LINE_ALIGNED struct strait_channel *marks; /* holds one of each member, one of nobody */
     struct strait_sender sender;
     uint32_t capacity;
+    pid_t owner;                     /* a fork's child of it is another process */
     struct member **hot;             /* in the order of their turns; room for all */
     struct strait_receiver **arming; /* room for all, as `armed` */
     bool *armed;
@@ -324,6 +326,7 @@ int strait_set_create(struct strait_set **out, uint32_t capacity, enum strait_wa
     }
     memset(set, 0, sizeof(*set) + capacity * each);
     set->capacity = capacity;
+    set->owner = getpid();
     set->spin_ns = HOT_NS;
     set->hot = (struct member **)(void *)&set->members[capacity];
     set->arming = (struct strait_receiver **)(void *)&set->hot[capacity];
@@ -342,8 +345,8 @@ int strait_set_create(struct strait_set **out, uint32_t capacity, enum strait_wa
 
 void strait_set_destroy(struct strait_set *set)
 {
-    if (!set) {
-        return;
+    if (!set || set->owner != getpid()) {
+        return; /* where a fork has left a sender in the middle of a mark, it would be awaited */
     }
     for (uint32_t i = set->capacity; i > 0; i--) {
         if (set->members[i - 1].state != FREE) {

@@ -56,6 +56,7 @@ struct remote_list {
 struct strait_gearman {
     struct strait_p_gearman_servers servers;
     struct strait_p_gearman_link link;
+    pid_t owner; /* whose remote it is: a fork's child of that is another process */
     int epoll;
     int timer;
     bool dispatching;
@@ -600,6 +601,7 @@ int strait_gearman_create(struct strait_gearman **remote,
         return -ENOMEM;
     }
     memset(self, 0, sizeof(*self));
+    self->owner = getpid();
     self->link.fd = -1;
     self->epoll = -1;
     self->timer = -1;
@@ -755,6 +757,9 @@ size_t strait_gearman_owed(const struct strait_gearman *remote)
 int strait_gearman_drain(struct strait_gearman *remote, int64_t deadline)
 {
     struct pollfd poll_fd = {.fd = remote->epoll, .events = POLLIN};
+    if (remote->owner != getpid()) {
+        return -EOWNERDEAD;
+    }
     if (remote->dispatching) {
         return -EDEADLK;
     }
@@ -786,6 +791,9 @@ int strait_gearman_destroy(struct strait_gearman *remote)
 {
     if (!remote) {
         return 0;
+    }
+    if (remote->owner != getpid()) {
+        return -EOWNERDEAD;
     }
     if (remote->dispatching) {
         return -EDEADLK;

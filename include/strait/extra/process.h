@@ -78,6 +78,11 @@
  * and must not wait for any child (waitpid(-1)), or exit codes are lost. CPUs and nice are those of
  * the thread that spawned it, environment and directory the program's.
  *
+ * fork. Workers and pools are those of the process that made them. In a fork's child the calls that
+ * a destructor makes, strait_process_kill, _join and _destroy, strait_process_pool_drain and
+ * _destroy, say -EOWNERDEAD at once, and strait_process_stop does nothing. All else of an inherited
+ * worker or pool must be left alone. The child may spawn workers of its own.
+ *
  * All times are nanoseconds, all deadlines absolute (strait_deadline); 0 is past.
  */
 #ifndef STRAIT_PROCESS_H
@@ -190,18 +195,18 @@ STRAIT_API ptrdiff_t strait_process_dispatch(struct strait_process *process, siz
  * thread; does not block. */
 STRAIT_API void strait_process_stop(struct strait_process *process);
 
-/* Sends the worker a signal, SIGKILL say. 0; -EPIPE: it has ended; -EINVAL. Never reaches another
- * process. Any thread; does not block. */
+/* Sends the worker a signal, SIGKILL say. 0; -EPIPE: it has ended; -EINVAL; -EOWNERDEAD. Never
+ * reaches another process. Any thread; does not block. */
 STRAIT_API int strait_process_kill(struct strait_process *process, int signal);
 
-/* Waits until the worker has ended, and says how. 0; -ETIMEDOUT. For a parent without `event`;
- * messages can still be received. Parent only; blocks until the deadline at most. */
+/* Waits until the worker has ended, and says how. 0; -ETIMEDOUT; -EOWNERDEAD. For a parent without
+ * `event`; messages can still be received. Parent only; blocks until the deadline at most. */
 STRAIT_API int strait_process_join(struct strait_process *process, int64_t deadline,
                                    struct strait_process_event *end);
 
 /* Kills a worker that has not ended, and frees it; messages left go to the drop callbacks. 0;
- * -EDEADLK from an event callback. NULL is ignored. Parent only; blocks while the kernel takes a
- * killed process down. */
+ * -EDEADLK from an event callback; -EOWNERDEAD. NULL is ignored. Parent only; blocks while the
+ * kernel takes a killed process down. */
 STRAIT_API int strait_process_destroy(struct strait_process *process);
 
 /* ---- either end of its port: the parent's, or in the worker ---- */
@@ -298,8 +303,8 @@ STRAIT_API ptrdiff_t strait_process_pool_dispatch(struct strait_process_pool *po
 /* How many completions are owed: of tasks submitted and not yet completed. Parent only. */
 STRAIT_API size_t strait_process_pool_owed(const struct strait_process_pool *pool);
 
-/* Dispatches until none is owed. 0; -ETIMEDOUT; -EDEADLK. Parent only; blocks until the deadline at
- * most. */
+/* Dispatches until none is owed. 0; -ETIMEDOUT; -EDEADLK; -EOWNERDEAD. Parent only; blocks until
+ * the deadline at most. */
 STRAIT_API int strait_process_pool_drain(struct strait_process_pool *pool, int64_t deadline);
 
 /* The process of worker n, from 0; 0, which kill(2) would take for the caller's group: there is
@@ -307,7 +312,7 @@ STRAIT_API int strait_process_pool_drain(struct strait_process_pool *pool, int64
 STRAIT_API int32_t strait_process_pool_pid(const struct strait_process_pool *pool, unsigned n);
 
 /* Kills the workers, completes what is owed as ABANDONED, and frees the pool. 0; -EDEADLK from
- * inside `done`. NULL is ignored. Parent only; blocks as strait_process_destroy. */
+ * inside `done`; -EOWNERDEAD. NULL is ignored. Parent only; blocks as strait_process_destroy. */
 STRAIT_API int strait_process_pool_destroy(struct strait_process_pool *pool);
 
 STRAIT_C_END

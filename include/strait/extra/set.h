@@ -43,7 +43,8 @@
  *
  * All calls are those of the one thread that owns the set and its receivers. While a receiver is a
  * member it must not be moved, given away or closed, and does not wait: strait_receive with nothing
- * there is -EINVAL.
+ * there is -EINVAL. A fork's child leaves an inherited set alone: strait_set_destroy, which a
+ * destructor may call there, does nothing.
  */
 #ifndef STRAIT_SET_H
 #define STRAIT_SET_H

@@ -131,7 +131,7 @@ template <bool loop> class ProcessTrip : public Errand
         return sleep_on(strait_process_fd(process_)) && strait_process_dispatch(process_, 0) >= 0;
     }
 
-    static void take(strait_process *, const strait_process_event *event, void *context)
+    static void take(strait_process *, const strait_process_event *event, void *context) noexcept
     {
         auto *trip = static_cast<ProcessTrip *>(context);
         if (event->type == STRAIT_MESSAGE) {

@@ -10,6 +10,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef STRAIT_CHECKED
+#include <stdio.h>
+#include <stdlib.h>
+#endif
+
 #define STRAIT_API __attribute__((visibility("default")))
 
 /* Of every callback's type: what leaves one by an exception would leave half a call behind. */
@@ -54,6 +59,28 @@
 
 /* Tells the compiler what it cannot see. */
 #define STRAIT_ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())
+
+/* What an object keeps while it calls a callback, NULL otherwise: the frame that calls it. */
+#ifdef STRAIT_CHECKED
+#define STRAIT_P_FRAME __builtin_frame_address(0)
+#else
+#define STRAIT_P_FRAME "" /* anything: only the check asks which */
+#endif
+
+/* Is a call made inside the callback, whose frame is given? STRAIT_CHECKED: where the call's own
+ * frame does not lie below that one in the stack, the callback has been left, by longjmp, by an
+ * exception or with its thread; what called it is half done for ever, and the program ends. */
+STRAIT_INLINE bool strait_p_inside(const void *frame)
+{
+#ifdef STRAIT_CHECKED
+    if (frame && (uintptr_t)__builtin_frame_address(0) >= (uintptr_t)frame) {
+        fprintf(stderr, "strait: a callback returns to who called it: one was left by longjmp, by "
+                        "an exception, or by the end of its thread\n");
+        abort();
+    }
+#endif
+    return frame != NULL;
+}
 
 static inline size_t strait_min(size_t a, size_t b)
 {

@@ -70,7 +70,7 @@ STRAIT_API void strait_idle_watch(strait_idle_fn *note, void *account);
 #define STRAIT_P_WAKEUP 4u
 
 /* Who is called where an owner that does not sleep would be woken. */
-typedef void strait_ready_fn(void *context);
+typedef void strait_ready_fn(void *context) STRAIT_NOEXCEPT;
 
 /* What a thread sleeps on. Its owner is the side that sleeps there. */
 struct strait_p_event_count {

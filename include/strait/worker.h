@@ -67,9 +67,11 @@
  *
  * Exceptions and jumps. No C++ exception may leave a callback of this library's: in C++17 every
  * callback's type is noexcept, so that one which might throw does not compile, and one that does
- * throw ends the program by std::terminate. Nor may a longjmp leave one: the call that it is in
- * would never be over, and say -EDEADLK. An entry may end its thread by pthread_exit or be
- * cancelled: the parent sees that.
+ * throw ends the program by std::terminate. Nor may a longjmp, an exception of an older C++, or the
+ * end of its parent's thread leave one: the call that it is in would never be over, and later ones
+ * say -EDEADLK. A STRAIT_CHECKED build ends the program at the first of those that it can tell from
+ * a call inside the callback. An entry, an init and a fini may end their thread by pthread_exit or
+ * be cancelled: the parent sees that.
  *
  * Sandboxes. Where one refuses what can be done without, a worker runs without it, and its status
  * says so. CPUs, a class or a nice that the options ask for are another matter: spawn returns the

@@ -35,9 +35,9 @@ struct strait_isolate {
     struct strait_p_timers timers;
     struct strait_worker *worker; /* NULL: the thread is none */
     struct strait_port *port;
-    void *message; /* the one that is handled */
-    int result;    /* of the last handler that strait_isolate_dispatch ended with */
-    bool busy;     /* in a handler, a timer or a microtask */
+    void *message;        /* the one that is handled */
+    int result;           /* of the last handler that strait_isolate_dispatch ended with */
+    const void *callback; /* the frame that calls a handler, a timer or a microtask */
 };
 
 STRAIT_STATIC_ASSERT(offsetof(struct strait_isolate, idle) == 0, "line 0");
@@ -168,7 +168,7 @@ static void count_more(uint64_t *number, uint64_t more)
 static size_t run_microtasks(struct strait_isolate *isolate)
 {
     size_t ran = 0;
-    isolate->busy = true;
+    isolate->callback = STRAIT_P_FRAME;
     while (isolate->microtask_count > 0 && ran < isolate->options.microtask_limit) {
         struct microtask first = *microtask_slot(isolate, 0);
         isolate->microtask_first++;
@@ -176,7 +176,7 @@ static size_t run_microtasks(struct strait_isolate *isolate)
         ran++;
         first.run(isolate, first.argument);
     }
-    isolate->busy = false;
+    isolate->callback = NULL;
     count_more(&isolate->microtasks_run, ran);
     return isolate->microtask_count;
 }
@@ -184,7 +184,7 @@ static size_t run_microtasks(struct strait_isolate *isolate)
 int strait_isolate_settle(struct strait_isolate *isolate)
 {
     check_isolate(isolate);
-    if (isolate->busy) {
+    if (strait_p_inside(isolate->callback)) {
         return -EDEADLK;
     }
     return isolate->microtask_count > 0 && run_microtasks(isolate) > 0;
@@ -228,9 +228,9 @@ static void run_timer(struct strait_isolate *isolate, struct strait_timer *timer
         timer->due = next_due(timer, now);
         strait_p_timers_insert(&isolate->timers, timer);
     }
-    isolate->busy = true;
+    isolate->callback = STRAIT_P_FRAME;
     timer->run(isolate, timer);
-    isolate->busy = false;
+    isolate->callback = NULL;
     count_more(&isolate->timers_run, 1);
     strait_isolate_settle(isolate);
 }
@@ -256,9 +256,9 @@ static void run_timers(struct strait_isolate *isolate)
 /* The one that was received; what its handler returned. */
 static int handle_message(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
 {
-    isolate->busy = true;
+    isolate->callback = STRAIT_P_FRAME;
     int result = handle(isolate, isolate->message, context);
-    isolate->busy = false;
+    isolate->callback = NULL;
     count_more(&isolate->messages, 1);
     strait_isolate_settle(isolate);
     return result;
@@ -268,9 +268,11 @@ int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle
 {
     struct strait_receiver *receiver = &isolate->port->receiver;
     size_t handled = 0; /* since the last look at the timers */
-    if (strait_isolate_settle(isolate) == -EDEADLK) {
+    check_isolate(isolate);
+    if (strait_p_inside(isolate->callback)) {
         return -EDEADLK;
     }
+    strait_isolate_settle(isolate);
     while (!isolate_stopping(isolate)) {
         bool within = handled < isolate->options.budget;
         ptrdiff_t got = within ? strait_try_receive(receiver, isolate->message, 1) : 0;
@@ -309,9 +311,11 @@ ptrdiff_t strait_isolate_dispatch(struct strait_isolate *isolate, strait_message
     size_t most = budget ? budget : isolate->options.budget;
     size_t handled = 0;
     bool armed = false;
-    if (strait_isolate_settle(isolate) == -EDEADLK) {
+    check_isolate(isolate);
+    if (strait_p_inside(isolate->callback)) {
         return -EDEADLK;
     }
+    strait_isolate_settle(isolate);
     while (handled < most && !armed && !isolate_stopping(isolate)) {
         ptrdiff_t got = strait_try_receive(receiver, isolate->message, 1);
         if (got == 1) {

@@ -28,11 +28,11 @@ struct strait_process {
     void *context;
     strait_drop_fn *drop_to_worker;
     strait_drop_fn *drop_to_parent;
-    char *copy;    /* of a message */
-    bool in_place; /* it serves a pool: `event` gets messages where they lie in the ring */
-    bool inside;   /* it runs */
-    bool exited;   /* `end` is known */
-    bool finished; /* and told */
+    char *copy;           /* of a message */
+    bool in_place;        /* it serves a pool: `event` gets messages where they lie in the ring */
+    const void *callback; /* the frame that calls `event` */
+    bool exited;          /* `end` is known */
+    bool finished;        /* and told */
     struct strait_process_event end;
 };
 
@@ -346,7 +346,7 @@ int strait_process_destroy(struct strait_process *process)
     if (process->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (process->inside) {
+    if (strait_p_inside(process->callback)) {
         return -EDEADLK;
     }
     int saved = errno;
@@ -374,9 +374,9 @@ int strait_process_destroy(struct strait_process *process)
 
 static void tell(struct strait_process *process, const struct strait_process_event *event)
 {
-    process->inside = true;
+    process->callback = STRAIT_P_FRAME;
     process->event(process, event, process->context);
-    process->inside = false;
+    process->callback = NULL;
 }
 
 /* The next message, if there is one. */
@@ -427,8 +427,11 @@ static bool deliver(struct strait_process *process)
 
 ptrdiff_t strait_process_dispatch(struct strait_process *process, size_t budget)
 {
-    if (!process->event || process->inside || process->finished) {
-        return !process->event ? -EINVAL : process->inside ? -EDEADLK : -EPIPE;
+    if (strait_p_inside(process->callback)) {
+        return -EDEADLK;
+    }
+    if (!process->event || process->finished) {
+        return process->event ? -EPIPE : -EINVAL;
     }
     int saved = errno;
     size_t most = budget ? budget : STRAIT_BUDGET;

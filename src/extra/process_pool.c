@@ -70,8 +70,8 @@ struct strait_process_pool {
     struct slot_list lists[STATES]; /* WAITING: in the order in which they are to start */
     int epoll;                      /* of the workers' fds, and of the timer */
     int timer;
-    int64_t timer_at; /* when it is due; STRAIT_FOREVER: it is not set */
-    bool inside;      /* `done` runs */
+    int64_t timer_at;     /* when it is due; STRAIT_FOREVER: it is not set */
+    const void *callback; /* the frame that calls `done` */
     bool closing;
     struct worker workers[STRAIT_PROCESS_POOL_WORKERS_MAX];
 };
@@ -142,9 +142,9 @@ static void complete(struct strait_process_pool *pool)
     struct slot *slot = pool->lists[ENDED].first;
     slot_move(pool, slot, COMPLETING, false);
     if (slot->task.task.done) {
-        pool->inside = true;
+        pool->callback = STRAIT_P_FRAME;
         slot->task.task.done(&slot->task.task);
-        pool->inside = false;
+        pool->callback = NULL;
     }
     slot->generation++;
     slot_move(pool, slot, UNUSED, true);
@@ -460,7 +460,7 @@ int strait_process_pool_destroy(struct strait_process_pool *pool)
     if (pool->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (pool->inside) {
+    if (strait_p_inside(pool->callback)) {
         return -EDEADLK;
     }
     int saved = errno;
@@ -554,7 +554,7 @@ int strait_process_cancel(struct strait_process_pool *pool, strait_task_id id)
 
 ptrdiff_t strait_process_pool_dispatch(struct strait_process_pool *pool, size_t budget)
 {
-    if (pool->inside) {
+    if (strait_p_inside(pool->callback)) {
         return -EDEADLK;
     }
     int saved = errno;

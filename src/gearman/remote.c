@@ -59,19 +59,19 @@ struct strait_gearman {
     pid_t owner; /* whose remote it is: a fork's child of that is another process */
     int epoll;
     int timer;
-    bool dispatching;
-    bool watched;        /* the link's socket is in the epoll set, */
-    bool watches_out;    /* for writing, too */
-    bool closing;        /* it is being destroyed */
-    unsigned server;     /* the one in use, or the next */
-    unsigned tried;      /* that could not be reached, one after the other */
-    int64_t retry_ns;    /* how long to wait once all have been tried */
-    int64_t full_ns;     /* likewise where a queue is full; 0: none is */
-    int64_t connect_at;  /* not before; without a connection */
-    int64_t submit_at;   /* not before: a queue is full, or memory short; 0: now */
-    int64_t next_finish; /* no live task's finish_by is earlier */
-    int64_t scan_at;     /* not before */
-    int64_t armed;       /* for when the timer is set; 0: it is not */
+    const void *callback; /* the frame that calls `done` */
+    bool watched;         /* the link's socket is in the epoll set, */
+    bool watches_out;     /* for writing, too */
+    bool closing;         /* it is being destroyed */
+    unsigned server;      /* the one in use, or the next */
+    unsigned tried;       /* that could not be reached, one after the other */
+    int64_t retry_ns;     /* how long to wait once all have been tried */
+    int64_t full_ns;      /* likewise where a queue is full; 0: none is */
+    int64_t connect_at;   /* not before; without a connection */
+    int64_t submit_at;    /* not before: a queue is full, or memory short; 0: now */
+    int64_t next_finish;  /* no live task's finish_by is earlier */
+    int64_t scan_at;      /* not before */
+    int64_t armed;        /* for when the timer is set; 0: it is not */
     struct remote_list live;
     struct remote_list ended;
     struct remote_slot *to_submit; /* those before it in `live` do not wait */
@@ -672,7 +672,7 @@ int strait_gearman_submit(struct strait_gearman *remote, const struct strait_pro
         remote->next_finish = earlier(remote->next_finish, slot->finish_by);
     }
     remote->counters.submitted++;
-    if (!remote->dispatching) {
+    if (!remote->callback) {
         send_and_arm(remote, strait_now());
     }
     if (id) {
@@ -694,7 +694,7 @@ int strait_gearman_cancel(struct strait_gearman *remote, strait_task_id id)
     }
     int answer = slot->task.runs > 0 ? -EINPROGRESS : 0;
     give_up(remote, slot, STRAIT_TASK_CANCELLED, -ECANCELED);
-    if (!remote->dispatching) {
+    if (!remote->callback) {
         send_and_arm(remote, strait_now());
     }
     return answer;
@@ -709,7 +709,7 @@ int strait_gearman_fd(const struct strait_gearman *remote)
 static size_t complete(struct strait_gearman *self, size_t budget)
 {
     size_t completed = 0;
-    self->dispatching = true;
+    self->callback = STRAIT_P_FRAME;
     while (completed < budget && self->ended.first) {
         struct remote_slot *slot = self->ended.first;
         unlink_slot(&self->ended, slot);
@@ -724,13 +724,13 @@ static size_t complete(struct strait_gearman *self, size_t budget)
         slot->next = self->free;
         self->free = slot;
     }
-    self->dispatching = false;
+    self->callback = NULL;
     return completed;
 }
 
 ptrdiff_t strait_gearman_dispatch(struct strait_gearman *remote, size_t budget)
 {
-    if (remote->dispatching) {
+    if (strait_p_inside(remote->callback)) {
         return -EDEADLK;
     }
     int saved = errno;
@@ -760,7 +760,7 @@ int strait_gearman_drain(struct strait_gearman *remote, int64_t deadline)
     if (remote->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (remote->dispatching) {
+    if (strait_p_inside(remote->callback)) {
         return -EDEADLK;
     }
     while (strait_gearman_owed(remote) > 0) {
@@ -795,7 +795,7 @@ int strait_gearman_destroy(struct strait_gearman *remote)
     if (remote->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (remote->dispatching) {
+    if (strait_p_inside(remote->callback)) {
         return -EDEADLK;
     }
     int saved = errno;

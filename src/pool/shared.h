@@ -103,10 +103,10 @@ struct strait_parent {
     size_t room_most[STRAIT_P_PRIORITIES];    /* tasks that may wait where room is wanted */
     uintptr_t waiting_max;                    /* the parent writes, others read */
     struct strait_p_event_count
-        *peer; /* of the worker that was to come for its last task; or NULL */
+        *peer;            /* of the worker that was to come for its last task; or NULL */
+    const void *callback; /* the frame that calls one */
     uint32_t spin_ns;
-    int32_t user; /* STRAIT_CHECKED: the thread that uses it; 0: the first that does */
-    bool dispatching;
+    int32_t user;   /* STRAIT_CHECKED: the thread that uses it; 0: the first that does */
     bool leaving;   /* by cancelling: it submits no more */
     bool abandoned; /* what waited when the pool was closed by cancelling */
     bool readable;  /* the fd is, for sure */

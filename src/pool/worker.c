@@ -264,7 +264,7 @@ static void fail_task(struct strait_p_pool_worker *self, struct strait_p_slot *s
 static void fail_tasks(struct strait_p_pool_worker *self)
 {
     struct strait_parent *own = self->parent;
-    own->dispatching = false;
+    own->callback = NULL;
     own->inside = 0;
     own->floor = 0;
     self->lender = NULL;

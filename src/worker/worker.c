@@ -143,9 +143,9 @@ struct strait_worker {
     struct strait_p_thread thread;
     /* the parent writes */
     STRAIT_LINE_ALIGNED struct strait_port parent;
-    void *message; /* the one that is told */
-    bool dispatching;
-    unsigned told; /* events of these types, a bit each */
+    void *message;        /* the one that is told */
+    const void *callback; /* the frame that calls `event` */
+    unsigned told;        /* events of these types, a bit each */
     /* the worker writes; the parent reads `warning` once it is said, and the rest once the
      * worker has ended */
     STRAIT_LINE_ALIGNED struct strait_port port;
@@ -423,7 +423,7 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
     const unsigned exited = 1u << STRAIT_EXIT;
     struct strait_event event;
     ptrdiff_t told = 0;
-    if (worker->dispatching) {
+    if (strait_p_inside(worker->callback)) {
         return -EDEADLK;
     }
     if (!worker->options.event) {
@@ -432,14 +432,14 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
     if (worker->told & exited) {
         return -EPIPE;
     }
-    worker->dispatching = true;
+    worker->callback = STRAIT_P_FRAME;
     for (size_t left = budget ? budget : STRAIT_BUDGET;
          left > 0 && !(worker->told & exited) && find_event(worker, &event); left--) {
         worker->told |= 1u << event.type;
         worker->options.event(worker, &event, worker->options.context);
         told++;
     }
-    worker->dispatching = false;
+    worker->callback = NULL;
     return told;
 }
 
@@ -470,7 +470,7 @@ STRAIT_P_COLD int strait_worker_destroy(struct strait_worker *worker)
     if (worker->thread.process != getpid()) {
         return -EOWNERDEAD;
     }
-    if (worker->dispatching) {
+    if (strait_p_inside(worker->callback)) {
         return -EDEADLK;
     }
     if (!worker->thread.joined) {

@@ -108,7 +108,8 @@ struct sock_filter; /* of linux/filter.h */
 
 /* In the worker: its end, and its copy of the start-up data. The result is the exit code: 0;
  * -ECANCELED, once it was asked to stop; or what failed. */
-typedef int strait_process_entry_fn(struct strait_process_port *port, void *data, size_t size);
+typedef int strait_process_entry_fn(struct strait_process_port *port, void *data,
+                                    size_t size) STRAIT_NOEXCEPT;
 
 /* One of the two. */
 struct strait_process_function {
@@ -149,7 +150,8 @@ struct strait_process_event {
 
 /* Called by strait_process_dispatch. It may send, and receive the next message from the port. */
 typedef void strait_process_event_fn(struct strait_process *process,
-                                     const struct strait_process_event *event, void *context);
+                                     const struct strait_process_event *event,
+                                     void *context) STRAIT_NOEXCEPT;
 
 struct strait_process_options {
     size_t size;          /* sizeof this struct, or 0 */

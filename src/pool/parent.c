@@ -768,6 +768,9 @@ static ptrdiff_t submit_tasks(struct strait_parent *parent, const struct strait_
     size_t done = 0;
     for (;;) {
         uintptr_t from = ring->tail;
+        if (STRAIT_UNLIKELY((intptr_t)(parent->floor - from) > 0)) {
+            parent->floor = from; /* a wait for room has taken back what lay below */
+        }
         while (done < n && !error) {
             error = submit_one(parent, &tasks[done], &submission, ids ? &ids[done] : NULL);
             done += !error;

@@ -224,20 +224,18 @@ static int has_more_than_places(struct strait_task *task)
     return nothing(task);
 }
 
-/* What fills the queue is another task's at first, and there is nobody else to make room. */
+/* What fills the queue is another task's at first, and there is nobody else to make room: children
+ * of the waiting task then lie where those lay. */
 static void a_task_that_waits_for_room_makes_it(void)
 {
-    struct strait_task task = {.run = fills_the_queue};
     atomic_store(&counted, 0);
     OPEN(.workers = 1, .queue_limit = 3);
-    struct strait_parent *other = attach(STRAIT_WAIT_PARK);
     hold(1);
-    submit_to(other, &task, NULL);
-    submit(has_more_than_places, 0, NULL);
+    submit(fills_the_queue, 0, &high); /* both come before children */
+    submit(has_more_than_places, 0, &high);
     release();
     settle();
     await(&counted, 103); /* nobody waits for the first three */
-    leave(other);
     close_pool();
 }
 

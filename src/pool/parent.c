@@ -72,11 +72,19 @@ static void set_outcome(struct strait_p_slot *slot, enum strait_p_verdict verdic
     }
 }
 
+/* The head has passed it. */
+static void passed(struct strait_p_submission_ring *ring, struct strait_p_slot *slot)
+{
+    ring->ahead -= (slot->state & STRAIT_P_AHEAD) != 0;
+    slot->state &= (uint8_t)~STRAIT_P_AHEAD;
+}
+
 /* What is to come is less by that; the slot is free once nothing is. */
 static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot, unsigned come)
 {
     if (come & STRAIT_P_OUT && slot->state & STRAIT_P_WITHDRAWN) {
         parent->rings[slot->priority].dead--;
+        passed(&parent->rings[slot->priority], slot);
     }
     slot->state &= (uint8_t)~come;
     if (!(slot->state & STRAIT_P_IN_USE)) {
@@ -129,11 +137,12 @@ static void complete_due(struct strait_parent *parent)
 
 STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot)
 {
+    const struct strait_p_submission_ring *ring = &parent->rings[slot->priority];
     uintptr_t *seen = &parent->head_seen[slot->priority];
     uint32_t more = slot->position + 1 - (uint32_t)*seen;
     /* The workers have come as far as that slot: no need to read their line. A worker's own does
-     * not say so, which may be taken back. */
-    if (!parent->worker && more <= parent->rings[slot->priority].tail - *seen) {
+     * not say so, which may be taken back; and withdrawn tasks are counted one by one. */
+    if (!parent->worker && !ring->ahead && more <= ring->tail - *seen) {
         *seen += more;
     }
     if (STRAIT_UNLIKELY(slot->state & STRAIT_P_WITHDRAWN)) {
@@ -235,20 +244,23 @@ static void pass_dead(struct strait_parent *parent)
     }
 }
 
-/* How many tasks wait; SIZE_MAX: no slot is free. */
+/* How many tasks wait; SIZE_MAX: no slot is free. While withdrawn ones are among them, it looks at
+ * each that the head has passed, once. */
 static size_t waiting(struct strait_parent *parent, unsigned priority)
 {
-    const struct strait_p_submission_ring *ring = &parent->rings[priority];
+    struct strait_p_submission_ring *ring = &parent->rings[priority];
     if (parent->vacant == parent->slot_count) {
         pass_dead(parent);
     }
-    uintptr_t at = strait_word_load_relaxed(&ring->head);
-    size_t count = (size_t)(ring->tail - at);
-    parent->head_seen[priority] = at;
-    for (; ring->dead > 0 && at != ring->tail; at++) {
-        count -= (slot_at(parent, ring, at)->state & STRAIT_P_WITHDRAWN) != 0;
+    uintptr_t head = strait_word_load_relaxed(&ring->head);
+    for (uintptr_t at = parent->head_seen[priority]; ring->ahead > 0 && at != head; at++) {
+        struct strait_p_slot *slot = slot_at(parent, ring, at);
+        if (slot->priority == priority && slot->position == (uint32_t)at) {
+            passed(ring, slot);
+        }
     }
-    return parent->vacant == parent->slot_count ? SIZE_MAX : count;
+    parent->head_seen[priority] = head;
+    return parent->vacant == parent->slot_count ? SIZE_MAX : ring->tail - head - ring->ahead;
 }
 
 /* NULL: there is no room. */

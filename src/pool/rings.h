@@ -66,6 +66,7 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "smal
 #define STRAIT_P_OUT 4u    /* a report, from whoever claims it */
 #define STRAIT_P_WITHDRAWN 8u /* whose report says nothing: the parent completes it itself */
 #define STRAIT_P_INSIDE 16u   /* its parent, a worker, is inside of it */
+#define STRAIT_P_AHEAD 32u    /* withdrawn, and its ring counts it as `ahead` */
 
 #define STRAIT_P_IN_USE (STRAIT_P_OWED | STRAIT_P_ENDING | STRAIT_P_OUT)
 
@@ -92,7 +93,8 @@ struct strait_p_submission_ring {
     bool two_ended;     /* a worker's: the newest is taken back */
     /* line 1: the parent writes */
     STRAIT_LINE_ALIGNED uintptr_t tail;
-    size_t dead; /* slots whose report does not matter; its own */
+    size_t dead;  /* slots whose report does not matter; its own */
+    size_t ahead; /* of them, those that the head had not passed when it looked; its own */
     /* line 2: whoever claims writes */
     STRAIT_LINE_ALIGNED uintptr_t head;
 };
@@ -176,8 +178,9 @@ static inline bool strait_p_ring_withdraw(struct strait_p_submission_ring *ring,
     if (ahead >= ring->tail - head || strait_p_ring_pushed(ring, head + ahead) != slot->index) {
         return false;
     }
-    slot->state |= STRAIT_P_WITHDRAWN;
+    slot->state |= STRAIT_P_WITHDRAWN | STRAIT_P_AHEAD;
     ring->dead++;
+    ring->ahead++;
     return true;
 }
 

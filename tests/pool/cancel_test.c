@@ -35,6 +35,25 @@ static void a_waiting_task_is_cancelled_for_certain(void)
     assert_ended(3, 1, STRAIT_TASK_DONE, 1);
 }
 
+/* However many wait behind it, one submit costs what another does: else this takes minutes. */
+static void a_cancelled_task_is_in_nobodys_way(void)
+{
+    const struct strait_task task = {.run = nothing};
+    const unsigned many = 1u << 17;
+    strait_task_id id = 0;
+    OPEN(.workers = 1, .queue_limit = 2 * many);
+    hold(1);
+    for (unsigned i = 0; i < 2 * many; i++) {
+        if (i == many) {
+            assert_returns(cancel(id), 0);
+        }
+        id = submit_task(&task, NULL);
+    }
+    submit_task(&task, NULL); /* in the place of the one that was cancelled */
+    assert_returns(try_submit(runs, 1, NULL), -EAGAIN);
+    close_pool();
+}
+
 static int expects_no_cancel(struct strait_task *task)
 {
     EXPECT(!strait_task_cancelled(task));
@@ -228,7 +247,7 @@ static void a_failure_in_time_is_no_expiry(void)
     close_pool();
 }
 
-TESTS(ONCE(a_waiting_task_is_cancelled_for_certain), ONCE(a_running_task_is_told_of_its_cancel),
-      ONCE(what_a_completion_cancels_is_run_by_nobody), ONCE(cancelling_a_group_harms_no_other),
-      ONCE(a_task_that_starts_too_late_expires), ONCE(a_running_task_is_told_that_its_time_is_over),
-      ONCE(a_failure_in_time_is_no_expiry))
+TESTS(ONCE(a_waiting_task_is_cancelled_for_certain), ONCE(a_cancelled_task_is_in_nobodys_way),
+      ONCE(a_running_task_is_told_of_its_cancel), ONCE(what_a_completion_cancels_is_run_by_nobody),
+      ONCE(cancelling_a_group_harms_no_other), ONCE(a_task_that_starts_too_late_expires),
+      ONCE(a_running_task_is_told_that_its_time_is_over), ONCE(a_failure_in_time_is_no_expiry))

@@ -396,7 +396,7 @@ struct strait_pool_worker_stats {
     enum strait_schedule schedule; /* its class, never STRAIT_SCHEDULE_DEFAULT */
     int nice;                      /* as the kernel has it */
     const char *reason;            /* why these three are so: a sentence, for people */
-    uint64_t tasks;                /* that it has started */
+    uint64_t tasks;                /* that those of its number have started */
     int64_t online_ns;
     int64_t busy_ns;    /* in tasks, up to now; 0 if the pool is not timed */
     strait_run_fn *run; /* what it runs now; NULL: nothing */

@@ -577,6 +577,20 @@ void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats
                     stats->cancelled - stats->expired - stats->abandoned;
 }
 
+/* How long its thread has been in tasks, as of *now. The word must not change while the clock is
+ * read, or time that the reader lost in between would be counted as the worker's. */
+static int64_t read_busy(const struct strait_p_pool_worker *worker, int64_t *now)
+{
+    uint64_t word = strait_wide_load_relaxed(&worker->busy);
+    uint64_t before;
+    do {
+        before = word;
+        *now = strait_now();
+        word = strait_wide_load_relaxed(&worker->busy);
+    } while (word != before);
+    return word & 1 ? *now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
+}
+
 /* What one task shows; `run` NULL: none. */
 static void read_running(const struct strait_p_pool_worker *worker,
                          struct strait_pool_worker_stats *stats)
@@ -610,6 +624,7 @@ int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
     }
     const struct strait_p_pool_worker *worker = &pool->workers[number];
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&pool->lock;
+    int64_t now;
     memset(stats, 0, sizeof(*stats));
     pthread_mutex_lock(lock);
     bool any = worker->online_at != 0;
@@ -621,12 +636,11 @@ int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
     stats->nice = worker->nice;
     stats->reason = worker->reason;
     stats->tasks = strait_word_load_relaxed(&worker->tasks);
-    stats->busy_ns = (int64_t)strait_wide_load_relaxed(&worker->busy_ns);
+    stats->busy_ns = read_busy(worker, &now);
     if (stats->online) {
         read_running(worker, stats);
-        stats->busy_ns += stats->running_ns;
     }
-    stats->online_ns = (stats->online ? strait_now() : worker->ended_at) - worker->online_at;
+    stats->online_ns = (stats->online ? now : worker->ended_at) - worker->online_at;
     pthread_mutex_unlock(lock);
     return any ? 0 : -EINVAL;
 }

@@ -119,6 +119,12 @@ static void show(struct strait_p_pool_worker *self, uintptr_t run, uintptr_t nam
     strait_word_store_release(&self->shown, shown + 2);
 }
 
+/* Its thread is in tasks from now on, or in none any more. */
+static void note_busy(struct strait_p_pool_worker *self, uint64_t now, bool busy)
+{
+    strait_wide_store_relaxed(&self->busy, (now - (self->busy >> 1)) << 1 | busy);
+}
+
 /* A task that was claimed: may it run? */
 static enum strait_p_verdict judge(const struct strait_pool *pool, const struct strait_p_slot *slot)
 {
@@ -153,6 +159,9 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
     uintptr_t outer_name = self->name;
     uintptr_t outer_since = self->since;
     strait_p_count(&self->tasks);
+    if (STRAIT_UNLIKELY(timed) && !outer) {
+        note_busy(self, began, true);
+    }
     show(self, (uintptr_t)slot->task.run, (uintptr_t)slot->task.name, (uintptr_t)(began >> 10));
     if (STRAIT_UNLIKELY(strait_p_may_grow(self->pool))) {
         /* worker.busy: pairs with pool.busy; that the worker is inside a task, or else what was
@@ -168,7 +177,7 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
         plan->waited_ns = plan->submitted_at < began ? began - plan->submitted_at : 0;
         plan->ran_ns = (uint64_t)strait_now() - began;
         if (!outer) {
-            strait_wide_store_relaxed(&self->busy_ns, self->busy_ns + plan->ran_ns);
+            note_busy(self, began + plan->ran_ns, false);
         }
     }
     show(self, outer, outer_name, outer_since);
@@ -282,6 +291,9 @@ static void fail_tasks(struct strait_p_pool_worker *self)
         fail_task(self, slot);
     }
     if (self->run) {
+        if (self->pool->options.timed) {
+            note_busy(self, (uint64_t)strait_now(), false);
+        }
         show(self, 0, 0, 0);
         if (!parent_of(self->pool, self->outermost)->worker) {
             fail_task(self, self->outermost);
@@ -518,6 +530,7 @@ STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
     self->parent->help = help;
     self->parent->user = 0; /* it was another thread's, of this number */
     self->data = NULL;
+    strait_wide_store_relaxed(&self->busy, 0);
     pthread_cleanup_push(say_goodbye, self);
     if (pool->options.init) {
         error = pool->options.init(self->number, &self->data, pool->options.context);

@@ -83,6 +83,39 @@ static void a_worker_is_seen_at_work(void)
     }
 }
 
+static int waits_for_a_child(struct strait_task *task)
+{
+    const struct strait_task child = {.run = runs_at_gate, .context = task->context};
+    strait_task_id id = 0;
+    sleep_ns(5 * MS);
+    EXPECT(strait_task_submit(strait_parent_current(), &child, NULL, &id) == 0);
+    EXPECT(strait_task_wait(strait_parent_current(), id, STRAIT_FOREVER) == 0);
+    return 0;
+}
+
+/* Of a task that waits, too; and of the last that had the number, not of those before. */
+static void busy_time_is_that_of_the_thread(void)
+{
+    OPEN(.workers = 1, .timed = true);
+    submit(waits_for_a_child, 0, NULL);
+    await_arrivals(1);
+    assert_true(worker_of(0).busy_ns >= 5 * MS);
+    release();
+    settle();
+    for (unsigned workers = 2; workers >= 1; workers--) {
+        assert_returns(strait_pool_resize(here.pool, workers, STRAIT_FOREVER), 0);
+        shut_gate();
+        hold(workers);
+        sleep_ns(5 * MS);
+        release();
+        settle();
+    }
+    assert_returns(strait_pool_resize(here.pool, 2, STRAIT_FOREVER), 0);
+    struct strait_pool_worker_stats stats = worker_of(1);
+    assert_true(stats.busy_ns <= stats.online_ns);
+    close_pool();
+}
+
 static int64_t last_end;          /* of a task; the worker's own */
 static _Atomic int64_t known_end; /* the same, as it was when the task began that runs now */
 
@@ -177,4 +210,5 @@ static void waits_and_runs_are_told_apart(void)
 }
 
 TESTS(ONCE(each_fate_is_counted), ONCE(a_worker_is_seen_at_work),
-      ONCE(function_name_and_start_are_of_one_task), ONCE(waits_and_runs_are_told_apart))
+      ONCE(busy_time_is_that_of_the_thread), ONCE(function_name_and_start_are_of_one_task),
+      ONCE(waits_and_runs_are_told_apart))

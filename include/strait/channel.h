@@ -345,8 +345,8 @@ STRAIT_API int strait_sender_arm(struct strait_sender *sender);
  * of whoever sends, closes or calls strait_channel_wake, inside of that call, maybe at once for
  * several receivers: it must not block and not use the receiver's channel. Meanwhile the receiver
  * takes and peeks, but a call that would have to wait for a message is -EINVAL. -EINVAL: the block
- * is shared, the receiver is in fd mode or closed; -EBUSY: it is armed. The receiver's thread; does
- * not block. */
+ * is shared, the receiver is in fd mode or closed; -EBUSY: it is armed, or told by another
+ * call. The receiver's thread; does not block. */
 STRAIT_API int strait_receiver_on_ready(struct strait_receiver *receiver, strait_ready_fn *ready,
                                         void *context);
 

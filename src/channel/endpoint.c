@@ -429,7 +429,7 @@ int strait_receiver_on_ready(struct strait_receiver *receiver, strait_ready_fn *
         handle->channel == &closed_channel) {
         return -EINVAL;
     }
-    if (strait_load_relaxed(&own->word) & STRAIT_P_WAITING) {
+    if ((ready && own->told) || strait_load_relaxed(&own->word) & STRAIT_P_WAITING) {
         return -EBUSY;
     }
     own->told = ready;

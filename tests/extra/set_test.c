@@ -225,6 +225,7 @@ static void a_set_says_what_it_cannot_do(void)
     for (size_t i = 0; i < 3; i++) {
         open_member(i, "spsc", 4);
         assert_returns(strait_set_add(set, &receivers[i]), i < 2 ? 0 : -ENOSPC);
+        assert_returns(strait_set_add(set, &receivers[0]), i < 1 ? -EBUSY : -ENOSPC);
     }
     assert_returns(strait_receive(&receivers[0], &number, 1, STRAIT_FOREVER), -EINVAL);
     let_all_sleep();

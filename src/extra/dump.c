@@ -4,11 +4,12 @@
 
 #include <inttypes.h>
 
-/* Puts errno back, which stdio may have changed. */
+/* Writes what stdio still has, which may fail, and puts errno back. */
 static int ended(FILE *to, int saved)
 {
+    bool failed = fflush(to) != 0 || ferror(to);
     errno = saved;
-    return ferror(to) ? -EIO : 0;
+    return failed ? -EIO : 0;
 }
 
 static const char *plural(uint64_t n)

@@ -266,9 +266,8 @@ static inline bool strait_uv_pool_over(struct strait_uv_handle *handle)
     if (stats.workers > 0) {
         return false; /* the last one that ends makes the fd readable */
     }
-    strait_pool_close(handle->pool, handle->mode, STRAIT_FOREVER, NULL);
+    handle->status = strait_pool_close(handle->pool, handle->mode, STRAIT_FOREVER, NULL);
     strait_parent_detach(handle->parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER);
-    handle->status = 0;
     return true;
 }
 
@@ -295,16 +294,19 @@ static inline int strait_uv_pool_start(uv_loop_t *loop, struct strait_uv_handle 
  * that are left run as always; then the handle ends, with status 0, and the parent is detached and
  * the pool closed: once its other parents are detached, too, it can be destroyed. May be called in
  * a completion, and again, to turn from drain to cancel. 0; -EALREADY: the handle has ended or is
- * closed. Does not block, and neither does what follows, but for the last join: of a thread that is
- * about to end. */
+ * closed; -EBUSY: another thread is closing or resizing the pool, try again; -EINVAL. Does not
+ * block, and neither does what follows, but for the last join: of a thread that is about to end. */
 static inline int strait_uv_pool_shutdown(struct strait_uv_handle *handle, enum strait_close mode)
 {
     if (!strait_uv_is_active(handle) || strait_uv_is_closing(handle)) {
         return -EALREADY;
     }
+    int error = strait_pool_close(handle->pool, mode, 0, NULL); /* makes the fd readable */
+    if (error && error != -ETIMEDOUT) {
+        return error;
+    }
     handle->mode = mode;
     handle->shut = true;
-    strait_pool_close(handle->pool, mode, 0, NULL); /* only starts it; makes the fd readable */
     return 0;
 }
 

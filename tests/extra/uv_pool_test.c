@@ -82,6 +82,7 @@ static void an_idle_pool_is_shut_down(void)
         strait_uv_unref(&handle); /* keeps no loop */
         assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
         strait_uv_ref(&handle);
+        assert_int_equal(strait_uv_pool_shutdown(&handle, (enum strait_close)7), -EINVAL);
         assert_int_equal(strait_uv_pool_shutdown(&handle, (enum strait_close)mode), 0);
         assert_int_equal(closes, 0);
         pool_finish(0, 0);

@@ -312,16 +312,14 @@ int strait_process_join(struct strait_process *process, int64_t deadline,
     return 0;
 }
 
-/* What the worker has not received: the parent takes the receiver's place in its own ring. A head
- * that cannot be is a hostile worker's: then it has received all. */
+/* What the worker has not received: the parent takes the receiver's place in its own ring. */
 static void drop_undelivered(struct strait_process *process)
 {
     struct strait_spsc *ring = process->port.out;
-    uint32_t head = strait_load_relaxed(&ring->head);
-    uint32_t left = ring->sender.index - head;
-    ring->receiver.index = head;
+    uint32_t left = strait_p_process_untaken(&process->port);
+    ring->receiver.index = ring->sender.index - left;
     ring->receiver.end = ring->sender.index;
-    for (left = left <= ring->sender.capacity ? left : 0; left > 0; left--) {
+    for (; left > 0; left--) {
         process->port.ring->try_receive(ring, process->copy, 1);
         process->drop_to_worker(process->copy, process->context);
     }

@@ -20,6 +20,9 @@
  * after twice as long, and so on. */
 #define RETRY_NS 20000000
 #define RETRY_NS_MOST (32 * (int64_t)RETRY_NS)
+/* A task that its worker had not taken when it died goes to the next one, unless it was given away
+ * so often: a worker may forge that, or all of them die so. */
+#define GIVEN_MOST 16
 #define NEWS_MOST 64
 #define TIMER UINT32_MAX
 
@@ -253,10 +256,12 @@ static void take_exit(struct worker *worker, const struct strait_process_event *
     if (!slot) {
         return;
     }
+    bool begun = strait_p_process_untaken(strait_process_port(worker->process)) == 0 ||
+                 slot->task.runs >= GIVEN_MOST;
     if (slot->killed) {
         end_task(pool, slot, slot->task.task.status, slot->task.task.code);
-    } else if (slot->retries > 0) {
-        slot->retries--;
+    } else if (!begun || slot->retries > 0) {
+        slot->retries -= begun;
         slot_move(pool, slot, WAITING, true);
     } else {
         slot->task.signal = event->signal;

@@ -236,6 +236,14 @@ STRAIT_PRIVATE void strait_p_process_mourn(struct strait_process_port *port)
     }
 }
 
+/* A head that cannot be is a hostile worker's: then it has taken all. */
+STRAIT_PRIVATE uint32_t strait_p_process_untaken(const struct strait_process_port *port)
+{
+    const struct strait_spsc *ring = port->out;
+    uint32_t left = ring->sender.index - strait_load_relaxed(&ring->head);
+    return left <= ring->sender.capacity ? left : 0;
+}
+
 /* Takes what `epoll` has to tell. */
 static void take_news(struct strait_process_port *port)
 {

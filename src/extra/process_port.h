@@ -116,6 +116,9 @@ STRAIT_PRIVATE bool strait_p_process_told(const uint32_t *flag);
  * a child of the worker's say, adds nothing to it. */
 STRAIT_PRIVATE void strait_p_process_mourn(struct strait_process_port *port);
 
+/* How many messages a worker that has died had not taken. A hostile one may have said otherwise. */
+STRAIT_PRIVATE uint32_t strait_p_process_untaken(const struct strait_process_port *port);
+
 /* Sends the worker a signal; 0 or -errno. Never reaches another process. */
 STRAIT_PRIVATE int strait_p_process_signal(const struct strait_process_port *port, int signal);
 

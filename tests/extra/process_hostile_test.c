@@ -152,11 +152,25 @@ static int scribble_on(struct strait_task *task)
     return pthread_create(&thread, NULL, write_into_slots, &seed);
 }
 
+/* Says that it has not taken this task, and dies of it. */
+static int deny(UNUSED struct strait_task *task)
+{
+    struct shared found[SHARED_MOST];
+    find_shared(found);
+    ((uint32_t *)found[0].at)[STRAIT_LINE / sizeof(uint32_t)]--; /* the head */
+    return raise(SIGKILL);
+}
+
 static const struct strait_process_function functions[] = {
-    {.name = "echo", .entry = echo_numbers},     {.name = "hostile", .entry = hostile_entry},
-    {.name = "heir", .entry = heir_entry},       {.name = "traced", .entry = traced_entry},
-    {.name = "ringing", .entry = ringing_entry}, {.name = "increment", .run = increment},
-    {.name = "scribble_on", .run = scribble_on}, {.name = NULL},
+    {.name = "echo", .entry = echo_numbers},
+    {.name = "hostile", .entry = hostile_entry},
+    {.name = "heir", .entry = heir_entry},
+    {.name = "traced", .entry = traced_entry},
+    {.name = "ringing", .entry = ringing_entry},
+    {.name = "increment", .run = increment},
+    {.name = "scribble_on", .run = scribble_on},
+    {.name = "deny", .run = deny},
+    {.name = NULL},
 };
 
 /* ---- what the parent is told ---- */
@@ -372,6 +386,28 @@ static void answers_that_are_written_over(void)
     assert_returns(strait_process_pool_destroy(pool), 0);
 }
 
+static void note_task(struct strait_task *task)
+{
+    *(struct strait_process_task *)task->context = *(struct strait_process_task *)(void *)task;
+}
+
+/* It ends all the same. */
+static void a_task_that_no_worker_has_taken(void)
+{
+    struct strait_process_pool *pool = NULL;
+    struct strait_process_task ended;
+    struct strait_process_task task = {
+        .task = {.name = "deny", .context = &ended, .done = note_task}};
+    struct strait_process_pool_options options = {.workers = 1};
+    assert_returns(strait_process_pool_create(&pool, &options), 0);
+    assert_returns(strait_process_submit(pool, &task, NULL, NULL), 0);
+    assert_returns(strait_process_pool_drain(pool, STRAIT_FOREVER), 0);
+    assert_int_equal(ended.task.status, STRAIT_TASK_FAILED);
+    assert_int_equal(ended.signal, SIGKILL);
+    assert_in_range(ended.runs, 2, 100);
+    assert_returns(strait_process_pool_destroy(pool), 0);
+}
+
 /* ---- ends at any moment ---- */
 
 /* What was sent comes back, or is dropped, in order and once; one the worker may have had in
@@ -527,10 +563,15 @@ static void no_worker_outlives_its_parent(void)
 }
 
 static const struct test tests[] = {
-    ONCE(a_hostile_worker_hurts_nobody), ONCE(a_childs_messages_end_with_its_parent),
-    ONCE(whoever_traces_a_worker),       ONCE(a_bell_that_rings_without_end),
-    ONCE(answers_that_are_written_over), ONCE(random_kills),
-    ONCE(a_kill_at_each_instruction),    ONCE(reaped_by_another),
+    ONCE(a_hostile_worker_hurts_nobody),
+    ONCE(a_childs_messages_end_with_its_parent),
+    ONCE(whoever_traces_a_worker),
+    ONCE(a_bell_that_rings_without_end),
+    ONCE(answers_that_are_written_over),
+    ONCE(a_task_that_no_worker_has_taken),
+    ONCE(random_kills),
+    ONCE(a_kill_at_each_instruction),
+    ONCE(reaped_by_another),
     ONCE(no_worker_outlives_its_parent),
 };
 

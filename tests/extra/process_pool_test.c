@@ -339,6 +339,24 @@ static void what_hangs_can_be_killed(void)
     close_pool();
 }
 
+/* What it had not begun runs on the next one. */
+static void a_worker_that_dies_idle(void)
+{
+    struct outcome outcome;
+    siginfo_t info;
+    open_pool(1, 0);
+    await_ready();
+    id_t pid = (id_t)strait_process_pool_pid(pool, 0);
+    assert_true(kill_worker(0));
+    assert_int_equal(waitid(P_PID, pid, &info, WEXITED | WNOWAIT), 0);
+    assert_returns(submit(&outcome, "increment", 1, NULL, NULL), 0);
+    await_outcomes();
+    assert_int_equal(outcome.status, STRAIT_TASK_DONE);
+    assert_int_equal(outcome.number, 2);
+    assert_int_equal(outcome.runs, 2);
+    close_pool();
+}
+
 static void the_queue_is_bounded_and_destroy_abandons(void)
 {
     struct outcome outcomes[5];
@@ -562,6 +580,7 @@ static const struct test tests[] = {
     ONCE(a_name_is_copied),
     ONCE(a_large_payload_travels),
     ONCE(what_hangs_can_be_killed),
+    ONCE(a_worker_that_dies_idle),
     ONCE(the_queue_is_bounded_and_destroy_abandons),
     ONCE(a_pool_that_ends_has_no_workers),
     ONCE(a_completion_may_submit),

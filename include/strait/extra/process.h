@@ -49,8 +49,10 @@
  * Promises
  *   - A worker's death is an event within a millisecond, by its pidfd. What it had sent is received
  *     before, what it had not received goes to drop_to_worker; each once.
- *   - Each task of a pool completes exactly once. One whose worker died has FAILED, with the
- *     signal, or runs again, if its submit allows that: never both.
+ *   - Each task of a pool completes exactly once. One whose worker died in it has FAILED, with the
+ *     signal, or runs again, if its submit allows that: never both. One that its worker had not
+ *     begun goes to the next one. What says so lies in memory that the worker may write: who forges
+ *     it can have the task run again, 15 times at most.
  *   - A task that runs can be killed, by strait_process_cancel or its finish_by, with its worker.
  *     No thread is there for that: a timer in the parent's fd.
  *   - Nothing has a name: memory, doorbells and workers are gone with the last descriptor of them.

@@ -20,6 +20,7 @@
 #define SILENCE_MS 3000
 #define DEAD_NS 3000000000
 #define ECHO_NS 1000000000
+#define CRUMBS_MOST 1024u /* bytes: fewer of a packet are no sign of life */
 #define PATIENCE_MIN_NS 10000000
 #define PATIENCE_MAX_NS 1000000000
 #define FILLS 64 /* reads at a time: a fast server must not hold the loop */
@@ -157,6 +158,7 @@ STRAIT_PRIVATE void strait_p_gearman_close(struct strait_p_gearman_link *link)
     }
     link->fd = -1;
     link->skip = 0;
+    link->crumbs = 0;
     link->heard = false;
     link->asked = false;
     empty(&link->in);
@@ -236,6 +238,7 @@ STRAIT_PRIVATE int strait_p_gearman_fill(struct strait_p_gearman_link *link)
         return got < 0 ? -errno : -EPIPE;
     }
     in->end += (size_t)got;
+    link->crumbs += (size_t)got;
     return 0;
 }
 
@@ -284,6 +287,7 @@ STRAIT_PRIVATE int strait_p_gearman_put(struct strait_p_gearman_link *link,
         memcpy(to, tail->data, tail->size);
     }
     link->out.end += HEADER + size;
+    link->behind += HEADER + size;
     return 0;
 }
 
@@ -296,6 +300,7 @@ STRAIT_PRIVATE int strait_p_gearman_put_text(struct strait_p_gearman_link *link,
     memcpy(link->out.bytes + link->out.end, line, size);
     memcpy(link->out.bytes + link->out.end + size, "\r\n", 2);
     link->out.end += size + 2;
+    link->behind += size + 2;
     return 0;
 }
 
@@ -407,6 +412,14 @@ STRAIT_PRIVATE int strait_p_gearman_next(struct strait_p_gearman_link *link,
 
 /* ---- whether the other side is there ---- */
 
+static void hear(struct strait_p_gearman_link *link, int64_t now)
+{
+    link->crumbs = 0;
+    link->heard = true;
+    link->asked = false;
+    link->alive_at = now;
+}
+
 STRAIT_PRIVATE int strait_p_gearman_read(struct strait_p_gearman_link *link, int64_t now,
                                          strait_p_gearman_obey_fn *obey, void *side)
 {
@@ -415,13 +428,11 @@ STRAIT_PRIVATE int strait_p_gearman_read(struct strait_p_gearman_link *link, int
     for (unsigned fills = 0; error == 0 && fills < FILLS; fills++) {
         int more = 1;
         error = strait_p_gearman_fill(link);
-        if (error == 0) {
-            link->heard = true;
-            link->asked = false;
-            link->alive_at = now;
-        }
         while (error == 0 && more == 1) {
             more = strait_p_gearman_next(link, &packet);
+            if (more == 1 || link->crumbs >= CRUMBS_MOST) {
+                hear(link, now);
+            }
             error = more < 0 ? more : more == 1 && !obey(side, &packet) ? -EPROTO : 0;
         }
     }
@@ -433,6 +444,7 @@ STRAIT_PRIVATE void strait_p_gearman_ask(struct strait_p_gearman_link *link, int
     static const struct strait_p_gearman_field word = {"strait", 6};
     if (strait_p_gearman_put(link, STRAIT_P_GEARMAN_ECHO_REQ, &word, 1, NULL) == 0) {
         link->asked = true;
+        link->behind = 0;
         link->alive_at = now;
     }
 }
@@ -444,13 +456,13 @@ STRAIT_PRIVATE void strait_p_gearman_ask_if_silent(struct strait_p_gearman_link 
     }
 }
 
-/* Is something on its way that the other side's kernel has not acknowledged? Who acknowledges
- * nothing for SILENCE_MS is found dead by ours. */
-static bool is_sending(const struct strait_p_gearman_link *link)
+/* Has the other side's kernel not acknowledged the question? Who acknowledges nothing for
+ * SILENCE_MS is found dead by ours. */
+static bool is_asking(const struct strait_p_gearman_link *link)
 {
     int left = 0;
     return link->heard && ioctl(link->fd, SIOCOUTQ, &left) == 0 &&
-           (left > 0 || link->out.begin < link->out.end);
+           (size_t)left + link->out.end - link->out.begin > link->behind;
 }
 
 STRAIT_PRIVATE bool strait_p_gearman_is_dead(struct strait_p_gearman_link *link, int64_t now)
@@ -458,7 +470,7 @@ STRAIT_PRIVATE bool strait_p_gearman_is_dead(struct strait_p_gearman_link *link,
     if (!link->asked || now - link->alive_at < DEAD_NS) {
         return false;
     }
-    if (is_sending(link)) {
+    if (is_asking(link)) {
         link->alive_at = now;
         return false;
     }

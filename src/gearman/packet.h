@@ -70,8 +70,10 @@ struct strait_p_gearman_link {
     struct strait_p_gearman_buffer out;
     size_t packet_max; /* bytes of a packet's fields that are kept */
     size_t skip;       /* bytes that are still to come of one that was cut */
+    size_t crumbs;     /* bytes that have come since it was heard last */
     bool heard;        /* the server has said something since it was connected */
-    bool asked;        /* an echo is to come */
+    bool asked;        /* an echo is to come, */
+    size_t behind;     /* and so many bytes are to be written behind that question */
     int64_t alive_at;  /* when it was heard last, or asked */
 };
 
@@ -145,8 +147,8 @@ STRAIT_PRIVATE int strait_p_gearman_read(struct strait_p_gearman_link *link, int
 STRAIT_PRIVATE void strait_p_gearman_ask(struct strait_p_gearman_link *link, int64_t now);
 STRAIT_PRIVATE void strait_p_gearman_ask_if_silent(struct strait_p_gearman_link *link, int64_t now);
 
-/* It was asked three seconds ago, and has not said a byte since. While something is on its way to
- * it the question may be so, too: then the kernel says when it is dead. */
+/* It was asked three seconds ago, and has said neither a packet since nor a KiB of one. While the
+ * question is on its way the kernel says when it is dead. */
 STRAIT_PRIVATE bool strait_p_gearman_is_dead(struct strait_p_gearman_link *link, int64_t now);
 
 /* When one of the two is to be looked at; `busy`: it must not be silent for long. */

@@ -88,12 +88,34 @@ static void a_silent_server_is_given_up_though_nobody_waits_long(void)
     meet(&peers[0]);
     peers[0].deaf = true;
     for (int64_t until = strait_in_ms(20000); !peer_is_called(&peers[1], 0);) {
-        struct strait_gearman_submit_options soon = {.finish_by = strait_in_ms(300)};
+        struct strait_gearman_submit_options soon = {.finish_by = strait_in_ms(10)};
         assert_returns(try_submit(n, &soon), 0);
         await_end(n++);
         assert_true(strait_now() < until);
     }
     meet(&peers[1]);
+    peer_close(&peers[1]);
+    end(&peers[0]);
+}
+
+/* It begins to say something, byte by byte, and does not come to an end. */
+static void a_server_that_trickles_is_given_up(void)
+{
+    static const char packet[400] = "\0RES\0\0\0\15\0\0\20";
+    struct peer peers[2];
+    create_with_two(peers);
+    meet(&peers[0]);
+    submit(0);
+    hear_task(&peers[0], 0);
+    peers[0].deaf = true;
+    for (size_t at = 0; !peer_is_called(&peers[1], 0); at++) {
+        assert_true(at < sizeof(packet));
+        peer_send(&peers[0], &packet[at], 1);
+        sleep_ns(50 * MS);
+        pump();
+    }
+    meet(&peers[1]);
+    hear_task(&peers[1], 0);
     peer_close(&peers[1]);
     end(&peers[0]);
 }
@@ -267,6 +289,7 @@ static void whatever_a_server_says_each_task_ends_once(void)
 
 TESTS(ONCE(what_a_lost_server_had_is_submitted_again), ONCE(a_silent_server_is_given_up),
       ONCE(a_silent_server_is_given_up_though_nobody_waits_long),
+      ONCE(a_server_that_trickles_is_given_up),
       ONCE(a_server_that_breaks_off_is_not_called_at_once),
       ONCE(a_child_does_not_keep_a_lost_server), ONCE(a_hostile_server_is_left),
       ONCE(whatever_a_server_says_each_task_ends_once))

@@ -297,15 +297,10 @@ struct census census_take(void)
     return census;
 }
 
-/* In qemu a thread that was joined may live on for a moment: so long it is waited for. */
-#ifndef CENSUS_PATIENCE_MS
-#define CENSUS_PATIENCE_MS 0
-#endif
-
 void assert_census(struct census before)
 {
     struct census now = census_take();
-    for (int ms = 0; now.threads != before.threads && ms < CENSUS_PATIENCE_MS; ms++) {
+    for (int ms = 0; TEST_QEMU && now.threads != before.threads && ms < 10000; ms++) {
         sleep_ns(1000000);
         now = census_take();
     }

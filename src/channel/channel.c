@@ -113,11 +113,21 @@ static int open_event(struct strait_p_event_count *event, enum strait_wait mode)
     return error;
 }
 
-static int block_init(struct strait_channel *channel, const struct layout *layout)
+STRAIT_P_COLD int strait_channel_init(struct strait_channel **out, void *memory, size_t size,
+                                      const struct strait_channel_options *given)
 {
-    const struct strait_channel_options *options = &layout->options;
+    struct layout layout;
+    struct strait_channel *channel = memory;
+    int error = layout_make(&layout, given);
+    if (error || !memory || (uintptr_t)memory % STRAIT_LINE) {
+        return error ? error : -EINVAL;
+    }
+    if (size < layout.size) {
+        return -ENOSPC;
+    }
+    const struct strait_channel_options *options = &layout.options;
     memset(channel, 0, sizeof(*channel));
-    int error = open_event(&channel->sender, options->sender);
+    error = open_event(&channel->sender, options->sender);
     if (!error) {
         error = open_event(&channel->receiver, options->receiver);
     }
@@ -125,7 +135,7 @@ static int block_init(struct strait_channel *channel, const struct layout *layou
         strait_p_fd_close(channel->sender.fd);
         return error;
     }
-    channel->variant = layout->variant;
+    channel->variant = layout.variant;
     channel->capacity = (uint32_t)options->capacity;
     channel->message_size = (uint32_t)options->message_size;
     channel->senders = options->senders;
@@ -134,47 +144,29 @@ static int block_init(struct strait_channel *channel, const struct layout *layou
                                                             : STRAIT_P_FENCES;
     channel->sender_wait = options->sender;
     channel->receiver_wait = options->receiver;
-    variants[layout->variant]->init((void *)(channel + 1), &layout->shape);
+    variants[layout.variant]->init((void *)(channel + 1), &layout.shape);
     /* channel.made: pairs with channel.open; all of the block; without it another process opens one
      * whose ring is not there yet */
     strait_store_release(&channel->magic, MAGIC);
+    *out = channel;
     return 0;
-}
-
-STRAIT_P_COLD int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
-                                      const struct strait_channel_options *options)
-{
-    struct layout layout;
-    int error = layout_make(&layout, options);
-    if (error || !memory || (uintptr_t)memory % STRAIT_LINE) {
-        return error ? error : -EINVAL;
-    }
-    error = size < layout.size ? -ENOSPC : block_init(memory, &layout);
-    if (!error) {
-        *channel = memory;
-    }
-    return error;
 }
 
 STRAIT_P_COLD int strait_channel_create(struct strait_channel **out,
                                         const struct strait_channel_options *options)
 {
-    struct layout layout;
-    int error = layout_make(&layout, options);
+    size_t size;
+    int error = strait_channel_size(options, &size);
     if (error) {
         return error;
     }
-    struct strait_channel *channel = strait_line_alloc(layout.size);
-    if (!channel) {
-        return -ENOMEM;
-    }
-    error = block_init(channel, &layout);
+    void *memory = strait_line_alloc(size);
+    error = memory ? strait_channel_init(out, memory, size, options) : -ENOMEM;
     if (error) {
-        free(channel);
+        free(memory);
         return error;
     }
-    channel->allocated = 1;
-    *out = channel;
+    (*out)->allocated = 1;
     return 0;
 }
 

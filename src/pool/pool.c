@@ -207,7 +207,7 @@ static int await_workers(struct strait_pool *pool, enum strait_p_worker_state fr
                          enum until until, int64_t deadline)
 {
     int error = 0;
-    for (unsigned number = 0; number < pool->numbers; number++) {
+    for (unsigned number = 0; number < strait_load_relaxed(&pool->numbers); number++) {
         struct strait_p_pool_worker *worker = &pool->workers[number];
         pthread_mutex_lock(&pool->lock);
         bool awaited = worker->state >= from;

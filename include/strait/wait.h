@@ -67,15 +67,16 @@ STRAIT_API void strait_idle_watch(strait_idle_fn *note, void *account);
 
 #define STRAIT_P_CLOSED 1u
 #define STRAIT_P_WAITING 2u
-#define STRAIT_P_WAKEUP 4u
+#define STRAIT_P_TOLD 4u /* with WAITING: the owner is armed, and `told` is called */
+#define STRAIT_P_WAKEUP 8u
 
 /* Who is called where an owner that does not sleep would be woken. */
 typedef void strait_ready_fn(void *context) STRAIT_NOEXCEPT;
 
 /* What a thread sleeps on. Its owner is the side that sleeps there. */
 struct strait_p_event_count {
-    uint32_t word; /* CLOSED, WAITING, and above them a count of wake-ups; owner and wakers write,
-                      by compare-and-swap alone */
+    uint32_t word; /* CLOSED, WAITING, TOLD, and above them a count of wake-ups; owner and wakers
+                      write, by compare-and-swap alone */
     uint32_t cpu;  /* 1 + the one CPU that the owner can run on, 0: unknown, UINT32_MAX: several;
                       the owner writes, others take it as a hint */
     int32_t fd;    /* set once: the eventfd that the owner watches; -1: it sleeps on the word */

@@ -5,7 +5,7 @@
 
 #include "wait.h"
 
-#define MAGIC 0x73747234u /* "str4": of this layout */
+#define MAGIC 0x73747235u /* "str5": of this layout */
 
 /* ---- the table ---- */
 

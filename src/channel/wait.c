@@ -230,7 +230,9 @@ STRAIT_PRIVATE uint32_t strait_p_announce(struct strait_p_event_count *own, uint
     if (fd >= 0) {
         strait_p_fd_clear(fd); /* before the look: what comes later leaves it readable */
     }
-    return update(own, 0, STRAIT_P_WAITING, 0) | STRAIT_P_WAITING;
+    bool told = between != STRAIT_P_PROCESSES && own->told;
+    uint32_t set = STRAIT_P_WAITING | (told ? STRAIT_P_TOLD : 0);
+    return update(own, 0, set, 0) | set;
 }
 
 /* Returns what commit takes. */
@@ -254,14 +256,14 @@ static void event_commit(struct strait_p_event_count *own, uint32_t announced, i
 
 STRAIT_PRIVATE bool strait_p_cancel(struct strait_p_event_count *own, bool sole)
 {
-    return sole && (update(own, STRAIT_P_WAITING, 0, 0) & STRAIT_P_WAITING);
+    return sole && (update(own, STRAIT_P_WAITING | STRAIT_P_TOLD, 0, 0) & STRAIT_P_WAITING);
 }
 
-/* `before`: the word out of which the caller has taken WAITING. Without it `told` may be changing,
- * and an owner that is told has nothing to be told of. */
+/* `before`: the word out of which the caller has taken WAITING and TOLD. Without the latter the
+ * owner slept, and by now may be changing `told`. */
 static void ring_bell(struct strait_p_event_count *to, uint32_t before, uint32_t between)
 {
-    if ((before & STRAIT_P_WAITING) && between != STRAIT_P_PROCESSES && to->told) {
+    if ((before & STRAIT_P_TOLD) && between != STRAIT_P_PROCESSES) {
         to->told(to->context);
     } else if (between != STRAIT_P_PROCESSES && to->fd >= 0) {
         strait_p_fd_raise(to->fd);
@@ -272,13 +274,14 @@ static void ring_bell(struct strait_p_event_count *to, uint32_t before, uint32_t
 
 STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to, uint32_t between)
 {
-    ring_bell(to, update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP), between);
+    uint32_t before = update(to, STRAIT_P_WAITING | STRAIT_P_TOLD, 0, STRAIT_P_WAKEUP);
+    ring_bell(to, before, between);
 }
 
 /* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
 void strait_p_wake_sleeper(struct strait_p_event_count *to, uint32_t between)
 {
-    uint32_t before = update(to, STRAIT_P_WAITING, 0, STRAIT_P_WAKEUP);
+    uint32_t before = update(to, STRAIT_P_WAITING | STRAIT_P_TOLD, 0, STRAIT_P_WAKEUP);
     if (before & STRAIT_P_WAITING) {
         ring_bell(to, before, between);
     }

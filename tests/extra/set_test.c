@@ -274,6 +274,40 @@ static void an_armed_receiver_tells_once(const struct test_case *test)
 
 /* ---- threads ---- */
 
+#define RESTS 500
+
+static void *send_after_rests(void *nothing)
+{
+    for (uint64_t i = 0; i < RESTS; i++) {
+        sleep_ns(100000);
+        EXPECT(strait_send(&senders[0], &i, 1, STRAIT_FOREVER) == 1);
+    }
+    return nothing;
+}
+
+/* The sender that has just found it asleep may still be about to wake it: that is no mark. */
+static void a_receiver_joins_the_set_out_of_its_sleep(void)
+{
+    struct strait_receiver *ready;
+    pthread_t thread;
+    uint64_t number;
+    assert_returns(strait_set_create(&set, 1, STRAIT_WAIT_PARK), 0);
+    open_member(0, "spsc", 1);
+    thread_start(&thread, send_after_rests, NULL);
+    for (uint64_t i = 0; i < RESTS;) {
+        ptrdiff_t n = strait_receive(&receivers[0], &number, 1, strait_deadline(100000));
+        assert_returns(strait_set_add(set, &receivers[0]), 0);
+        if (n != 1 && strait_set_next(set, &ready, strait_deadline(100000)) == 0) {
+            n = strait_try_receive(ready, &number, 1);
+        }
+        assert_true(n != 1 || number == i++);
+        assert_returns(strait_set_remove(set, &receivers[0]), 0);
+        progress_made();
+    }
+    pthread_join(thread, NULL);
+    close_set(1);
+}
+
 #define THREADS 3
 
 struct sending {
@@ -389,5 +423,6 @@ TESTS(EACH_MODE(members_take_turns),
       ONCE(busy_members_send_the_others_to_sleep),
       EACH_MODE(a_closed_member_is_offered_until_it_is_removed), EACH_MODE(members_come_and_go),
       EACH_VARIANT(an_fd_is_readable_while_a_member_has_something),
-      ONCE(a_set_says_what_it_cannot_do), EACH_VARIANT(an_armed_receiver_tells_once),
-      EACH_MODE(nothing_is_missed), ONCE(a_stop_ends_a_wait_in_a_set))
+      ONCE(a_set_says_what_it_cannot_do), ONCE(a_receiver_joins_the_set_out_of_its_sleep),
+      EACH_VARIANT(an_armed_receiver_tells_once), EACH_MODE(nothing_is_missed),
+      ONCE(a_stop_ends_a_wait_in_a_set))

@@ -166,6 +166,6 @@ static int fake_clock(struct timespec *t)
 
 /* Sites: a wake-up that is not counted. */
 #undef STRAIT_P_WAKEUP
-#define STRAIT_P_WAKEUP (model_omitted(MODEL_HERE) ? 0u : 4u)
+#define STRAIT_P_WAKEUP (model_omitted(MODEL_HERE) ? 0u : 8u)
 
 #include "channel/wait.c"

@@ -3,10 +3,9 @@
  * cluster_host: what a machine runs that computes for others: a pool, a table of functions, and one
  * call that takes jobs from the job servers until SIGTERM.
  *
- *   cluster_host [--workers N] [--idle] [--log FILE] SERVERS
+ *   cluster_host [--workers N] [--log FILE] SERVERS
  *
- * With --idle the workers are of the idle class, for a machine that has other things to do. With
- * --log each run appends the key of its task to FILE: a key that is there twice was run again.
+ * With --log each run appends the key of its task to FILE: a key that is there twice was run again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +52,7 @@ static int fail(const char *what, int error)
     return EXIT_FAILURE;
 }
 
-static int serve(const char *servers, unsigned workers, enum strait_schedule schedule)
+static int serve(const char *servers, unsigned workers)
 {
     struct strait_gearman_serve_options options = {.servers = servers};
     struct strait_pool *pool;
@@ -62,8 +61,7 @@ static int serve(const char *servers, unsigned workers, enum strait_schedule sch
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    int error = strait_pool_create(
-        &pool, &(struct strait_pool_options){.workers = workers, .schedule = schedule});
+    int error = strait_pool_create(&pool, &(struct strait_pool_options){.workers = workers});
     if (error) {
         return fail("the pool", error);
     }
@@ -75,18 +73,14 @@ static int serve(const char *servers, unsigned workers, enum strait_schedule sch
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"workers", required_argument, NULL, 'w'},
-                                            {"idle", no_argument, NULL, 'i'},
                                             {"log", required_argument, NULL, 'l'},
                                             {NULL, 0, NULL, 0}};
-    enum strait_schedule schedule = STRAIT_SCHEDULE_DEFAULT;
     unsigned long workers = 0;
     bool valid = true;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'w') {
             valid = valid && parse_number(optarg, STRAIT_POOL_WORKERS_MAX, &workers);
-        } else if (option == 'i') {
-            schedule = STRAIT_SCHEDULE_IDLE;
         } else if (option == 'l') {
             log_fd = open(optarg, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
             valid = valid && log_fd >= 0;
@@ -95,8 +89,8 @@ int main(int argc, char **argv)
         }
     }
     if (!valid || optind + 1 != argc) {
-        fprintf(stderr, "usage: cluster_host [--workers N] [--idle] [--log FILE] SERVERS\n");
+        fprintf(stderr, "usage: cluster_host [--workers N] [--log FILE] SERVERS\n");
         return 2;
     }
-    return serve(argv[optind], (unsigned)workers, schedule);
+    return serve(argv[optind], (unsigned)workers);
 }

@@ -54,8 +54,13 @@
 /* For what must not become a call, however much of it there is: a message's way by name. */
 #define STRAIT_INLINE static inline __attribute__((always_inline, unused))
 
-/* For what runs once in the life of what it is for: its code is to be small, not fast. */
+/* For what runs once in the life of what it is for: its code is to be small, not fast. clang makes
+ * it so only if told. */
+#if defined(__clang__)
+#define STRAIT_P_COLD __attribute__((cold, noinline, minsize))
+#else
 #define STRAIT_P_COLD __attribute__((cold))
+#endif
 
 /* Tells the compiler what it cannot see. */
 #define STRAIT_ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())

@@ -44,7 +44,7 @@ static bool mode_valid(enum strait_wait mode, bool shared)
 }
 
 /* Checks everything, and says how large the block is. */
-static int layout_check(struct layout *layout)
+static STRAIT_P_COLD int layout_check(struct layout *layout)
 {
     const struct strait_channel_options *options = &layout->options;
     const struct strait_variant *variant = strait_variant_at(layout->variant);
@@ -74,7 +74,8 @@ static int layout_check(struct layout *layout)
     return 0;
 }
 
-static int layout_make(struct layout *layout, const struct strait_channel_options *given)
+static STRAIT_P_COLD int layout_make(struct layout *layout,
+                                     const struct strait_channel_options *given)
 {
     struct strait_channel_options *options = &layout->options;
     int error = strait_options_copy(options, sizeof(*options), given, "channel");

@@ -78,7 +78,7 @@ static void misused(const struct strait_p_handle *handle, const char *rule, cons
     abort();
 }
 
-void strait_p_check_owner(struct strait_p_handle *handle, bool sender)
+STRAIT_P_COLD void strait_p_check_owner(struct strait_p_handle *handle, bool sender)
 {
     if (sender && handle->variant->senders == STRAIT_SENDERS_ANY) {
         return;
@@ -121,7 +121,7 @@ static void handle_give(struct strait_p_handle *handle, bool sender)
 }
 
 /* An end of a port has an owner from the first; that of a plain channel may have none yet. */
-static void handle_adopt(struct strait_p_handle *handle, bool sender)
+static STRAIT_P_COLD void handle_adopt(struct strait_p_handle *handle, bool sender)
 {
     struct strait_channel *channel = handle->channel;
     bool sole = !sender || handle->variant->senders == STRAIT_SENDERS_ONE;

@@ -989,7 +989,7 @@ static int slots_create(struct strait_parent *parent)
     return 0;
 }
 
-static void fds_close(struct strait_parent *parent)
+static STRAIT_P_COLD void fds_close(struct strait_parent *parent)
 {
     strait_p_fd_close(parent->epoll);
     strait_p_fd_close(parent->timer);
@@ -1057,7 +1057,7 @@ STRAIT_PRIVATE void strait_p_parents_free(struct strait_pool *pool)
 }
 
 /* Is a worker about to report to it, or in a report? */
-static bool is_needed(struct strait_parent *parent)
+static STRAIT_P_COLD bool is_needed(struct strait_parent *parent)
 {
     struct strait_pool *pool = parent->pool;
     struct strait_p_slot *slot;
@@ -1076,7 +1076,7 @@ static bool is_needed(struct strait_parent *parent)
 
 /* Gives back what parents that have left had, as far as no worker needs it: all slots are free, the
  * rings empty. To a worker that is late, pages of zeros are an empty ring. Under the lock. */
-static void sweep(struct strait_pool *pool)
+static STRAIT_P_COLD void sweep(struct strait_pool *pool)
 {
     int saved = errno;
     for (uint32_t place = 0; place < pool->places; place++) {
@@ -1093,9 +1093,10 @@ static void sweep(struct strait_pool *pool)
     strait_errno_restore(saved);
 }
 
-STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strait_parent **out,
-                                          const struct strait_parent_options *options,
-                                          struct strait_p_pool_worker *worker)
+STRAIT_PRIVATE STRAIT_P_COLD int strait_p_parent_attach(struct strait_pool *pool,
+                                                        struct strait_parent **out,
+                                                        const struct strait_parent_options *options,
+                                                        struct strait_p_pool_worker *worker)
 {
     uint32_t place = worker ? pool->places : 0;
     sweep(pool);
@@ -1131,8 +1132,8 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
     return 0;
 }
 
-int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
-                       const struct strait_parent_options *given)
+STRAIT_P_COLD int strait_pool_attach(struct strait_pool *pool, struct strait_parent **parent,
+                                     const struct strait_parent_options *given)
 {
     struct strait_parent_options options;
     int error = strait_options_copy(&options, sizeof(options), given, "parent");
@@ -1205,7 +1206,8 @@ static void leave(struct strait_parent *parent)
     pthread_mutex_unlock(&pool->lock);
 }
 
-int strait_parent_detach(struct strait_parent *parent, enum strait_close mode, int64_t deadline)
+STRAIT_P_COLD int strait_parent_detach(struct strait_parent *parent, enum strait_close mode,
+                                       int64_t deadline)
 {
     if (!parent) {
         return 0;

@@ -39,8 +39,8 @@ static unsigned default_workers(void)
     return (unsigned)strait_min(workers, STRAIT_POOL_WORKERS_MAX);
 }
 
-static int pool_options(struct strait_pool_options *options,
-                        const struct strait_pool_options *given)
+static STRAIT_P_COLD int pool_options(struct strait_pool_options *options,
+                                      const struct strait_pool_options *given)
 {
     int error = strait_options_copy(options, sizeof(*options), given, "pool");
     if (error) {
@@ -117,7 +117,7 @@ static bool is_vacant(struct strait_p_pool_worker *worker)
 
 /* Starts one more worker, and does not wait until it is online. `best_effort`: on what CPUs and in
  * which class it can be had. 0 or -errno. Under the lock. */
-static int launch(struct strait_pool *pool, bool best_effort)
+static STRAIT_P_COLD int launch(struct strait_pool *pool, bool best_effort)
 {
     unsigned number = 0;
     while (number < STRAIT_POOL_WORKERS_MAX && !is_vacant(&pool->workers[number])) {
@@ -203,8 +203,8 @@ enum until { ONLINE, ENDED };
 
 /* Waits for the workers that are in this state or a later one. 0; -ETIMEDOUT; or the error of one
  * that could not set itself up. ONLINE takes its time, whatever the deadline. */
-static int await_workers(struct strait_pool *pool, enum strait_p_worker_state from,
-                         enum until until, int64_t deadline)
+static STRAIT_P_COLD int await_workers(struct strait_pool *pool, enum strait_p_worker_state from,
+                                       enum until until, int64_t deadline)
 {
     int error = 0;
     for (unsigned number = 0; number < strait_load_relaxed(&pool->numbers); number++) {
@@ -231,7 +231,7 @@ static int await_workers(struct strait_pool *pool, enum strait_p_worker_state fr
 
 /* ---- creating ---- */
 
-static void pool_free(struct strait_pool *pool)
+static STRAIT_P_COLD void pool_free(struct strait_pool *pool)
 {
     strait_p_parents_free(pool);
     pthread_mutex_destroy(&pool->lock);
@@ -248,7 +248,7 @@ static void *zeroed_array(size_t count, size_t size)
 }
 
 /* NULL: there is no memory. */
-static struct strait_pool *pool_alloc(const struct strait_pool_options *options)
+static STRAIT_P_COLD struct strait_pool *pool_alloc(const struct strait_pool_options *options)
 {
     struct strait_pool *pool = zeroed_array(1, sizeof(*pool));
     if (!pool) {
@@ -294,7 +294,7 @@ static struct strait_pool *pool_alloc(const struct strait_pool_options *options)
 }
 
 /* Launches workers until so many are there to stay. 0 or the error of one that could not be. */
-static int staff(struct strait_pool *pool, unsigned workers)
+static STRAIT_P_COLD int staff(struct strait_pool *pool, unsigned workers)
 {
     int error;
     do {
@@ -323,7 +323,7 @@ static void wake_workers(struct strait_pool *pool)
 /* Nobody can submit any more, and the workers end once nothing waits. What runs is finished, by
  * cancelling, too: only its own parent tells a task to stop. Who has just submitted: see announce()
  * in parent.c, and end() in worker.c. 0: they have ended; or -ETIMEDOUT. */
-static int shut(struct strait_pool *pool, enum strait_close mode, int64_t deadline)
+static STRAIT_P_COLD int shut(struct strait_pool *pool, enum strait_close mode, int64_t deadline)
 {
     pthread_mutex_lock(&pool->lock);
     for (unsigned number = 0; number < pool->numbers && !pool->closing; number++) {
@@ -339,7 +339,8 @@ static int shut(struct strait_pool *pool, enum strait_close mode, int64_t deadli
     return await_workers(pool, STRAIT_P_AT_WORK, ENDED, deadline);
 }
 
-int strait_pool_create(struct strait_pool **out, const struct strait_pool_options *given)
+STRAIT_P_COLD int strait_pool_create(struct strait_pool **out,
+                                     const struct strait_pool_options *given)
 {
     struct strait_pool_options options;
     int saved = errno;
@@ -402,8 +403,8 @@ static void find_stuck(const struct strait_pool *pool, struct strait_pool_worker
     }
 }
 
-int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t deadline,
-                      struct strait_pool_worker_stats *stuck)
+STRAIT_P_COLD int strait_pool_close(struct strait_pool *pool, enum strait_close mode,
+                                    int64_t deadline, struct strait_pool_worker_stats *stuck)
 {
     if ((unsigned)mode > STRAIT_CLOSE_CANCEL) {
         return -EINVAL;
@@ -420,7 +421,7 @@ int strait_pool_close(struct strait_pool *pool, enum strait_close mode, int64_t 
     return error;
 }
 
-int strait_pool_destroy(struct strait_pool *pool)
+STRAIT_P_COLD int strait_pool_destroy(struct strait_pool *pool)
 {
     if (!pool) {
         return 0;
@@ -438,8 +439,8 @@ int strait_pool_destroy(struct strait_pool *pool)
     return 0;
 }
 
-int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
-                       enum strait_close mode, int64_t deadline)
+STRAIT_P_COLD int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
+                                     enum strait_close mode, int64_t deadline)
 {
     int error = enter(pool);
     if (error) {
@@ -479,7 +480,7 @@ static void ask_to_leave(struct strait_pool *pool)
 }
 
 /* Says how many there are to be from now on, and has those stay, or go, that are there. */
-static int set_number(struct strait_pool *pool, unsigned n)
+static STRAIT_P_COLD int set_number(struct strait_pool *pool, unsigned n)
 {
     bool elastic = pool->placement.elastic;
     pthread_mutex_lock(&pool->lock);
@@ -501,7 +502,7 @@ static int set_number(struct strait_pool *pool, unsigned n)
     return error;
 }
 
-int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
+STRAIT_P_COLD int strait_pool_resize(struct strait_pool *pool, unsigned n, int64_t deadline)
 {
     if (n < 1 || n > STRAIT_POOL_WORKERS_MAX) {
         return -EINVAL;
@@ -538,7 +539,7 @@ static uint64_t read_count(const uintptr_t *counter)
  * after those that it bounds: what is completed, then what has started, then what was submitted. So
  * no difference between them is negative, and they add up because queued and running are such
  * differences. */
-void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats)
+STRAIT_P_COLD void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats)
 {
     uint64_t ended = 0; /* that had started */
     memset(stats, 0, sizeof(*stats));
@@ -616,8 +617,8 @@ static void read_running(const struct strait_p_pool_worker *worker,
     }
 }
 
-int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
-                             struct strait_pool_worker_stats *stats)
+STRAIT_P_COLD int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
+                                           struct strait_pool_worker_stats *stats)
 {
     if (number >= STRAIT_POOL_WORKERS_MAX) {
         return -EINVAL;

@@ -507,7 +507,7 @@ static void look_at_oneself(struct strait_p_pool_worker *self)
 
 /* Its init has failed, or fini is done, or either has ended the thread. The last one of a pool that
  * closes tells the parents, whose loops may wait for it. */
-static void say_goodbye(void *argument)
+static STRAIT_P_COLD void say_goodbye(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;
@@ -522,7 +522,7 @@ static void say_goodbye(void *argument)
     pthread_mutex_unlock(&pool->lock);
 }
 
-STRAIT_PRIVATE int strait_p_worker_begin(void *argument)
+STRAIT_PRIVATE STRAIT_P_COLD int strait_p_worker_begin(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;
@@ -573,7 +573,7 @@ static void run_on(struct strait_p_pool_worker *self)
 }
 
 /* Where run_on or fini ends the thread once more, it comes here again. */
-STRAIT_PRIVATE void strait_p_worker_end(void *argument)
+STRAIT_PRIVATE STRAIT_P_COLD void strait_p_worker_end(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
     struct strait_pool *pool = self->pool;

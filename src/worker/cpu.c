@@ -38,7 +38,7 @@ struct machine {
 /* ---- files ---- */
 
 /* NULL: unknown. */
-__attribute__((format(printf, 1, 2))) static FILE *open_file(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static STRAIT_P_COLD FILE *open_file(const char *format, ...)
 {
     char path[PATH_BYTES];
     va_list arguments;
@@ -49,7 +49,7 @@ __attribute__((format(printf, 1, 2))) static FILE *open_file(const char *format,
 }
 
 /* The next one of a list such as "0-3,8". False at its end, and then it is closed. */
-static bool next_range(FILE *list, long *first, long *last)
+static STRAIT_P_COLD bool next_range(FILE *list, long *first, long *last)
 {
     int found = list ? fscanf(list, "%ld-%ld", first, last) : 0;
     if (found == 1) {
@@ -66,7 +66,7 @@ static bool next_range(FILE *list, long *first, long *last)
 }
 
 /* -1: unknown. In a list of CPUs that share something, the first one is a name for it. */
-static int first_number(FILE *list)
+static STRAIT_P_COLD int first_number(FILE *list)
 {
     long first;
     long last;
@@ -96,7 +96,7 @@ static struct strait_p_cpu_set first_allowed;
 /* The affinity of the process's main thread, however many CPUs the kernel counts; where that is
  * unknown, the one CPU that every machine has; of a main thread that has pinned itself, what it had
  * first. `bits` NULL: no memory. */
-static struct strait_p_cpu_set read_allowed(void)
+static STRAIT_P_COLD struct strait_p_cpu_set read_allowed(void)
 {
     struct strait_p_cpu_set set = {.bytes = sizeof(cpu_set_t), .claimed = -1};
     int saved = errno;
@@ -249,7 +249,7 @@ static void leave_machine(struct machine *machine)
 
 /* What one cgroup allows, and no group above it can raise. Version 2 says both numbers in one file,
  * or "max" where there is no limit; version 1 says -1. */
-static uint32_t read_quota_of(const char *controller, const char *path)
+static STRAIT_P_COLD uint32_t read_quota_of(const char *controller, const char *path)
 {
     long quota = 0;
     long period = 0;

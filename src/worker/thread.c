@@ -85,7 +85,7 @@ static STRAIT_P_COLD int set_up_oneself(struct strait_p_thread *thread)
     return options->set_up(options->argument);
 }
 
-static void tell_starter(void *argument)
+static STRAIT_P_COLD void tell_starter(void *argument)
 {
     struct strait_p_thread *thread = argument;
     /* thread.tell: pairs with thread.told; all that the thread did; without it its starter reads an
@@ -94,7 +94,7 @@ static void tell_starter(void *argument)
     strait_p_futex_wake(&thread->told, INT_MAX, false);
 }
 
-static void *thread_main(void *argument)
+static STRAIT_P_COLD void *thread_main(void *argument)
 {
     struct strait_p_thread *thread = argument;
     const struct strait_p_thread_options *options = &thread->options;

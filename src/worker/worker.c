@@ -30,7 +30,7 @@ struct strait_link {
 
 STRAIT_STATIC_ASSERT(sizeof(struct strait_link) == 2 * STRAIT_LINE, "these two lines");
 
-static void link_free(struct strait_link *link)
+static STRAIT_P_COLD void link_free(struct strait_link *link)
 {
     for (int way = FORTH; way <= BACK; way++) {
         strait_channel_destroy(link->channels[way], link->drops[way], link->context);
@@ -40,7 +40,8 @@ static void link_free(struct strait_link *link)
 
 /* Cannot fail: both channels are new, and nobody else has them. The link knows who uses the ends,
  * so that nobody waits for himself: the calling thread, until it gives them away. */
-static void port_open(struct strait_port *port, struct strait_link *link, enum way out)
+static STRAIT_P_COLD void port_open(struct strait_port *port, struct strait_link *link,
+                                    enum way out)
 {
     enum way in = out == FORTH ? BACK : FORTH;
     port->link = link;
@@ -93,7 +94,7 @@ void strait_port_adopt(struct strait_port *port)
     strait_receiver_adopt(&port->receiver);
 }
 
-void strait_port_close(struct strait_port *port)
+STRAIT_P_COLD void strait_port_close(struct strait_port *port)
 {
     struct strait_link *link = port->link;
     if (!link) {
@@ -188,7 +189,7 @@ void strait_worker_fail(int code, const char *text)
     }
 }
 
-void strait_worker_warn(int code, const char *text)
+STRAIT_P_COLD void strait_worker_warn(int code, const char *text)
 {
     if (own_worker && !own_worker->warning.said) {
         say_word(&own_worker->warning, code, text);
@@ -196,7 +197,7 @@ void strait_worker_warn(int code, const char *text)
     }
 }
 
-static int worker_set_up(void *argument)
+static STRAIT_P_COLD int worker_set_up(void *argument)
 {
     struct strait_worker *worker = argument;
     own_worker = worker;
@@ -217,7 +218,7 @@ static void run_fini(void *argument)
     }
 }
 
-static void worker_run(void *argument)
+static STRAIT_P_COLD void worker_run(void *argument)
 {
     struct strait_worker *worker = argument;
     worker->code = -EINTR; /* unless the entry returns */
@@ -226,7 +227,7 @@ static void worker_run(void *argument)
     pthread_cleanup_pop(1);
 }
 
-static void worker_ended(void *argument)
+static STRAIT_P_COLD void worker_ended(void *argument)
 {
     struct strait_worker *worker = argument;
     own_worker = NULL;
@@ -274,7 +275,7 @@ static int worker_init(struct strait_worker *worker, const struct strait_worker_
     return worker->message ? 0 : -ENOMEM;
 }
 
-static void worker_free(struct strait_worker *worker)
+static STRAIT_P_COLD void worker_free(struct strait_worker *worker)
 {
     strait_port_close(&worker->port);
     strait_port_close(&worker->parent);

@@ -105,8 +105,9 @@ STRAIT_INLINE size_t strait_line_reserve(struct strait_line *ring, size_t n,
         room = strait_p_spsc_look_for_room(&ring->spsc);
     }
     size_t wanted = strait_min(n, room);
-    return strait_p_line_span(span, own, strait_p_spsc_slot(&ring->spsc, own, own->index),
-                              wanted > 0, wanted > 1);
+    char *slot = strait_p_spsc_slot(&ring->spsc, own, own->index);
+    STRAIT_P_HIDE(slot); /* gcc takes it for a part of the struct, and warns of its end */
+    return strait_p_line_span(span, own, slot, wanted > 0, wanted > 1);
 }
 
 STRAIT_INLINE void strait_line_commit(struct strait_line *ring, const struct strait_span *span)

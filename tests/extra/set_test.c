@@ -304,7 +304,7 @@ static void a_receiver_joins_the_set_out_of_its_sleep(void)
         assert_returns(strait_set_remove(set, &receivers[0]), 0);
         progress_made();
     }
-    pthread_join(thread, NULL);
+    thread_join(thread);
     close_set(1);
 }
 

@@ -192,6 +192,7 @@ static void use_a_pool(const char **reason)
     }
     for (unsigned i = 0; !stats.online; i++) { /* any of them may have ended, idle as it was */
         strait_pool_worker_stats(pool, i % options.workers_max, &stats);
+        sched_yield();
     }
     *reason = stats.reason;
     EXPECT(strait_pool_resize(pool, 1, strait_in_ms(60000)) == 0);

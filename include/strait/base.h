@@ -67,15 +67,15 @@
 
 /* What an object keeps while it calls a callback, NULL otherwise: the frame that calls it. */
 #ifdef STRAIT_CHECKED
-#define STRAIT_P_FRAME __builtin_frame_address(0)
+#define STRAIT_FRAME __builtin_frame_address(0)
 #else
-#define STRAIT_P_FRAME "" /* anything: only the check asks which */
+#define STRAIT_FRAME "" /* anything: only the check asks which */
 #endif
 
 /* Is a call made inside the callback, whose frame is given? STRAIT_CHECKED: where the call's own
  * frame does not lie below that one in the stack, the callback has been left, by longjmp, by an
  * exception or with its thread; what called it is half done for ever, and the program ends. */
-STRAIT_INLINE bool strait_p_inside(const void *frame)
+STRAIT_INLINE bool strait_inside(const void *frame)
 {
 #ifdef STRAIT_CHECKED
     if (frame && (uintptr_t)__builtin_frame_address(0) >= (uintptr_t)frame) {

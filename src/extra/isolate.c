@@ -168,7 +168,7 @@ static void count_more(uint64_t *number, uint64_t more)
 static size_t run_microtasks(struct strait_isolate *isolate)
 {
     size_t ran = 0;
-    isolate->callback = STRAIT_P_FRAME;
+    isolate->callback = STRAIT_FRAME;
     while (isolate->microtask_count > 0 && ran < isolate->options.microtask_limit) {
         struct microtask first = *microtask_slot(isolate, 0);
         isolate->microtask_first++;
@@ -184,7 +184,7 @@ static size_t run_microtasks(struct strait_isolate *isolate)
 int strait_isolate_settle(struct strait_isolate *isolate)
 {
     check_isolate(isolate);
-    if (strait_p_inside(isolate->callback)) {
+    if (strait_inside(isolate->callback)) {
         return -EDEADLK;
     }
     return isolate->microtask_count > 0 && run_microtasks(isolate) > 0;
@@ -228,7 +228,7 @@ static void run_timer(struct strait_isolate *isolate, struct strait_timer *timer
         timer->due = next_due(timer, now);
         strait_p_timers_insert(&isolate->timers, timer);
     }
-    isolate->callback = STRAIT_P_FRAME;
+    isolate->callback = STRAIT_FRAME;
     timer->run(isolate, timer);
     isolate->callback = NULL;
     count_more(&isolate->timers_run, 1);
@@ -256,7 +256,7 @@ static void run_timers(struct strait_isolate *isolate)
 /* The one that was received; what its handler returned. */
 static int handle_message(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
 {
-    isolate->callback = STRAIT_P_FRAME;
+    isolate->callback = STRAIT_FRAME;
     int result = handle(isolate, isolate->message, context);
     isolate->callback = NULL;
     count_more(&isolate->messages, 1);
@@ -269,7 +269,7 @@ int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle
     struct strait_receiver *receiver = &isolate->port->receiver;
     size_t handled = 0; /* since the last look at the timers */
     check_isolate(isolate);
-    if (strait_p_inside(isolate->callback)) {
+    if (strait_inside(isolate->callback)) {
         return -EDEADLK;
     }
     strait_isolate_settle(isolate);
@@ -312,7 +312,7 @@ ptrdiff_t strait_isolate_dispatch(struct strait_isolate *isolate, strait_message
     size_t handled = 0;
     bool armed = false;
     check_isolate(isolate);
-    if (strait_p_inside(isolate->callback)) {
+    if (strait_inside(isolate->callback)) {
         return -EDEADLK;
     }
     strait_isolate_settle(isolate);

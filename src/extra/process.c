@@ -344,7 +344,7 @@ int strait_process_destroy(struct strait_process *process)
     if (process->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (strait_p_inside(process->callback)) {
+    if (strait_inside(process->callback)) {
         return -EDEADLK;
     }
     int saved = errno;
@@ -372,7 +372,7 @@ int strait_process_destroy(struct strait_process *process)
 
 static void tell(struct strait_process *process, const struct strait_process_event *event)
 {
-    process->callback = STRAIT_P_FRAME;
+    process->callback = STRAIT_FRAME;
     process->event(process, event, process->context);
     process->callback = NULL;
 }
@@ -425,7 +425,7 @@ static bool deliver(struct strait_process *process)
 
 ptrdiff_t strait_process_dispatch(struct strait_process *process, size_t budget)
 {
-    if (strait_p_inside(process->callback)) {
+    if (strait_inside(process->callback)) {
         return -EDEADLK;
     }
     if (!process->event || process->finished) {

@@ -145,7 +145,7 @@ static void complete(struct strait_process_pool *pool)
     struct slot *slot = pool->lists[ENDED].first;
     slot_move(pool, slot, COMPLETING, false);
     if (slot->task.task.done) {
-        pool->callback = STRAIT_P_FRAME;
+        pool->callback = STRAIT_FRAME;
         slot->task.task.done(&slot->task.task);
         pool->callback = NULL;
     }
@@ -465,7 +465,7 @@ int strait_process_pool_destroy(struct strait_process_pool *pool)
     if (pool->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (strait_p_inside(pool->callback)) {
+    if (strait_inside(pool->callback)) {
         return -EDEADLK;
     }
     int saved = errno;
@@ -559,7 +559,7 @@ int strait_process_cancel(struct strait_process_pool *pool, strait_task_id id)
 
 ptrdiff_t strait_process_pool_dispatch(struct strait_process_pool *pool, size_t budget)
 {
-    if (strait_p_inside(pool->callback)) {
+    if (strait_inside(pool->callback)) {
         return -EDEADLK;
     }
     int saved = errno;

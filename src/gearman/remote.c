@@ -709,7 +709,7 @@ int strait_gearman_fd(const struct strait_gearman *remote)
 static size_t complete(struct strait_gearman *self, size_t budget)
 {
     size_t completed = 0;
-    self->callback = STRAIT_P_FRAME;
+    self->callback = STRAIT_FRAME;
     while (completed < budget && self->ended.first) {
         struct remote_slot *slot = self->ended.first;
         unlink_slot(&self->ended, slot);
@@ -730,7 +730,7 @@ static size_t complete(struct strait_gearman *self, size_t budget)
 
 ptrdiff_t strait_gearman_dispatch(struct strait_gearman *remote, size_t budget)
 {
-    if (strait_p_inside(remote->callback)) {
+    if (strait_inside(remote->callback)) {
         return -EDEADLK;
     }
     int saved = errno;
@@ -760,7 +760,7 @@ int strait_gearman_drain(struct strait_gearman *remote, int64_t deadline)
     if (remote->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (strait_p_inside(remote->callback)) {
+    if (strait_inside(remote->callback)) {
         return -EDEADLK;
     }
     while (strait_gearman_owed(remote) > 0) {
@@ -795,7 +795,7 @@ int strait_gearman_destroy(struct strait_gearman *remote)
     if (remote->owner != getpid()) {
         return -EOWNERDEAD;
     }
-    if (strait_p_inside(remote->callback)) {
+    if (strait_inside(remote->callback)) {
         return -EDEADLK;
     }
     int saved = errno;

@@ -97,7 +97,7 @@ static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot
 static void call_done(struct strait_parent *parent, struct strait_task *task)
 {
     if (task->done) {
-        parent->callback = STRAIT_P_FRAME;
+        parent->callback = STRAIT_FRAME;
         task->done(task);
         parent->callback = NULL;
     }
@@ -317,7 +317,7 @@ static void tell_of_room(struct strait_parent *parent)
         if (room_made(parent, i)) {
             strait_word_store_relaxed(&parent->room_at[i], 0);
             if (!is_closed(parent)) {
-                parent->callback = STRAIT_P_FRAME;
+                parent->callback = STRAIT_FRAME;
                 parent->options.room(parent, parent->options.context);
                 parent->callback = NULL;
             }
@@ -598,7 +598,7 @@ size_t strait_parent_owed(const struct strait_parent *parent)
 ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t budget)
 {
     check_parent(parent);
-    if (strait_p_inside(parent->callback)) {
+    if (strait_inside(parent->callback)) {
         return -EDEADLK;
     }
     return (ptrdiff_t)strait_p_collect(parent, budget ? budget : STRAIT_BUDGET);
@@ -609,7 +609,7 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
     size_t most = budget ? budget : STRAIT_BUDGET;
     size_t completed = 0;
     check_parent(parent);
-    if (strait_p_inside(parent->callback)) {
+    if (strait_inside(parent->callback)) {
         return -EDEADLK;
     }
     do {
@@ -891,7 +891,7 @@ static int wait_until(struct strait_parent *parent, const struct wait *wait, int
 {
     check_parent(parent);
     strait_p_check_deadline(deadline);
-    if (strait_p_inside(parent->callback)) {
+    if (strait_inside(parent->callback)) {
         return -EDEADLK;
     }
     int error = 0;
@@ -1170,7 +1170,7 @@ STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum str
                                           int64_t deadline)
 {
     check_parent(parent);
-    if (strait_p_inside(parent->callback) || parent->worker) {
+    if (strait_inside(parent->callback) || parent->worker) {
         return -EDEADLK;
     }
     if ((unsigned)mode > STRAIT_CLOSE_CANCEL) {

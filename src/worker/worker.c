@@ -424,7 +424,7 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
     const unsigned exited = 1u << STRAIT_EXIT;
     struct strait_event event;
     ptrdiff_t told = 0;
-    if (strait_p_inside(worker->callback)) {
+    if (strait_inside(worker->callback)) {
         return -EDEADLK;
     }
     if (!worker->options.event) {
@@ -433,7 +433,7 @@ ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t budget)
     if (worker->told & exited) {
         return -EPIPE;
     }
-    worker->callback = STRAIT_P_FRAME;
+    worker->callback = STRAIT_FRAME;
     for (size_t left = budget ? budget : STRAIT_BUDGET;
          left > 0 && !(worker->told & exited) && find_event(worker, &event); left--) {
         worker->told |= 1u << event.type;
@@ -471,7 +471,7 @@ STRAIT_P_COLD int strait_worker_destroy(struct strait_worker *worker)
     if (worker->thread.process != getpid()) {
         return -EOWNERDEAD;
     }
-    if (strait_p_inside(worker->callback)) {
+    if (strait_inside(worker->callback)) {
         return -EDEADLK;
     }
     if (!worker->thread.joined) {

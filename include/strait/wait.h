@@ -63,6 +63,36 @@ typedef void strait_idle_fn(void *account, int64_t now, bool idle) STRAIT_NOEXCE
  * is not told, and a spin is over at the last before it succeeded. Does not block. */
 STRAIT_API void strait_idle_watch(strait_idle_fn *note, void *account);
 
+/* ---- stopwatch: how long a thread has been idle, or busy, in one word that begins as 0 ----
+ *
+ * While it is not so, the word is twice the nanoseconds that it was; while it is, twice the time at
+ * which that would have begun had it been so ever since, plus 1. So one load tells all, and either
+ * is the time of the change less the other. */
+
+/* It is so from `now` on, or not any more; nothing happens where that is known. The one thread that
+ * writes the word; does not block. */
+static inline void strait_stopwatch_set(uint64_t *word, int64_t now, bool on)
+{
+    if ((*word & 1) != on) {
+        strait_wide_store_relaxed(word, ((uint64_t)now - (*word >> 1)) << 1 | on);
+    }
+}
+
+/* The nanoseconds that it was so, as of *now. The word must not change while the clock is read, or
+ * time that the reader lost in between would be counted as the thread's. Any thread; does not
+ * block. */
+static inline int64_t strait_stopwatch_read(const uint64_t *word, int64_t *now)
+{
+    uint64_t value = strait_wide_load_relaxed(word);
+    uint64_t before;
+    do {
+        before = value;
+        *now = strait_now();
+        value = strait_wide_load_relaxed(word);
+    } while (value != before);
+    return value & 1 ? *now - (int64_t)(value >> 1) : (int64_t)(value >> 1);
+}
+
 /* ---- private: the event count's fast path; see src/channel/wait.h ---- */
 
 #define STRAIT_P_CLOSED 1u

@@ -19,7 +19,7 @@ struct microtask {
 
 struct strait_isolate {
     /* line 0: the isolate's thread writes, whoever asks for the usage reads */
-    STRAIT_LINE_ALIGNED uint64_t idle; /* see note_idle; the thread writes */
+    STRAIT_LINE_ALIGNED uint64_t idle; /* a stopwatch; the thread writes */
     uint64_t online_at;                /* CLOCK_MONOTONIC, 0: not yet; the thread writes */
     uint64_t ended_at;                 /* likewise; the thread writes */
     uint64_t messages;                 /* handled; the thread writes */
@@ -344,17 +344,10 @@ int strait_isolate_result(const struct strait_isolate *isolate)
 
 /* ---- usage ---- */
 
-/* While busy, `idle` is twice the nanoseconds spent idle; while idle, twice the time at which the
- * thread would have become idle had it been idle ever since, plus 1. So one load tells all, and
- * either is the time of the change less the other. */
 static void note_idle(void *account, int64_t now, bool idle)
 {
     struct strait_isolate *isolate = account;
-    uint64_t word = isolate->idle;
-    if ((word & 1) != idle) {
-        uint64_t other = (uint64_t)now - (word >> 1);
-        strait_wide_store_relaxed(&isolate->idle, other << 1 | idle);
-    }
+    strait_stopwatch_set(&isolate->idle, now, idle);
 }
 
 void strait_isolate_idle(struct strait_isolate *isolate, bool idle)
@@ -369,24 +362,10 @@ void strait_isolate_woke(struct strait_isolate *isolate, int64_t time)
     note_idle(isolate, time, false);
 }
 
-/* The nanoseconds spent idle, as of *now. The word must not change while the clock is read, or time
- * that the reader lost in between would be counted as the thread's. */
-static int64_t read_idle(const struct strait_isolate *isolate, int64_t *now)
-{
-    uint64_t word = strait_wide_load_relaxed(&isolate->idle);
-    uint64_t before;
-    do {
-        before = word;
-        *now = strait_now();
-        word = strait_wide_load_relaxed(&isolate->idle);
-    } while (word != before);
-    return word & 1 ? *now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
-}
-
 void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_usage *usage)
 {
     int64_t now;
-    usage->idle_ns = read_idle(isolate, &now);
+    usage->idle_ns = strait_stopwatch_read(&isolate->idle, &now);
     int64_t ended_at = (int64_t)strait_wide_load_relaxed(&isolate->ended_at);
     int64_t online_at = (int64_t)strait_wide_load_relaxed(&isolate->online_at);
     int64_t until = ended_at ? ended_at : now;

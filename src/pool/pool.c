@@ -578,20 +578,6 @@ STRAIT_P_COLD void strait_pool_stats(struct strait_pool *pool, struct strait_poo
                     stats->cancelled - stats->expired - stats->abandoned;
 }
 
-/* How long its thread has been in tasks, as of *now. The word must not change while the clock is
- * read, or time that the reader lost in between would be counted as the worker's. */
-static int64_t read_busy(const struct strait_p_pool_worker *worker, int64_t *now)
-{
-    uint64_t word = strait_wide_load_relaxed(&worker->busy);
-    uint64_t before;
-    do {
-        before = word;
-        *now = strait_now();
-        word = strait_wide_load_relaxed(&worker->busy);
-    } while (word != before);
-    return word & 1 ? *now - (int64_t)(word >> 1) : (int64_t)(word >> 1);
-}
-
 /* What one task shows; `run` NULL: none. */
 static void read_running(const struct strait_p_pool_worker *worker,
                          struct strait_pool_worker_stats *stats)
@@ -637,7 +623,7 @@ STRAIT_P_COLD int strait_pool_worker_stats(const struct strait_pool *pool, unsig
     stats->nice = worker->nice;
     stats->reason = worker->reason;
     stats->tasks = strait_word_load_relaxed(&worker->tasks);
-    stats->busy_ns = read_busy(worker, &now);
+    stats->busy_ns = strait_stopwatch_read(&worker->busy, &now);
     if (stats->online) {
         read_running(worker, stats);
     }

@@ -135,8 +135,7 @@ struct strait_p_pool_worker {
     uintptr_t since;                     /* 1024 ns each; 0: not timed */
     uintptr_t reporting;                 /* struct strait_parent *, with an fd; 0: none */
     uintptr_t tasks;                     /* that it has started */
-    uint64_t busy;  /* twice the ns that its thread was in tasks; while it is in one, twice the time
-                       at  which that would have begun, had it been in it all along, plus 1 */
+    uint64_t busy;  /* a stopwatch: its thread is in tasks; if the pool is timed */
     uint32_t state; /* enum strait_p_worker_state; under the pool's lock */
     /* line 1: the worker's own */
     STRAIT_LINE_ALIGNED unsigned turn[STRAIT_P_PRIORITIES]; /* the place that comes next */

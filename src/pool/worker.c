@@ -119,12 +119,6 @@ static void show(struct strait_p_pool_worker *self, uintptr_t run, uintptr_t nam
     strait_word_store_release(&self->shown, shown + 2);
 }
 
-/* Its thread is in tasks from now on, or in none any more. */
-static void note_busy(struct strait_p_pool_worker *self, uint64_t now, bool busy)
-{
-    strait_wide_store_relaxed(&self->busy, (now - (self->busy >> 1)) << 1 | busy);
-}
-
 /* A task that was claimed: may it run? */
 static enum strait_p_verdict judge(const struct strait_pool *pool, const struct strait_p_slot *slot)
 {
@@ -160,7 +154,7 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
     uintptr_t outer_since = self->since;
     strait_p_count(&self->tasks);
     if (STRAIT_UNLIKELY(timed) && !outer) {
-        note_busy(self, began, true);
+        strait_stopwatch_set(&self->busy, (int64_t)began, true);
     }
     show(self, (uintptr_t)slot->task.run, (uintptr_t)slot->task.name, (uintptr_t)(began >> 10));
     if (STRAIT_UNLIKELY(strait_p_may_grow(self->pool))) {
@@ -177,7 +171,7 @@ static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strai
         plan->waited_ns = plan->submitted_at < began ? began - plan->submitted_at : 0;
         plan->ran_ns = (uint64_t)strait_now() - began;
         if (!outer) {
-            note_busy(self, began + plan->ran_ns, false);
+            strait_stopwatch_set(&self->busy, (int64_t)(began + plan->ran_ns), false);
         }
     }
     show(self, outer, outer_name, outer_since);
@@ -292,7 +286,7 @@ static void fail_tasks(struct strait_p_pool_worker *self)
     }
     if (self->run) {
         if (self->pool->options.timed) {
-            note_busy(self, (uint64_t)strait_now(), false);
+            strait_stopwatch_set(&self->busy, strait_now(), false);
         }
         show(self, 0, 0, 0);
         if (!parent_of(self->pool, self->outermost)->worker) {

@@ -45,23 +45,25 @@ template <typename Work, typename Done> int submit(strait_parent *parent, Work w
 int main()
 {
     strait_pool *pool;
-    strait_parent *parent; /* this thread, as the pool knows it */
-    std::string name = "strait", said;
-    auto tell = [&said](std::future<std::string> result) {
-        try {
-            said += result.get();
-        } catch (const std::exception &thrown) {
-            said += thrown.what();
-        }
+    strait_parent *parent;                /* this thread, as the pool knows it */
+    std::string name = "strait", said[2]; /* either may be done first */
+    auto into = [](std::string &where) {
+        return [&where](std::future<std::string> result) {
+            try {
+                where = result.get();
+            } catch (const std::exception &thrown) {
+                where = thrown.what();
+            }
+        };
     };
     if (strait_pool_create(&pool, nullptr) || strait_pool_attach(pool, &parent, nullptr)) {
         return 1;
     }
-    auto fail = []() -> std::string { throw std::runtime_error(", and no more"); };
+    auto fail = []() -> std::string { throw std::runtime_error("no more"); };
     int error = submit(
-        parent, [name] { return "hello " + name; }, tell);
-    error |= submit(parent, fail, tell);
+        parent, [name] { return "hello " + name; }, into(said[0]));
+    error |= submit(parent, fail, into(said[1]));
     error |= strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER);
-    std::printf("%s\n", said.c_str());
-    return error || said != "hello strait, and no more";
+    std::printf("%s, and %s\n", said[0].c_str(), said[1].c_str());
+    return error || said[0] != "hello strait" || said[1] != "no more";
 }

@@ -81,6 +81,8 @@ struct Both {
     }
 };
 
+// Its threads stay for the next team, or end after it: tbb::finalize(), which would wait for their
+// end, hung in some runs (oneTBB 2021.8).
 class TbbTeam : public Team
 {
   public:
@@ -156,20 +158,6 @@ class TbbTeam : public Team
         TbbTeam &team_;
     };
 
-    // Ends the threads, which otherwise stay for the next arena.
-    class Scheduler
-    {
-      public:
-        ~Scheduler()
-        {
-            tbb::finalize(handle_, std::nothrow);
-        }
-
-      private:
-        tbb::task_scheduler_handle handle_{tbb::attach{}};
-    };
-
-    Scheduler scheduler_; // first: it outlives the others
     tbb::global_control control_;
     tbb::task_arena arena_;
     tbb::task_arena forks_;

@@ -168,8 +168,9 @@ struct strait_pool_options {
 
     /* Scheduling. STRAIT_SCHEDULE_DEFAULT is the normal class, at the creator's nice plus `nice`;
      * where there are as many workers as CPUs, so that one must share the parent's, and `nice` is
-     * 0, plus 10, and with the shortest time slice (Linux 6.12): the parent's loop gets its CPU at
-     * once, the workers nearly all of what it leaves, and their share beside others.
+     * 0, the batch class, plus 10, and with the shortest time slice (Linux 6.12): the parent's loop
+     * gets its CPU at once and keeps it when a worker wakes, the workers get nearly all of what it
+     * leaves, and their share beside others.
      * STRAIT_SCHEDULE_IDLE yields to every other process of the machine too. */
     enum strait_schedule schedule;
     int nice; /* 0 to 19 */

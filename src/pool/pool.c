@@ -14,7 +14,9 @@
 #define IDLE_TIMEOUT_NS 1000000000
 
 /* Where a worker must share the parent's CPU, and with the shortest time slice besides: the loop
- * gets it the moment it wakes, and beside other processes the workers still get a tenth of it. */
+ * gets it the moment it wakes, and beside other processes the workers still get a tenth of it. In
+ * the batch class a worker that wakes takes the CPU from nobody, which so short a slice would do.
+ */
 #define SHARING_NICE 10
 #define NICE_MOST 19
 
@@ -88,6 +90,7 @@ static const char *schedule_worker(const struct strait_pool *pool,
     if (pool->workers_max < strait_cpu_count()) {
         return "there are more CPUs than workers";
     }
+    thread->schedule = STRAIT_SCHEDULE_BATCH;
     thread->nice = SHARING_NICE;
     thread->yielding = true;
     return "there are as many workers as CPUs: one must share the parent's";

@@ -7,8 +7,8 @@
  *   pool: 1 of 2 workers idle, 1 task running, 3 queued of at most 1024, 1 parent
  *   tasks: 60 submitted, 55 done, 1 failed, 0 cancelled, 0 expired, 0 abandoned, 0 refused, 0 in
  *     place, at most 12 queued
- *   worker 0: thread 4711, CPU 1, normal, nice 10, 34 tasks, runs "resize" for 12.345 ms
- *   worker 1: thread 4712, any CPU, normal, nice 10, 26 tasks, idle
+ *   worker 0: thread 4711, CPU 1, batch, nice 10, 34 tasks, runs "resize" for 12.345 ms
+ *   worker 1: thread 4712, any CPU, batch, nice 10, 26 tasks, idle
  *
  *   worker "logger": thread 4713, CPU 3, online, asked to stop
  *

@@ -151,6 +151,7 @@ static STRAIT_P_COLD int launch(struct strait_pool *pool, bool best_effort)
     };
     thread.placement.number = number;
     worker->reason = schedule_worker(pool, &thread);
+    strait_store_relaxed(&pool->yielding, thread.schedule != STRAIT_SCHEDULE_NORMAL);
     thread.nice += pool->nice;
     thread.nice = thread.nice < NICE_MOST ? thread.nice : NICE_MOST;
     worker->spin_ns = STRAIT_P_SPIN_NS;

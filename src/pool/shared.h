@@ -180,8 +180,9 @@ struct strait_pool {
     uint32_t staying;               /* of them, those that are not asked to leave; under the lock */
     uint32_t workers_min;           /* under the lock; as workers_max */
     uint32_t workers_max;
-    uint64_t grow_at; /* ns: a worker could not be started, and is to be at this time; 0: not so;
-                         under the lock */
+    uint32_t yielding; /* a worker that wakes takes its CPU from nobody; under the lock */
+    uint64_t grow_at;  /* ns: a worker could not be started, and is to be at this time; 0: not so;
+                          under the lock */
     void (*grow)(struct strait_pool *pool); /* starts a worker, if it may */
     struct strait_pool_options options;     /* `workers` and `workers_max` as it was created */
     /* parents write, to raise, and workers, to lower: by compare-and-swap alone */
@@ -271,13 +272,21 @@ static inline uint32_t strait_p_next_bit(const uintptr_t *bits, uint32_t from, u
     return end;
 }
 
-/* Wakes the first idle worker that sleeps, unless one before it is awake and will find by itself
- * what was pushed. One that is awake on this very CPU does not run, and may not for long. Returns
- * what the one that is to come sleeps on; NULL: nobody was idle. */
+/* Wakes an idle worker, and lowers its bit: the next waker takes the next. */
+static inline void strait_p_wake_worker(struct strait_pool *pool, uint32_t number)
+{
+    strait_p_bit_set(pool->idle, number, false);
+    strait_p_wake_sleeper(&pool->workers[number].event, STRAIT_P_BARRIER);
+}
+
+/* Wakes the first idle worker that sleeps on another CPU than this, unless one before it is awake
+ * and will find by itself what was pushed. Wakes the one that sleeps on this very CPU if there is
+ * no other, or if it waits until the caller leaves the CPU: that may be sooner. One that is awake
+ * on this CPU does not run, and may not for long. Returns what the one that may come first sleeps
+ * on; NULL: nobody was idle. */
 static inline struct strait_p_event_count *strait_p_wake_idle(struct strait_pool *pool)
 {
     uint32_t numbers = strait_load_relaxed(&pool->numbers);
-    struct strait_p_event_count *event = NULL;
     if (strait_p_next_bit(pool->idle, 0, numbers) == numbers) {
         return NULL;
     }
@@ -285,17 +294,30 @@ static inline struct strait_p_event_count *strait_p_wake_idle(struct strait_pool
      * without it a worker that was idle a moment ago, and is busy now, is taken for awake */
     strait_full_fence();
     uint32_t here = 1 + (uint32_t)sched_getcpu();
-    for (uint32_t number = strait_p_next_bit(pool->idle, 0, numbers); number < numbers;
-         number = strait_p_next_bit(pool->idle, number + 1, numbers)) {
+    bool yielding = strait_load_relaxed(&pool->yielding);
+    uint32_t beside = numbers;
+    uint32_t elsewhere = numbers;
+    struct strait_p_event_count *event = NULL;
+    uint32_t number = strait_p_next_bit(pool->idle, 0, numbers);
+    while (number < numbers && (elsewhere == numbers || (yielding && beside == numbers))) {
         event = &pool->workers[number].event;
-        if (strait_load_relaxed(&event->word) & STRAIT_P_WAITING) {
-            strait_p_bit_set(pool->idle, number, false); /* the next waker takes the next */
-            strait_p_wake_sleeper(event, STRAIT_P_BARRIER);
-            break;
+        bool sleeps = strait_load_relaxed(&event->word) & STRAIT_P_WAITING;
+        if (strait_load_relaxed(&event->cpu) == here) {
+            beside = sleeps ? number : beside;
+        } else if (!sleeps) {
+            return event;
+        } else if (elsewhere == numbers) {
+            elsewhere = number;
         }
-        if (strait_load_relaxed(&event->cpu) != here) {
-            break;
-        }
+        number = strait_p_next_bit(pool->idle, number + 1, numbers);
+    }
+    if (elsewhere < numbers) {
+        strait_p_wake_worker(pool, elsewhere);
+        event = &pool->workers[elsewhere].event;
+    }
+    if (beside < numbers && (elsewhere == numbers || yielding)) {
+        strait_p_wake_worker(pool, beside);
+        event = &pool->workers[beside].event;
     }
     return event;
 }

@@ -165,6 +165,48 @@ static void workers_are_of_the_class_they_were_given(void)
 
 /* ---- placement ---- */
 
+static int tells_its_cpu(struct strait_task *task)
+{
+    atomic_store((_Atomic int *)task->context, sched_getcpu());
+    return 0;
+}
+
+/* A parent that goes on after its submit leaves no CPU to the worker that shares its own. On a busy
+ * machine that worker may be the sooner one still, now and then. */
+static void a_task_goes_to_another_cpu_than_its_parents(void)
+{
+    unsigned cpus = cpus_of(0);
+    cpu_set_t before;
+    cpu_set_t one;
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+    for (int normal = 0; normal < 2 && cpus > 1; normal++) {
+        struct strait_pool_options options = {
+            .workers = cpus,
+            .schedule = normal ? STRAIT_SCHEDULE_NORMAL : STRAIT_SCHEDULE_DEFAULT,
+        };
+        open_as_it_is(&options, NULL);
+        int beside = worker_of(0).cpu;
+        assert_true(beside >= 0);
+        CPU_ZERO(&one);
+        CPU_SET((size_t)beside, &one);
+        assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+        int ran = beside;
+        for (unsigned i = 0; i < 100 && ran == beside; i++) {
+            _Atomic int cpu = -1;
+            struct strait_task task = {.run = tells_its_cpu, .context = &cpu};
+            sleep_ns(MS); /* so that the workers sleep */
+            submit_task(&task, NULL);
+            while (atomic_load(&cpu) < 0) { /* without a yield: it goes on */
+            }
+            settle();
+            ran = cpu;
+        }
+        assert_int_not_equal(ran, beside);
+        assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+        close_pool();
+    }
+}
+
 static void workers_run_where_they_are_told(void)
 {
     int cpus[CPU_SETSIZE];
@@ -513,7 +555,8 @@ static void a_busy_machine_starves_nobody(void)
 }
 
 TESTS(ONCE(each_worker_begins_and_ends), ONCE(an_init_that_fails_leaves_nothing),
-      ONCE(workers_are_of_the_class_they_were_given), ONCE(workers_run_where_they_are_told), ONCE(pools_take_different_cpus),
+      ONCE(workers_are_of_the_class_they_were_given), ONCE(workers_run_where_they_are_told),
+      ONCE(a_task_goes_to_another_cpu_than_its_parents), ONCE(pools_take_different_cpus),
       ONCE(neighbours_share_the_cpus), ONCE(a_resize_starts_and_ends_workers),
       ONCE(a_resize_waits_for_tasks_no_longer_than_told),
       ONCE(a_worker_stays_until_it_is_owed_nothing),

@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include <ftw.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -18,9 +19,29 @@ static FILE *open_below(const char *path, const char *mode)
     return fopen(below, mode);
 }
 
+/* However nice the test itself was started. */
+static __thread int own_nice;
+
+static int tell_nice(int which, id_t thread)
+{
+    EXPECT(which == PRIO_PROCESS && (thread == 0 || (int32_t)thread == thread_number()));
+    return own_nice;
+}
+
+static int take_nice(int which, id_t thread, int nice)
+{
+    EXPECT(which == PRIO_PROCESS && thread == 0);
+    own_nice = nice;
+    return 0;
+}
+
 #define fopen open_below
+#define getpriority tell_nice
+#define setpriority take_nice
 #include "../../src/strait.c" /* with functions that are static */
 #undef fopen
+#undef getpriority
+#undef setpriority
 
 #include "strait/extra/stats.h"
 

@@ -67,7 +67,8 @@ static int takes_a_while(struct strait_task *task)
     return runs(task);
 }
 
-/* By the task that has held it up longest, not by the first that is busy. */
+/* By the task that has held it up longest, not by the first that is busy, once that is done with
+ * what it was at. */
 static void a_close_names_what_holds_it_up(void)
 {
     struct strait_pool_worker_stats stuck;
@@ -78,9 +79,14 @@ static void a_close_names_what_holds_it_up(void)
         submit_task(&culprit, NULL);
         await_arrivals(1);
         submit_some(takes_a_while, 1, 29, NULL);
-        assert_returns(
-            strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, strait_deadline(20 * MS), &stuck),
-            -ETIMEDOUT);
+        close_with(STRAIT_CLOSE_DRAIN, 0, -ETIMEDOUT);
+        unsigned starts = atomic_load(&seen.starts);
+        unsigned enough = starts + 2 < 30 ? starts + 2 : 30;
+        do {
+            int64_t deadline = strait_deadline(20 * MS);
+            assert_returns(strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, deadline, &stuck),
+                           -ETIMEDOUT);
+        } while (atomic_load(&seen.starts) < enough);
         assert_true(stuck.run == runs_at_gate && strcmp(stuck.name, "the culprit") == 0);
         assert_true(stuck.online && stuck.number < 2);
         assert_true((stuck.running_ns >= 20 * MS) == (round % 2 == 1));
@@ -218,10 +224,13 @@ static void finish_leaves_other_parents_alone(void)
 /* ---- what a thread, a process and a fork do at their end ---- */
 
 static pthread_key_t key;
+static pthread_mutex_t last = PTHREAD_MUTEX_INITIALIZER;
 
 static void ends_slowly(void *value)
 {
     (void)value;
+    pthread_mutex_lock(&last);
+    pthread_mutex_unlock(&last);
     sleep_ns(400 * MS);
 }
 
@@ -239,13 +248,13 @@ static void a_close_keeps_its_deadline_whatever_threads_do_last(void)
     OPEN(.workers = 3, .workers_max = 5);
     submit(leaves_a_slow_destructor, 0, NULL);
     settle();
+    pthread_mutex_lock(&last); /* for ever, if the close does not keep its deadline */
     clock_t cpu = clock();
-    int64_t began = strait_now();
     assert_returns(
         strait_pool_close(here.pool, STRAIT_CLOSE_DRAIN, strait_deadline(20 * MS), &stuck),
         -ETIMEDOUT);
-    assert_true(strait_now() - began < 300 * MS);
     assert_null(stuck.run); /* no task runs */
+    pthread_mutex_unlock(&last);
     close_pool();
     assert_true(clock() - cpu < CLOCKS_PER_SEC / 20);
     assert_int_equal(pthread_key_delete(key), 0);

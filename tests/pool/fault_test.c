@@ -163,10 +163,12 @@ static int exits(struct strait_task *task)
 static void the_last_worker_stays_where_no_other_can_be_had(void)
 {
     OPEN(.workers = 2);
+    hold(2); /* until all are there */
     arm_fault(PTHREAD_CREATE, EVERY);
     for (unsigned task = 0; task < 100; task++) {
         submit(task % 2 ? exits : runs, task, NULL);
     }
+    release();
     settle();
     assert_true(counts.hits > 0);
     arm_fault(PTHREAD_CREATE, 0);
@@ -181,7 +183,7 @@ static void the_last_worker_stays_where_no_other_can_be_had(void)
 static void a_pool_goes_on_where_it_cannot_grow(void)
 {
     struct strait_task task = {.run = nothing};
-    OPEN(.workers = 1, .workers_max = 3);
+    OPEN(.workers = 1, .workers_max = 3, .idle_timeout = 1000 * (int64_t)(1000 * MS));
     hold(1);
     arm_fault(PTHREAD_CREATE, EVERY);
     clock_t before = clock();

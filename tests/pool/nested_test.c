@@ -133,6 +133,7 @@ static int waits_for_child_elsewhere(struct strait_task *task)
     gate_await(&childs, 1); /* the other worker has it */
     release();
     EXPECT(strait_task_wait(strait_parent_current(), id, strait_deadline(5 * MS)) == -ETIMEDOUT);
+    atomic_store(&counted, 1);
     wait_for(id);
     return nothing(task);
 }
@@ -141,11 +142,13 @@ static int waits_for_child_elsewhere(struct strait_task *task)
 static void a_waiting_task_runs_no_stranger(void)
 {
     memset(&childs, 0, sizeof(childs));
+    atomic_store(&counted, 0);
     OPEN(.workers = 2);
     submit(waits_for_child_elsewhere, 3, NULL);
     gate_wait(&here.gate);
     submit(runs, 0, NULL);
     submit(runs, 1, &high);
+    await(&counted, 1);
     sleep_ns(30 * MS);
     assert_int_equal(atomic_load(&seen.starts), 1); /* the child */
     gate_open(&childs);

@@ -367,6 +367,7 @@ static void a_parent_that_leaves_gives_its_memory_back(void)
         }
         release();
         assert_returns(strait_parent_wait_all(parent, STRAIT_FOREVER), 0);
+        submit(runs, 0, NULL);
         settle(); /* the worker has turned to another one */
         assert_true(pages_there() >= 4096 * STRAIT_TASK_DATA / 4096);
         leave(parent);

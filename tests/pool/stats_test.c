@@ -191,11 +191,13 @@ static void waits_and_runs_are_told_apart(void)
     for (unsigned timed = 0; timed < 2; timed++) {
         OPEN(.workers = 1, .timed = timed);
         int64_t began = strait_now();
+        hold(1); /* all three wait before the first runs */
         for (unsigned i = 0; i < 3; i++) {
             struct strait_task task = numbered(sleeps_shortly, i, NULL);
             task.done = notes_times;
             submit_task(&task, i == 2 ? &late : NULL);
         }
+        release();
         settle();
         int64_t took = strait_now() - began;
         if (timed) {

@@ -30,6 +30,17 @@ static int echo_numbers(struct strait_process_port *port, UNUSED void *data, UNU
     return 0;
 }
 
+/* So late that who waits for it sleeps. */
+static int echo_late(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+{
+    uint64_t number;
+    while (strait_process_receive(port, &number, 1, STRAIT_FOREVER) == 1) {
+        sleep_ns(2000000);
+        strait_process_send(port, &number, 1, STRAIT_FOREVER);
+    }
+    return 0;
+}
+
 static int do_nothing(UNUSED struct strait_task *task)
 {
     return 0;
@@ -41,6 +52,7 @@ static int die_at_first(UNUSED struct strait_task *task)
 }
 
 static const struct strait_process_function functions[] = {{.name = "echo", .entry = echo_numbers},
+                                                           {.name = "late", .entry = echo_late},
                                                            {.name = "nothing", .run = do_nothing},
                                                            {.name = "die", .run = die_at_first},
                                                            {.name = NULL}};
@@ -263,10 +275,11 @@ static void membarrier_may_be_refused_later(void)
         assert_int_equal(create_process(), 0);
         refuse_membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_GLOBAL, EPERM);
         struct strait_process *process = NULL;
-        struct strait_process_options options = {.function = "echo"};
+        struct strait_process_options options = {.function = "late"};
         assert_returns(strait_process_spawn(&process, &options), 0);
         while (counts.naps == 0) { /* a short wait only spins */
             assert_int_equal(bounce(strait_process_port(process), 1), 0);
+            progress_made();
         }
         assert_returns(strait_process_destroy(process), 0);
     }

@@ -275,13 +275,18 @@ static void what_nobody_received_is_dropped_once(void)
                                              .drop_to_worker = drop_down,
                                              .drop_to_parent = drop_up};
     struct strait_process *process = spawn_process(&options, "end");
+    int32_t pid = strait_process_pid(process);
     struct strait_process_event end;
+    siginfo_t info;
     dropped_down = 0;
     dropped_up = 0;
+    assert_int_equal(kill(pid, SIGSTOP), 0); /* it receives nothing yet */
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WNOWAIT), 0);
     for (uint64_t i = 0; i < 100; i++) {
         assert_returns(strait_process_send(strait_process_port(process), &i, 1, 0), 1);
     }
     assert_returns(strait_process_send(strait_process_port(process), &heard, 1, 0), -EAGAIN);
+    assert_int_equal(kill(pid, SIGCONT), 0);
     assert_returns(strait_process_join(process, STRAIT_FOREVER, &end), 0);
     assert_int_equal(end.signal, SIGKILL);
     assert_returns(strait_process_send(strait_process_port(process), &heard, 1, 0), -EPIPE);

@@ -100,18 +100,23 @@ static int bind_here(int *port)
     return fd;
 }
 
-void peer_open(struct peer *peer)
+void peer_bind(struct peer *peer)
 {
     memset(peer, 0, sizeof(*peer));
-    peer_reopen(peer);
+    peer->listener = bind_here(&peer->port);
+    peer->fd = -1;
     snprintf(peer->name, sizeof(peer->name), "127.0.0.1:%d", peer->port);
 }
 
-void peer_reopen(struct peer *peer)
+void peer_listen(struct peer *peer)
 {
-    peer->listener = bind_here(&peer->port);
-    peer->fd = -1;
     assert_int_equal(listen(peer->listener, 8), 0);
+}
+
+void peer_open(struct peer *peer)
+{
+    peer_bind(peer);
+    peer_listen(peer);
 }
 
 void peer_accept(struct peer *peer)

@@ -85,8 +85,9 @@ struct peer {
     char name[32];
 };
 
-void peer_open(struct peer *peer);
-void peer_reopen(struct peer *peer); /* where it was, once it is closed */
+void peer_open(struct peer *peer);   /* these two: */
+void peer_bind(struct peer *peer);   /* has a port, which is nobody else's, but does not listen */
+void peer_listen(struct peer *peer); /* does now */
 void peer_accept(struct peer *peer);
 bool peer_is_called(const struct peer *peer, int milliseconds); /* does anybody connect? */
 void peer_hang_up(struct peer *peer);

@@ -153,10 +153,11 @@ static void a_child_does_not_keep_a_lost_server(void)
     shutdown(peer.fd, SHUT_RDWR); /* the child has it, too */
     peer_hang_up(&peer);
     meet(&peer);
-    while (answer_echo(&peer)) {
-    }
-    assert_owed(0); /* whatever is due */
-    assert_false(readable(strait_gearman_fd(remote), 20));
+    do { /* what is due comes to an end */
+        while (answer_echo(&peer)) {
+        }
+        assert_owed(0);
+    } while (readable(strait_gearman_fd(remote), 20));
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, NULL, 0), child);
     end(&peer);

@@ -314,7 +314,7 @@ static void who_was_refused_may_go(void)
     assert_returns(strait_gearman_cancel(remote, ids[0]), -EINPROGRESS);
     assert_int_equal(try_submit(1, NULL), -EAGAIN); /* the server may take it yet */
     say_refused(&peer, "QUEUE_ERROR");
-    for (int64_t until = strait_in_ms(5000); error == -EAGAIN && strait_now() < until;) {
+    while (error == -EAGAIN) {
         pump();
         error = try_submit(1, NULL);
     }

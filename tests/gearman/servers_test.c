@@ -50,11 +50,10 @@ static void a_server_that_is_silent_is_left(void)
 static void a_server_may_come_later(void)
 {
     struct peer peer;
-    peer_open(&peer);
-    peer_close(&peer);
+    peer_bind(&peer);
     serve_begin(1, (struct strait_gearman_serve_options){.servers = peer.name, .in_flight = 1});
     sleep_ns(50 * MS);
-    peer_reopen(&peer);
+    peer_listen(&peer);
     greet(&peer);
     assert_serves(&peer);
     serve_end(&peer);
@@ -63,12 +62,12 @@ static void a_server_may_come_later(void)
 static void a_host_that_reaches_nobody_can_be_stopped(void)
 {
     struct peer peer;
-    peer_open(&peer);
-    peer_close(&peer);
+    peer_bind(&peer);
     serve_begin(1, (struct strait_gearman_serve_options){.servers = peer.name});
     sleep_ns(50 * MS);
     serve_stop();
     assert_int_equal(serve_join(), 0);
+    peer_close(&peer);
 }
 
 /* ---- two servers ---- */

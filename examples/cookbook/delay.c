@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * delay: how late an event loop is, measured as by Node's monitorEventLoopDelay: a timer is due
- * every 10 ms, and a histogram has by how much later the loop came to it. Shown with 50 ms of work
- * at a time in the loop, and then with the same in a pool.
- */
-/*
  * delay: how late an event loop is, as Node's monitorEventLoopDelay measures it: a timer that is
  * due every 10 ms, and a histogram of how much later the loop comes to it. Shown twice, with 50 ms
  * of work in the loop and with the same in a pool.

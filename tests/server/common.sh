@@ -17,7 +17,7 @@ start() {
     : >"$work/out"
     "$@" >"$work/out" 2>"$work/err" &
     server=$!
-    for _ in $(seq 400); do
+    for _ in $(seq 2000); do
         url=$(sed -n 's/^listening on //p' "$work/out")
         [ -z "$url" ] || return 0
         sleep 0.05
@@ -37,7 +37,7 @@ stop() {
 
 # get CURL-OPTION...: prints the status, leaves the body in $work/body
 get() {
-    curl --silent --max-time 100 --output "$work/body" --write-out '%{http_code}' "$@" || true
+    curl --silent --max-time 600 --output "$work/body" --write-out '%{http_code}' "$@" || true
 }
 
 # expect STATUS CURL-OPTION...

@@ -22,21 +22,20 @@ const server = http.createServer(async (request, response) => {
 
 async function check () {
   const ask = async page => (await fetch(`http://127.0.0.1:${server.address().port}/${page}`)).text()
-  let computing = true
+  let answers
   let lights = 0
-  const heavy = Promise.all([1, 2, 3, 4].map(() => ask('heavy'))).then(answers => {
-    computing = false
-    return answers
-  })
-  while (computing) {
-    await ask('light')
-    lights++
+  for (let tries = 0; tries < 20 && lights < 4; tries++) { // others may hold up all of the process
+    let computing = true
+    const heavy = Promise.all([1, 2, 3, 4].map(() => ask('heavy'))).finally(() => { computing = false })
+    for (lights = 0; computing; lights++) {
+      await ask('light')
+    }
+    answers = await heavy
   }
-  const answers = await heavy
   console.log(`${lights} /light answered during 4 /heavy: ${answers.join('').trim().replaceAll('\n', ', ')}`)
   server.close()
   server.closeAllConnections()
-  process.exitCode = lights >= 4 && answers.every(answer => parseInt(answer) > 0) ? 0 : 1
+  process.exitCode = lights >= 4 && answers.every(answer => answer.endsWith(' rounds\n')) ? 0 : 1
 }
 
 server.listen(process.argv[3] ?? 0, '127.0.0.1', process.argv[3] ? undefined : check)

@@ -164,7 +164,7 @@ struct strait_pool_options {
      * to workers_max, and does not wait for it (some 20 us to the parent); a worker idle for
      * idle_timeout ends while there are more than `workers`. 0: `workers`, a fixed number. */
     unsigned workers_max;
-    int64_t idle_timeout; /* 0: 1 s */
+    int64_t idle_timeout; /* 0: 1 s; STRAIT_FOREVER: none ends by itself */
 
     /* Scheduling. STRAIT_SCHEDULE_DEFAULT is the normal class, at the creator's nice plus `nice`;
      * where there are as many workers as CPUs, so that one must share the parent's, and `nice` is

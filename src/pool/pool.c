@@ -57,6 +57,9 @@ static STRAIT_P_COLD int pool_options(struct strait_pool_options *options,
     options->workers_max = options->workers_max ? options->workers_max : options->workers;
     options->queue_limit = options->queue_limit ? options->queue_limit : QUEUE_LIMIT;
     options->idle_timeout = options->idle_timeout ? options->idle_timeout : IDLE_TIMEOUT_NS;
+    if (options->idle_timeout > STRAIT_FOREVER / 2) { /* no worker's time ends at STRAIT_FOREVER */
+        options->idle_timeout = STRAIT_FOREVER / 2;
+    }
     options->name = options->name ? options->name : "strait";
     options->wait = options->wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_PARK : options->wait;
     bool valid =

@@ -481,17 +481,25 @@ static long long activity(void)
 static void idle_workers_are_woken_by_nobody(void)
 {
     static const struct strait_pool_options pools[] = {
-        {.workers = 4}, {.workers = 64}, {.workers = 1, .workers_max = 3, .idle_timeout = MS}};
+        {.workers = 4},
+        {.workers = 64},
+        {.workers = 1, .workers_max = 3, .idle_timeout = MS},
+        {.workers = 1, .workers_max = 3, .idle_timeout = STRAIT_FOREVER},
+    };
     for (size_t i = 0; i < COUNT(pools); i++) {
         bool idle = false;
         struct strait_submit_options soon = {.start_by = strait_deadline(400 * (int64_t)MS)};
         open_pool(&pools[i], NULL);
         submit_some(runs, 0, 100, &soon); /* a deadline that was met keeps no clock going */
         settle();
-        for (int attempt = 0; attempt < 20 && !idle; attempt++) {
+        hold(pools[i].workers_max ? pools[i].workers_max : pools[i].workers);
+        release();
+        settle();
+        for (int attempt = 0; attempt < 100 && !idle; attempt++) {
             long long before = activity();
             sleep_ns(300 * MS);
-            idle = activity() == before && pool_stats().idle == pools[i].workers;
+            struct strait_pool_stats now = pool_stats();
+            idle = activity() == before && now.idle == now.workers;
             assert_true(before > 0);
         }
         assert_true(idle);

@@ -589,21 +589,22 @@ STRAIT_P_COLD void strait_pool_stats(struct strait_pool *pool, struct strait_poo
 static void read_running(const struct strait_p_pool_worker *worker,
                          struct strait_pool_worker_stats *stats)
 {
-    uintptr_t before;
-    uintptr_t after;
     uintptr_t since;
-    do {
+    for (;;) {
         /* stats.shown: pairs with worker.show; that the three are being changed; without it a
          * reader gets the name of one task with the function of another */
-        before = strait_word_load_acquire(&worker->shown);
+        uintptr_t before = strait_word_load_acquire(&worker->shown);
         /* stats.shown: the same */
         stats->run = (strait_run_fn *)strait_word_load_acquire(&worker->run);
         /* stats.shown: the same */
         stats->name = (const char *)strait_word_load_acquire(&worker->name);
         /* stats.shown: the same */
         since = strait_word_load_acquire(&worker->since);
-        after = strait_word_load_relaxed(&worker->shown);
-    } while (before != after || before & 1);
+        if (strait_word_load_relaxed(&worker->shown) == before && !(before & 1)) {
+            break;
+        }
+        sched_yield(); /* the worker may need this CPU to go on */
+    }
     if (stats->run && since) {
         uintptr_t now = (uintptr_t)(strait_now() >> 10);
         stats->running_ns = (intptr_t)(now - since) > 0 ? (int64_t)(now - since) << 10 : 0;

@@ -1066,7 +1066,8 @@ static STRAIT_P_COLD bool is_needed(struct strait_parent *parent)
     }
     bool needed =
         parent->rings[STRAIT_PRIORITY_NORMAL].dead + parent->rings[STRAIT_PRIORITY_HIGH].dead > 0;
-    for (unsigned number = 0; number < pool->numbers && !needed; number++) {
+    uint32_t numbers = strait_load_relaxed(&pool->numbers);
+    for (uint32_t number = 0; number < numbers && !needed; number++) {
         /* parent.leave: pairs with worker.reported; all that the worker did with the parent;
          * without it a worker makes a descriptor readable that is somebody else's by now */
         needed = strait_word_load_acquire(&pool->workers[number].reporting) == (uintptr_t)parent;
@@ -1192,17 +1193,14 @@ static void leave(struct strait_parent *parent)
 {
     struct strait_pool *pool = parent->pool;
     pass_dead(parent);
+    for (int tries = 0; is_needed(parent) && tries < LEAVE_TRIES; tries++) {
+        sched_yield();
+    }
     pthread_mutex_lock(&pool->lock);
     parent->attached = false;
     parent->leftover = true;
     pool->attached--;
     sweep(pool);
-    for (int tries = 0; parent->leftover && tries < LEAVE_TRIES; tries++) {
-        pthread_mutex_unlock(&pool->lock);
-        sched_yield();
-        pthread_mutex_lock(&pool->lock);
-        sweep(pool);
-    }
     pthread_mutex_unlock(&pool->lock);
 }
 

@@ -176,7 +176,7 @@ static struct strait_p_slot *next_report(struct strait_parent *parent)
         uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK);
         uint32_t newer = STRAIT_P_NONE;
         for (size_t left = (top - parent->seen) / STRAIT_P_REPORT; left > 0; left--) {
-            uint32_t older = parent->links[at];
+            uint32_t older = strait_load_relaxed(&parent->links[at]);
             strait_prefetch_read(&parent->slots[at]); /* a worker had it last */
             parent->links[at] = newer;
             newer = at;
@@ -211,7 +211,7 @@ static bool is_called(const struct strait_parent *parent)
         parent->awaited_slot == STRAIT_P_NONE ? 0 : (top - parent->seen) / STRAIT_P_REPORT;
     for (uint32_t at = (uint32_t)(top & STRAIT_P_INDEX_MASK); left > 0 && !called; left--) {
         called = at == parent->awaited_slot;
-        at = parent->links[at];
+        at = strait_load_relaxed(&parent->links[at]);
     }
     return called;
 }

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Executions of one test, unless a depth is given, 0 say: two tests have more, none of the others a
- * third of this. */
+/* Executions of one test, unless a depth is given, 0 say: two tests have more, one of the others
+ * three quarters of this, the rest not a quarter. */
 #define LIMIT 400000
 
 static void print_bounds(const struct model_test *test)

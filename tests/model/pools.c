@@ -1,167 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A pool as it ships, parents, workers and closing included: parent.c, worker.c and pool.c, with
  * threads, locks, memory and the kernel replaced by the checker's. Thread 0 is the parent. */
-#include "tests.h"
-
-#include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
-
-#include "strait/sync.h"
-
-#define STRAIT_PRIVATE /* waiting.c has what they stand on */
-
-#include "strait/pool.h"
-
-#include "channel/wait.h"
-#include "worker/thread.h"
-
-/* Less to set to zero before each execution. */
-#undef STRAIT_POOL_WORKERS_MAX
-#define STRAIT_POOL_WORKERS_MAX 64u
-#undef STRAIT_PARENTS_MAX
-#define STRAIT_PARENTS_MAX 64u
-
-/* Everybody sleeps at once. */
-#undef STRAIT_P_SPIN_NS
-#define STRAIT_P_SPIN_NS 0u
-
-/* ---- memory ---- */
-
-#define ARENA_BYTES (512 * 1024)
-static STRAIT_LINE_ALIGNED char arena[ARENA_BYTES];
-static size_t arena_used;
-
-/* Zeros, from the start of the execution on. */
-static void *arena_take(size_t bytes)
-{
-    void *memory = &arena[arena_used];
-    arena_used += strait_round_up(bytes, STRAIT_LINE);
-    model_assert(arena_used <= ARENA_BYTES);
-    return memory;
-}
-
-/* Is refused, as a sandbox may do. */
-static int fake_madvise(char *memory, size_t bytes)
-{
-    (void)memory;
-    (void)bytes;
-    return -1;
-}
-
-#define strait_line_alloc(bytes) arena_take(bytes)
-#define calloc(n, size) arena_take((n) * (size))
-#define malloc(bytes) arena_take(bytes)
-#define free(memory) ((void)(memory))
-#define mmap(where, bytes, protection, flags, fd, offset) arena_take(bytes)
-#define munmap(memory, bytes) ((void)(memory))
-#define madvise(memory, bytes, advice) fake_madvise(memory, bytes)
-
-/* ---- threads ---- */
-
-/* Whoever asks for the n-th thread of an execution gets it from crew n. */
-#define CREW 3
-static struct strait_p_thread *crew[CREW];
-static uint32_t crew_count;
-static uint32_t initial_crew; /* that is set up before the threads run */
-static uint32_t gone[CREW];
-
-static void crew_begin(void)
-{
-    crew_count = 0;
-    memset(gone, 0, sizeof(gone));
-}
-
-int strait_p_thread_launch(struct strait_p_thread *thread,
-                           const struct strait_p_thread_options *options)
-{
-    if (crew_count == CREW) {
-        return -EAGAIN;
-    }
-    thread->options = *options;
-    thread->joined = false;
-    thread->number = (int32_t)crew_count;
-    crew[crew_count] = thread;
-    if (model_self() < 0) {
-        options->set_up(options->argument);
-    }
-    strait_store_release(&crew_count, crew_count + 1);
-    return 0;
-}
-
-int strait_p_thread_online(struct strait_p_thread *thread)
-{
-    (void)thread;
-    return 0;
-}
-
-int strait_p_thread_join(struct strait_p_thread *thread, int64_t deadline)
-{
-    while (!thread->joined && !strait_load_acquire(&gone[thread->number])) {
-        if (deadline != STRAIT_FOREVER) {
-            return -ETIMEDOUT;
-        }
-        strait_pause();
-    }
-    thread->joined = true;
-    return 0;
-}
-
-unsigned strait_cpu_count(void)
-{
-    return 1;
-}
-
-uint32_t strait_p_cpu_quota(void)
-{
-    return STRAIT_P_QUOTA_NONE;
-}
-
-#define IDLE_TIMEOUT 1000000000000000
-
-/* An idle worker's may pass while it sleeps; others, that could hide a lost wake-up, do not. */
-static int64_t far_deadline(int64_t ns)
-{
-    return ns == IDLE_TIMEOUT ? strait_deadline(ns) : STRAIT_FOREVER;
-}
-
-static uint32_t lock;
-
-static void lock_take(void)
-{
-    uint32_t open = 0;
-    while (model_self() >= 0 && !strait_cas_acq_rel(&lock, &open, 1)) {
-        open = 0;
-        strait_pause();
-    }
-}
-
-#define pthread_mutex_lock(mutex) ((void)(mutex), lock_take())
-#define pthread_mutex_unlock(mutex) ((void)(mutex), strait_store_release(&lock, 0))
-#define sched_yield() model_pause()
-#define sched_getcpu() 0
-#define sched_getscheduler(thread) SCHED_OTHER
-#define getpriority(which, who) 0
-#define strait_deadline(ns) far_deadline(ns)
-#define snprintf(to, size, ...) ((void)(*(to) = 0))
-
-/* The timer runs off as soon as it is set, and is the same fd as the parent's other one: so is the
- * set. */
-static int fake_settime(struct model_site at, bool set);
-#define timerfd_create(clock, flags) 0
-#define timerfd_settime(fd, flags, when, before)                                                   \
-    ((void)(fd), fake_settime(MODEL_HERE, (when)->it_value.tv_sec || (when)->it_value.tv_nsec))
-#define epoll_create1(flags) 0
-#define epoll_ctl(set, operation, fd, event) ((void)(event), 0)
+#include "pools.h"
 
 /* ---- the pool ---- */
 
@@ -187,6 +27,7 @@ enum how {
     LOWER = 4,    /* idle workers lower bits */
     ELASTIC = 16, /* one more worker than there must be */
     RAISED = 8,   /* the parent has been seen to submit */
+    TIMED = 32,   /* times are taken */
 };
 
 #define TASKS_MAX 4
@@ -203,6 +44,14 @@ static unsigned ran[TASKS_MAX];
 static unsigned ended[TASKS_MAX];
 static enum strait_task_status statuses[TASKS_MAX];
 static bool submitted[TASKS_MAX];
+static bool roomy;
+
+static void note_room(struct strait_parent *told_of, void *context)
+{
+    (void)told_of;
+    (void)context;
+    roomy = true;
+}
 
 /* The plan's pool: `senders` workers, or `messages` at most if that is not 0, and a queue of
  * `capacity`. */
@@ -214,9 +63,12 @@ static void init(void)
         .workers_max = plan->messages,
         .queue_limit = plan->capacity,
         .idle_timeout = IDLE_TIMEOUT,
+        .timed = (plan->how & TIMED) != 0,
     };
-    struct strait_parent_options way = {.wait =
-                                            plan->how & LOOP ? STRAIT_WAIT_FD : STRAIT_WAIT_PARK};
+    struct strait_parent_options way = {
+        .wait = plan->how & LOOP ? STRAIT_WAIT_FD : STRAIT_WAIT_PARK,
+        .room = note_room,
+    };
     memset(arena, 0, arena_used);
     arena_used = 0;
     memset(started, 0, sizeof(started));
@@ -224,6 +76,7 @@ static void init(void)
     memset(ran, 0, sizeof(ran));
     memset(ended, 0, sizeof(ended));
     memset(submitted, 0, sizeof(submitted));
+    roomy = false;
     lock = 0;
     waiting_begin();
     crew_begin();
@@ -275,6 +128,21 @@ static int work_after(struct strait_task *task)
     return work(task);
 }
 
+/* Ends once the parent goes on: a report of this one is not what tells it to. */
+static int work_long(struct strait_task *task)
+{
+    while (!strait_load_relaxed(&started[1])) {
+        strait_pause();
+    }
+    return work(task);
+}
+
+static int start(struct strait_task *task)
+{
+    strait_store_relaxed(&started[task->data[0]], 1);
+    return 0;
+}
+
 static void note_end(struct strait_task *task)
 {
     unsigned n = task->data[0];
@@ -288,7 +156,8 @@ static void note_end(struct strait_task *task)
 
 static struct strait_task task_of(unsigned n, strait_run_fn *run_it)
 {
-    struct strait_task task = {.run = run_it, .done = note_end, .data = {(unsigned char)n}};
+    struct strait_task task = {
+        .run = run_it, .name = "work", .done = note_end, .data = {(unsigned char)n}};
     model_plain_write(&cargo[n], sizeof(cargo[n]));
     return task;
 }
@@ -372,18 +241,34 @@ static void wait_for_one(void)
     wait_all();
 }
 
+static int submit_wait(unsigned n)
+{
+    struct strait_task task = task_of(n, work);
+    int error = strait_task_submit_wait(parent, &task, NULL, &ids[n], STRAIT_FOREVER);
+    submitted[n] = !error;
+    return error;
+}
+
 static void wait_for_room(void)
 {
     model_assert(submit(0, work) == 0);
-    struct strait_task task = task_of(1, work);
-    model_assert(strait_task_submit_wait(parent, &task, NULL, &ids[1], STRAIT_FOREVER) == 0);
-    submitted[1] = true;
+    model_assert(submit_wait(1) == 0);
     wait_all();
 }
 
-static void submit_in_loop(void)
+/* The first has been claimed, or the pool closes; then it closes. No report wakes it. */
+static void wait_for_room_at_last(void)
 {
-    model_assert(submit(0, work) == 0);
+    int error = submit(0, work_long);
+    error = error ? error : submit_wait(1);
+    error = error ? error : submit_wait(2);
+    model_assert(error == -EPIPE);
+    strait_store_relaxed(&started[1], 1);
+    wait_all();
+}
+
+static void run_loop(void)
+{
     for (;;) {
         strait_parent_dispatch(parent, 0);
         if (!strait_parent_owed(parent)) {
@@ -391,6 +276,45 @@ static void submit_in_loop(void)
         }
         waiting_poll(parent->own.fd);
     }
+}
+
+static void submit_in_loop(void)
+{
+    model_assert(submit(0, work) == 0);
+    run_loop();
+}
+
+/* Its fd is armed from the start. */
+static void refused_in_loop(void)
+{
+    model_assert(submit(0, work_long) == 0);
+    int error = submit(1, work);
+    while (error && !roomy) {
+        waiting_poll(parent->own.fd);
+        strait_parent_dispatch(parent, 0);
+    }
+    strait_store_relaxed(&started[1], 1);
+    run_loop();
+}
+
+/* Its report is followed by another that the parent does not wait for. */
+static void wait_for_second(void)
+{
+    for (unsigned n = 0; n < 3; n++) {
+        model_assert(submit(n, work) == 0);
+    }
+    model_assert(strait_task_wait(parent, ids[1], STRAIT_FOREVER) == 0);
+    wait_all();
+}
+
+static void submit_long(void)
+{
+    model_assert(submit(0, work_long) == 0);
+}
+
+static void submit_start(void)
+{
+    model_assert(submit(1, start) == 0);
 }
 
 static int fake_settime(struct model_site at, bool set)
@@ -450,6 +374,41 @@ static void submit_at_last(void)
     wait_all();
 }
 
+/* A worker that completes something, which takes until a task has started: it was idle a moment
+ * ago, and may be taken for idle. */
+static void complete_long(void)
+{
+    struct strait_p_pool_worker *self = &pool->workers[0];
+    self->parent->due = self->parent->slots;
+    wait_for_work(self);
+    pass_on(pool);
+    while (!strait_load_relaxed(&started[1])) {
+        strait_pause();
+    }
+}
+
+/* ---- whoever looks on ---- */
+
+#define LATER 50 /* seconds, and readings of the clock */
+
+/* At no moment the function of one task and the name of another, or its start. */
+static void watch(void)
+{
+    struct strait_pool_worker_stats stats = {0};
+    while (strait_now() < (int64_t)LATER * 1000000000) {
+    }
+    read_running(&pool->workers[0], &stats);
+    model_assert((stats.run == NULL) == (stats.name == NULL));
+    model_assert((stats.run == NULL) == (stats.running_ns == 0));
+}
+
+static void count(void)
+{
+    struct strait_pool_stats stats;
+    strait_pool_stats(pool, &stats);
+    model_assert(stats.queued <= stats.submitted && stats.running <= stats.submitted);
+}
+
 /* ---- whoever has the pool ---- */
 
 static void close_drain(void)
@@ -469,10 +428,38 @@ static void resize_to_one(void)
 
 const struct model_test pool_tests[] = {
     {"pools, a parent waits", init, {submit_and_wait, crew_0}, check, 2, 1, {0, 2, 1}, 2},
-    {"pools, fenced", init, {submit_and_wait, crew_0}, check, 2, 1, {0, 2, 1, 0, FENCED}, 2},
+    {"pools, fenced",
+     init,
+     {submit_and_wait, crew_0},
+     check,
+     2,
+     1,
+     {0, 2, 1, 0, FENCED | RAISED},
+     2},
     {"pools, twice", init, {submit_twice, crew_0}, check, 2, 1, {0, 2, 1}, 2},
     {"pools, one of two", init, {wait_for_one, crew_0}, check, 2, 1, {0, 2, 1}, 2},
     {"pools, room", init, {wait_for_room, crew_0}, check, 2, 1, {0, 1, 1}, 2},
+    {"pools, room and close",
+     init,
+     {wait_for_room_at_last, crew_0, close_cancel},
+     check,
+     1,
+     1,
+     {0, 1, 1},
+     2},
+    {"pools, refused", init, {refused_in_loop, crew_0}, check, 2, 1, {0, 1, 1, 0, LOOP}, 2},
+    {"pools, second of three", init, {wait_for_second, crew_0}, check, 2, 1, {0, 3, 1}, 2},
+    {"pools, watched", init, {submit_long, crew_0, watch}, NULL, 1, 2, {0, 2, 1, 0, TIMED}, 2},
+    {"pools, counted", init, {submit_and_wait, crew_0, count}, check, 1, 1, {0, 2, 1}, 2},
+    {"pools, taken for idle",
+     init,
+     {submit_start, complete_long, crew_1},
+     NULL,
+     2,
+     1,
+     {0, 2, 2, 0, RAISED},
+     4,
+     true},
     {"pools, loop", init, {submit_in_loop, crew_0}, check, 2, 1, {0, 2, 1, 0, LOOP}, 2},
     {"pools, gathered", init, {gather_in_loop, crew_0}, check, 2, 1, {0, 2, 1, 0, LOOP}, 2},
     {"pools, two workers",

@@ -50,25 +50,17 @@ static void check_parent(struct strait_parent *parent)
 /* ---- completing ---- */
 
 /* What `done` is to see. */
-static void set_outcome(struct strait_p_slot *slot, enum strait_p_verdict verdict)
+static void set_outcome(struct strait_task *task, unsigned verdict)
 {
-    static const struct {
-        enum strait_task_status status;
-        int code;
-    } outcomes[] = {
-        [STRAIT_P_RAN] = {STRAIT_TASK_DONE, 0},
-        [STRAIT_P_TOO_LATE] = {STRAIT_TASK_EXPIRED, -ETIMEDOUT},
-        [STRAIT_P_NOT_WANTED] = {STRAIT_TASK_CANCELLED, -ECANCELED},
-        [STRAIT_P_ABANDONED] = {STRAIT_TASK_ABANDONED, -ECANCELED},
+    static const int codes[] = {
+        [STRAIT_TASK_DONE] = 0,
+        [STRAIT_TASK_CANCELLED] = -ECANCELED,
+        [STRAIT_TASK_EXPIRED] = -ETIMEDOUT,
+        [STRAIT_TASK_ABANDONED] = -ECANCELED,
     };
-    struct strait_task *task = &slot->task;
-    if (verdict == STRAIT_P_RAN_LATE) {
-        task->status = STRAIT_TASK_EXPIRED;
-    } else if (verdict == STRAIT_P_RAN_TO_CODE) {
-        task->status = task->code == -ECANCELED ? STRAIT_TASK_CANCELLED : STRAIT_TASK_FAILED;
-    } else {
-        task->status = outcomes[verdict].status;
-        task->code = outcomes[verdict].code;
+    task->status = (enum strait_task_status)(verdict & ~STRAIT_P_STARTED);
+    if (task->status == STRAIT_TASK_DONE || !(verdict & STRAIT_P_STARTED)) {
+        task->code = codes[task->status];
     }
 }
 
@@ -103,14 +95,15 @@ static void call_done(struct strait_parent *parent, struct strait_task *task)
     }
 }
 
-/* The task's id names nothing any more, as the slot's state says, and what the group's owner does
- * with the group is its own affair. The slot stays in use until the caller settles it. */
-static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
-                     enum strait_p_verdict verdict)
+/* The task's id names nothing any more, and what the group's owner does with the group is its own
+ * affair. The slot stays in use until its completion has ended: `come` has come then, too. */
+static void complete(struct strait_parent *parent, struct strait_p_slot *slot, unsigned verdict,
+                     unsigned come)
 {
     struct strait_task *task = &slot->task;
-    set_outcome(slot, verdict);
-    if (verdict <= STRAIT_P_RAN_LATE) {
+    slot->state ^= STRAIT_P_OWED | STRAIT_P_ENDING;
+    set_outcome(task, verdict);
+    if (verdict & STRAIT_P_STARTED) {
         strait_p_count(&parent->counters.finished);
     }
     parent->owed--;
@@ -120,6 +113,7 @@ static void complete(struct strait_parent *parent, struct strait_p_slot *slot,
     }
     strait_p_count(&parent->counters.completed[task->status]);
     call_done(parent, task);
+    slot_settle(parent, slot, come | STRAIT_P_ENDING);
 }
 
 /* The first of those whose completion needs no report. */
@@ -130,9 +124,7 @@ static void complete_due(struct strait_parent *parent)
     if (!parent->due) {
         parent->due_end = &parent->due;
     }
-    slot->state ^= STRAIT_P_OWED | STRAIT_P_ENDING;
-    complete(parent, slot, (enum strait_p_verdict)slot->cancel);
-    slot_settle(parent, slot, STRAIT_P_ENDING);
+    complete(parent, slot, slot->cancel, 0);
 }
 
 STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot)
@@ -149,9 +141,7 @@ STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct str
         slot_settle(parent, slot, STRAIT_P_OUT);
         return 0;
     }
-    slot->state = STRAIT_P_ENDING | STRAIT_P_OUT; /* and no worker is inside of it any more */
-    complete(parent, slot, (enum strait_p_verdict)slot->verdict);
-    slot_settle(parent, slot, STRAIT_P_ENDING | STRAIT_P_OUT);
+    complete(parent, slot, slot->verdict, STRAIT_P_OUT);
     return 1;
 }
 
@@ -184,12 +174,6 @@ static struct strait_p_slot *next_report(struct strait_parent *parent)
         }
         parent->seen = top & ~STRAIT_P_INDEX_MASK;
         parent->reported = newer;
-        /* A worker, which any report wakes, leaves its goal behind; so far that it would seem to
-         * lie ahead it must not fall. */
-        if (STRAIT_UNLIKELY(parent->worker &&
-                            parent->seen - parent->goal > REPORTS_NEVER / 2 * STRAIT_P_REPORT)) {
-            strait_word_store_relaxed(&parent->goal, parent->seen);
-        }
     }
     uint32_t oldest = parent->reported;
     if (oldest == STRAIT_P_NONE) {
@@ -378,9 +362,6 @@ static void timer_set(struct strait_parent *parent, int64_t at)
 STRAIT_PRIVATE void strait_p_parent_start_clock(struct strait_parent *parent)
 {
     timer_set(parent, strait_deadline(GATHER_NS));
-    /* parent.clock: pairs with parent.stop; that the timer is set; without it an old clock makes
-     * the fd readable for ever */
-    strait_store_release(&parent->timed, 1);
 }
 
 /* Has the fd become readable, whatever it is now. */
@@ -401,15 +382,10 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
     bool gathers = reports > 1;
     int64_t at = gathers && now ? strait_deadline(GATHER_NS)
                                 : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
-    uint32_t set = strait_load_relaxed(&parent->timed);
-    /* parent.stop: pairs with parent.clock; that the timer is set; without it an old clock makes
-     * the fd readable for ever */
-    if ((set && strait_cas_acq_rel(&parent->timed, &set, 0)) || at) {
+    if (at || parent->clocked) {
         timer_set(parent, at);
     }
-    if (at) {
-        strait_store_relaxed(&parent->timed, 1); /* 0 is not written: a worker may just set it */
-    }
+    parent->clocked = at || gathers;
     await_reports(parent, reports, STRAIT_P_NONE, gathers && !now);
     parent->readable = strait_p_arm(&waiter) != 1;
     if (gathers && !now && !parent->readable && unseen(parent) > 0) {
@@ -449,6 +425,8 @@ static bool fd_await(struct strait_parent *parent, size_t completed)
             busy = parents_busy(parent->pool);
             reports = parent->pace < GATHER_NS / 2 * busy ? parent->owed - few : 1;
         }
+    } else {
+        parent->clocked = true; /* one may have started late, which keeps waking it for nothing */
     }
     return fd_arm(parent, reports, busy == 1);
 }
@@ -471,7 +449,7 @@ static struct strait_p_slot *find(const struct strait_parent *parent, strait_tas
 
 /* As strait_task_cancel. */
 static int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
-                  enum strait_p_verdict reason)
+                  enum strait_task_status reason)
 {
     if (slot->cancel) {
         return -EALREADY;
@@ -490,7 +468,7 @@ int strait_task_cancel(struct strait_parent *parent, strait_task_id id)
 {
     check_parent(parent);
     struct strait_p_slot *slot = find(parent, id);
-    return slot ? cancel(parent, slot, STRAIT_P_NOT_WANTED) : -ENOENT;
+    return slot ? cancel(parent, slot, STRAIT_TASK_CANCELLED) : -ENOENT;
 }
 
 /* Is the parent owed its completion, and is it of the group, if that is not NULL? */
@@ -503,7 +481,7 @@ static bool is_owed(const struct strait_p_slot *slot, const struct strait_group 
 /* Cancels what waits from a position on, in the order of submission: those of a group, if it is not
  * NULL. Returns how many there were. */
 static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintptr_t from,
-                          const struct strait_group *group, enum strait_p_verdict reason)
+                          const struct strait_group *group, enum strait_task_status reason)
 {
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
     size_t withdrawn = 0;
@@ -518,7 +496,7 @@ static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintp
 
 /* The same of all that wait. `told`: those that have been claimed see that they are not wanted. */
 static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
-                         enum strait_p_verdict reason, bool told)
+                         enum strait_task_status reason, bool told)
 {
     size_t withdrawn = 0;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
@@ -536,7 +514,7 @@ static size_t cancel_all(struct strait_parent *parent, const struct strait_group
 size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group)
 {
     check_parent(parent);
-    return group->pending > 0 ? cancel_all(parent, group, STRAIT_P_NOT_WANTED, true) : 0;
+    return group->pending > 0 ? cancel_all(parent, group, STRAIT_TASK_CANCELLED, true) : 0;
 }
 
 bool strait_task_cancelled(const struct strait_task *task)
@@ -563,7 +541,7 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
     if (STRAIT_UNLIKELY(strait_load_relaxed(&parent->pool->closing) == 1 + STRAIT_CLOSE_CANCEL) &&
         !parent->abandoned) {
         parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
-        cancel_all(parent, NULL, STRAIT_P_ABANDONED, false);
+        cancel_all(parent, NULL, STRAIT_TASK_ABANDONED, false);
     }
     while (completed < budget) {
         struct strait_p_slot *slot;
@@ -704,13 +682,13 @@ static void run_in_place(struct strait_parent *parent, const struct strait_task 
     place.slot.planned = submission->planned;
     uintptr_t floor = parent->floor;
     parent->floor = parent->rings[STRAIT_PRIORITY_NORMAL].tail;
-    enum strait_p_verdict verdict = STRAIT_P_TOO_LATE;
+    uint8_t verdict = STRAIT_TASK_EXPIRED;
     if (!strait_p_late(&place.slot, false)) {
         verdict = strait_p_ran(&place.slot, task->run(&place.slot.task));
     }
     parent->floor = floor;
     strait_p_count(&parent->counters.in_place);
-    set_outcome(&place.slot, verdict);
+    set_outcome(&place.slot.task, verdict);
     call_done(parent, &place.slot.task);
 }
 
@@ -743,7 +721,7 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
         strait_p_notify(parent->worker->lender, STRAIT_P_BARRIER); /* behind the fence above */
     }
     if (STRAIT_UNLIKELY(is_closed(parent))) {
-        cancel_from(parent, priority, from, NULL, STRAIT_P_ABANDONED);
+        cancel_from(parent, priority, from, NULL, STRAIT_TASK_ABANDONED);
     }
 }
 
@@ -1179,7 +1157,7 @@ STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum str
     }
     if (mode == STRAIT_CLOSE_CANCEL) {
         parent->leaving = true;
-        cancel_all(parent, NULL, STRAIT_P_ABANDONED, true);
+        cancel_all(parent, NULL, STRAIT_TASK_ABANDONED, true);
     }
     struct strait_p_berth *own = strait_p_berth_enter(NULL); /* the deadline alone ends this wait */
     int error = strait_parent_wait_all(parent, deadline);

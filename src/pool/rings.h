@@ -46,13 +46,13 @@ struct strait_p_slot {
     STRAIT_LINE_ALIGNED uint64_t serial; /* of the task among the parent's; it writes */
     uint32_t position; /* in its ring, as far as 32 bits tell; of a free slot how many slots lie
                           between it and the next free one, likewise; the parent writes */
-    uint32_t cancel;   /* 0, or why it is not wanted any more: enum strait_p_verdict; the parent
-                          writes, whoever runs the task polls */
+    uint32_t cancel;   /* 0, or its verdict as it is not wanted any more; the parent writes,
+                          whoever runs the task polls */
     uint32_t index;    /* of the slot; the parent writes, always the same */
     uint8_t state;     /* STRAIT_P_OWED and the like; the parent's own */
     uint8_t priority;  /* which of the parent's rings this is in; it writes */
     bool planned;      /* its plan says something about this task; the parent writes */
-    uint8_t verdict;   /* enum strait_p_verdict; the worker writes, before its report */
+    uint8_t verdict;   /* the status to be, and STARTED; the worker writes, before its report */
     struct strait_task task;
 };
 
@@ -65,10 +65,11 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "smal
 #define STRAIT_P_ENDING 2u /* the end of its completion, which has begun: it has no id any more */
 #define STRAIT_P_OUT 4u    /* a report, from whoever claims it */
 #define STRAIT_P_WITHDRAWN 8u /* whose report says nothing: the parent completes it itself */
-#define STRAIT_P_INSIDE 16u   /* its parent, a worker, is inside of it */
-#define STRAIT_P_AHEAD 32u    /* withdrawn, and its ring counts it as `ahead` */
+#define STRAIT_P_AHEAD 16u    /* withdrawn, and its ring counts it as `ahead` */
 
 #define STRAIT_P_IN_USE (STRAIT_P_OWED | STRAIT_P_ENDING | STRAIT_P_OUT)
+
+#define STRAIT_P_STARTED 8u /* in a verdict: it has run, and task.code says what that returned */
 
 /* What few tasks have, in an array that ends where that of the slots begins: the first is the last.
  * The parent writes it before it publishes the slot; after that others write what is said so. */
@@ -77,10 +78,11 @@ struct strait_p_plan {
     int64_t finish_by; /* likewise */
     struct strait_group *group;
     struct strait_p_slot *next; /* whose completion is due after this one's, of a task that never
-                                   ran; its parent writes. Or see strait_p_pool_worker.stolen */
+                                   ran; its parent writes. Or see pool_worker.innermost */
     uint64_t submitted_at;      /* ns; if the pool is timed, as the last two */
     uintptr_t floor;            /* the runner's tail when it started; it writes, before `runner` */
-    uint32_t runner;    /* 1 + the number of the worker that runs it; it writes, 0 at the end */
+    uint32_t runner;    /* 1 + the number of the other worker that runs it; it writes, 0 at the
+                           end */
     uint64_t waited_ns; /* the worker writes, before its report */
     uint64_t ran_ns;    /* likewise */
 };
@@ -210,41 +212,39 @@ static inline uint32_t strait_p_ring_take(struct strait_p_submission_ring *ring,
     return taken ? published & STRAIT_P_WORD_INDEX : STRAIT_P_NONE;
 }
 
-/* Is there anything to claim? Never false while what was pushed before lies there. Any thread. */
-static inline bool strait_p_ring_ready(const struct strait_p_submission_ring *ring)
+/* The oldest task: claims it, or only looks whether it is there: its slot's index, or NONE. Never
+ * NONE while what was pushed before lies there.
+ *
+ * `child`, of a worker's ring: a task that this worker runs, or NONE if what is there does not
+ * descend from it. What lies at the head stays there until the head moves: it was pushed while the
+ * child ran, if it is not below the floor that the runner had at the child's start, the child runs
+ * now, and the head has not moved after this.
+ *
+ * Behind a claim stands a full fence: a parent that withdraws the task and then finds that the head
+ * has not passed it knows that its claimer will see so. Any thread. */
+static inline uint32_t strait_p_ring_oldest(struct strait_p_submission_ring *ring, bool claim,
+                                            const struct strait_p_plan *child, uint32_t runner)
 {
     uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (;;) {
-        uintptr_t before = head;
-        if (strait_p_ring_at(ring, head) != STRAIT_P_NONE) {
-            return true;
-        }
-        head = strait_word_load_relaxed(&ring->head);
-        if (head == before) {
-            return false;
-        }
-    }
-}
-
-/* Claims the oldest task: its slot's index, or NONE. Behind it stands a full fence: a parent that
- * withdraws the task and then finds that the head has not passed it knows that its claimer will see
- * so. Any thread. */
-static inline uint32_t strait_p_ring_claim(struct strait_p_submission_ring *ring)
-{
-    uintptr_t head = strait_word_load_relaxed(&ring->head);
-    for (;;) {
-        if (ring->two_ended) {
+        if (claim && ring->two_ended) {
             /* submission.look: pairs with submission.take; how far the head is, before whether the
              * task there was taken back; without it a task runs twice */
             strait_full_fence();
         }
         uintptr_t before = head;
         uint32_t index = strait_p_ring_at(ring, head);
+        if (child && ((intptr_t)(head - strait_word_load_relaxed(&child->floor)) < 0 ||
+                      strait_load_relaxed(&child->runner) != runner)) {
+            return STRAIT_P_NONE;
+        }
         if (index == STRAIT_P_NONE) {
             head = strait_word_load_relaxed(&ring->head);
             if (head == before) {
                 return STRAIT_P_NONE;
             }
+        } else if (!claim) {
+            return index;
         } else if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
             /* submission.claimed: pairs with submission.withdraw, submission.take, parent.starved;
              * that the task is claimed, or else that it is withdrawn, or that room is wanted;
@@ -255,44 +255,12 @@ static inline uint32_t strait_p_ring_claim(struct strait_p_submission_ring *ring
     }
 }
 
-/* Claims the oldest task of a worker's ring if it descends from `child`, which that worker runs, or
- * says only whether it looks so: its slot's index, or NONE. What lies at the head stays there until
- * the head moves: it was pushed while the child ran, if it is not below the floor that the runner
- * had at the child's start, the child runs now, and the head has not moved after this. Any thread.
- */
-static inline uint32_t strait_p_ring_leap(struct strait_p_submission_ring *ring,
-                                          const struct strait_p_plan *child, uint32_t runner,
-                                          bool claim)
+static inline bool strait_p_ring_ready(struct strait_p_submission_ring *ring)
 {
-    uintptr_t head = strait_word_load_relaxed(&ring->head);
-    if (claim) {
-        /* submission.look: the same */
-        strait_full_fence();
-    }
-    uint32_t index = strait_p_ring_at(ring, head);
-    bool descends = (intptr_t)(head - strait_word_load_relaxed(&child->floor)) >= 0 &&
-                    strait_load_relaxed(&child->runner) == runner;
-    if (index == STRAIT_P_NONE || !descends || !claim) {
-        return descends ? index : STRAIT_P_NONE;
-    }
-    if (!strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
-        return STRAIT_P_NONE;
-    }
-    /* submission.claimed: the same */
-    strait_fence_after_cas();
-    return index;
+    return strait_p_ring_oldest(ring, false, NULL, 0) != STRAIT_P_NONE;
 }
 
 /* ---- completion stacks ---- */
-
-enum strait_p_verdict {
-    STRAIT_P_RAN,         /* and returned 0 */
-    STRAIT_P_RAN_TO_CODE, /* and returned task.code */
-    STRAIT_P_RAN_LATE,    /* likewise, after its finish_by; up to here it has run */
-    STRAIT_P_TOO_LATE,    /* past start_by or finish_by */
-    STRAIT_P_NOT_WANTED,  /* cancelled */
-    STRAIT_P_ABANDONED,   /* its parent left, or its pool closed, by cancelling */
-};
 
 /* Is the task's time over, to start it or to go on with it? */
 static inline bool strait_p_late(const struct strait_p_slot *slot, bool started)
@@ -305,14 +273,16 @@ static inline bool strait_p_late(const struct strait_p_slot *slot, bool started)
     return by != STRAIT_FOREVER && strait_now() >= by;
 }
 
-/* It has run, and `run` has returned the code. */
-static inline enum strait_p_verdict strait_p_ran(struct strait_p_slot *slot, int code)
+/* It has run, and `run` has returned the code: the verdict. */
+static inline uint8_t strait_p_ran(struct strait_p_slot *slot, int code)
 {
     if (STRAIT_LIKELY(!code)) {
-        return STRAIT_P_RAN;
+        return STRAIT_TASK_DONE | STRAIT_P_STARTED;
     }
     slot->task.code = code;
-    return strait_p_late(slot, true) ? STRAIT_P_RAN_LATE : STRAIT_P_RAN_TO_CODE;
+    return STRAIT_P_STARTED | (strait_p_late(slot, true) ? STRAIT_TASK_EXPIRED
+                               : code == -ECANCELED      ? STRAIT_TASK_CANCELLED
+                                                         : STRAIT_TASK_FAILED);
 }
 
 /* The stack's word: the index of the slot reported last, and above it the number of reports. */

@@ -79,7 +79,6 @@ struct strait_parent {
     uint32_t place;
     /* line 1: workers write */
     STRAIT_LINE_ALIGNED uintptr_t stack; /* of completions */
-    uint32_t timed; /* the parent's timer is set: whoever has set it writes; the parent clears */
     /* line 2: the parent writes */
     STRAIT_LINE_ALIGNED struct strait_p_counters counters;
     /* line 3 and on: the parent's own */
@@ -110,6 +109,7 @@ struct strait_parent {
     bool leaving;   /* by cancelling: it submits no more */
     bool abandoned; /* what waited when the pool was closed by cancelling */
     bool readable;  /* the fd is, for sure */
+    bool clocked;   /* its timer may be set, or have run off */
     int epoll;      /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
     int64_t busy_at; /* when it last ran completions */
@@ -146,9 +146,8 @@ struct strait_p_pool_worker {
     int64_t idle_until; /* when it may end, idle as it is; 0: it has not begun to wait */
     struct strait_p_event_count *lender; /* of the worker whose task it runs, who may wait for
                                             something to do; NULL: nobody */
-    struct strait_p_slot *stolen;    /* of other workers' tasks that it is inside of, the newest;
-                                        the plan's `next` is the one before */
-    struct strait_p_slot *outermost; /* what it claimed last while it was inside of no task */
+    struct strait_p_slot *innermost;     /* of the tasks that it is inside of; the plan's `next` is
+                                            the one before, and a thread's task the first */
     void *data;
     /* set by create, or by whoever starts it, under the pool's lock */
     unsigned number;

@@ -25,7 +25,7 @@ static __thread struct strait_p_pool_worker *current_worker;
 
 static struct strait_p_slot *claim_from(struct strait_parent *parent, unsigned priority)
 {
-    uint32_t index = strait_p_ring_claim(&parent->rings[priority]);
+    uint32_t index = strait_p_ring_oldest(&parent->rings[priority], true, NULL, 0);
     return index == STRAIT_P_NONE ? NULL : &parent->slots[index];
 }
 
@@ -119,17 +119,17 @@ static void show(struct strait_p_pool_worker *self, uintptr_t run, uintptr_t nam
     strait_word_store_release(&self->shown, shown + 2);
 }
 
-/* A task that was claimed: may it run? */
-static enum strait_p_verdict judge(const struct strait_pool *pool, const struct strait_p_slot *slot)
+/* A task that was claimed: may it run? The verdict; 0: it may. */
+static uint8_t judge(const struct strait_pool *pool, const struct strait_p_slot *slot)
 {
     uint32_t cancel = strait_load_relaxed(&slot->cancel);
     if (cancel) {
-        return (enum strait_p_verdict)cancel;
+        return (uint8_t)cancel;
     }
     if (strait_load_relaxed(&pool->closing) == 1 + STRAIT_CLOSE_CANCEL) {
-        return STRAIT_P_ABANDONED;
+        return STRAIT_TASK_ABANDONED;
     }
-    return strait_p_late(slot, false) ? STRAIT_P_TOO_LATE : STRAIT_P_RAN;
+    return strait_p_late(slot, false) ? STRAIT_TASK_EXPIRED : 0;
 }
 
 /* This worker will be busy: whatever waits still is for the next one. Who has pushed it may have
@@ -144,8 +144,8 @@ static void pass_on(struct strait_pool *pool)
     }
 }
 
-/* Calls the task's `run`, and counts, shows and times it. */
-static enum strait_p_verdict run(struct strait_p_pool_worker *self, struct strait_p_slot *slot)
+/* Calls the task's `run`, and counts, shows and times it. The verdict. */
+static uint8_t run(struct strait_p_pool_worker *self, struct strait_p_slot *slot)
 {
     bool timed = self->pool->options.timed;
     uint64_t began = STRAIT_UNLIKELY(timed) ? (uint64_t)strait_now() : 0;
@@ -191,7 +191,8 @@ static void report(struct strait_p_pool_worker *self, struct strait_parent *pare
     uintptr_t top = strait_p_report(&parent->stack, parent->links, slot);
     uintptr_t goal = strait_word_load_relaxed(&parent->goal);
     intptr_t left = strait_p_goal_left(goal, top);
-    if (left <= 0 || strait_load_relaxed(&parent->awaited_slot) == (top & STRAIT_P_INDEX_MASK)) {
+    if (left <= 0 || parent->worker ||
+        strait_load_relaxed(&parent->awaited_slot) == (top & STRAIT_P_INDEX_MASK)) {
         strait_p_notify(parent->event, STRAIT_P_BARRIER);
     } else if (left == (intptr_t)(goal & STRAIT_P_INDEX_MASK)) { /* this is the first */
         strait_p_parent_start_clock(parent);
@@ -211,34 +212,34 @@ static void handle(struct strait_p_pool_worker *self, struct strait_parent *pare
     if (STRAIT_UNLIKELY(room_at) && (int32_t)(slot->position + 1 - (uint32_t)room_at) >= 0) {
         strait_p_notify(parent->event, STRAIT_P_BARRIER);
     }
-    enum strait_p_verdict verdict = judge(self->pool, slot);
-    if (STRAIT_LIKELY(verdict == STRAIT_P_RAN)) {
-        struct strait_p_plan *stolen = parent->worker && !is_own ? strait_p_plan_of(slot) : NULL;
+    slot->verdict = judge(self->pool, slot);
+    if (STRAIT_LIKELY(!slot->verdict)) {
+        struct strait_p_plan *plan = parent->worker ? strait_p_plan_of(slot) : NULL;
+        struct strait_p_slot *outer = self->innermost;
         struct strait_p_event_count *lender = self->lender;
         uintptr_t floor = own->floor;
         own->floor = own->rings[0].tail;
-        if (is_own) {
-            own->inside++;
-            slot->state |= STRAIT_P_INSIDE;
-        } else if (stolen) {
-            stolen->next = self->stolen;
-            self->stolen = slot;
+        own->inside += is_own;
+        self->innermost = slot;
+        if (plan) {
+            plan->next = outer;
+        }
+        if (plan && !is_own) {
             self->lender = parent->event;
-            strait_word_store_relaxed(&stolen->floor, own->floor);
+            strait_word_store_relaxed(&plan->floor, own->floor);
             /* worker.runner: pairs with worker.leap; where its children begin; without it a
              * waiting task runs what is none of its children */
-            strait_store_release(&stolen->runner, 1 + self->number);
+            strait_store_release(&plan->runner, 1 + self->number);
         }
-        verdict = run(self, slot);
-        if (stolen) {
-            strait_store_relaxed(&stolen->runner, 0);
-            self->lender = lender;
-            self->stolen = stolen->next;
+        slot->verdict = run(self, slot);
+        if (plan && !is_own) {
+            strait_store_relaxed(&plan->runner, 0);
         }
+        self->lender = lender;
+        self->innermost = outer;
         own->inside -= is_own;
         own->floor = floor;
     }
-    slot->verdict = (uint8_t)verdict;
     report(self, parent, slot);
 }
 
@@ -256,12 +257,6 @@ static struct strait_parent *parent_of(const struct strait_pool *pool,
     return pool->parents[place];
 }
 
-static void fail_task(struct strait_p_pool_worker *self, struct strait_p_slot *slot)
-{
-    slot->verdict = (uint8_t)strait_p_ran(slot, -EINTR);
-    report(self, parent_of(self->pool, slot), slot);
-}
-
 /* The tasks that the worker is inside of have failed, the outermost last: their frames are gone. A
  * completion may end the thread once more: then the rest fails after that. */
 static void fail_tasks(struct strait_p_pool_worker *self)
@@ -271,27 +266,18 @@ static void fail_tasks(struct strait_p_pool_worker *self)
     own->inside = 0;
     own->floor = 0;
     self->lender = NULL;
-    for (size_t i = own->fresh; i-- > 0;) {
-        if (own->slots[i].state & STRAIT_P_INSIDE) {
-            own->slots[i].state &= (uint8_t)~STRAIT_P_INSIDE;
-            fail_task(self, &own->slots[i]);
-        }
+    if (self->run && self->pool->options.timed) {
+        strait_stopwatch_set(&self->busy, strait_now(), false);
     }
-    while (self->stolen) {
-        struct strait_p_slot *slot = self->stolen;
+    show(self, 0, 0, 0);
+    while (self->innermost) {
+        struct strait_p_slot *slot = self->innermost;
+        struct strait_parent *parent = parent_of(self->pool, slot);
         struct strait_p_plan *plan = strait_p_plan_of(slot);
-        self->stolen = plan->next;
+        self->innermost = parent->worker ? plan->next : NULL;
         strait_store_relaxed(&plan->runner, 0);
-        fail_task(self, slot);
-    }
-    if (self->run) {
-        if (self->pool->options.timed) {
-            strait_stopwatch_set(&self->busy, strait_now(), false);
-        }
-        show(self, 0, 0, 0);
-        if (!parent_of(self->pool, self->outermost)->worker) {
-            fail_task(self, self->outermost);
-        }
+        slot->verdict = strait_p_ran(slot, -EINTR);
+        report(self, parent, slot);
     }
 }
 
@@ -319,7 +305,7 @@ static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool 
         uint32_t runner = strait_load_acquire(&plan->runner);
         if (runner && runner != 1 + self->number) {
             *parent = self->pool->workers[runner - 1].parent;
-            index = strait_p_ring_leap(&(*parent)->rings[0], plan, runner, claim);
+            index = strait_p_ring_oldest(&(*parent)->rings[0], claim, plan, runner);
         }
     }
     return index == STRAIT_P_NONE ? NULL : &(*parent)->slots[index];
@@ -406,7 +392,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
         strait_p_bit_set(pool->idle, self->number, false);
         /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
          * without it a task waits for a worker that was taken for awake */
-        strait_full_fence();
+        strait_fence_after_cas();
     }
     return late;
 }
@@ -463,7 +449,6 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
                 ask_ahead(parent, slot);
             }
             pass_on(pool);
-            self->outermost = slot;
             handle(self, parent, slot);
         } else if (!completed) {
             if ((idle || leaving || strait_load_relaxed(&pool->closing)) && own->owed == 0 &&

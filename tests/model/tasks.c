@@ -117,7 +117,7 @@ static bool collect(void)
     for (size_t left = unread; left > 0; left--) {
         struct strait_p_slot *slot = &shared.slots[at];
         at = left > 1 ? strait_load_relaxed(&shared.links[at]) : 0;
-        slot_back(slot, slot->verdict == STRAIT_P_RAN);
+        slot_back(slot, slot->verdict & STRAIT_P_STARTED);
     }
     return unread > 0;
 }
@@ -208,7 +208,7 @@ static void submits_and_takes(void)
 static uintptr_t handle(uint32_t index)
 {
     struct strait_p_slot *slot = &shared.slots[index];
-    enum strait_p_verdict verdict = STRAIT_P_NOT_WANTED;
+    uint8_t verdict = STRAIT_TASK_CANCELLED;
     if (!strait_load_relaxed(&slot->cancel)) {
         model_plain_read(slot->task.data, sizeof(unsigned));
         unsigned number = *cargo_of(slot);
@@ -216,16 +216,16 @@ static uintptr_t handle(uint32_t index)
         ran[number]++;
         model_plain_write(slot->task.data, sizeof(unsigned));
         *cargo_of(slot) = number + RESULT;
-        verdict = STRAIT_P_RAN;
+        verdict = STRAIT_P_STARTED;
     }
-    slot->verdict = (uint8_t)verdict;
+    slot->verdict = verdict;
     return strait_p_report(&shared.stack, shared.links, slot);
 }
 
 static void works(void)
 {
     while (!strait_load_acquire(&over)) {
-        uint32_t index = strait_p_ring_claim(&shared.ring);
+        uint32_t index = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
         if (index != STRAIT_P_NONE) {
             handle(index);
         } else {
@@ -241,7 +241,7 @@ static void works_when_ready(void)
     while (!strait_load_acquire(&over)) {
         uint32_t index = STRAIT_P_NONE;
         if (strait_p_ring_ready(&shared.ring)) {
-            index = strait_p_ring_claim(&shared.ring);
+            index = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
         }
         if (index != STRAIT_P_NONE) {
             handle(index);
@@ -286,7 +286,7 @@ static void submits_and_sleeps(void)
 static void works_and_wakes(void)
 {
     uint32_t index;
-    while ((index = strait_p_ring_claim(&shared.ring)) == STRAIT_P_NONE) {
+    while ((index = strait_p_ring_oldest(&shared.ring, true, NULL, 0)) == STRAIT_P_NONE) {
         strait_pause();
     }
     uintptr_t top = handle(index);
@@ -329,7 +329,7 @@ static void works_until_the_end(void)
         if (last) {
             model_heavy_barrier(MODEL_HERE);
         }
-        uint32_t index = strait_p_ring_claim(&shared.ring);
+        uint32_t index = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
         if (index != STRAIT_P_NONE) {
             handle(index);
         } else if (last) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wait: how a side that cannot go on waits, the clock of deadlines, and who is told of idle time.
+ * wait: how a side that cannot go on waits, the clock of deadlines, and the stopwatch of idle time.
  *
  * A side is the sender or the receiver of a channel; how it waits is an option of the channel.
  * Deadlines are points in time, not spans: strait_deadline(ns) makes one from a span.
@@ -53,16 +53,6 @@ static inline int64_t strait_in_us(int64_t us)
     return strait_p_in(us, 1000);
 }
 
-/* ---- idle time: for threads that say how busy they are ---- */
-
-/* One of the calling thread's waits: at `now` it has gone on (idle), or it is over since then. */
-typedef void strait_idle_fn(void *account, int64_t now, bool idle) STRAIT_NOEXCEPT;
-
-/* From now on each wait of the calling thread in this library calls `note`; NULL: none does. It
- * costs no reading of the clock that a wait would not do anyway: a wait that ends before the first
- * is not told, and a spin is over at the last before it succeeded. Does not block. */
-STRAIT_API void strait_idle_watch(strait_idle_fn *note, void *account);
-
 /* ---- stopwatch: how long a thread has been idle, or busy, in one word that begins as 0 ----
  *
  * While it is not so, the word is twice the nanoseconds that it was; while it is, twice the time at
@@ -92,6 +82,12 @@ static inline int64_t strait_stopwatch_read(const uint64_t *word, int64_t *now)
     } while (value != before);
     return value & 1 ? *now - (int64_t)(value >> 1) : (int64_t)(value >> 1);
 }
+
+/* From now on the calling thread's waits in this library are counted in the stopwatch, which must
+ * live as long; NULL: in none. It costs no reading of the clock that a wait would not do anyway: a
+ * wait that ends before the first is not counted, and a spin is over at the last before it
+ * succeeded. Does not block. */
+STRAIT_API void strait_idle_watch(uint64_t *stopwatch);
 
 /* ---- private: the event count's fast path; see src/channel/wait.h ---- */
 

@@ -382,13 +382,11 @@ STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth)
 
 /* ---- idle time ---- */
 
-static __thread strait_idle_fn *own_note;
-static __thread void *own_account;
+static __thread uint64_t *own_idle;
 
-void strait_idle_watch(strait_idle_fn *note, void *account)
+void strait_idle_watch(uint64_t *stopwatch)
 {
-    own_note = note;
-    own_account = account;
+    own_idle = stopwatch;
 }
 
 /* ---- waiting ---- */
@@ -448,8 +446,8 @@ static int spin(const struct strait_p_waiter *waiter, int64_t deadline, int64_t 
         }
         if (until != STRAIT_FOREVER || round % ROUNDS_PER_NOTE == 0) {
             read = strait_now();
-            if (own_note) {
-                own_note(own_account, read, true);
+            if (own_idle) {
+                strait_stopwatch_set(own_idle, read, true);
             }
             if (read >= until) {
                 return -EAGAIN;
@@ -460,8 +458,8 @@ static int spin(const struct strait_p_waiter *waiter, int64_t deadline, int64_t 
             sched_yield();
         }
     }
-    if (read && own_note) {
-        own_note(own_account, read, false);
+    if (read && own_idle) {
+        strait_stopwatch_set(own_idle, read, false);
     }
     return result;
 }
@@ -504,14 +502,14 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
             return result;
         }
     }
-    if (own_note) {
-        own_note(own_account, start, true);
+    if (own_idle) {
+        strait_stopwatch_set(own_idle, start, true);
     }
     strait_p_event_place(waiter->own, waiter->sole);
     result = sleep_once(waiter, deadline);
     int64_t end = strait_now();
-    if (own_note) {
-        own_note(own_account, end, false);
+    if (own_idle) {
+        strait_stopwatch_set(own_idle, end, false);
     }
     /* A wait that a spin would have covered: spin the next time. A longer one: spin for less and
      * less, soon not at all. */

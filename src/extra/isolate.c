@@ -344,22 +344,16 @@ int strait_isolate_result(const struct strait_isolate *isolate)
 
 /* ---- usage ---- */
 
-static void note_idle(void *account, int64_t now, bool idle)
-{
-    struct strait_isolate *isolate = account;
-    strait_stopwatch_set(&isolate->idle, now, idle);
-}
-
 void strait_isolate_idle(struct strait_isolate *isolate, bool idle)
 {
     check_isolate(isolate);
-    note_idle(isolate, strait_now(), idle);
+    strait_stopwatch_set(&isolate->idle, strait_now(), idle);
 }
 
 void strait_isolate_woke(struct strait_isolate *isolate, int64_t time)
 {
     check_isolate(isolate);
-    note_idle(isolate, time, false);
+    strait_stopwatch_set(&isolate->idle, time, false);
 }
 
 void strait_isolate_usage(const struct strait_isolate *isolate, struct strait_usage *usage)
@@ -422,7 +416,7 @@ static int enter(struct strait_isolate *isolate, struct strait_port *port)
     isolate->port = port;
     isolate->worker = strait_worker_current();
     own_isolate = isolate;
-    strait_idle_watch(note_idle, isolate);
+    strait_idle_watch(&isolate->idle);
     strait_wide_store_relaxed(&isolate->online_at, (uint64_t)strait_now());
     return 0;
 }
@@ -438,7 +432,7 @@ static void leave(void *argument)
     free(isolate->message);
     isolate->message = NULL;
     strait_wide_store_relaxed(&isolate->ended_at, (uint64_t)strait_now());
-    strait_idle_watch(NULL, NULL);
+    strait_idle_watch(NULL);
     own_isolate = NULL;
 }
 

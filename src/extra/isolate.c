@@ -253,52 +253,55 @@ static void run_timers(struct strait_isolate *isolate)
 
 /* ---- messages ---- */
 
-/* The one that was received; what its handler returned. */
-static int handle_message(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
+/* Handles up to `most` messages, one at least, unless there is none by the deadline. How many; a
+ * receive's error if there was none; -EINTR: a handler has returned something else than 0. */
+static ptrdiff_t handle_messages(struct strait_isolate *isolate, strait_message_fn *handle,
+                                 void *context, size_t most, int64_t deadline)
 {
-    isolate->callback = STRAIT_FRAME;
-    int result = handle(isolate, isolate->message, context);
-    isolate->callback = NULL;
-    count_more(&isolate->messages, 1);
-    strait_isolate_settle(isolate);
-    return result;
+    struct strait_receiver *receiver = &isolate->port->receiver;
+    size_t handled = 0;
+    ptrdiff_t got = strait_receive(receiver, isolate->message, 1, deadline);
+    while (got == 1) {
+        handled++;
+        isolate->callback = STRAIT_FRAME;
+        isolate->result = handle(isolate, isolate->message, context);
+        isolate->callback = NULL;
+        count_more(&isolate->messages, 1);
+        strait_isolate_settle(isolate);
+        if (isolate->result) {
+            return -EINTR;
+        }
+        bool more = handled < most && !isolate_stopping(isolate);
+        got = more ? strait_try_receive(receiver, isolate->message, 1) : 0;
+    }
+    return handled ? (ptrdiff_t)handled : got;
 }
 
 int strait_isolate_run(struct strait_isolate *isolate, strait_message_fn *handle, void *context)
 {
-    struct strait_receiver *receiver = &isolate->port->receiver;
-    size_t handled = 0; /* since the last look at the timers */
+    size_t budget = isolate->options.budget;
+    int64_t deadline = 0; /* do not sleep */
     check_isolate(isolate);
     if (strait_inside(isolate->callback)) {
         return -EDEADLK;
     }
     strait_isolate_settle(isolate);
     while (!isolate_stopping(isolate)) {
-        bool within = handled < isolate->options.budget;
-        ptrdiff_t got = within ? strait_try_receive(receiver, isolate->message, 1) : 0;
-        if (got != 1) {
-            run_timers(isolate);
-            handled = 0;
-            if (!within || isolate_stopping(isolate)) {
-                continue;
-            }
-            if (isolate->microtask_count > 0) { /* those that the limit has left */
-                run_microtasks(isolate);
-                continue;
-            }
-            int64_t due = strait_p_timers_due(&isolate->timers);
-            got = strait_receive(receiver, isolate->message, 1, due);
-            if (got == -ETIMEDOUT) {
-                continue;
-            }
-            if (got < 0) {
-                return got == -EPIPE ? 0 : (int)got;
-            }
+        ptrdiff_t handled = handle_messages(isolate, handle, context, budget, deadline);
+        if (handled == -EINTR) {
+            return isolate->result;
         }
-        handled++;
-        int result = handle_message(isolate, handle, context);
-        if (result) {
-            return result;
+        run_timers(isolate);
+        deadline = 0;
+        if ((size_t)handled == budget || isolate_stopping(isolate)) {
+            continue;
+        }
+        if (isolate->microtask_count > 0) { /* those that the limit has left */
+            run_microtasks(isolate);
+        } else if (handled >= 0 || handled == -ETIMEDOUT) {
+            deadline = strait_p_timers_due(&isolate->timers);
+        } else {
+            return handled == -EPIPE ? 0 : (int)handled;
         }
     }
     return -ECANCELED;
@@ -317,14 +320,12 @@ ptrdiff_t strait_isolate_dispatch(struct strait_isolate *isolate, strait_message
     }
     strait_isolate_settle(isolate);
     while (handled < most && !armed && !isolate_stopping(isolate)) {
-        ptrdiff_t got = strait_try_receive(receiver, isolate->message, 1);
-        if (got == 1) {
-            handled++;
-            isolate->result = handle_message(isolate, handle, context);
-            if (isolate->result) {
-                return -EINTR;
-            }
-        } else if (got == -EPIPE) {
+        ptrdiff_t more = handle_messages(isolate, handle, context, most - handled, 0);
+        if (more > 0) {
+            handled += (size_t)more;
+        } else if (more == -EINTR) {
+            return -EINTR;
+        } else if (more == -EPIPE) {
             return handled ? (ptrdiff_t)handled : -EPIPE;
         } else if (isolate->microtask_count > 0) {
             strait_channel_wake(receiver->handle.channel); /* to be called again for these */

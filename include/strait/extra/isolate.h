@@ -205,7 +205,7 @@ STRAIT_API ptrdiff_t strait_isolate_dispatch(struct strait_isolate *isolate,
                                              strait_message_fn *handle, void *context,
                                              size_t budget);
 
-/* What the last handler returned that was not 0, called by strait_isolate_dispatch; 0: none. */
+/* What the last handler has returned that the loop or strait_isolate_dispatch called; 0: none. */
 STRAIT_API int strait_isolate_result(const struct strait_isolate *isolate);
 
 /* Runs a round of microtasks: for the other callbacks of that loop, after each that may have queued

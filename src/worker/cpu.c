@@ -77,17 +77,6 @@ static STRAIT_P_COLD int first_number(FILE *list)
     return (int)first;
 }
 
-static bool is_listed(FILE *list, int number)
-{
-    long first;
-    long last;
-    bool listed = false;
-    while (next_range(list, &first, &last)) {
-        listed = listed || (first <= number && number <= last);
-    }
-    return listed;
-}
-
 /* ---- which CPUs the process may use ---- */
 
 /* The constructor writes, before anybody reads. */
@@ -133,51 +122,54 @@ STRAIT_P_COLD unsigned strait_cpu_count(void)
 
 /* ---- what they share ---- */
 
-static int read_node(int cpu)
-{
-    long first;
-    long last;
-    int found = -1;
-    FILE *nodes = open_file("/sys/devices/system/node/has_cpu");
-    while (next_range(nodes, &first, &last)) {
-        for (long node = first; node <= last && found < 0; node++) {
-            if (is_listed(open_file("/sys/devices/system/node/node%ld/cpulist", node), cpu)) {
-                found = (int)node;
-            }
-        }
-    }
-    return found;
-}
-
-/* x86 tells kinds, others tell capacities. */
-static int read_slowness(int cpu)
-{
-    if (is_listed(open_file("/sys/devices/cpu_lowpower/cpus"), cpu)) {
-        return 3;
-    }
-    if (is_listed(open_file("/sys/devices/cpu_atom/cpus"), cpu)) {
-        return 2;
-    }
-    int capacity = first_number(open_file(OF_CPU "cpu_capacity", cpu));
-    bool slow = capacity >= 0 && capacity < CAPACITY_FULL;
-    return slow ? 4 * (CAPACITY_FULL - 1 - capacity) / CAPACITY_FULL : 0;
-}
-
 static struct cpu read_cpu(int number)
 {
     int core = first_number(open_file(OF_CPU "topology/thread_siblings_list", number));
+    int capacity = first_number(open_file(OF_CPU "cpu_capacity", number));
+    bool slow = capacity >= 0 && capacity < CAPACITY_FULL;
     struct cpu cpu = {
         .number = number,
         .core = core < 0 ? number : core,
         .cache = -1,
-        .node = read_node(number),
+        .node = -1,
         .package = first_number(open_file(OF_CPU "topology/physical_package_id", number)),
-        .slowness = read_slowness(number),
+        .slowness = slow ? 4 * (CAPACITY_FULL - 1 - capacity) / CAPACITY_FULL : 0,
     };
     for (int level = CACHES_MOST - 1; level >= 0 && cpu.cache < 0; level--) { /* outermost first */
         cpu.cache = first_number(open_file(OF_CPU "cache/index%d/shared_cpu_list", number, level));
     }
     return cpu;
+}
+
+/* All CPUs of the list are of that node, or as slow. */
+static void note_listed(struct machine *machine, FILE *list, bool node, int value)
+{
+    long first;
+    long last;
+    while (next_range(list, &first, &last)) {
+        for (size_t i = 0; i < machine->count; i++) {
+            struct cpu *cpu = &machine->cpu[i];
+            if (first <= cpu->number && cpu->number <= last) {
+                *(node ? &cpu->node : &cpu->slowness) = value;
+            }
+        }
+    }
+}
+
+/* What the kernel lists by CPUs: the nodes, and the kinds that x86 has for capacities. */
+static void read_lists(struct machine *machine)
+{
+    long first;
+    long last;
+    FILE *nodes = open_file("/sys/devices/system/node/has_cpu");
+    while (next_range(nodes, &first, &last)) {
+        for (long node = first; node <= last; node++) {
+            FILE *list = open_file("/sys/devices/system/node/node%ld/cpulist", node);
+            note_listed(machine, list, true, (int)node);
+        }
+    }
+    note_listed(machine, open_file("/sys/devices/cpu_atom/cpus"), false, 2);
+    note_listed(machine, open_file("/sys/devices/cpu_lowpower/cpus"), false, 3);
 }
 
 /* What each CPU is among the others. They are in the order of their numbers. */
@@ -207,6 +199,7 @@ static struct machine *read_machine(const struct strait_p_cpu_set *allowed)
                 machine->cpu[machine->count++] = read_cpu(number);
             }
         }
+        read_lists(machine);
         compare_cpus(machine);
     }
     return machine;

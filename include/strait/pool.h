@@ -59,7 +59,8 @@
  * task, and those whose waits it ran in, have failed with -EINTR. The worker still runs what they
  * have submitted, calls fini and is gone; where a task then finds nobody idle, another is started
  * in its place. The last worker goes on by itself where no other can be had. A worker that is
- * cancelled while it is idle goes when it is woken next.
+ * cancelled while it is idle goes when it is woken next. A task in place (`in_place`) that ends the
+ * thread was never submitted: its submit does not return, and it does not complete.
  *
  * A task must not change its thread's scheduling for good. A process may exit while a pool is at
  * work. Exceptions and jumps that leave a callback: see strait/worker.h.

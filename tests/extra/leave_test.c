@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A callback that is left by longjmp: its object is inside it for ever, and a checked build ends
- * the program. An exception is the affair of tests/exceptions. */
+/* A callback that is left by longjmp or with its thread: its object is inside it for ever, and a
+ * checked build ends the program. An exception is the affair of tests/exceptions. */
 #include "extra/fixture.h"
 
 #include "strait/extra/process.h"
@@ -9,9 +9,13 @@
 #define SOON strait_deadline(60000000000)
 
 static jmp_buf outside;
+static bool with_its_thread;
 
 static _Noreturn void leave(void)
 {
+    if (with_its_thread) {
+        pthread_exit(NULL);
+    }
     longjmp(outside, 1);
 }
 
@@ -182,6 +186,25 @@ static void leave_one(void *context)
     call_twice(ways[way].call);
 }
 
+static void *begin_and_call(void *context)
+{
+    size_t way = *(size_t *)context;
+    ways[way].begin();
+    ways[way].call();
+    EXPECT(false);
+    return NULL;
+}
+
+/* Whoever has joined the thread calls. */
+static void leave_one_with_its_thread(void *context)
+{
+    pthread_t thread;
+    with_its_thread = true;
+    EXPECT(pthread_create(&thread, NULL, begin_and_call, context) == 0);
+    EXPECT(pthread_join(thread, NULL) == 0);
+    EXPECT(ways[*(size_t *)context].call() == -EDEADLK);
+}
+
 /* With a message, a timer or a microtask. */
 static int isolate_entry(struct strait_isolate *isolate)
 {
@@ -219,6 +242,7 @@ static void a_callback_that_is_left_is_no_secret(void)
     }
     for (size_t i = 0; i < COUNT(ways); i++) {
         expect_left(leave_one, i);
+        expect_left(leave_one_with_its_thread, i);
     }
     for (size_t i = 0; i < 3; i++) {
         expect_left(leave_an_isolates, i);

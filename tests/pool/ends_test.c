@@ -271,6 +271,68 @@ static void a_parent_is_finished_by_who_has_joined_its_thread(void)
     close_pool();
 }
 
+/* ---- a task in place that ends the thread ---- */
+
+static void is_left(struct strait_task *task)
+{
+    (void)task;
+    EXPECT(false);
+}
+
+static int returns(struct strait_task *task)
+{
+    (void)task;
+    return 0;
+}
+
+static void ends_in_place(struct strait_parent *parent)
+{
+    struct strait_submit_options in_place = {.in_place = true};
+    struct strait_task task = {.run = returns};
+    struct strait_task child = {.run = exits, .done = is_left};
+    while (strait_task_submit(parent, &task, NULL, NULL) == 0) {
+    }
+    strait_task_submit(parent, &child, &in_place, NULL);
+    EXPECT(false);
+}
+
+static int ends_in_place_of_a_task(struct strait_task *task)
+{
+    (void)task;
+    ends_in_place(strait_parent_current());
+    return 0;
+}
+
+static void *attaches_and_ends_in_place(void *context)
+{
+    struct strait_parent **parent = context;
+    struct strait_parent_options options = {.wait = STRAIT_WAIT_PARK};
+    EXPECT(strait_pool_attach(here.pool, parent, &options) == 0);
+    ends_in_place(*parent);
+    return NULL;
+}
+
+/* It is part of a submit that never returns, on a worker and on a parent of its own. */
+static void a_task_that_ends_its_thread_in_place_was_never_submitted(void)
+{
+    struct strait_parent *left = NULL;
+    pthread_t thread;
+    OPEN(.workers = 1, .queue_limit = 2);
+    submit(ends_in_place_of_a_task, 0, NULL);
+    settle();
+    assert_int_equal(seen.code[0], -EINTR);
+    hold(1);
+    thread_start(&thread, attaches_and_ends_in_place, &left);
+    thread_join(thread);
+    assert_int_equal(strait_parent_owed(left), 2);
+    release();
+    assert_returns(strait_parent_detach(left, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
+    submit(runs, 1, NULL);
+    settle();
+    assert_ended(1, 1, STRAIT_TASK_DONE, 1);
+    close_pool();
+}
+
 /* ---- the ends of a channel and of a port ---- */
 
 static struct strait_sender sender;
@@ -321,4 +383,5 @@ TESTS(ONCE(an_init_that_ends_its_thread_fails_the_create),
       ONCE(a_pool_ends_though_its_tasks_end_its_threads),
       ONCE(a_worker_that_is_slow_to_go_keeps_no_other_from_coming),
       ONCE(a_parent_is_finished_by_who_has_joined_its_thread),
+      ONCE(a_task_that_ends_its_thread_in_place_was_never_submitted),
       ONCE(an_end_is_finished_by_who_has_joined_its_thread))

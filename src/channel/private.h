@@ -15,6 +15,10 @@
 #define STRAIT_PRIVATE static __attribute__((unused))
 #endif
 
+/* For what is called in several places and costs far more than its call: -O3 would write it into
+ * each of them. */
+#define STRAIT_P_ONE_COPY __attribute__((noinline, unused))
+
 /* The compiler takes the allocators for functions that leave errno alone, which the C library does
  * not promise, and would drop a plain store as useless. */
 static inline void strait_errno_restore(int saved)

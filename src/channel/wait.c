@@ -108,7 +108,7 @@ static void outlast_stores(void)
     }
 }
 
-STRAIT_PRIVATE void strait_p_heavy_barrier(bool fenced)
+STRAIT_PRIVATE STRAIT_P_ONE_COPY void strait_p_heavy_barrier(bool fenced)
 {
     if (fenced) {
         /* event.prepare: pairs with event.fence, event.notify, pool.fence, pool.announce,
@@ -261,7 +261,8 @@ STRAIT_PRIVATE bool strait_p_cancel(struct strait_p_event_count *own, bool sole)
 
 /* `before`: the word out of which the caller has taken WAITING and TOLD. Without the latter the
  * owner slept, and by now may be changing `told`. */
-static void ring_bell(struct strait_p_event_count *to, uint32_t before, uint32_t between)
+static STRAIT_P_ONE_COPY void ring_bell(struct strait_p_event_count *to, uint32_t before,
+                                        uint32_t between)
 {
     if ((before & STRAIT_P_TOLD) && between != STRAIT_P_PROCESSES) {
         to->told(to->context);

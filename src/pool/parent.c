@@ -448,8 +448,8 @@ static struct strait_p_slot *find(const struct strait_parent *parent, strait_tas
 }
 
 /* As strait_task_cancel. */
-static int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
-                  enum strait_task_status reason)
+static STRAIT_P_ONE_COPY int cancel(struct strait_parent *parent, struct strait_p_slot *slot,
+                                    enum strait_task_status reason)
 {
     if (slot->cancel) {
         return -EALREADY;
@@ -495,8 +495,9 @@ static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintp
 }
 
 /* The same of all that wait. `told`: those that have been claimed see that they are not wanted. */
-static size_t cancel_all(struct strait_parent *parent, const struct strait_group *group,
-                         enum strait_task_status reason, bool told)
+static STRAIT_P_ONE_COPY size_t cancel_all(struct strait_parent *parent,
+                                           const struct strait_group *group,
+                                           enum strait_task_status reason, bool told)
 {
     size_t withdrawn = 0;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
@@ -1145,8 +1146,8 @@ STRAIT_PRIVATE void strait_p_parents_wake(struct strait_pool *pool)
 
 /* ---- leaving ---- */
 
-STRAIT_PRIVATE int strait_p_parent_settle(struct strait_parent *parent, enum strait_close mode,
-                                          int64_t deadline)
+STRAIT_PRIVATE STRAIT_P_COLD int strait_p_parent_settle(struct strait_parent *parent,
+                                                        enum strait_close mode, int64_t deadline)
 {
     check_parent(parent);
     if (strait_inside(parent->callback) || parent->worker) {

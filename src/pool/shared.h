@@ -283,7 +283,7 @@ static inline void strait_p_wake_worker(struct strait_pool *pool, uint32_t numbe
  * no other, or if it waits until the caller leaves the CPU: that may be sooner. One that is awake
  * on this CPU does not run, and may not for long. Returns what the one that may come first sleeps
  * on; NULL: nobody was idle. */
-static inline struct strait_p_event_count *strait_p_wake_idle(struct strait_pool *pool)
+static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct strait_pool *pool)
 {
     uint32_t numbers = strait_load_relaxed(&pool->numbers);
     if (strait_p_next_bit(pool->idle, 0, numbers) == numbers) {

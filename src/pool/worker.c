@@ -531,7 +531,7 @@ STRAIT_PRIVATE STRAIT_P_COLD int strait_p_worker_begin(void *argument)
  * submitted is still run here, then the worker goes, as one that was asked to leave. Another is
  * started once a task finds nobody idle; where there is no other, and none can be had, this one
  * stays. */
-static void run_on(struct strait_p_pool_worker *self)
+static STRAIT_P_COLD void run_on(struct strait_p_pool_worker *self)
 {
     struct strait_pool *pool = self->pool;
     fail_tasks(self);

@@ -116,7 +116,7 @@ STRAIT_API int strait_gearman_fd(const struct strait_gearman *remote);
  * ended it. -EDEADLK from inside `done`. Parent only; does not block. */
 STRAIT_API ptrdiff_t strait_gearman_dispatch(struct strait_gearman *remote, size_t budget);
 
-/* How many completions are owed. Parent only. */
+/* How many completions are owed. Parent only; does not block. */
 STRAIT_API size_t strait_gearman_owed(const struct strait_gearman *remote);
 
 /* Dispatches until none is owed. 0; -ETIMEDOUT; -EDEADLK; -EOWNERDEAD. Parent only; blocks until

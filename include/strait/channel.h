@@ -49,6 +49,8 @@
  *   - Full or empty (-EAGAIN), closed (-EPIPE), timed out (-ETIMEDOUT) and cancelled (-ECANCELED)
  *     are different answers. errno is never touched.
  *   - Nobody who waits burns CPU unless its mode is STRAIT_WAIT_SPIN.
+ *   - Progress: to send and to receive, by copy or in place, is wait-free where it does not block;
+ *     but to send through "cells", and to wake whoever sleeps, is lock-free.
  *
  * A channel is one block of memory: a ring, and for each side an event count on which it sleeps and
  * in which it says that it has closed. The block holds no pointer into itself, and a shared one
@@ -63,7 +65,7 @@
 
 STRAIT_C_BEGIN
 
-/* The i-th ring of the table, NULL past the last. Any thread. */
+/* The i-th ring of the table, NULL past the last. Any thread; does not block. */
 STRAIT_API const struct strait_variant *strait_variant_at(size_t i);
 
 struct strait_channel_options {
@@ -168,7 +170,8 @@ STRAIT_API void strait_sender_close(struct strait_sender *sender);
  * waits for strait_channel_destroy. Otherwise as strait_sender_close. */
 STRAIT_API void strait_receiver_close(struct strait_receiver *receiver);
 
-/* The bytes of a message that the receiver receives; 0 once it is closed. */
+/* The bytes of a message that the receiver receives; 0 once it is closed. The receiver's thread;
+ * does not block. */
 static inline size_t strait_receiver_message_size(const struct strait_receiver *receiver)
 {
     return receiver->handle.message_size;
@@ -322,7 +325,8 @@ STRAIT_API int strait_receive_wait(struct strait_receiver *receiver, int64_t dea
  * when it is opened; a sender arms when it has got -EAGAIN.
  */
 
-/* The eventfd; -EINVAL if the side has another mode. It belongs to the channel. Any thread. */
+/* The eventfd; -EINVAL if the side has another mode. It belongs to the channel. Any thread;
+ * does not block. */
 STRAIT_API int strait_receiver_fd(const struct strait_receiver *receiver);
 STRAIT_API int strait_sender_fd(const struct strait_sender *sender);
 
@@ -380,7 +384,8 @@ static inline ptrdiff_t strait_reserve(struct strait_sender *sender, size_t n,
     return count || !n ? (ptrdiff_t)count : -EAGAIN;
 }
 
-/* Sends what was reserved. A receiver that has closed meanwhile leaves it to the drop callback. */
+/* Sends what was reserved. A receiver that has closed meanwhile leaves it to the drop callback. The
+ * sender's thread; does not block. */
 static inline void strait_commit(struct strait_sender *sender, const struct strait_span *span)
 {
     struct strait_p_handle *handle = &sender->handle;
@@ -400,7 +405,8 @@ static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
     return count || !n ? (ptrdiff_t)count : strait_p_peek_last(handle, n, span);
 }
 
-/* Takes what the last peek showed; lower span->count first to take fewer. */
+/* Takes what the last peek showed; lower span->count first to take fewer. The receiver's thread;
+ * does not block. */
 static inline void strait_release(struct strait_receiver *receiver, const struct strait_span *span)
 {
     struct strait_p_handle *handle = &receiver->handle;
@@ -487,18 +493,19 @@ STRAIT_API void strait_channel_wake(struct strait_channel *channel);
 
 /* ---- a block of the caller's, or of several processes ---- */
 
-/* The bytes that a block for these options needs. -EINVAL as strait_channel_create. */
+/* The bytes that a block for these options needs. -EINVAL as strait_channel_create. Any thread;
+ * does not block. */
 STRAIT_API int strait_channel_size(const struct strait_channel_options *options, size_t *size);
 
 /* Makes a channel in `size` bytes of the caller's, aligned to STRAIT_LINE, which must live until
  * strait_channel_destroy. *channel is the memory itself. Errors as strait_channel_create; -EINVAL:
- * misaligned memory; -ENOSPC: `size` is too small. */
+ * misaligned memory; -ENOSPC: `size` is too small. Any thread; does not block. */
 STRAIT_API int strait_channel_init(struct strait_channel **channel, void *memory, size_t size,
                                    const struct strait_channel_options *options);
 
 /* Opens a shared block that another process has made, and this one has mapped, in `size` bytes. It
  * believes nothing that the block says: -EINVAL, unless all that is set once in it is as
- * strait_channel_init sets it for a channel of that size. Does not block.
+ * strait_channel_init sets it for a channel of that size. Any thread; does not block.
  *
  * Trust. Who maps a shared block writes all of it. What can a peer do?
  *   - Before the opening, nothing: what does not fit is refused.

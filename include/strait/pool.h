@@ -268,7 +268,7 @@ STRAIT_API int strait_task_submit(struct strait_parent *parent, const struct str
 /* Readable when strait_parent_dispatch has something to do: watch it level-triggered. After a quiet
  * time it becomes so with the first completion; while completions come fast and tasks wait, they
  * are gathered, none for longer than 100 us. -EINVAL: the parent's wait is not STRAIT_WAIT_FD. Any
- * thread. */
+ * thread; does not block. */
 STRAIT_API int strait_parent_fd(const struct strait_parent *parent);
 
 /* For an event loop: runs up to `budget` completions (0: STRAIT_BUDGET) and returns how many.
@@ -279,8 +279,8 @@ STRAIT_API ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t
 /* The same for a thread that polls: leaves the fd alone, and makes no system call. */
 STRAIT_API ptrdiff_t strait_parent_poll(struct strait_parent *parent, size_t budget);
 
-/* How many completions the parent is owed: of tasks submitted and not yet completed. Parent only.
- */
+/* How many completions the parent is owed: of tasks submitted and not yet completed. Parent only;
+ * does not block. */
 STRAIT_API size_t strait_parent_owed(const struct strait_parent *parent);
 
 /* Ends a parent. Drains, by running completions until none is owed; or cancels: what waits is
@@ -318,7 +318,8 @@ STRAIT_API ptrdiff_t strait_parent_wait_any(struct strait_parent *parent, int64_
 /* ---- more about tasks ---- */
 
 /* Submits n tasks at once: one wake-up. Returns how many were taken, the first ones; if not even
- * one was, the error. `ids` is NULL or has room for n. */
+ * one was, the error, as of strait_task_submit. `ids` is NULL or has room for n. Parent only; does
+ * not block. */
 STRAIT_API ptrdiff_t strait_task_submit_many(struct strait_parent *parent,
                                              const struct strait_task *tasks, size_t n,
                                              const struct strait_submit_options *how,
@@ -342,7 +343,8 @@ STRAIT_API int strait_task_cancel(struct strait_parent *parent, strait_task_id i
 STRAIT_API size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *group);
 
 /* Is the task that is running no longer wanted: cancelled, past its finish_by, its parent leaving
- * by cancelling? For `run`; costs one load, and one reading of the clock if it has a finish_by. */
+ * by cancelling? For `run`; costs one load, and one reading of the clock if it has a finish_by;
+ * does not block. */
 STRAIT_API bool strait_task_cancelled(const struct strait_task *task);
 
 /* For `done`, in a pool that is timed: how long the task waited for a worker, and then ran; 0 if it
@@ -355,7 +357,7 @@ STRAIT_API int64_t strait_task_ran_ns(const struct strait_task *task);
  * worker of a pool's. Does not block. */
 STRAIT_API struct strait_parent *strait_parent_current(void);
 
-/* On a worker: what `init` has left in *data. Anywhere else NULL. */
+/* On a worker: what `init` has left in *data. Anywhere else NULL. Any thread; does not block. */
 STRAIT_API void *strait_pool_data(void);
 
 /* ---- more about pools ---- */
@@ -407,11 +409,11 @@ struct strait_pool_worker_stats {
 };
 
 /* The counters of this moment, of all parents that there ever were. Any thread, until the pool is
- * destroyed; stops no task. */
+ * destroyed; stops no task, and waits at most for a worker that is just being started. */
 STRAIT_API void strait_pool_stats(struct strait_pool *pool, struct strait_pool_stats *stats);
 
-/* One worker's, by number, from 0. -EINVAL: there has never been one of that number. Any thread,
- * until the pool is destroyed; stops no task. */
+/* One worker's, by number, from 0. -EINVAL: there has never been one of that number. Otherwise as
+ * strait_pool_stats. */
 STRAIT_API int strait_pool_worker_stats(const struct strait_pool *pool, unsigned number,
                                         struct strait_pool_worker_stats *stats);
 

@@ -281,7 +281,7 @@ STRAIT_API void strait_port_give(struct strait_port *port);
  * when it is asked to stop. Does not block. */
 STRAIT_API void strait_port_adopt(struct strait_port *port);
 
-/* A strait_drop_fn for channels whose messages are ports: closes the port. */
+/* A strait_drop_fn for channels whose messages are ports: closes the port. Does not block. */
 STRAIT_API void strait_port_drop(void *message, void *context) STRAIT_NOEXCEPT;
 
 /* Closes both halves. The peer still reads what was sent, then gets -EPIPE. When both ends are

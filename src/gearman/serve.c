@@ -6,7 +6,8 @@
  * A host asks for the next jobs before the last ones are answered, as long as fewer than in_flight
  * are here: first for one, and with each that comes for one more at a time, which makes short tasks
  * cheap. With the word that there is none it is one again, so that what little there is reaches all
- * hosts. That server is told that this one sleeps, and wakes it.
+ * hosts, unless jobs are short: then it is as many as came since the last such word. That server is
+ * told that this one sleeps, and wakes it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +28,7 @@ struct host_talk {
     bool failed;    /* there was no memory for what is to be said: the server is lost */
     unsigned grabs; /* it owes so many jobs, or the word that there is none */
     unsigned more;  /* than one that it may owe at a time */
+    unsigned came;  /* jobs since it last had none */
     bool asleep;    /* it will say when there is one */
     bool parting;   /* it was asked to echo the word below */
     bool parted;    /* it has: all answers have arrived */
@@ -76,6 +78,7 @@ struct host {
     unsigned workers;   /* of the pool; 0: the caller has said how many are in flight */
     int64_t completed;  /* since then: */
     int64_t counted_at;
+    int64_t ahead; /* jobs that are done in AHEAD_NS, as last counted */
     size_t payload_max;
     int stop_fd;
     bool stopping;
@@ -308,9 +311,11 @@ static bool obey_server(void *side, const struct strait_p_gearman_packet *packet
         host->grabs--;
         if (packet->type == STRAIT_P_GEARMAN_JOB_ASSIGN_UNIQ) {
             server->talk.more++;
+            server->talk.came++;
             on_assign(server, packet);
         } else if (!server->talk.asleep) {
-            server->talk.more = 0;
+            server->talk.more = (unsigned)strait_min(server->talk.came, (size_t)host->ahead);
+            server->talk.came = 0;
             server->talk.asleep = true;
             say(server, STRAIT_P_GEARMAN_PRE_SLEEP, NULL, 0, NULL);
         }
@@ -330,12 +335,15 @@ static bool obey_server(void *side, const struct strait_p_gearman_packet *packet
 static void look_ahead(struct host *host, int64_t now)
 {
     int64_t ns = now - host->counted_at;
-    if (host->workers && ns >= AHEAD_NS) {
-        int64_t ahead = host->completed * AHEAD_NS / ns;
-        ahead = ahead < AHEAD_MIN ? AHEAD_MIN : ahead;
+    if (ns < AHEAD_NS) {
+        return;
+    }
+    host->ahead = host->completed * AHEAD_NS / ns;
+    host->completed = 0;
+    host->counted_at = now;
+    if (host->workers) {
+        int64_t ahead = host->ahead < AHEAD_MIN ? AHEAD_MIN : host->ahead;
         host->in_flight = (unsigned)strait_min(host->workers + (size_t)ahead, host->job_count);
-        host->completed = 0;
-        host->counted_at = now;
     }
 }
 

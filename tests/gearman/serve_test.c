@@ -307,7 +307,13 @@ static void so_many_are_in_flight_and_no_more(void)
     peer_hear(&peer, GRAB_JOB_UNIQ, &packet);
     peer_hear(&peer, GRAB_JOB_UNIQ, &packet);
     assert_true(peer_is_quiet(&peer, 10));
+    say_no_job(&peer);
+    peer_say(&peer, NO_JOB, NULL, 0);
+    peer_say(&peer, NOOP, NULL, 0);
+    peer_hear(&peer, GRAB_JOB_UNIQ, &packet); /* it begins with one again: none is done */
+    assert_true(peer_is_quiet(&peer, 10));
     assign(&peer, "H:1", "hold", 0, "");
+    peer_hear(&peer, GRAB_JOB_UNIQ, &packet);
     assign(&peer, "H:2", "hold", 0, "");
     assert_true(peer_is_quiet(&peer, 10));
     gate_open(&gate);
@@ -320,12 +326,8 @@ static void so_many_are_in_flight_and_no_more(void)
         assert_true(grabs <= answers);
     }
     assert_int_equal(answers, 3);
-    assert_serves(&peer);
-    say_no_job(&peer);
-    peer_say(&peer, NO_JOB, NULL, 0);
-    peer_say(&peer, NO_JOB, NULL, 0);
-    peer_say(&peer, NOOP, NULL, 0);
-    peer_hear(&peer, GRAB_JOB_UNIQ, &packet); /* it begins with one again */
+    peer_hang_up(&peer);
+    greet(&peer);
     serve_end(&peer);
 }
 
@@ -374,6 +376,54 @@ static void short_jobs_are_taken_many_at_a_time(void)
     serve_end(&peer);
 }
 
+/* Says that there is no job, for each that it asks for and has asked for, until it sleeps: how
+ * many. */
+static unsigned refuse(struct peer *peer, unsigned owed)
+{
+    struct packet packet = {.type = 0};
+    unsigned refused = 0;
+    while (packet.type != PRE_SLEEP) {
+        for (; refused < owed; refused++) {
+            peer_say(peer, NO_JOB, NULL, 0);
+        }
+        assert_true(peer_next(peer, &packet));
+        owed += packet.type == GRAB_JOB_UNIQ;
+    }
+    return refused;
+}
+
+/* Once some are done in a millisecond that is not disturbed. Where none came, it is one again. */
+static void as_many_short_jobs_are_asked_for_as_came(void)
+{
+    struct peer peer;
+    struct packet packet;
+    unsigned asked = 0;
+    begin_with(&peer, 1, 8);
+    while (asked < 2) {
+        unsigned owed = 1; /* that it has asked for */
+        unsigned here = 0;
+        for (unsigned sent = 0; sent < 200 || here > 0;) {
+            for (; owed > 0 && sent < 200; owed--) {
+                assign(&peer, "H:short", "echo", 0, "");
+                sent++;
+                here++;
+            }
+            assert_true(peer_next(&peer, &packet));
+            owed += packet.type == GRAB_JOB_UNIQ;
+            here -= packet.type == WORK_COMPLETE;
+        }
+        refuse(&peer, owed);
+        peer_say(&peer, NOOP, NULL, 0);
+        asked = refuse(&peer, 0);
+        peer_say(&peer, NOOP, NULL, 0);
+        assert_int_equal(refuse(&peer, 0), 1);
+        peer_say(&peer, NOOP, NULL, 0);
+        peer_hear(&peer, GRAB_JOB_UNIQ, &packet);
+    }
+    assert_true(asked <= 8);
+    serve_end(&peer);
+}
+
 static void the_host_sleeps_until_it_is_woken(void)
 {
     struct peer peer;
@@ -396,4 +446,4 @@ TESTS(ONCE(a_job_is_answered), ONCE(every_end_of_a_function_is_told), ONCE(the_k
       ONCE(what_the_host_does_not_know_it_ignores), ONCE(noise_hurts_nobody),
       ONCE(a_server_that_does_not_read), ONCE(so_many_are_in_flight_and_no_more),
       ONCE(each_worker_finds_the_next_job_here), ONCE(short_jobs_are_taken_many_at_a_time),
-      ONCE(the_host_sleeps_until_it_is_woken))
+      ONCE(as_many_short_jobs_are_asked_for_as_came), ONCE(the_host_sleeps_until_it_is_woken))

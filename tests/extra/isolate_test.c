@@ -17,6 +17,7 @@ static void an_isolates_options_are_read_as_all_are(void)
         char tail[16];
     } newer = {.options = {.size = sizeof(newer), .entry = five}, .tail = {0}};
     const struct strait_isolate_options neither = {.heap_limit = 1};
+    const struct strait_isolate_options cut = {.size = 1, .entry = five};
     const struct strait_isolate_options older = {
         .size = offsetof(struct strait_isolate_options, message),
         .entry = five,
@@ -24,6 +25,7 @@ static void an_isolates_options_are_read_as_all_are(void)
     };
     struct strait_isolate *isolate = NULL;
     assert_returns(strait_isolate_create(&isolate, &neither), -EINVAL);
+    assert_returns(strait_isolate_create(&isolate, &cut), -EINVAL);
     newer.tail[15] = 1;
     assert_returns(strait_isolate_create(&isolate, &newer.options), -EINVAL);
     assert_null(isolate);

@@ -458,6 +458,7 @@ static void what_cannot_be_made(void)
         int error;
     } cases[] = {
         {{.workers = STRAIT_PROCESS_POOL_WORKERS_MAX + 1}, -EINVAL},
+        {{.size = offsetof(struct strait_process_pool_options, payload_max) + 1}, -EINVAL},
         {{.payload_max = STRAIT_PROCESS_PAYLOAD_MAX + 1}, -EINVAL},
         {{.queue_limit = STRAIT_QUEUE_LIMIT_MAX + 1}, -EINVAL},
         {{.program = "/nonexistent"}, -ENOENT},

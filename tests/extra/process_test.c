@@ -406,6 +406,7 @@ static void what_cannot_be_spawned(void)
     } cases[] = {
         {{.function = NULL}, -EINVAL},
         {{.function = ""}, -EINVAL},
+        {{.size = offsetof(struct strait_process_options, event) + 1, .function = "echo"}, -EINVAL},
         {{.function = long_name}, -EINVAL},
         {{.function = "echo", .data_size = 1}, -EINVAL},
         {{.function = "echo", .data = "", .data_size = STRAIT_PROCESS_DATA_MAX + 1}, -EINVAL},

@@ -84,7 +84,8 @@ struct strait_gearman_submit_options {
 
 /* Resolves the servers' names and begins to connect; that none can be reached is no error, as one
  * may come. -EINVAL (options, a server's name or port); -ENOENT: no address for a server; -ENOMEM,
- * -EMFILE, -ENFILE. Any thread, which becomes the parent; blocks while names are resolved. */
+ * -EMFILE, -ENFILE. Any thread, which becomes the parent; blocks while names are resolved. The C
+ * library's resolver may need more than the smallest stack of a worker: 32 KiB do. */
 STRAIT_API int strait_gearman_create(struct strait_gearman **remote,
                                      const struct strait_gearman_options *options);
 

@@ -59,7 +59,8 @@ static void a_stuck_pool_says_in_what(void)
                  "pool: 0 of 1 worker idle, 1 task running, 1 queued of at most 1024, 1 parent\n"
                  "tasks: 2 submitted, 0 done, 0 failed, 0 cancelled, 0 expired, 0 abandoned, "
                  "0 refused, 0 in place, at most [12] queued\n"
-                 "worker 0: thread [0-9]+, (any CPU|CPU [0-9]+), normal, nice [0-9]+, 1 task, %s\n",
+                 "worker 0: thread [0-9]+, (any CPU|CPU [0-9]+), (normal|batch), nice -?[0-9]+, 1 "
+                 "task, %s\n",
                  cases[i].runs);
         assert_text(pattern);
         gate_open(&gate);

@@ -258,13 +258,14 @@ static void whatever_a_server_says_each_task_ends_once(void)
     struct peer peer;
     unsigned n = 0;
     begin(&peer, (struct strait_gearman_options){.owed_max = 40, .payload_max = 32});
-    for (size_t round = 0; round < scaled(20000); round++) {
+    for (size_t said = 0; said < scaled(2000) || stats().completed <= 100;) {
         char skipped[4096];
-        if (peer.fd < 0 && peer_is_called(&peer, 0)) {
+        if (peer.fd < 0 && peer_is_called(&peer, 1)) {
             peer_accept(&peer);
         }
         if (peer.fd >= 0) {
             say_something(&peer, &seed);
+            said++;
             if (draw_below(&seed, 100) == 0 ||
                 recv(peer.fd, skipped, sizeof(skipped), MSG_DONTWAIT) == 0) {
                 peer_hang_up(&peer);
@@ -284,7 +285,6 @@ static void whatever_a_server_says_each_task_ends_once(void)
         pump();
         assert_true(strait_gearman_owed(remote) <= 40);
     }
-    assert_true(stats().completed > 100);
     end(&peer);
 }
 

@@ -15,6 +15,16 @@
 
 #define NS_PER_S 1000000000
 
+/* A call of the system's: its result, or -errno, and errno is as it was. */
+#define KEEPING_ERRNO(CALL)                                                                        \
+    __extension__({                                                                                \
+        int saved = errno;                                                                         \
+        long result = (CALL);                                                                      \
+        result = result < 0 ? -errno : result;                                                     \
+        errno = saved;                                                                             \
+        result;                                                                                    \
+    })
+
 /* ---- the clock ---- */
 
 int64_t strait_now(void)
@@ -41,9 +51,11 @@ static __attribute__((constructor)) void note_beginning(void)
 {
     program_began = strait_now();
 }
+#endif
 
 STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline)
 {
+#ifdef STRAIT_CHECKED
     if (deadline >= SPAN_LEAST_NS && deadline < SPAN_MOST_NS &&
         deadline < program_began - HANDED_ON_NS) {
         fprintf(stderr,
@@ -52,13 +64,9 @@ STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline)
                 (int)syscall(SYS_gettid), (long long)deadline);
         abort();
     }
-}
-#else
-STRAIT_PRIVATE void strait_p_check_deadline(int64_t deadline)
-{
+#endif
     (void)deadline;
 }
-#endif
 
 STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns)
 {
@@ -74,27 +82,22 @@ STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns)
 
 STRAIT_PRIVATE bool strait_p_thread_gone(int32_t number)
 {
-    int saved = errno;
-    bool gone = syscall(SYS_tgkill, getpid(), number, 0) != 0 && errno == ESRCH;
-    errno = saved;
-    return gone;
+    return KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == -ESRCH;
 }
 
 /* ---- the heavy barrier ---- */
 
 static bool membarrier(int command)
 {
-    return syscall(SYS_membarrier, command, 0, 0) == 0;
+    return KEEPING_ERRNO(syscall(SYS_membarrier, command, 0, 0)) == 0;
 }
 
 STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void)
 {
     static uint32_t answer; /* 0: not asked, 1: no, 2: yes; who asks writes */
     if (!strait_load_relaxed(&answer)) {
-        int saved = errno;
         strait_store_relaxed(&answer,
                              membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) ? 2 : 1);
-        errno = saved;
     }
     return strait_load_relaxed(&answer) == 2;
 }
@@ -104,7 +107,7 @@ STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void)
 static void outlast_stores(void)
 {
     struct timespec rest = {.tv_nsec = 1000000};
-    while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
+    while (KEEPING_ERRNO(nanosleep(&rest, &rest)) == -EINTR) {
     }
 }
 
@@ -117,13 +120,11 @@ STRAIT_PRIVATE STRAIT_P_ONE_COPY void strait_p_heavy_barrier(bool fenced)
         strait_full_fence();
         return;
     }
-    int saved = errno;
     /* event.prepare: the same through membarrier(2). Wakers rely on it, though the kernel may be
      * out of memory for the fast one, or both be forbidden by now. */
     if (!membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) && !membarrier(MEMBARRIER_CMD_GLOBAL)) {
         outlast_stores();
     }
-    errno = saved;
 }
 
 /* ---- futexes and eventfds ---- */
@@ -138,65 +139,51 @@ STRAIT_PRIVATE STRAIT_P_ONE_COPY void strait_p_heavy_barrier(bool fenced)
 STRAIT_PRIVATE void strait_p_futex_wait(uint32_t *word, uint32_t value, int64_t deadline,
                                         bool shared)
 {
-    int saved = errno;
     struct timespec until = strait_p_timespec(deadline);
-    syscall(FUTEX, word, shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET_PRIVATE, value,
-            deadline == STRAIT_FOREVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
-    errno = saved;
+    KEEPING_ERRNO(syscall(FUTEX, word, shared ? FUTEX_WAIT_BITSET : FUTEX_WAIT_BITSET_PRIVATE,
+                          value, deadline == STRAIT_FOREVER ? NULL : &until, NULL,
+                          FUTEX_BITSET_MATCH_ANY));
 }
 
 STRAIT_PRIVATE void strait_p_futex_wake(uint32_t *word, int sleepers, bool shared)
 {
-    int saved = errno;
-    syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, sleepers, NULL, NULL, 0);
-    errno = saved;
+    KEEPING_ERRNO(syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, sleepers, NULL,
+                          NULL, 0));
 }
 
 STRAIT_PRIVATE int strait_p_fd_open(int *fd)
 {
-    int saved = errno;
-    int opened = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    int error = opened < 0 ? -errno : 0;
-    errno = saved;
-    *fd = error ? *fd : opened;
-    return error;
+    int opened = (int)KEEPING_ERRNO(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    *fd = opened < 0 ? *fd : opened;
+    return opened < 0 ? opened : 0;
 }
 
 STRAIT_PRIVATE void strait_p_fd_close(int fd)
 {
     if (fd >= 0) {
-        int saved = errno;
-        close(fd);
-        errno = saved;
+        KEEPING_ERRNO(close(fd));
     }
 }
 
 STRAIT_PRIVATE void strait_p_fd_raise(int fd)
 {
-    int saved = errno;
     uint64_t one = 1;
     /* Fails only where the counter is about to overflow, and then the fd is readable already. A
      * thread that is cancelled still wakes whom it has something for: write() might not. */
-    syscall(SYS_write, fd, &one, sizeof(one));
-    errno = saved;
+    KEEPING_ERRNO(syscall(SYS_write, fd, &one, sizeof(one)));
 }
 
 STRAIT_PRIVATE void strait_p_fd_clear(int fd)
 {
-    int saved = errno;
     uint64_t count;
-    ssize_t ignored = read(fd, &count, sizeof(count)); /* -EAGAIN: was not readable */
-    (void)ignored;
-    errno = saved;
+    KEEPING_ERRNO(read(fd, &count, sizeof(count))); /* -EAGAIN: was not readable */
 }
 
 static void fd_wait(int fd, int64_t deadline)
 {
-    int saved = errno;
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
     struct timespec timeout = strait_p_timespec(deadline > 0 ? deadline - strait_now() : 0);
-    ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL);
-    errno = saved;
+    KEEPING_ERRNO(ppoll(&poll_fd, 1, deadline == STRAIT_FOREVER ? NULL : &timeout, NULL));
 }
 
 /* ---- the event count ---- */
@@ -310,9 +297,7 @@ STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *eve
 static uint32_t own_cpu(void)
 {
     cpu_set_t set;
-    int saved = errno;
-    bool one = sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1;
-    errno = saved;
+    bool one = KEEPING_ERRNO(sched_getaffinity(0, sizeof(set), &set)) == 0 && CPU_COUNT(&set) == 1;
     return one ? 1 + (uint32_t)sched_getcpu() : SEVERAL_CPUS;
 }
 
@@ -392,18 +377,12 @@ void strait_idle_watch(uint64_t *stopwatch)
 
 /* ---- waiting ---- */
 
-/* Below this a spin is not worth the clock it reads. */
-#define SPIN_MIN_NS 300u
-/* A wait shorter than this, though slept through, would nearly have been over in a spin. */
-#define WAIT_SHORT_NS 90000
-/* A longer wait says nothing about the next one; to have spun in it cost next to nothing. */
-#define WAIT_LONG_NS 1000000
-/* Looks at the other side in a round of a spin. */
-#define LOOKS_PER_ROUND 8
-/* Rounds, of a thread that spins without end, for each reading of the clock. */
-#define ROUNDS_PER_NOTE 8
-/* Rounds after which a spinning thread lets others have the CPU for once. */
-#define ROUNDS_PER_YIELD 64
+#define SPIN_MIN_NS 300u     /* a shorter spin is not worth the clock it reads */
+#define WAIT_SHORT_NS 90000  /* a shorter wait would nearly have been over in a spin */
+#define WAIT_LONG_NS 1000000 /* a longer one says nothing of the next; to spin cost it nothing */
+#define LOOKS_PER_ROUND 8    /* of a spin, at the other side */
+#define ROUNDS_PER_NOTE 8    /* of a spin without end, for each reading of the clock */
+#define ROUNDS_PER_YIELD 64  /* of a spin, until others get the CPU for once */
 
 static bool is_set(const uint32_t *flag)
 {

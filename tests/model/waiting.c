@@ -121,12 +121,13 @@ static int fake_eventfd(void)
     return FIRST_FD + fd_count++;
 }
 
-static void fake_close(int fd)
+static int fake_close(int fd)
 {
     if (fd >= FIRST_FD) {
         model_plain_write(&is_open[fd - FIRST_FD], 1);
         is_open[fd - FIRST_FD] = false;
     }
+    return 0;
 }
 
 static ssize_t fake_read(int fd, uint64_t *count)
@@ -160,7 +161,7 @@ static int fake_clock(struct timespec *t)
 #define eventfd(value, flags) fake_eventfd()
 #define close(fd) fake_close(fd)
 #define sched_yield() model_pause()
-#define sched_getaffinity(thread, bytes, set) ((void)(set), -1) /* any CPU */
+#define sched_getaffinity(thread, bytes, set) ((void)(set), errno = ENOSYS, -1) /* any CPU */
 
 #include "channel/wait.h"
 

@@ -101,9 +101,6 @@ struct strait_channel {
     uint32_t open_senders; /* senders write, when they open and close */
 };
 
-STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, magic) == 0 * STRAIT_LINE, "line 0");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, receiver) == 1 * STRAIT_LINE, "line 1");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_channel, sender) == 2 * STRAIT_LINE, "line 2");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_channel) == 3 * STRAIT_LINE, "the ring follows line 2");
 
 /* What both kinds of handle hold. */

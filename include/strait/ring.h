@@ -11,8 +11,6 @@
 #include "strait/rings/line.h"
 #include "strait/rings/spsc.h"
 
-STRAIT_C_BEGIN
-
 /* clang-format off */
 /* X(name) of each ring strait_<name>. A shared block knows its variant by the place here: a new
  * one goes to the end. */
@@ -22,7 +20,5 @@ STRAIT_C_BEGIN
     X(cells) \
     X(line)
 /* clang-format on */
-
-STRAIT_C_END
 
 #endif /* STRAIT_RING_H */

@@ -56,10 +56,6 @@ struct strait_cells {
     size_t known; /* not beside index: gcc would load both as one, and wait for the store of each */
 };
 
-STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, mask) == 0 * STRAIT_LINE, "line 0");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, tail) == 1 * STRAIT_LINE, "line 1");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, head) == 2 * STRAIT_LINE, "line 2");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_cells, index) == 3 * STRAIT_LINE, "line 3");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_cells) == 4 * STRAIT_LINE, "the stamps follow line 3");
 
 static inline size_t strait_p_cells_stamps_size(const struct strait_shape *shape)

@@ -47,8 +47,6 @@ struct strait_lanes {
     STRAIT_LINE_ALIGNED uint32_t reached;
 };
 
-STRAIT_STATIC_ASSERT(offsetof(struct strait_lanes, current) == 0 * STRAIT_LINE, "line 0");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_lanes, reached) == 1 * STRAIT_LINE, "line 1");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_lanes) == 2 * STRAIT_LINE, "the lanes follow line 1");
 
 static inline size_t strait_lanes_size(const struct strait_shape *shape)

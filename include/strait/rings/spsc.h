@@ -58,10 +58,6 @@ struct strait_spsc {
     STRAIT_LINE_ALIGNED uint32_t head;                    /* line 3: receiver writes */
 };
 
-STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, sender) == 0 * STRAIT_LINE, "line 0");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, receiver) == 1 * STRAIT_LINE, "line 1");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, tail) == 2 * STRAIT_LINE, "line 2");
-STRAIT_STATIC_ASSERT(offsetof(struct strait_spsc, head) == 3 * STRAIT_LINE, "line 3");
 STRAIT_STATIC_ASSERT(sizeof(struct strait_spsc) == 4 * STRAIT_LINE, "the slots follow line 3");
 
 /* ---- how it is made, with slots of any size: line.h makes one, too ---- */

@@ -111,13 +111,13 @@ static void lanes_open(struct lanes *lanes)
 static void send_number(struct lanes *lanes, int lane)
 {
     uint64_t number = (uint64_t)lane;
-    strait_lanes_try_send(lanes->ends[lane], &number, 1);
+    strait_lanes_send(lanes->ends[lane], &number, 1, 0);
 }
 
 static uint64_t receive_number(struct lanes *lanes)
 {
     uint64_t number = UINT64_MAX;
-    strait_lanes_try_receive(lanes->ring, &number, 1);
+    strait_lanes_receive(lanes->ring, &number, 1, 0);
     return number;
 }
 
@@ -194,7 +194,7 @@ static void a_late_note_of_the_head_makes_no_room(void)
     uint64_t number = 0;
     assert_non_null(ring);
     strait_cells_init(ring, &shape);
-    while (strait_cells_try_send(ring, &number, 1)) {
+    while (strait_cells_send(ring, &number, 1, 0)) {
         number++;
     }
     assert_int_equal(number, CAPACITY);
@@ -203,11 +203,11 @@ static void a_late_note_of_the_head_makes_no_room(void)
             ring->seen = ring->tail - ((uintptr_t)1 << behind) - CAPACITY - more;
             assert_false(strait_cells_has_room(ring));
             assert_int_equal(ring->seen, ring->head);
-            assert_int_equal(strait_cells_try_send(ring, &number, 1), 0);
+            assert_int_equal(strait_cells_send(ring, &number, 1, 0), 0);
         }
     }
     for (uint64_t expected = 0; expected < CAPACITY; expected++) {
-        assert_int_equal(strait_cells_try_receive(ring, &number, 1), 1);
+        assert_int_equal(strait_cells_receive(ring, &number, 1, 0), 1);
         assert_int_equal(number, expected);
     }
     free(ring);

@@ -257,14 +257,6 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
 #define STRAIT_P_DEFINE_VARIANT(VARIANT, SENDER, END, RING, NAME, SENDERS, DIRECT)                 \
     typedef END VARIANT##_end;                                                                     \
     typedef RING VARIANT##_ring;                                                                   \
-    STRAIT_INLINE size_t VARIANT##_try_send(END *end, const void *messages, size_t n)              \
-    {                                                                                              \
-        return SENDER##_send(end, messages, n, 0);                                                 \
-    }                                                                                              \
-    STRAIT_INLINE size_t VARIANT##_try_receive(RING *ring, void *messages, size_t n)               \
-    {                                                                                              \
-        return VARIANT##_receive(ring, messages, n, 0);                                            \
-    }                                                                                              \
     STRAIT_P_THUNK(STRAIT_P_COLD void, VARIANT##_v_init,                                           \
                    (void *ring, const struct strait_shape *shape),                                 \
                    VARIANT##_init((RING *)ring, shape))                                            \
@@ -287,8 +279,7 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
         SENDER##_v_has_room, SENDER##_v_reserve, SENDER##_v_commit, SENDER##_v_send,               \
         VARIANT##_v_peek, VARIANT##_v_release, VARIANT##_v_receive
 
-/* The descriptor VARIANT##_variant, and VARIANT##_try_send and _try_receive for messages of a size
- * that is known at run time. */
+/* The descriptor VARIANT##_variant. */
 #define STRAIT_DEFINE_VARIANT(VARIANT, END, RING, NAME, SENDERS, DIRECT)                           \
     STRAIT_P_SENDER_THUNKS(VARIANT, END)                                                           \
     STRAIT_P_DEFINE_VARIANT(VARIANT, VARIANT, END, RING, NAME, SENDERS, DIRECT)

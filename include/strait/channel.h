@@ -202,23 +202,17 @@ STRAIT_API void strait_p_check_size(const struct strait_p_handle *handle, size_t
                                     bool exact);
 
 #ifdef STRAIT_CHECKED
-#define STRAIT_P_CHECK_OWNER(HANDLE, SENDER) strait_p_check_owner(HANDLE, SENDER)
-#define STRAIT_P_CHECK_SIZE(HANDLE, N, BYTES, EXACT) strait_p_check_size(HANDLE, N, BYTES, EXACT)
-#define STRAIT_P_COPYING STRAIT_INLINE /* the caller's object is seen */
+#define STRAIT_P_CHECK(CALL) CALL
+#define STRAIT_P_COPYING STRAIT_INLINE /* the caller's object is seen, or is of SIZE_MAX bytes */
 #else
-#define STRAIT_P_CHECK_OWNER(HANDLE, SENDER) ((void)0)
-#define STRAIT_P_CHECK_SIZE(HANDLE, N, BYTES, EXACT) ((void)0)
+#define STRAIT_P_CHECK(CALL) ((void)0)
 #define STRAIT_P_COPYING static inline
 #endif
 
-/* What the compiler sees of the object that a pointer points into; SIZE_MAX if it does not. */
-#define STRAIT_P_VISIBLE(POINTER) __builtin_object_size(POINTER, 0)
-
-/* Out of line: nothing was there. -EAGAIN, what came before the sending side closed, or -EPIPE. */
-STRAIT_API ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages,
-                                           size_t n);
-STRAIT_API ptrdiff_t strait_p_peek_last(struct strait_p_handle *handle, size_t n,
-                                        struct strait_span *span);
+/* Out of line: nothing was there. -EAGAIN, what came before the sending side closed, by copy or, if
+ * there is a span, in place; or -EPIPE. */
+STRAIT_API ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages, size_t n,
+                                           struct strait_span *span);
 
 /* Out of line: waits. 0: look again; or as strait_send, strait_receive. */
 STRAIT_API int strait_p_side_park(struct strait_p_handle *handle, bool sender, int64_t deadline);
@@ -232,8 +226,8 @@ STRAIT_P_COPYING ptrdiff_t strait_try_send(struct strait_sender *sender, const v
 {
     struct strait_p_handle *handle = &sender->handle;
     struct strait_p_event_count *peer = &handle->channel->receiver;
-    STRAIT_P_CHECK_OWNER(handle, true);
-    STRAIT_P_CHECK_SIZE(handle, n, STRAIT_P_VISIBLE(messages), false);
+    STRAIT_P_CHECK(strait_p_check_owner(handle, true));
+    STRAIT_P_CHECK(strait_p_check_size(handle, n, __builtin_object_size(messages, 0), false));
     if (STRAIT_UNLIKELY(strait_load_relaxed(&peer->word) & STRAIT_P_CLOSED)) { /* a hint */
         return -EPIPE;
     }
@@ -253,8 +247,8 @@ STRAIT_P_COPYING ptrdiff_t strait_try_receive(struct strait_receiver *receiver, 
                                               size_t n)
 {
     struct strait_p_handle *handle = &receiver->handle;
-    STRAIT_P_CHECK_OWNER(handle, false);
-    STRAIT_P_CHECK_SIZE(handle, n, STRAIT_P_VISIBLE(messages), false);
+    STRAIT_P_CHECK(strait_p_check_owner(handle, false));
+    STRAIT_P_CHECK(strait_p_check_size(handle, n, __builtin_object_size(messages, 0), false));
     bool direct = STRAIT_LIKELY(handle->direct);
     size_t received = direct ? strait_spsc_receive(handle->direct, messages, n, 0)
                              : handle->variant->try_receive(handle->end, messages, n);
@@ -262,7 +256,7 @@ STRAIT_P_COPYING ptrdiff_t strait_try_receive(struct strait_receiver *receiver, 
     if (STRAIT_LIKELY(received)) {
         strait_p_notify(&handle->channel->sender, direct ? 0 : handle->between);
     }
-    return received || !n ? (ptrdiff_t)received : strait_p_receive_last(handle, messages, n);
+    return received || !n ? (ptrdiff_t)received : strait_p_receive_last(handle, messages, n, NULL);
 }
 
 /* ---- waiting: these block until the deadline at most ---- */
@@ -373,7 +367,7 @@ static inline ptrdiff_t strait_reserve(struct strait_sender *sender, size_t n,
                                        struct strait_span *span)
 {
     struct strait_p_handle *handle = &sender->handle;
-    STRAIT_P_CHECK_OWNER(handle, true);
+    STRAIT_P_CHECK(strait_p_check_owner(handle, true));
     if (STRAIT_UNLIKELY(strait_load_relaxed(&handle->channel->receiver.word) & STRAIT_P_CLOSED)) {
         return -EPIPE;
     }
@@ -397,9 +391,9 @@ static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
                                     struct strait_span *span)
 {
     struct strait_p_handle *handle = &receiver->handle;
-    STRAIT_P_CHECK_OWNER(handle, false);
+    STRAIT_P_CHECK(strait_p_check_owner(handle, false));
     size_t count = handle->variant->peek(handle->end, n, span);
-    return count || !n ? (ptrdiff_t)count : strait_p_peek_last(handle, n, span);
+    return count || !n ? (ptrdiff_t)count : strait_p_receive_last(handle, NULL, n, span);
 }
 
 /* Takes what the last peek showed; lower span->count first to take fewer. The receiver's thread;
@@ -439,25 +433,25 @@ static inline void strait_release(struct strait_receiver *receiver, const struct
     STRAIT_INLINE ptrdiff_t PREFIX##_send(struct strait_sender *sender, const TYPE *messages,      \
                                           size_t n, int64_t deadline)                              \
     {                                                                                              \
-        STRAIT_P_CHECK_SIZE(&sender->handle, 1, sizeof(TYPE), true);                               \
+        STRAIT_P_CHECK(strait_p_check_size(&sender->handle, 1, sizeof(TYPE), true));               \
         return strait_send(sender, messages, n, deadline);                                         \
     }                                                                                              \
     STRAIT_INLINE ptrdiff_t PREFIX##_receive(struct strait_receiver *receiver, TYPE *messages,     \
                                              size_t n, int64_t deadline)                           \
     {                                                                                              \
-        STRAIT_P_CHECK_SIZE(&receiver->handle, 1, sizeof(TYPE), true);                             \
+        STRAIT_P_CHECK(strait_p_check_size(&receiver->handle, 1, sizeof(TYPE), true));             \
         return strait_receive(receiver, messages, n, deadline);                                    \
     }                                                                                              \
     STRAIT_INLINE ptrdiff_t PREFIX##_try_send(struct strait_sender *sender, const TYPE *messages,  \
                                               size_t n)                                            \
     {                                                                                              \
-        STRAIT_P_CHECK_SIZE(&sender->handle, 1, sizeof(TYPE), true);                               \
+        STRAIT_P_CHECK(strait_p_check_size(&sender->handle, 1, sizeof(TYPE), true));               \
         return strait_try_send(sender, messages, n);                                               \
     }                                                                                              \
     STRAIT_INLINE ptrdiff_t PREFIX##_try_receive(struct strait_receiver *receiver, TYPE *messages, \
                                                  size_t n)                                         \
     {                                                                                              \
-        STRAIT_P_CHECK_SIZE(&receiver->handle, 1, sizeof(TYPE), true);                             \
+        STRAIT_P_CHECK(strait_p_check_size(&receiver->handle, 1, sizeof(TYPE), true));             \
         return strait_try_receive(receiver, messages, n);                                          \
     }                                                                                              \
     struct PREFIX##_typed /* for the semicolon behind the macro */

@@ -2,8 +2,6 @@
 /* endpoint: one side of a channel: how it is opened, closed and handed over, and how it waits. */
 #include "strait/channel.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -112,7 +110,7 @@ static void handle_give(struct strait_p_handle *handle, bool sender)
     if (!handle->channel || handle->channel == &closed_channel) {
         return; /* never opened, or closed */
     }
-    STRAIT_P_CHECK_OWNER(handle, sender);
+    STRAIT_P_CHECK(strait_p_check_owner(handle, sender));
     handle->owner = -thread_id();
     handle->cancel = NULL;
     if (handle->threads) {
@@ -322,21 +320,14 @@ int strait_p_side_park(struct strait_p_handle *handle, bool sender, int64_t dead
     return result == -ETIMEDOUT ? -EDEADLK : result;
 }
 
-ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages, size_t n)
+ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages, size_t n,
+                                struct strait_span *span)
 {
     if (!strait_p_event_closed(&handle->channel->sender)) {
         return -EAGAIN;
     }
-    size_t received = handle->variant->try_receive(handle->end, messages, n);
-    return received ? (ptrdiff_t)received : -EPIPE;
-}
-
-ptrdiff_t strait_p_peek_last(struct strait_p_handle *handle, size_t n, struct strait_span *span)
-{
-    if (!strait_p_event_closed(&handle->channel->sender)) {
-        return -EAGAIN;
-    }
-    size_t count = handle->variant->peek(handle->end, n, span);
+    size_t count = span ? handle->variant->peek(handle->end, n, span)
+                        : handle->variant->try_receive(handle->end, messages, n);
     return count ? (ptrdiff_t)count : -EPIPE;
 }
 

@@ -54,8 +54,7 @@
 /* For what must not become a call, however much of it there is: a message's way by name. */
 #define STRAIT_INLINE static inline __attribute__((always_inline, unused))
 
-/* For what runs once in the life of what it is for: its code is to be small, not fast. clang makes
- * it so only if told. */
+/* For what runs once in the life of what it is for: its code is to be small. clang must be told. */
 #if defined(__clang__)
 #define STRAIT_P_COLD __attribute__((cold, noinline, minsize))
 #else

@@ -265,8 +265,7 @@ STRAIT_P_COPYING ptrdiff_t strait_try_receive(struct strait_receiver *receiver, 
  * if the channel closed, the deadline passed or the wait was cancelled in between. If not even one
  * was: -EPIPE, -ETIMEDOUT, -ECANCELED; -EDEADLK if it would wait for room that only the calling
  * thread could make, which has the other end of the port. What was not sent stays the caller's. A
- * worker's waits, whatever the handle, are cancelled when it is asked to stop. The sender's
- * thread. */
+ * worker's waits, for whatever handle, end when it is asked to stop. The sender's thread. */
 STRAIT_P_COPYING ptrdiff_t strait_send(struct strait_sender *sender, const void *messages, size_t n,
                                        int64_t deadline)
 {
@@ -316,8 +315,7 @@ STRAIT_API int strait_receive_wait(struct strait_receiver *receiver, int64_t dea
  * when it is opened; a sender arms when it has got -EAGAIN.
  */
 
-/* The eventfd; -EINVAL if the side has another mode. It belongs to the channel. Any thread;
- * does not block. */
+/* The eventfd, which is the channel's; -EINVAL: another mode. Any thread; does not block. */
 STRAIT_API int strait_receiver_fd(const struct strait_receiver *receiver);
 STRAIT_API int strait_sender_fd(const struct strait_sender *sender);
 
@@ -384,9 +382,8 @@ static inline void strait_commit(struct strait_sender *sender, const struct stra
     strait_p_notify(&handle->channel->receiver, handle->between);
 }
 
-/* Up to n messages in place, without taking them: span->count, next to each other. How many;
- * -EAGAIN; -EPIPE. They stay valid until they are released. The receiver's thread; does not
- * block. */
+/* Up to n messages in place, not taken yet: span->count, next to each other. How many; -EAGAIN;
+ * -EPIPE. They stay valid until they are released. The receiver's thread; does not block. */
 static inline ptrdiff_t strait_peek(struct strait_receiver *receiver, size_t n,
                                     struct strait_span *span)
 {
@@ -465,8 +462,7 @@ static inline void strait_release(struct strait_receiver *receiver, const struct
  * was the old owner's. To keep the flag, adopt without giving: the handle of a plain channel allows
  * that, an end of a port does not, unless its owner's thread has ended: what that thread has left
  * open anybody may adopt, or close, who has joined it. None of these blocks. STRAIT_CHECKED: who
- * uses or gives what another owns or what is nobody's, or adopts another's end of a port, ends the
- * program. */
+ * uses or gives what it does not own, or adopts another's end of a port, ends the program. */
 STRAIT_API void strait_sender_give(struct strait_sender *sender);
 STRAIT_API void strait_receiver_give(struct strait_receiver *receiver);
 STRAIT_API void strait_sender_adopt(struct strait_sender *sender);

@@ -24,15 +24,13 @@ enum strait_wait {
 /* ---- time: nanoseconds of CLOCK_MONOTONIC, absolute ---- */
 
 /* What is 0 or less is past, for a call that is not to wait. STRAIT_CHECKED: a deadline of 1 us to
- * an hour that lies more than a minute before the start of the program is a span by mistake, and
- * ends the program. */
+ * an hour that lies over a minute before the program's start is a span by mistake and ends it. */
 #define STRAIT_FOREVER INT64_MAX
 
 /* Now. Any thread; does not block. */
 STRAIT_API int64_t strait_now(void);
 
-/* Now plus `ns` nanoseconds, STRAIT_FOREVER if that is past the end of time. Any thread; does not
- * block. */
+/* Now plus `ns` nanoseconds; at most STRAIT_FOREVER. Any thread; does not block. */
 STRAIT_API int64_t strait_deadline(int64_t ns);
 
 static inline int64_t strait_p_in(int64_t count, int64_t unit)
@@ -69,8 +67,7 @@ static inline void strait_stopwatch_set(uint64_t *word, int64_t now, bool on)
 }
 
 /* The nanoseconds that it was so, as of *now. The word must not change while the clock is read, or
- * time that the reader lost in between would be counted as the thread's. Any thread; does not
- * block. */
+ * what the reader lost in between would count as the thread's. Any thread; does not block. */
 static inline int64_t strait_stopwatch_read(const uint64_t *word, int64_t *now)
 {
     uint64_t value = strait_wide_load_relaxed(word);
@@ -85,8 +82,7 @@ static inline int64_t strait_stopwatch_read(const uint64_t *word, int64_t *now)
 
 /* From now on the calling thread's waits in this library are counted in the stopwatch, which must
  * live as long; NULL: in none. It costs no reading of the clock that a wait would not do anyway: a
- * wait that ends before the first is not counted, and a spin is over at the last before it
- * succeeded. Does not block. */
+ * wait that ends before the first is not counted, a spin is up to its last. Does not block. */
 STRAIT_API void strait_idle_watch(uint64_t *stopwatch);
 
 /* ---- private: the event count's fast path; see src/channel/wait.h ---- */

@@ -200,16 +200,14 @@ STRAIT_API ptrdiff_t strait_worker_dispatch(struct strait_worker *worker, size_t
 /* Asks the worker to stop: its waits for messages and for room return -ECANCELED, whatever port or
  * channel they are for, and strait_worker_stopping says true. It still can join workers of its own
  * and close pools, which it stops itself: there, the deadline alone ends a wait. Any thread until
- * the worker is destroyed, a signal handler too; does not block. In a fork's child it does
- * nothing. */
+ * the worker is destroyed, a signal handler too; does not block. In a fork's child: nothing. */
 STRAIT_API void strait_worker_stop(struct strait_worker *worker);
 
 /* Waits until the worker's thread is gone, its thread-exit destructors included. 0; -ETIMEDOUT, and
  * it can be joined again; -EDEADLK: called by the worker itself; -EOWNERDEAD: in a fork's child.
  * Its events can still be dispatched afterwards. One that is gone is joined whatever the deadline:
  * several are joined one after the other, by one deadline. Parent only; blocks until the deadline
- * at most. A worker that waits for room in a full channel to its parent ends only once it is
- * stopped. */
+ * at most. A worker that waits for room in its port ends only once it is stopped. */
 STRAIT_API int strait_worker_join(struct strait_worker *worker, int64_t deadline);
 
 /* Frees a joined worker; messages left go to the drop callbacks. -EBUSY: not joined. -EOWNERDEAD:

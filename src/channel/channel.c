@@ -129,9 +129,7 @@ STRAIT_P_COLD int strait_channel_init(struct strait_channel **out, void *memory,
     const struct strait_channel_options *options = &layout.options;
     memset(channel, 0, sizeof(*channel));
     error = open_event(&channel->sender, options->sender);
-    if (!error) {
-        error = open_event(&channel->receiver, options->receiver);
-    }
+    error = error ? error : open_event(&channel->receiver, options->receiver);
     if (error) {
         strait_p_fd_close(channel->sender.fd);
         return error;

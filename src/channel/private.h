@@ -15,8 +15,7 @@
 #define STRAIT_PRIVATE static __attribute__((unused))
 #endif
 
-/* For what is called in several places and costs far more than its call: -O3 would write it into
- * each of them. */
+/* For what several call and costs far more than its call: -O3 would write it into each. */
 #define STRAIT_P_ONE_COPY __attribute__((noinline, unused))
 
 /* The compiler takes the allocators for functions that leave errno alone, which the C library does
@@ -56,8 +55,7 @@ static inline bool strait_option_valid(bool valid, const char *noun, const char 
 /* Copies the caller's options (NULL: all zero) into `to`, of `size` bytes. Each options struct
  * begins with its size as the caller was compiled, 0 for ours: a shorter one is an older caller's,
  * whose missing fields are zero; a longer one a newer caller's, which we understand only as long as
- * what we do not know is zero. -EINVAL if it is not, or if the size is no compiler's: it ends
- * inside a field. */
+ * what we do not know is zero. -EINVAL if it is not, or if the size ends inside a field. */
 static inline int strait_options_copy(void *to, size_t size, const void *from, const char *noun)
 {
     memset(to, 0, size);

@@ -138,8 +138,7 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
 STRAIT_PRIVATE int strait_p_arm(const struct strait_p_waiter *waiter);
 
 /* A berth is a thread's whose waits another can end, whatever it waits for. The lock keeps the
- * event count alive while it is woken: its owner cannot go away, and destroy what the event count
- * lies in, in the middle. */
+ * event count alive while it is woken: its owner cannot go away and destroy it in the middle. */
 struct strait_p_berth {
     const uint32_t *cancel; /* set once; while the flag is set, the thread does not wait */
     pthread_mutex_t lock;   /* of what follows */

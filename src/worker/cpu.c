@@ -213,8 +213,7 @@ static uintptr_t last_machine;
 static struct machine *take_machine(const struct strait_p_cpu_set *allowed)
 {
     uintptr_t last = strait_word_load_relaxed(&last_machine);
-    /* cpu.take: pairs with cpu.leave; the machine; without it a creator places threads by half of
-     * one */
+    /* cpu.take: pairs with cpu.leave; the machine; without it threads are placed by half of one */
     struct machine *machine =
         strait_word_cas_acq_rel(&last_machine, &last, 0) ? (struct machine *)last : NULL;
     bool fits = machine && machine->count == (size_t)CPU_COUNT_S(allowed->bytes, allowed->bits);
@@ -231,8 +230,7 @@ static struct machine *take_machine(const struct strait_p_cpu_set *allowed)
 static void leave_machine(struct machine *machine)
 {
     uintptr_t none = 0;
-    /* cpu.leave: pairs with cpu.take; the machine; without it its next reader places threads by
-     * half of one */
+    /* cpu.leave: pairs with cpu.take; the machine; without it threads are placed by half of one */
     if (!strait_word_cas_acq_rel(&last_machine, &none, (uintptr_t)machine)) {
         free(machine);
     }

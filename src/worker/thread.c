@@ -142,11 +142,9 @@ strait_p_thread_launch(struct strait_p_thread *thread,
             error = -pthread_attr_setstacksize(&attributes, options->stack_size);
             (void)STRAIT_P_VALID(worker, stack_size, !error);
         }
-        if (!error) {
-            pthread_sigmask(SIG_SETMASK, &others, &before);
-            error = -pthread_create(&thread->handle, &attributes, thread_main, thread);
-            pthread_sigmask(SIG_SETMASK, &before, NULL);
-        }
+        pthread_sigmask(SIG_SETMASK, &others, &before);
+        error = error ? error : -pthread_create(&thread->handle, &attributes, thread_main, thread);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_attr_destroy(&attributes);
     }
     if (error) {

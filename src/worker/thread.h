@@ -52,9 +52,8 @@ struct strait_p_thread {
 };
 
 /* Starts a thread, and does not wait until it is online. 0, or -errno and there is none: -EAGAIN,
- * -ENOMEM, -EINVAL (name, placement, class; a stack that is too small). All signals but those that
- * tell of the thread's own faults are blocked in it. Any thread; blocks for the creation, some
- * 20 us. */
+ * -ENOMEM, -EINVAL (name, placement, class; a stack that is too small). All signals but those of
+ * its own faults are blocked in it. Any thread; blocks for the creation, some 20 us. */
 STRAIT_PRIVATE int strait_p_thread_launch(struct strait_p_thread *thread,
                                           const struct strait_p_thread_options *options);
 

@@ -70,9 +70,7 @@ STRAIT_P_COLD int strait_port_pair(struct strait_port *a, struct strait_port *b,
         .holders = 2,
     };
     error = strait_channel_create(&link->channels[FORTH], &options.forth);
-    if (!error) {
-        error = strait_channel_create(&link->channels[BACK], &options.back);
-    }
+    error = error ? error : strait_channel_create(&link->channels[BACK], &options.back);
     if (error) {
         link_free(link);
         return error;
@@ -147,8 +145,7 @@ struct strait_worker {
     void *message;        /* the one that is told */
     const void *callback; /* the frame that calls `event` */
     unsigned told;        /* events of these types, a bit each */
-    /* the worker writes; the parent reads `warning` once it is said, and the rest once the
-     * worker has ended */
+    /* the worker writes; the parent reads `warning` once it is said, the rest once it has ended */
     STRAIT_LINE_ALIGNED struct strait_port port;
     struct worker_word failure;
     struct worker_word warning;

@@ -232,8 +232,7 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
         CALL;                                                                                      \
     }
 
-/* By copy. Single messages have code of their own, without what several need: not even their
- * registers. */
+/* By copy. Single messages have code of their own, without the registers that several need. */
 #define STRAIT_P_COPY_THUNKS(NAME, CONST, OPERATION, RING)                                         \
     STRAIT_P_THUNK(__attribute__((noinline)) size_t, NAME##_many,                                  \
                    (void *ring, CONST void *messages, size_t n),                                   \

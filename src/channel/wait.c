@@ -326,13 +326,6 @@ static bool one_cpu(const struct strait_p_waiter *waiter)
 
 static __thread struct strait_p_berth *own_berth;
 
-STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel)
-{
-    memset(berth, 0, sizeof(*berth));
-    pthread_mutex_init(&berth->lock, NULL);
-    berth->cancel = cancel;
-}
-
 /* Before a sleep on the event count; NULL: after it. */
 static void berth_note(struct strait_p_event_count *event)
 {

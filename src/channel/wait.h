@@ -145,8 +145,6 @@ struct strait_p_berth {
     struct strait_p_event_count *event; /* where it sleeps, NULL: awake; the thread writes */
 };
 
-STRAIT_PRIVATE void strait_p_berth_init(struct strait_p_berth *berth, const uint32_t *cancel);
-
 /* Makes it the calling thread's, who sleeps nowhere now, though it may have been cancelled in its
  * sleep; NULL: it has none any more. Returns what was before. */
 STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth);

@@ -248,7 +248,8 @@ static int worker_init(struct strait_worker *worker, const struct strait_worker_
         worker->options.data = worker + 1;
         memcpy(worker->options.data, options->data, options->data_size);
     }
-    strait_p_berth_init(&worker->berth, &worker->stop);
+    worker->berth.cancel = &worker->stop;
+    pthread_mutex_init(&worker->berth.lock, NULL);
     struct strait_port_options port = {
         .forth = options->to_worker,
         .back = options->to_parent,

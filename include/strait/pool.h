@@ -244,11 +244,10 @@ struct strait_parent_options {
     /* How the parent waits in strait_task_wait and the like. Default: FD, and strait_parent_fd is
      * there for an event loop; without a loop PARK or SPIN is faster. */
     enum strait_wait wait;
-    /* In dispatch, poll or a wait: after a submit got -EAGAIN, and no more than `low_water` tasks
-     * wait. May be NULL. */
+    /* In dispatch, poll or a wait: after a submit got -EAGAIN, once half of the queue has drained.
+     * May be NULL. */
     void (*room)(struct strait_parent *parent, void *context) STRAIT_NOEXCEPT;
     void *context;
-    size_t low_water; /* 0: half the queue's limit */
 };
 
 /* Makes the calling thread a parent, which alone may use the handle. Options may be NULL. -EINVAL;

@@ -279,17 +279,17 @@ static bool is_closed(const struct strait_parent *parent)
 /* Is there the room that the parent wants, if it does, or will there never be any? */
 static bool room_made(struct strait_parent *parent, unsigned priority)
 {
-    return parent->room_at[priority] &&
-           (is_closed(parent) || waiting(parent, priority) <= parent->room_most[priority]);
+    uintptr_t room_at = parent->room_at[priority];
+    return room_at && (is_closed(parent) ||
+                       waiting(parent, priority) <= parent->rings[priority].tail - room_at);
 }
 
-/* Has the workers tell when no more than so many tasks wait. What they claimed before they could
- * see that, the parent sees behind this. */
+/* Has the workers tell when no more than so many of the tasks wait that there are now. What they
+ * claimed before they could see that, the parent sees behind this. */
 static void want_room(struct strait_parent *parent, unsigned priority, size_t most)
 {
-    uintptr_t tail = parent->rings[priority].tail;
-    parent->room_most[priority] = most;
-    strait_word_store_relaxed(&parent->room_at[priority], tail > most ? tail - most : 1);
+    uintptr_t room_at = parent->rings[priority].tail - most;
+    strait_word_store_relaxed(&parent->room_at[priority], room_at ? room_at : room_at - 1);
     /* parent.starved: pairs with submission.claimed; that room is wanted, or else what was claimed;
      * without it nobody tells the parent of room */
     strait_full_fence();
@@ -731,7 +731,7 @@ static void refuse(struct strait_parent *parent, unsigned priority)
 {
     strait_p_count(&parent->counters.refused);
     if (parent->options.room) {
-        want_room(parent, priority, parent->options.low_water);
+        want_room(parent, priority, parent->pool->options.queue_limit / 2);
         if (room_made(parent, priority)) {
             tell_loop(parent);
         }
@@ -854,7 +854,6 @@ static int wait_sleep(struct strait_parent *parent, const struct wait *wait, siz
     deadline = grow_at && grow_at < deadline ? grow_at : deadline;
     /* `room` may be still to follow, for what was refused before */
     uintptr_t room_at = parent->room_at[wait->priority];
-    size_t room_most = parent->room_most[wait->priority];
     if (wait->subject == FOR_ROOM) {
         want_room(parent, wait->priority, parent->pool->options.queue_limit - 1);
     }
@@ -862,7 +861,6 @@ static int wait_sleep(struct strait_parent *parent, const struct wait *wait, siz
     struct strait_p_waiter waiter = parent_waiter(parent);
     int error = strait_p_park(&waiter, deadline);
     strait_word_store_relaxed(&parent->room_at[wait->priority], room_at);
-    parent->room_most[wait->priority] = room_most;
     return error == -ETIMEDOUT ? 0 : error;
 }
 
@@ -1117,12 +1115,10 @@ STRAIT_P_COLD int strait_pool_attach(struct strait_pool *pool, struct strait_par
 {
     struct strait_parent_options options;
     int error = strait_options_copy(&options, sizeof(options), given, "parent");
-    if (error || !STRAIT_P_VALID(parent, wait, (unsigned)options.wait <= STRAIT_WAIT_FD) ||
-        !STRAIT_P_VALID(parent, low_water, options.low_water < pool->options.queue_limit)) {
+    if (error || !STRAIT_P_VALID(parent, wait, (unsigned)options.wait <= STRAIT_WAIT_FD)) {
         return -EINVAL;
     }
     options.wait = options.wait == STRAIT_WAIT_DEFAULT ? STRAIT_WAIT_FD : options.wait;
-    options.low_water = options.low_water ? options.low_water : pool->options.queue_limit / 2;
     if (pool->process != getpid()) {
         return -EOWNERDEAD;
     }

@@ -73,8 +73,8 @@ struct strait_parent {
     uintptr_t goal; /* the count of reports that is to wake it, as in the stack's word; in place of
                        the index, how many more first: then that one starts its clock */
     uint32_t awaited_slot;                  /* whose report is to wake it; NONE */
-    uintptr_t room_at[STRAIT_P_PRIORITIES]; /* the number of claims that makes room; 0: the parent
-                                               wants none */
+    uintptr_t room_at[STRAIT_P_PRIORITIES]; /* the number of claims that makes the room that the
+                                               parent wants; 0: it wants none */
     struct strait_p_pool_worker *worker; /* whose tasks submit here; NULL: a thread has attached */
     uint32_t place;
     /* line 1: workers write */
@@ -99,7 +99,6 @@ struct strait_parent {
     void *block;     /* of pages, that slots, links and the rings' words lie in */
     size_t bytes;    /* of it */
     uintptr_t head_seen[STRAIT_P_PRIORITIES]; /* past heads of its rings */
-    size_t room_most[STRAIT_P_PRIORITIES];    /* tasks that may wait where room is wanted */
     uintptr_t waiting_max;                    /* the parent writes, others read */
     struct strait_p_event_count
         *peer;            /* of the worker that was to come for its last task; or NULL */

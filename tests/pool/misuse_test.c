@@ -108,7 +108,6 @@ static const struct mistake {
     {make_pool, "options: cpus",
      &(const struct strait_pool_options){.cpus = &no_cpu, .cpu_count = 1}},
     WRONG(parent, "wait", .wait = (enum strait_wait)9),
-    WRONG(parent, "low_water", .low_water = 1025),
     WRONG(submit, "priority", .priority = (enum strait_priority)2),
     WRONG(submit, "start_by", .start_by = -1),
     WRONG(submit, "finish_by", .finish_by = -1),

@@ -112,7 +112,7 @@ static void fills_again(struct strait_parent *parent, void *context)
 static void open_for_room(size_t limit, void (*room)(struct strait_parent *, void *))
 {
     open_pool(&(struct strait_pool_options){.workers = 1, .queue_limit = limit},
-              &(struct strait_parent_options){.room = room, .context = &rooms, .low_water = 1});
+              &(struct strait_parent_options){.room = room, .context = &rooms});
     rooms = 0;
     hold(1);
 }

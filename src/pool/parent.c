@@ -364,13 +364,10 @@ STRAIT_PRIVATE void strait_p_parent_start_clock(struct strait_parent *parent)
     timer_set(parent, strait_deadline(GATHER_NS));
 }
 
-/* Has the fd become readable, whatever it is now. */
+/* Has the fd become readable. It is so already unless the parent is armed. */
 static void tell_loop(struct strait_parent *parent)
 {
-    if (parent->epoll >= 0 && !parent->readable) {
-        strait_p_fd_raise(parent->own.fd);
-        parent->readable = true;
-    }
+    strait_p_notify(parent->event, STRAIT_P_BARRIER);
 }
 
 /* True: the fd becomes readable with so many reports, and where a worker is to be started by then.
@@ -387,11 +384,11 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
     }
     parent->clocked = at || gathers;
     await_reports(parent, reports, STRAIT_P_NONE, gathers && !now);
-    parent->readable = strait_p_arm(&waiter) != 1;
-    if (gathers && !now && !parent->readable && unseen(parent) > 0) {
+    bool armed = strait_p_arm(&waiter) == 1;
+    if (gathers && !now && armed && unseen(parent) > 0) {
         strait_p_parent_start_clock(parent); /* whoever reported before could not see that */
     }
-    return !parent->readable;
+    return armed;
 }
 
 /* How many parents have tasks that wait, about: at least 1. */
@@ -540,9 +537,9 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
 {
     size_t completed = 0;
     if (STRAIT_UNLIKELY(strait_load_relaxed(&parent->pool->closing) == 1 + STRAIT_CLOSE_CANCEL) &&
-        !parent->abandoned) {
-        parent->abandoned = true; /* nothing will be submitted any more; what runs goes on */
-        cancel_all(parent, NULL, STRAIT_TASK_ABANDONED, false);
+        !parent->leaving) {
+        parent->leaving = true;
+        cancel_all(parent, NULL, STRAIT_TASK_ABANDONED, false); /* what runs goes on */
     }
     while (completed < budget) {
         struct strait_p_slot *slot;

@@ -104,12 +104,10 @@ struct strait_parent {
         *peer;            /* of the worker that was to come for its last task; or NULL */
     const void *callback; /* the frame that calls one */
     uint32_t spin_ns;
-    int32_t user;   /* STRAIT_CHECKED: the thread that uses it; 0: the first that does */
-    bool leaving;   /* by cancelling: it submits no more */
-    bool abandoned; /* what waited when the pool was closed by cancelling */
-    bool readable;  /* the fd is, for sure */
-    bool clocked;   /* its timer may be set, or have run off */
-    int epoll;      /* what its loop watches: readable if own.fd or the timer is; -1: none */
+    int32_t user; /* STRAIT_CHECKED: the thread that uses it; 0: the first that does */
+    bool leaving; /* by cancelling, it or its pool: it submits no more, what waited is abandoned */
+    bool clocked; /* its timer may be set, or have run off */
+    int epoll;    /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
     int64_t busy_at; /* when it last ran completions */
     int64_t pace;    /* ns from one completion to the next, of late */

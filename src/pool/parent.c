@@ -52,15 +52,11 @@ static void check_parent(struct strait_parent *parent)
 /* What `done` is to see. */
 static void set_outcome(struct strait_task *task, unsigned verdict)
 {
-    static const int codes[] = {
-        [STRAIT_TASK_DONE] = 0,
-        [STRAIT_TASK_CANCELLED] = -ECANCELED,
-        [STRAIT_TASK_EXPIRED] = -ETIMEDOUT,
-        [STRAIT_TASK_ABANDONED] = -ECANCELED,
-    };
     task->status = (enum strait_task_status)(verdict & ~STRAIT_P_STARTED);
-    if (task->status == STRAIT_TASK_DONE || !(verdict & STRAIT_P_STARTED)) {
-        task->code = codes[task->status];
+    if (task->status == STRAIT_TASK_DONE) {
+        task->code = 0;
+    } else if (!(verdict & STRAIT_P_STARTED)) {
+        task->code = task->status == STRAIT_TASK_EXPIRED ? -ETIMEDOUT : -ECANCELED;
     }
 }
 

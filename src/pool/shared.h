@@ -268,13 +268,6 @@ static inline uint32_t strait_p_next_bit(const uintptr_t *bits, uint32_t from, u
     return end;
 }
 
-/* Wakes an idle worker, and lowers its bit: the next waker takes the next. */
-static inline void strait_p_wake_worker(struct strait_pool *pool, uint32_t number)
-{
-    strait_p_bit_set(pool->idle, number, false);
-    strait_p_wake_sleeper(&pool->workers[number].event, STRAIT_P_BARRIER);
-}
-
 /* Wakes the first idle worker that sleeps on another CPU than this, unless one before it is awake
  * and will find by itself what was pushed. Wakes the one that sleeps on this very CPU if there is
  * no other, or if it waits until the caller leaves the CPU: that may be sooner. One that is awake
@@ -291,29 +284,28 @@ static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct 
     strait_full_fence();
     uint32_t here = 1 + (uint32_t)sched_getcpu();
     bool yielding = strait_load_relaxed(&pool->yielding);
-    uint32_t beside = numbers;
-    uint32_t elsewhere = numbers;
+    uint32_t sleepers[2] = {numbers, numbers}; /* on another CPU, on this one */
     struct strait_p_event_count *event = NULL;
     uint32_t number = strait_p_next_bit(pool->idle, 0, numbers);
-    while (number < numbers && (elsewhere == numbers || (yielding && beside == numbers))) {
+    while (number < numbers && (sleepers[0] == numbers || (yielding && sleepers[1] == numbers))) {
         event = &pool->workers[number].event;
         bool sleeps = strait_load_relaxed(&event->word) & STRAIT_P_WAITING;
-        if (strait_load_relaxed(&event->cpu) == here) {
-            beside = sleeps ? number : beside;
-        } else if (!sleeps) {
+        bool beside = strait_load_relaxed(&event->cpu) == here;
+        if (!sleeps && !beside) {
             return event;
-        } else if (elsewhere == numbers) {
-            elsewhere = number;
+        }
+        if (sleeps && sleepers[beside] == numbers) {
+            sleepers[beside] = number;
         }
         number = strait_p_next_bit(pool->idle, number + 1, numbers);
     }
-    if (elsewhere < numbers) {
-        strait_p_wake_worker(pool, elsewhere);
-        event = &pool->workers[elsewhere].event;
-    }
-    if (beside < numbers && (elsewhere == numbers || yielding)) {
-        strait_p_wake_worker(pool, beside);
-        event = &pool->workers[beside].event;
+    for (int beside = 0; beside < 2 && (!beside || sleepers[0] == numbers || yielding); beside++) {
+        number = sleepers[beside];
+        if (number < numbers) {
+            event = &pool->workers[number].event;
+            strait_p_bit_set(pool->idle, number, false); /* the next waker takes the next */
+            strait_p_wake_sleeper(event, STRAIT_P_BARRIER);
+        }
     }
     return event;
 }

@@ -198,13 +198,6 @@ static bool is_called(const struct strait_parent *parent)
 
 /* ---- room ---- */
 
-/* The slot at a position that was pushed. */
-static struct strait_p_slot *slot_at(const struct strait_parent *parent,
-                                     const struct strait_p_submission_ring *ring, uintptr_t at)
-{
-    return &parent->slots[strait_p_ring_pushed(ring, at)];
-}
-
 /* Moves the heads over withdrawn tasks, which no worker needs to see. */
 static void pass_dead(struct strait_parent *parent)
 {
@@ -212,7 +205,7 @@ static void pass_dead(struct strait_parent *parent)
         struct strait_p_submission_ring *ring = &parent->rings[i];
         uintptr_t head = strait_word_load_relaxed(&ring->head);
         while (ring->dead > 0 && head != ring->tail) {
-            struct strait_p_slot *slot = slot_at(parent, ring, head);
+            struct strait_p_slot *slot = strait_p_ring_pushed(ring, head);
             if (!(slot->state & STRAIT_P_WITHDRAWN)) {
                 break;
             }
@@ -234,7 +227,7 @@ static size_t waiting(struct strait_parent *parent, unsigned priority)
     }
     uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (uintptr_t at = parent->head_seen[priority]; ring->ahead > 0 && at != head; at++) {
-        struct strait_p_slot *slot = slot_at(parent, ring, at);
+        struct strait_p_slot *slot = strait_p_ring_pushed(ring, at);
         if (slot->priority == priority && slot->position == (uint32_t)at) {
             passed(ring, slot);
         }
@@ -479,7 +472,7 @@ static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintp
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
     size_t withdrawn = 0;
     for (; (intptr_t)(ring->tail - from) > 0; from++) {
-        struct strait_p_slot *slot = slot_at(parent, ring, from);
+        struct strait_p_slot *slot = strait_p_ring_pushed(ring, from);
         if (slot->position == (uint32_t)from && is_owed(slot, group)) {
             withdrawn += cancel(parent, slot, reason) == 0;
         }
@@ -951,6 +944,7 @@ static int slots_create(struct strait_parent *parent)
     parent->slot_count = slots;
     parent->links = (uint32_t *)(parent->slots + slots);
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
+        parent->rings[i].slots = parent->slots;
         parent->rings[i].words = parent->links + slots + i * words;
         parent->rings[i].mask = words - 1;
         parent->rings[i].lap_shift = shift;

@@ -90,6 +90,7 @@ struct strait_p_plan {
 struct strait_p_submission_ring {
     /* line 0: set once */
     STRAIT_LINE_ALIGNED uint32_t *words; /* the parent writes */
+    struct strait_p_slot *slots;         /* the parent's */
     uintptr_t mask;
     unsigned lap_shift; /* of a position, to get the number of its lap */
     bool two_ended;     /* a worker's: the newest is taken back */
@@ -134,22 +135,11 @@ static inline uint32_t strait_p_lap(const struct strait_p_submission_ring *ring,
     return lap << STRAIT_P_WORD_INDEX_BITS;
 }
 
-/* The index of the slot at a position, or NONE: it is not published. */
-static inline uint32_t strait_p_ring_at(const struct strait_p_submission_ring *ring,
-                                        uintptr_t position)
+/* The slot at a position that was pushed. Parent only. */
+static inline struct strait_p_slot *
+strait_p_ring_pushed(const struct strait_p_submission_ring *ring, uintptr_t position)
 {
-    /* submission.claim: pairs with submission.push; the task and its plan; without it the worker
-     * runs what was in the slot before */
-    uint32_t word = strait_load_acquire(&ring->words[position & ring->mask]);
-    uint32_t index = word & STRAIT_P_WORD_INDEX;
-    return (word ^ index) == strait_p_lap(ring, position) ? index : STRAIT_P_NONE;
-}
-
-/* The slot's index at a position that was pushed. Parent only. */
-static inline uint32_t strait_p_ring_pushed(const struct strait_p_submission_ring *ring,
-                                            uintptr_t position)
-{
-    return ring->words[position & ring->mask] & STRAIT_P_WORD_INDEX;
+    return &ring->slots[ring->words[position & ring->mask] & STRAIT_P_WORD_INDEX];
 }
 
 /* Publishes a slot at the tail. Parent only. */
@@ -177,7 +167,7 @@ static inline bool strait_p_ring_withdraw(struct strait_p_submission_ring *ring,
      */
     uintptr_t head = strait_word_load_relaxed(&ring->head);
     uint32_t ahead = slot->position - (uint32_t)head;
-    if (ahead >= ring->tail - head || strait_p_ring_pushed(ring, head + ahead) != slot->index) {
+    if (ahead >= ring->tail - head || strait_p_ring_pushed(ring, head + ahead) != slot) {
         return false;
     }
     slot->state |= STRAIT_P_WITHDRAWN | STRAIT_P_AHEAD;
@@ -186,16 +176,18 @@ static inline bool strait_p_ring_withdraw(struct strait_p_submission_ring *ring,
     return true;
 }
 
-/* Takes the newest task back, at `floor` or above: its slot's index, or NONE: others have claimed
- * all of them. Parent of a two-ended ring only. */
-static inline uint32_t strait_p_ring_take(struct strait_p_submission_ring *ring, uintptr_t floor)
+/* Takes the newest task back, at `floor` or above. NULL: others have claimed all of them. Parent of
+ * a two-ended ring only. */
+static inline struct strait_p_slot *strait_p_ring_take(struct strait_p_submission_ring *ring,
+                                                       uintptr_t floor)
 {
     uintptr_t at = ring->tail - 1;
     if ((intptr_t)(at - floor) < 0) {
-        return STRAIT_P_NONE;
+        return NULL;
     }
     uint32_t *word = &ring->words[at & ring->mask];
     uint32_t published = *word;
+    struct strait_p_slot *slot = strait_p_ring_pushed(ring, at);
     strait_store_relaxed(word, 0);
     strait_word_store_relaxed(&ring->tail, at);
     /* submission.take: pairs with submission.look, submission.claimed; that the position is the
@@ -203,27 +195,29 @@ static inline uint32_t strait_p_ring_take(struct strait_p_submission_ring *ring,
     strait_full_fence();
     uintptr_t head = strait_word_load_relaxed(&ring->head);
     if ((intptr_t)(head - at) < 0) {
-        return published & STRAIT_P_WORD_INDEX;
+        return slot;
     }
     /* The last task is for whoever moves the head over it. */
     bool taken = head == at && strait_word_cas_relaxed(&ring->head, &head, at + 1);
     strait_store_relaxed(word, published); /* for whoever looks where its children are */
     strait_word_store_relaxed(&ring->tail, at + 1);
-    return taken ? published & STRAIT_P_WORD_INDEX : STRAIT_P_NONE;
+    return taken ? slot : NULL;
 }
 
-/* The oldest task: claims it, or only looks whether it is there: its slot's index, or NONE. Never
- * NONE while what was pushed before lies there.
+/* The oldest task: claims it, or only looks whether it is there. Never NULL while what was pushed
+ * before lies there.
  *
- * `child`, of a worker's ring: a task that this worker runs, or NONE if what is there does not
+ * `child`, of a worker's ring: a task that this worker runs, or NULL if what is there does not
  * descend from it. What lies at the head stays there until the head moves: it was pushed while the
  * child ran, if it is not below the floor that the runner had at the child's start, the child runs
  * now, and the head has not moved after this.
  *
  * Behind a claim stands a full fence: a parent that withdraws the task and then finds that the head
  * has not passed it knows that its claimer will see so. Any thread. */
-static inline uint32_t strait_p_ring_oldest(struct strait_p_submission_ring *ring, bool claim,
-                                            const struct strait_p_plan *child, uint32_t runner)
+static inline struct strait_p_slot *strait_p_ring_oldest(struct strait_p_submission_ring *ring,
+                                                         bool claim,
+                                                         const struct strait_p_plan *child,
+                                                         uint32_t runner)
 {
     uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (;;) {
@@ -233,31 +227,34 @@ static inline uint32_t strait_p_ring_oldest(struct strait_p_submission_ring *rin
             strait_full_fence();
         }
         uintptr_t before = head;
-        uint32_t index = strait_p_ring_at(ring, head);
+        /* submission.claim: pairs with submission.push; the task and its plan; without it the
+         * worker runs what was in the slot before */
+        uint32_t word = strait_load_acquire(&ring->words[head & ring->mask]);
+        uint32_t index = word ^ strait_p_lap(ring, head);
         if (child && ((intptr_t)(head - strait_word_load_relaxed(&child->floor)) < 0 ||
                       strait_load_relaxed(&child->runner) != runner)) {
-            return STRAIT_P_NONE;
+            return NULL;
         }
-        if (index == STRAIT_P_NONE) {
+        if (index > STRAIT_P_WORD_INDEX) { /* it is of another lap */
             head = strait_word_load_relaxed(&ring->head);
             if (head == before) {
-                return STRAIT_P_NONE;
+                return NULL;
             }
         } else if (!claim) {
-            return index;
+            return &ring->slots[index];
         } else if (strait_word_cas_relaxed(&ring->head, &head, head + 1)) {
             /* submission.claimed: pairs with submission.withdraw, submission.take, parent.starved;
              * that the task is claimed, or else that it is withdrawn, or that room is wanted;
              * without it a task runs that its parent was told would not */
             strait_fence_after_cas();
-            return index;
+            return &ring->slots[index];
         }
     }
 }
 
 static inline bool strait_p_ring_ready(struct strait_p_submission_ring *ring)
 {
-    return strait_p_ring_oldest(ring, false, NULL, 0) != STRAIT_P_NONE;
+    return strait_p_ring_oldest(ring, false, NULL, 0) != NULL;
 }
 
 /* ---- completion stacks ---- */

@@ -23,12 +23,6 @@ static __thread struct strait_p_pool_worker *current_worker;
 
 /* ---- finding a task ---- */
 
-static struct strait_p_slot *claim_from(struct strait_parent *parent, unsigned priority)
-{
-    uint32_t index = strait_p_ring_oldest(&parent->rings[priority], true, NULL, 0);
-    return index == STRAIT_P_NONE ? NULL : &parent->slots[index];
-}
-
 /* Claims a task of the highest priority that there is, and says whose; NULL: there is none. Parents
  * take turns, each worker's own. */
 static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self,
@@ -46,7 +40,7 @@ static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self,
             uint32_t place = strait_p_next_bit(bits, half == 0 ? turn : 0, end);
             for (; !slot && place < end; place = strait_p_next_bit(bits, place + 1, end)) {
                 *parent = pool->parents[place];
-                slot = claim_from(*parent, priority);
+                slot = strait_p_ring_oldest(&(*parent)->rings[priority], true, NULL, 0);
                 empty += !slot;
                 self->turn[priority] = place + 1;
             }
@@ -61,7 +55,7 @@ static void ask_ahead(const struct strait_parent *parent, const struct strait_p_
 {
     const struct strait_p_submission_ring *ring = &parent->rings[slot->priority];
     uint32_t word = strait_load_relaxed(&ring->words[(slot->position + AHEAD) & ring->mask]);
-    strait_prefetch_read(&parent->slots[word & STRAIT_P_WORD_INDEX]);
+    strait_prefetch_read(&ring->slots[word & STRAIT_P_WORD_INDEX]);
 }
 
 STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool)
@@ -290,12 +284,12 @@ static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool 
 {
     const struct strait_parent *own = self->parent;
     const struct strait_p_submission_ring *ring = &own->rings[0];
-    uint32_t index = STRAIT_P_NONE;
+    struct strait_p_slot *slot = NULL;
     uintptr_t head = strait_word_load_relaxed(&ring->head);
-    for (uintptr_t at = head; index == STRAIT_P_NONE && (intptr_t)(at - own->floor) > 0 &&
-                              head - at < CHILDREN_LOOKED_AT;) {
+    for (uintptr_t at = head;
+         !slot && (intptr_t)(at - own->floor) > 0 && head - at < CHILDREN_LOOKED_AT;) {
         at--;
-        const struct strait_p_slot *child = &own->slots[strait_p_ring_pushed(ring, at)];
+        const struct strait_p_slot *child = strait_p_ring_pushed(ring, at);
         if (child->position != (uint32_t)at || child->state != (STRAIT_P_OWED | STRAIT_P_OUT)) {
             continue;
         }
@@ -305,10 +299,10 @@ static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool 
         uint32_t runner = strait_load_acquire(&plan->runner);
         if (runner && runner != 1 + self->number) {
             *parent = self->pool->workers[runner - 1].parent;
-            index = strait_p_ring_oldest(&(*parent)->rings[0], claim, plan, runner);
+            slot = strait_p_ring_oldest(&(*parent)->rings[0], claim, plan, runner);
         }
     }
-    return index == STRAIT_P_NONE ? NULL : &(*parent)->slots[index];
+    return slot;
 }
 
 /* Runs a descendant of the task that waits, or says whether there may be one that another worker
@@ -317,9 +311,8 @@ static bool help(struct strait_parent *own, bool run_it)
 {
     struct strait_p_pool_worker *self = own->worker;
     struct strait_parent *parent = own;
-    uint32_t index = run_it ? strait_p_ring_take(&own->rings[0], own->floor) : STRAIT_P_NONE;
-    struct strait_p_slot *slot =
-        index == STRAIT_P_NONE ? leap(self, run_it, &parent) : &own->slots[index];
+    struct strait_p_slot *slot = run_it ? strait_p_ring_take(&own->rings[0], own->floor) : NULL;
+    slot = slot ? slot : leap(self, run_it, &parent);
     if (slot && run_it) {
         handle(self, parent, slot);
     }
@@ -440,7 +433,8 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
         }
         struct strait_parent *parent = own;
         struct strait_p_slot *slot =
-            leaving ? claim_from(own, STRAIT_PRIORITY_NORMAL) : claim_next(self, &parent);
+            leaving ? strait_p_ring_oldest(&own->rings[STRAIT_PRIORITY_NORMAL], true, NULL, 0)
+                    : claim_next(self, &parent);
         if (STRAIT_UNLIKELY(self->misses >= MISSES)) {
             lower_bits(self);
         }

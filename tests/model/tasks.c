@@ -43,6 +43,7 @@ static void begin(unsigned count, unsigned crew)
     memset(ended, 0, sizeof(ended));
     memset(withdrawn, 0, sizeof(withdrawn));
     shared.ring.words = shared.words;
+    shared.ring.slots = shared.slots;
     shared.ring.mask = SLOTS - 1;
     shared.ring.lap_shift = LAP_SHIFT;
     seen = 0;
@@ -190,12 +191,11 @@ static void submits_and_withdraws(void)
 /* A worker's own: it takes back what nobody has claimed, the newest first, and runs it. */
 static void submits_and_takes(void)
 {
-    uint32_t index;
+    struct strait_p_slot *slot;
     for (unsigned i = 0; i < tasks; i++) {
         submit(i);
     }
-    while ((index = strait_p_ring_take(&shared.ring, 0)) != STRAIT_P_NONE) {
-        struct strait_p_slot *slot = &shared.slots[index];
+    while ((slot = strait_p_ring_take(&shared.ring, 0)) != NULL) {
         model_plain_read(slot->task.data, sizeof(unsigned));
         ran[*cargo_of(slot)]++;
         slot_back(slot, false);
@@ -205,9 +205,8 @@ static void submits_and_takes(void)
 
 /* ---- the workers ---- */
 
-static uintptr_t handle(uint32_t index)
+static uintptr_t handle(struct strait_p_slot *slot)
 {
-    struct strait_p_slot *slot = &shared.slots[index];
     uint8_t verdict = STRAIT_TASK_CANCELLED;
     if (!strait_load_relaxed(&slot->cancel)) {
         model_plain_read(slot->task.data, sizeof(unsigned));
@@ -225,9 +224,9 @@ static uintptr_t handle(uint32_t index)
 static void works(void)
 {
     while (!strait_load_acquire(&over)) {
-        uint32_t index = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
-        if (index != STRAIT_P_NONE) {
-            handle(index);
+        struct strait_p_slot *slot = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
+        if (slot) {
+            handle(slot);
         } else {
             strait_pause();
         }
@@ -239,12 +238,12 @@ static void works(void)
 static void works_when_ready(void)
 {
     while (!strait_load_acquire(&over)) {
-        uint32_t index = STRAIT_P_NONE;
+        struct strait_p_slot *slot = NULL;
         if (strait_p_ring_ready(&shared.ring)) {
-            index = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
+            slot = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
         }
-        if (index != STRAIT_P_NONE) {
-            handle(index);
+        if (slot) {
+            handle(slot);
         } else {
             strait_pause();
         }
@@ -285,11 +284,11 @@ static void submits_and_sleeps(void)
 /* report() in worker.c. */
 static void works_and_wakes(void)
 {
-    uint32_t index;
-    while ((index = strait_p_ring_oldest(&shared.ring, true, NULL, 0)) == STRAIT_P_NONE) {
+    struct strait_p_slot *slot;
+    while ((slot = strait_p_ring_oldest(&shared.ring, true, NULL, 0)) == NULL) {
         strait_pause();
     }
-    uintptr_t top = handle(index);
+    uintptr_t top = handle(slot);
     if ((intptr_t)(top - strait_word_load_relaxed(&goal)) >= 0) {
         strait_p_notify(&bell, STRAIT_P_BARRIER);
     }
@@ -329,9 +328,9 @@ static void works_until_the_end(void)
         if (last) {
             model_heavy_barrier(MODEL_HERE);
         }
-        uint32_t index = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
-        if (index != STRAIT_P_NONE) {
-            handle(index);
+        struct strait_p_slot *slot = strait_p_ring_oldest(&shared.ring, true, NULL, 0);
+        if (slot) {
+            handle(slot);
         } else if (last) {
             return;
         } else {

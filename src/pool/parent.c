@@ -507,7 +507,7 @@ size_t strait_group_cancel(struct strait_parent *parent, struct strait_group *gr
 bool strait_task_cancelled(const struct strait_task *task)
 {
     const struct strait_p_slot *slot = strait_p_slot_of(task);
-    return strait_load_relaxed(&slot->cancel) || strait_p_late(slot, true);
+    return strait_load_relaxed(&slot->cancel) || (slot->planned && strait_p_late(slot, true));
 }
 
 int64_t strait_task_waited_ns(const struct strait_task *task)
@@ -670,8 +670,9 @@ static void run_in_place(struct strait_parent *parent, const struct strait_task 
     uintptr_t floor = parent->floor;
     parent->floor = parent->rings[STRAIT_PRIORITY_NORMAL].tail;
     uint8_t verdict = STRAIT_TASK_EXPIRED;
-    if (!strait_p_late(&place.slot, false)) {
-        verdict = strait_p_ran(&place.slot, task->run(&place.slot.task));
+    if (!submission->planned || !strait_p_late(&place.slot, false)) {
+        int code = task->run(&place.slot.task);
+        verdict = code ? strait_p_failed(&place.slot, code) : STRAIT_P_DONE;
     }
     parent->floor = floor;
     strait_p_count(&parent->counters.in_place);

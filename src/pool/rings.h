@@ -70,6 +70,7 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "smal
 #define STRAIT_P_IN_USE (STRAIT_P_OWED | STRAIT_P_ENDING | STRAIT_P_OUT)
 
 #define STRAIT_P_STARTED 8u /* in a verdict: it has run, and task.code says what that returned */
+#define STRAIT_P_DONE (STRAIT_P_STARTED | STRAIT_TASK_DONE)
 
 /* What few tasks have, in an array that ends where that of the slots begins: the first is the last.
  * The parent writes it before it publishes the slot; after that others write what is said so. */
@@ -259,27 +260,21 @@ static inline bool strait_p_ring_ready(struct strait_p_submission_ring *ring)
 
 /* ---- completion stacks ---- */
 
-/* Is the task's time over, to start it or to go on with it? */
+/* Is the time of a task with a plan over, to start it or to go on with it? */
 static inline bool strait_p_late(const struct strait_p_slot *slot, bool started)
 {
-    if (!slot->planned) {
-        return false;
-    }
     const struct strait_p_plan *plan = strait_p_plan_of(slot);
     int64_t by = started || plan->finish_by < plan->start_by ? plan->finish_by : plan->start_by;
     return by != STRAIT_FOREVER && strait_now() >= by;
 }
 
-/* It has run, and `run` has returned the code: the verdict. */
-static inline uint8_t strait_p_ran(struct strait_p_slot *slot, int code)
+/* `run` has returned a code that is not 0: the verdict. */
+static inline uint8_t strait_p_failed(struct strait_p_slot *slot, int code)
 {
-    if (STRAIT_LIKELY(!code)) {
-        return STRAIT_TASK_DONE | STRAIT_P_STARTED;
-    }
     slot->task.code = code;
-    return STRAIT_P_STARTED | (strait_p_late(slot, true) ? STRAIT_TASK_EXPIRED
-                               : code == -ECANCELED      ? STRAIT_TASK_CANCELLED
-                                                         : STRAIT_TASK_FAILED);
+    return STRAIT_P_STARTED | (slot->planned && strait_p_late(slot, true) ? STRAIT_TASK_EXPIRED
+                               : code == -ECANCELED                       ? STRAIT_TASK_CANCELLED
+                                                                          : STRAIT_TASK_FAILED);
 }
 
 /* The stack's word: the index of the slot reported last, and above it the number of reports. */

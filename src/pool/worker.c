@@ -113,19 +113,6 @@ static void show(struct strait_p_pool_worker *self, uintptr_t run, uintptr_t nam
     strait_word_store_release(&self->shown, shown + 2);
 }
 
-/* A task that was claimed: may it run? The verdict; 0: it may. */
-static uint8_t judge(const struct strait_pool *pool, const struct strait_p_slot *slot)
-{
-    uint32_t cancel = strait_load_relaxed(&slot->cancel);
-    if (cancel) {
-        return (uint8_t)cancel;
-    }
-    if (strait_load_relaxed(&pool->closing) == 1 + STRAIT_CLOSE_CANCEL) {
-        return STRAIT_TASK_ABANDONED;
-    }
-    return strait_p_late(slot, false) ? STRAIT_TASK_EXPIRED : 0;
-}
-
 /* This worker will be busy: whatever waits still is for the next one. Who has pushed it may have
  * taken this one for idle. */
 static void pass_on(struct strait_pool *pool)
@@ -169,7 +156,7 @@ static uint8_t run(struct strait_p_pool_worker *self, struct strait_p_slot *slot
         }
     }
     show(self, outer, outer_name, outer_since);
-    return strait_p_ran(slot, code);
+    return STRAIT_LIKELY(!code) ? STRAIT_P_DONE : strait_p_failed(slot, code);
 }
 
 /* Hands the slot back to its parent. One that is another thread is woken if this is what it sleeps
@@ -206,8 +193,13 @@ static void handle(struct strait_p_pool_worker *self, struct strait_parent *pare
     if (STRAIT_UNLIKELY(room_at) && (int32_t)(slot->position + 1 - (uint32_t)room_at) >= 0) {
         strait_p_notify(parent->event, STRAIT_P_BARRIER);
     }
-    slot->verdict = judge(self->pool, slot);
-    if (STRAIT_LIKELY(!slot->verdict)) {
+    uint32_t verdict = strait_load_relaxed(&slot->cancel);
+    if (!verdict && strait_load_relaxed(&self->pool->closing) == 1 + STRAIT_CLOSE_CANCEL) {
+        verdict = STRAIT_TASK_ABANDONED;
+    } else if (!verdict && slot->planned && strait_p_late(slot, false)) {
+        verdict = STRAIT_TASK_EXPIRED;
+    }
+    if (STRAIT_LIKELY(!verdict)) {
         struct strait_p_plan *plan = parent->worker ? strait_p_plan_of(slot) : NULL;
         struct strait_p_slot *outer = self->innermost;
         struct strait_p_event_count *lender = self->lender;
@@ -225,7 +217,7 @@ static void handle(struct strait_p_pool_worker *self, struct strait_parent *pare
              * waiting task runs what is none of its children */
             strait_store_release(&plan->runner, 1 + self->number);
         }
-        slot->verdict = run(self, slot);
+        verdict = run(self, slot);
         if (plan && !is_own) {
             strait_store_relaxed(&plan->runner, 0);
         }
@@ -234,6 +226,7 @@ static void handle(struct strait_p_pool_worker *self, struct strait_parent *pare
         own->inside -= is_own;
         own->floor = floor;
     }
+    slot->verdict = (uint8_t)verdict;
     report(self, parent, slot);
 }
 
@@ -270,7 +263,7 @@ static void fail_tasks(struct strait_p_pool_worker *self)
         struct strait_p_plan *plan = strait_p_plan_of(slot);
         self->innermost = parent->worker ? plan->next : NULL;
         strait_store_relaxed(&plan->runner, 0);
-        slot->verdict = strait_p_ran(slot, -EINTR);
+        slot->verdict = strait_p_failed(slot, -EINTR);
         report(self, parent, slot);
     }
 }
@@ -331,12 +324,6 @@ void *strait_pool_data(void)
 
 /* ---- the loop ---- */
 
-/* Is it to take no more tasks of others? */
-static bool is_leaving(const struct strait_p_pool_worker *self)
-{
-    return strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
-}
-
 /* There are more workers than there must be. */
 static bool too_many(const struct strait_pool *pool)
 {
@@ -348,7 +335,7 @@ static bool worker_ready(void *side)
 {
     struct strait_p_pool_worker *self = side;
     struct strait_pool *pool = self->pool;
-    bool leaving = is_leaving(self);
+    bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
     return (!leaving && strait_p_work_waits(pool)) || strait_p_collectable(self->parent) ||
            (self->raised && !strait_p_bit_is_up(pool->idle, self->number)) ||
            (self->idle_until == STRAIT_FOREVER && too_many(pool)) ||
@@ -376,7 +363,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     };
     /* workers that spin for ever find by themselves what comes: nobody needs to know of them */
     bool spins = waiter.mode == STRAIT_WAIT_SPIN && until == STRAIT_FOREVER;
-    self->raised = !spins && !is_leaving(self);
+    self->raised = !spins && strait_load_relaxed(&self->state) != STRAIT_P_LEAVING;
     if (self->raised) {
         strait_p_bit_set(pool->idle, self->number, true);
     }
@@ -396,7 +383,7 @@ static bool end(struct strait_p_pool_worker *self, bool leaving)
 {
     struct strait_pool *pool = self->pool;
     pthread_mutex_lock(&pool->lock);
-    bool ends = leaving ? is_leaving(self)
+    bool ends = leaving ? self->state == STRAIT_P_LEAVING
                         : self->state == STRAIT_P_AT_WORK && (pool->closing || too_many(pool));
     if (ends) {
         strait_p_becomes(self, STRAIT_P_GONE_HOME);
@@ -422,7 +409,7 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
     struct strait_parent *own = self->parent;
     bool idle = false; /* for so long that it may end */
     for (;;) {
-        bool leaving = is_leaving(self);
+        bool leaving = strait_load_relaxed(&self->state) == STRAIT_P_LEAVING;
         bool completed = strait_p_collectable(own);
         if (completed || leaving) {
             /* it may have been taken for idle, and takes nothing, or not yet */

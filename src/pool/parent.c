@@ -49,17 +49,6 @@ static void check_parent(struct strait_parent *parent)
 
 /* ---- completing ---- */
 
-/* What `done` is to see. */
-static void set_outcome(struct strait_task *task, unsigned verdict)
-{
-    task->status = (enum strait_task_status)(verdict & ~STRAIT_P_STARTED);
-    if (task->status == STRAIT_TASK_DONE) {
-        task->code = 0;
-    } else if (!(verdict & STRAIT_P_STARTED)) {
-        task->code = task->status == STRAIT_TASK_EXPIRED ? -ETIMEDOUT : -ECANCELED;
-    }
-}
-
 /* The head has passed it. */
 static void passed(struct strait_p_submission_ring *ring, struct strait_p_slot *slot)
 {
@@ -81,9 +70,16 @@ static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot
     }
 }
 
-/* Not inside a completion: those neither run tasks in place nor wait. */
-static void call_done(struct strait_parent *parent, struct strait_task *task)
+/* Tells of what became of it. Not inside a completion: those neither run tasks in place nor wait.
+ */
+static void call_done(struct strait_parent *parent, struct strait_task *task, unsigned verdict)
 {
+    task->status = (enum strait_task_status)(verdict & ~STRAIT_P_STARTED);
+    if (task->status == STRAIT_TASK_DONE) {
+        task->code = 0;
+    } else if (!(verdict & STRAIT_P_STARTED)) {
+        task->code = task->status == STRAIT_TASK_EXPIRED ? -ETIMEDOUT : -ECANCELED;
+    }
     if (task->done) {
         parent->callback = STRAIT_FRAME;
         task->done(task);
@@ -91,64 +87,40 @@ static void call_done(struct strait_parent *parent, struct strait_task *task)
     }
 }
 
-/* The task's id names nothing any more, and what the group's owner does with the group is its own
- * affair. The slot stays in use until its completion has ended: `come` has come then, too. */
-static void complete(struct strait_parent *parent, struct strait_p_slot *slot, unsigned verdict,
-                     unsigned come)
-{
-    struct strait_task *task = &slot->task;
-    slot->state ^= STRAIT_P_OWED | STRAIT_P_ENDING;
-    set_outcome(task, verdict);
-    if (verdict & STRAIT_P_STARTED) {
-        strait_p_count(&parent->counters.finished);
-    }
-    parent->owed--;
-    struct strait_group *group = slot->planned ? strait_p_plan_of(slot)->group : NULL;
-    if (group) {
-        group->pending--;
-    }
-    strait_p_count(&parent->counters.completed[task->status]);
-    call_done(parent, task);
-    slot_settle(parent, slot, come | STRAIT_P_ENDING);
-}
-
-/* The first of those whose completion needs no report. */
-static void complete_due(struct strait_parent *parent)
-{
-    struct strait_p_slot *slot = parent->due;
-    parent->due = strait_p_plan_of(slot)->next;
-    if (!parent->due) {
-        parent->due_end = &parent->due;
-    }
-    complete(parent, slot, slot->cancel, 0);
-}
-
-STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot)
+/* From the first line on the task's id names nothing any more, and what the group's owner does with
+ * the group is its own affair. The slot stays in use until its completion has ended. */
+STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot,
+                                        bool reported)
 {
     const struct strait_p_submission_ring *ring = &parent->rings[slot->priority];
     uintptr_t *seen = &parent->head_seen[slot->priority];
     uint32_t more = slot->position + 1 - (uint32_t)*seen;
     /* The workers have come as far as that slot: no need to read their line. A worker's own does
      * not say so, which may be taken back; and withdrawn tasks are counted one by one. */
-    if (!parent->worker && !ring->ahead && more <= ring->tail - *seen) {
+    if (reported && !parent->worker && !ring->ahead && more <= ring->tail - *seen) {
         *seen += more;
     }
-    if (STRAIT_UNLIKELY(slot->state & STRAIT_P_WITHDRAWN)) {
+    if (STRAIT_UNLIKELY(reported && slot->state & STRAIT_P_WITHDRAWN)) {
         slot_settle(parent, slot, STRAIT_P_OUT);
         return 0;
     }
-    complete(parent, slot, slot->verdict, STRAIT_P_OUT);
+    unsigned verdict = reported ? slot->verdict : slot->cancel;
+    struct strait_group *group = slot->planned ? strait_p_plan_of(slot)->group : NULL;
+    slot->state ^= STRAIT_P_OWED | STRAIT_P_ENDING;
+    if (verdict & STRAIT_P_STARTED) {
+        strait_p_count(&parent->counters.finished);
+    }
+    parent->owed--;
+    if (group) {
+        group->pending--;
+    }
+    strait_p_count(&parent->counters.completed[verdict & ~STRAIT_P_STARTED]);
+    call_done(parent, &slot->task, verdict);
+    slot_settle(parent, slot, STRAIT_P_ENDING | (reported ? STRAIT_P_OUT : 0));
     return 1;
 }
 
 /* ---- reports ---- */
-
-/* How many reports there are whose links the parent has not read. */
-static size_t unseen(const struct strait_parent *parent)
-{
-    uintptr_t top = strait_word_load_relaxed(&parent->stack);
-    return (size_t)((top - parent->seen) / STRAIT_P_REPORT);
-}
 
 /* The slot of the oldest report; NULL: none is there. Where the parent has completed all that it
  * has read of, it reads the links of what workers have reported since, and turns them round: the
@@ -236,28 +208,6 @@ static size_t waiting(struct strait_parent *parent, unsigned priority)
     return parent->vacant == parent->slot_count ? SIZE_MAX : ring->tail - head - ring->ahead;
 }
 
-/* NULL: there is no room. */
-static struct strait_p_slot *free_slot(struct strait_parent *parent, unsigned priority)
-{
-    size_t count = (size_t)(parent->rings[priority].tail - parent->head_seen[priority]);
-    if (STRAIT_UNLIKELY(count >= parent->waiting_max || parent->vacant == parent->slot_count)) {
-        count = waiting(parent, priority); /* it has been at most that */
-        if (count >= parent->pool->options.queue_limit) {
-            return NULL;
-        }
-        if (count >= parent->waiting_max) {
-            strait_word_store_relaxed(&parent->waiting_max, count + 1);
-        }
-    }
-    struct strait_p_slot *slot = &parent->slots[parent->vacant];
-    if (STRAIT_UNLIKELY(parent->vacant == parent->fresh)) {
-        slot->index = (uint32_t)parent->fresh++;
-    }
-    parent->vacant = slot->index + 1 + slot->position;     /* never used: the one beside it */
-    strait_prefetch_write(&parent->slots[parent->vacant]); /* a worker had it last */
-    return slot;
-}
-
 /* Can this parent submit no more? While a pool drains, its own tasks can. */
 static bool is_closed(const struct strait_parent *parent)
 {
@@ -302,7 +252,8 @@ static void tell_of_room(struct strait_parent *parent)
 
 STRAIT_PRIVATE bool strait_p_collectable(const struct strait_parent *parent)
 {
-    return parent->due || parent->reported != STRAIT_P_NONE || unseen(parent) > 0;
+    return parent->due || parent->reported != STRAIT_P_NONE ||
+           strait_word_load_relaxed(&parent->stack) - parent->seen >= STRAIT_P_REPORT;
 }
 
 static bool parent_ready(void *side)
@@ -374,7 +325,7 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
     parent->clocked = at || gathers;
     await_reports(parent, reports, STRAIT_P_NONE, gathers && !now);
     bool armed = strait_p_arm(&waiter) == 1;
-    if (gathers && !now && armed && unseen(parent) > 0) {
+    if (gathers && !now && armed && strait_p_collectable(parent)) {
         strait_p_parent_start_clock(parent); /* whoever reported before could not see that */
     }
     return armed;
@@ -407,7 +358,8 @@ static bool fd_await(struct strait_parent *parent, size_t completed)
         parent->busy_at = now;
         size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
                      (size_t)(ROUND_NS / (parent->pace + 1));
-        if (parent->pace < PACE_MOST_NS / 2 && parent->owed > unseen(parent) + few) {
+        size_t unread = (strait_word_load_relaxed(&parent->stack) - parent->seen) / STRAIT_P_REPORT;
+        if (parent->pace < PACE_MOST_NS / 2 && parent->owed > unread + few) {
             busy = parents_busy(parent->pool);
             reports = parent->pace < GATHER_NS / 2 * busy ? parent->owed - few : 1;
         }
@@ -531,15 +483,15 @@ STRAIT_PRIVATE size_t strait_p_collect(struct strait_parent *parent, size_t budg
         cancel_all(parent, NULL, STRAIT_TASK_ABANDONED, false); /* what runs goes on */
     }
     while (completed < budget) {
-        struct strait_p_slot *slot;
-        if (parent->due) {
-            complete_due(parent);
-            completed++;
-        } else if ((slot = next_report(parent)) != NULL) {
-            completed += strait_p_complete(parent, slot);
-        } else {
+        struct strait_p_slot *slot = parent->due;
+        bool reported = !slot;
+        if (!reported) {
+            parent->due = strait_p_plan_of(slot)->next;
+            parent->due_end = parent->due ? parent->due_end : &parent->due;
+        } else if ((slot = next_report(parent)) == NULL) {
             break;
         }
+        completed += strait_p_complete(parent, slot, reported);
     }
     if (STRAIT_UNLIKELY(parent->room_at[0] || parent->room_at[1])) {
         tell_of_room(parent);
@@ -630,10 +582,23 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     if (STRAIT_UNLIKELY(!task->run)) {
         return -EINVAL;
     }
-    struct strait_p_slot *slot = free_slot(parent, submission->priority);
-    if (STRAIT_UNLIKELY(!slot)) {
-        return -EAGAIN;
+    struct strait_p_submission_ring *ring = &parent->rings[submission->priority];
+    size_t count = (size_t)(ring->tail - parent->head_seen[submission->priority]);
+    if (STRAIT_UNLIKELY(count >= parent->waiting_max || parent->vacant == parent->slot_count)) {
+        count = waiting(parent, submission->priority); /* it has been at most that */
+        if (count >= parent->pool->options.queue_limit) {
+            return -EAGAIN;
+        }
+        if (count >= parent->waiting_max) {
+            strait_word_store_relaxed(&parent->waiting_max, count + 1);
+        }
     }
+    struct strait_p_slot *slot = &parent->slots[parent->vacant];
+    if (STRAIT_UNLIKELY(parent->vacant == parent->fresh)) {
+        slot->index = (uint32_t)parent->fresh++;
+    }
+    parent->vacant = slot->index + 1 + slot->position;     /* never used: the one beside it */
+    strait_prefetch_write(&parent->slots[parent->vacant]); /* a worker had it last */
     slot->task = *task;
     strait_store_relaxed(&slot->cancel, 0);
     slot->serial = ++parent->serial;
@@ -649,7 +614,7 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
     parent->owed++;
     strait_p_count(&parent->counters.submitted);
     DTRACE_PROBE3(strait, task__submit, parent, slot, slot->task.run);
-    strait_p_ring_push(&parent->rings[submission->priority], slot);
+    strait_p_ring_push(ring, slot);
     if (id) {
         *id = id_of(parent, slot);
     }
@@ -676,8 +641,7 @@ static void run_in_place(struct strait_parent *parent, const struct strait_task 
     }
     parent->floor = floor;
     strait_p_count(&parent->counters.in_place);
-    set_outcome(&place.slot.task, verdict);
-    call_done(parent, &place.slot.task);
+    call_done(parent, &place.slot.task, verdict);
 }
 
 /* Sees to it that somebody comes for what was just pushed. A pool that began to close in the
@@ -1027,7 +991,7 @@ static STRAIT_P_COLD bool is_needed(struct strait_parent *parent)
     struct strait_pool *pool = parent->pool;
     struct strait_p_slot *slot;
     while ((slot = next_report(parent)) != NULL) {
-        strait_p_complete(parent, slot); /* it has withdrawn it: nothing is owed */
+        strait_p_complete(parent, slot, true); /* it has withdrawn it: nothing is owed */
     }
     bool needed =
         parent->rings[STRAIT_PRIORITY_NORMAL].dead + parent->rings[STRAIT_PRIORITY_HIGH].dead > 0;

@@ -370,9 +370,10 @@ STRAIT_PRIVATE void strait_p_parent_start_clock(struct strait_parent *parent);
 /* Is there something for strait_p_collect to do? Parent only. */
 STRAIT_PRIVATE bool strait_p_collectable(const struct strait_parent *parent);
 
-/* A slot is the parent's again that was out: completes its task, unless that was withdrawn. Returns
- * how many completions that was. Parent only. */
-STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot);
+/* Completes the task of a slot that was reported, unless it was withdrawn; or that is due without.
+ * Returns how many completions that was. Parent only. */
+STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot,
+                                        bool reported);
 
 /* Has all that the parent is owed complete, or cancels it, as `mode` says; as strait_parent_detach,
  * but the parent stays. */

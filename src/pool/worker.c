@@ -165,7 +165,7 @@ static void report(struct strait_p_pool_worker *self, struct strait_parent *pare
                    struct strait_p_slot *slot)
 {
     if (parent == self->parent) {
-        strait_p_complete(parent, slot);
+        strait_p_complete(parent, slot, true);
         return;
     }
     strait_word_store_relaxed(&self->reporting, (uintptr_t)parent);

@@ -658,15 +658,14 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
     /* pool.announce: pairs with event.prepare; what was pushed, or else that a bit is down, a
      * worker idle, the pool closing; without it the compiler moves the loads below up */
     strait_light_barrier();
-    if (STRAIT_UNLIKELY(!strait_p_bit_is_up(pool->bits[priority], parent->place))) {
-        strait_p_bit_set(pool->bits[priority], parent->place, true);
+    if (STRAIT_UNLIKELY(strait_p_bit_set(pool->bits[priority], parent->place, true))) {
         /* pool.fence: the same, of the bit that is up again; where there is a membarrier, too: the
          * barrier above came before */
         strait_fence_after_cas();
     }
     struct strait_p_event_count *woken = strait_p_wake_idle(pool);
     parent->peer = woken ? woken : parent->peer;
-    if (!woken && STRAIT_UNLIKELY(strait_p_may_grow(pool))) {
+    if (!woken && STRAIT_UNLIKELY(strait_load_relaxed(&pool->growable))) {
         pool->grow(pool);
     }
     if (parent->worker && parent->worker->lender) {

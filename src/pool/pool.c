@@ -195,7 +195,7 @@ static void grow(struct strait_pool *pool)
     }
     pthread_mutex_lock(&pool->lock);
     int error = 0;
-    if (!pool->closing && strait_p_may_grow(pool)) {
+    if (!pool->closing && pool->growable) {
         error = launch(pool, true);
     }
     uint64_t again = error ? (uint64_t)strait_deadline(BACK_OFF_NS) : 0;
@@ -353,16 +353,12 @@ STRAIT_P_COLD int strait_pool_create(struct strait_pool **out,
     int saved = errno;
     int error = pool_options(&options, given);
     struct strait_pool *pool = error ? NULL : pool_alloc(&options);
-    if (pool) {
-        error = staff(pool, options.workers);
-        if (error) {
-            shut(pool, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
-            pool_free(pool);
-        } else {
-            *out = pool;
-        }
-    } else if (!error) {
-        error = -ENOMEM;
+    error = pool ? staff(pool, options.workers) : error ? error : -ENOMEM;
+    if (!error) {
+        *out = pool;
+    } else if (pool) {
+        shut(pool, STRAIT_CLOSE_CANCEL, STRAIT_FOREVER);
+        pool_free(pool);
     }
     strait_errno_restore(saved);
     return error;
@@ -494,8 +490,8 @@ static STRAIT_P_COLD int set_number(struct strait_pool *pool, unsigned n)
     int error = pool->closing ? -EPIPE : 0;
     if (!error) {
         strait_store_relaxed(&pool->workers_min, n);
-        strait_store_relaxed(&pool->workers_max,
-                             elastic && pool->workers_max > n ? pool->workers_max : n);
+        pool->workers_max = elastic && pool->workers_max > n ? pool->workers_max : n;
+        strait_store_relaxed(&pool->growable, pool->staying < pool->workers_max);
         for (unsigned number = 0; number < pool->numbers && pool->staying < n; number++) {
             struct strait_p_pool_worker *worker = &pool->workers[number];
             if (worker->state == STRAIT_P_LEAVING) {

@@ -174,8 +174,9 @@ struct strait_pool {
     uint32_t closing;               /* 0: open; 1 + enum strait_close; the closer writes */
     uint32_t online;                /* workers that are there or starting; under the lock */
     uint32_t staying;               /* of them, those that are not asked to leave; under the lock */
-    uint32_t workers_min;           /* under the lock; as workers_max */
+    uint32_t workers_min;           /* under the lock; as the next two */
     uint32_t workers_max;
+    uint32_t growable; /* one more worker may be started */
     uint32_t yielding; /* a worker that wakes takes its CPU from nobody; under the lock */
     uint64_t grow_at;  /* ns: a worker could not be started, and is to be at this time; 0: not so;
                           under the lock */
@@ -222,19 +223,18 @@ static inline bool strait_p_bit_is_up(const uintptr_t *words, uint32_t number)
     return (word >> (number % STRAIT_P_BITS) & 1) != 0;
 }
 
-static inline void strait_p_bit_set(uintptr_t *words, uint32_t number, bool up)
+/* False: it was so already. */
+static inline bool strait_p_bit_set(uintptr_t *words, uint32_t number, bool up)
 {
     uintptr_t *word = &words[number / STRAIT_P_BITS];
     uintptr_t bit = (uintptr_t)1 << (number % STRAIT_P_BITS);
     uintptr_t old = strait_word_load_relaxed(word);
-    while (!strait_word_cas_relaxed(word, &old, up ? old | bit : old & ~bit)) {
-    }
-}
-
-/* May one more worker be started? */
-static inline bool strait_p_may_grow(const struct strait_pool *pool)
-{
-    return strait_load_relaxed(&pool->staying) < strait_load_relaxed(&pool->workers_max);
+    do {
+        if (((old & bit) != 0) == up) {
+            return false;
+        }
+    } while (!strait_word_cas_relaxed(word, &old, old ^ bit));
+    return true;
 }
 
 /* Moves a worker to another state, and counts it where it belongs then. Under the lock. */
@@ -249,6 +249,7 @@ static inline void strait_p_becomes(struct strait_p_pool_worker *worker,
     strait_store_relaxed(&worker->state, state);
     strait_store_relaxed(&pool->staying, pool->staying + stays - stayed);
     strait_store_relaxed(&pool->online, pool->online + online - was_online);
+    strait_store_relaxed(&pool->growable, pool->staying < pool->workers_max);
 }
 
 /* ---- waking workers ---- */

@@ -119,8 +119,8 @@ static void pass_on(struct strait_pool *pool)
 {
     uint32_t numbers = strait_load_relaxed(&pool->numbers);
     bool idle = strait_p_next_bit(pool->idle, 0, numbers) < numbers;
-    if ((idle || STRAIT_UNLIKELY(strait_p_may_grow(pool))) && strait_p_work_waits(pool) &&
-        !strait_p_wake_idle(pool)) {
+    if ((idle || STRAIT_UNLIKELY(strait_load_relaxed(&pool->growable))) &&
+        strait_p_work_waits(pool) && !strait_p_wake_idle(pool)) {
         pool->grow(pool);
     }
 }
@@ -138,7 +138,7 @@ static uint8_t run(struct strait_p_pool_worker *self, struct strait_p_slot *slot
         strait_stopwatch_set(&self->busy, (int64_t)began, true);
     }
     show(self, (uintptr_t)slot->task.run, (uintptr_t)slot->task.name, (uintptr_t)(began >> 10));
-    if (STRAIT_UNLIKELY(strait_p_may_grow(self->pool))) {
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&self->pool->growable))) {
         /* worker.busy: pairs with pool.busy; that the worker is inside a task, or else what was
          * pushed; without it neither side starts the worker that a task waits for */
         strait_full_fence();
@@ -372,7 +372,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
         strait_p_bit_set(pool->idle, self->number, false);
         /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
          * without it a task waits for a worker that was taken for awake */
-        strait_fence_after_cas();
+        strait_full_fence();
     }
     return late;
 }

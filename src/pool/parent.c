@@ -526,7 +526,7 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
     size_t most = budget ? budget : STRAIT_BUDGET;
     size_t completed = 0;
     check_parent(parent);
-    if (strait_inside(parent->callback)) {
+    if (STRAIT_UNLIKELY(parent->callback) && strait_inside(parent->callback)) {
         return -EDEADLK;
     }
     do {

@@ -126,15 +126,10 @@ static inline struct strait_p_slot *strait_p_slot_of(const struct strait_task *t
  * 0 is no word of any lap. */
 #define STRAIT_P_WORD_INDEX_BITS 24
 #define STRAIT_P_WORD_INDEX ((1u << STRAIT_P_WORD_INDEX_BITS) - 1)
+#define STRAIT_P_WORD_ALWAYS 0x80u /* beside the lap */
 
 STRAIT_STATIC_ASSERT(STRAIT_QUEUE_LIMIT_MAX * 4 <= STRAIT_P_WORD_INDEX + 1,
                      "a word has room for the index of any slot");
-
-static inline uint32_t strait_p_lap(const struct strait_p_submission_ring *ring, uintptr_t position)
-{
-    uint32_t lap = (uint32_t)(position >> ring->lap_shift) | 0x80u;
-    return lap << STRAIT_P_WORD_INDEX_BITS;
-}
 
 /* The slot at a position that was pushed. Parent only. */
 static inline struct strait_p_slot *
@@ -148,10 +143,12 @@ static inline void strait_p_ring_push(struct strait_p_submission_ring *ring,
                                       struct strait_p_slot *slot)
 {
     uintptr_t tail = ring->tail;
+    uint32_t lap = (uint32_t)(tail >> ring->lap_shift) | STRAIT_P_WORD_ALWAYS;
+    uint32_t word = slot->index | lap << STRAIT_P_WORD_INDEX_BITS;
     slot->position = (uint32_t)tail;
     /* submission.push: pairs with submission.claim; the task and its plan; without it a worker runs
      * what was in the slot before */
-    strait_store_release(&ring->words[tail & ring->mask], slot->index | strait_p_lap(ring, tail));
+    strait_store_release(&ring->words[tail & ring->mask], word);
     strait_word_store_relaxed(&ring->tail, tail + 1);
 }
 
@@ -228,10 +225,11 @@ static inline struct strait_p_slot *strait_p_ring_oldest(struct strait_p_submiss
             strait_full_fence();
         }
         uintptr_t before = head;
+        uint32_t lap = (uint32_t)(head >> ring->lap_shift) | STRAIT_P_WORD_ALWAYS;
         /* submission.claim: pairs with submission.push; the task and its plan; without it the
          * worker runs what was in the slot before */
         uint32_t word = strait_load_acquire(&ring->words[head & ring->mask]);
-        uint32_t index = word ^ strait_p_lap(ring, head);
+        uint32_t index = word ^ lap << STRAIT_P_WORD_INDEX_BITS;
         if (child && ((intptr_t)(head - strait_word_load_relaxed(&child->floor)) < 0 ||
                       strait_load_relaxed(&child->runner) != runner)) {
             return NULL;

@@ -16,17 +16,13 @@
 #define SPARE_SLOTS (64 + STRAIT_POOL_WORKERS_MAX) /* for what runs, and some that have ended */
 #define LEAVE_TRIES 100
 
-/* Completions that come fast are gathered for an event loop: it is woken when a clock has run down,
- * or when so many have come that the workers would soon have nothing to do. None is to wait for
- * more than 100 us, and a loop comes a little after its clock. */
+/* How completions are gathered: see shared.h. None is to wait for more than 100 us, and a loop
+ * comes a little after its clock. */
 #define GATHER_NS 90000
-/* But while more tasks are left than end in this time, about what it takes the loop to come round.
- */
-#define ROUND_NS 20000
+#define GATHER_IN_WAIT_NS 500000 /* how often a wait, which sleeps for its own, looks around */
+#define ROUND_NS 20000           /* about what it takes a loop to come round */
 /* A longer pause between completions says no more than this; at half of it the loop is quiet. */
 #define PACE_MOST_NS 4000000
-/* The same for a wait, which sleeps for what it waits for, and looks around so often. */
-#define GATHER_IN_WAIT_NS 500000
 /* More than can come: something else is to wake the parent. */
 #define REPORTS_NEVER (STRAIT_P_INDEX_MASK / 2)
 
@@ -310,9 +306,9 @@ static void tell_loop(struct strait_parent *parent)
     strait_p_notify(parent->event, STRAIT_P_BARRIER);
 }
 
-/* True: the fd becomes readable with so many reports, and where a worker is to be started by then.
- * If that is more than one, also when the clock has run down that starts now, or else with the
- * first report. False: there is something to do at once, and it is readable. */
+/* True: the fd becomes readable with so many reports, or when a worker is to be started; if that is
+ * more than one report, also when the clock has run down that starts now, or with the first. False:
+ * there is something to do at once, and it is readable. */
 static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
 {
     struct strait_p_waiter waiter = parent_waiter(parent);
@@ -343,10 +339,9 @@ static int64_t parents_busy(const struct strait_pool *pool)
     return busy > 0 ? busy : 1;
 }
 
-/* Waits for more: for the next, or, where completions come fast, for so many that those left keep
- * the workers busy until the loop has come round. Where other parents have tasks, too, what wakes
- * this one keeps the workers from those: completions are gathered though they come more slowly, and
- * the first of them starts the clock, as none may come for long. */
+/* Waits for the next, or, where completions come fast, for so many that those left keep the workers
+ * busy until the loop has come round. Where other parents have tasks, too, each wake-up keeps the
+ * workers from those: even slower ones are gathered, and the first of them starts the clock. */
 static bool fd_await(struct strait_parent *parent, size_t completed)
 {
     int64_t busy = 1;
@@ -1114,10 +1109,22 @@ STRAIT_PRIVATE STRAIT_P_COLD int strait_p_parent_settle(struct strait_parent *pa
     return error;
 }
 
-/* It is owed nothing. What it has goes back now, or, where a worker is just leaving it, soon. */
-static void leave(struct strait_parent *parent)
+STRAIT_P_COLD int strait_parent_detach(struct strait_parent *parent, enum strait_close mode,
+                                       int64_t deadline)
 {
+    if (!parent) {
+        return 0;
+    }
     struct strait_pool *pool = parent->pool;
+    if (pool->process != getpid()) {
+        return -EOWNERDEAD;
+    }
+    int error = strait_p_parent_settle(parent, mode, deadline);
+    if (error) {
+        return error;
+    }
+    /* It is owed nothing. What it has goes back now, or, where a worker is just leaving it, soon.
+     */
     pass_dead(parent);
     for (int tries = 0; is_needed(parent) && tries < LEAVE_TRIES; tries++) {
         sched_yield();
@@ -1128,20 +1135,5 @@ static void leave(struct strait_parent *parent)
     pool->attached--;
     sweep(pool);
     pthread_mutex_unlock(&pool->lock);
-}
-
-STRAIT_P_COLD int strait_parent_detach(struct strait_parent *parent, enum strait_close mode,
-                                       int64_t deadline)
-{
-    if (!parent) {
-        return 0;
-    }
-    if (parent->pool->process != getpid()) {
-        return -EOWNERDEAD;
-    }
-    int error = strait_p_parent_settle(parent, mode, deadline);
-    if (!error) {
-        leave(parent);
-    }
-    return error;
+    return 0;
 }

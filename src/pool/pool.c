@@ -99,18 +99,6 @@ static const char *schedule_worker(const struct strait_pool *pool,
     return "there are as many workers as CPUs: one must share the parent's";
 }
 
-/* One more number for a worker, that has a parent for what its tasks submit. Under the lock. */
-static int add_number(struct strait_pool *pool)
-{
-    struct strait_p_pool_worker *worker = &pool->workers[pool->numbers];
-    struct strait_parent_options options = {.wait = pool->options.wait};
-    int error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
-    if (!error) {
-        strait_store_relaxed(&pool->numbers, pool->numbers + 1);
-    }
-    return error;
-}
-
 /* Has no thread that number? One that has gone is joined. Under the lock. */
 static bool is_vacant(struct strait_p_pool_worker *worker)
 {
@@ -132,11 +120,16 @@ static STRAIT_P_COLD int launch(struct strait_pool *pool, bool best_effort)
     if (number == STRAIT_POOL_WORKERS_MAX) {
         return -EBUSY;
     }
-    int error = number == pool->numbers ? add_number(pool) : 0;
-    if (error) {
-        return error;
-    }
     struct strait_p_pool_worker *worker = &pool->workers[number];
+    int error = 0;
+    if (!worker->parent) { /* of what its tasks submit */
+        struct strait_parent_options options = {.wait = pool->options.wait};
+        error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
+        if (error) {
+            return error;
+        }
+        strait_store_relaxed(&pool->numbers, number + 1);
+    }
     char name[32];
     snprintf(name, sizeof(name), "%s-%u", pool->options.name, number);
     bool asked = pool->options.pin == STRAIT_PIN_CPU || pool->options.pin == STRAIT_PIN_SET;

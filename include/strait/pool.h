@@ -3,19 +3,7 @@
  * pool: workers that share their parents' tasks.
  *
  * A parent submits tasks, workers run them, and the completion of each runs on the parent that
- * submitted it. How to use it:
- *
- *   1. Any thread creates the pool: strait_pool_create.
- *   2. Each thread that wants to submit attaches to it as a parent: strait_pool_attach. On a worker
- *      nobody attaches: a task that submits further ones is a parent already, see
- *      strait_parent_current.
- *   3. The parent submits: strait_task_submit. The pool works on a copy of the task; arguments and
- *      results of up to 64 bytes travel in its `data`.
- *   4. Completions run when the parent lets them: in strait_parent_dispatch, when strait_parent_fd
- *      becomes readable in its event loop; in strait_parent_poll; or while it waits
- *      (strait_task_wait, strait_group_wait, strait_parent_wait_any, strait_parent_wait_all).
- *   5. A program with one parent ends with strait_pool_finish. With several, each parent detaches
- *      (strait_parent_detach), then one thread closes and destroys the pool.
+ * submitted it:
  *
  *   struct strait_pool *pool;
  *   struct strait_parent *parent;
@@ -26,6 +14,13 @@
  *       strait_task_submit(parent, &task, NULL, NULL);
  *   }
  *   strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER); // after ten completions
+ *
+ * Any thread creates a pool, and attaches to it as a parent; on a worker, a task that submits
+ * further ones is a parent already: strait_parent_current. The pool works on a copy of the task;
+ * arguments and results of up to 64 bytes travel in its `data`. Completions run when the parent
+ * lets them: in strait_parent_dispatch, when strait_parent_fd becomes readable in its event loop;
+ * in strait_parent_poll; or while it waits. Of several parents each detaches at the end, then one
+ * thread closes and destroys the pool.
  *
  * Which calls exclude each other
  *
@@ -65,11 +60,10 @@
  * A task must not change its thread's scheduling for good. A process may exit while a pool is at
  * work. Exceptions and jumps that leave a callback: see strait/worker.h.
  *
- * fork. A child process has no workers. Of an inherited pool it may call what a destructor calls,
- * in any order: strait_parent_detach, strait_pool_close, _finish, _resize, _destroy, and
- * strait_pool_attach, say -EOWNERDEAD at once. All else of it must be left alone. It may create
- * pools of its own: a program that becomes a daemon creates its pool after the last fork. What a
- * program started by a task inherits is said in strait/worker.h.
+ * fork. A child process has no workers. Of an inherited pool it may call strait_parent_detach,
+ * strait_pool_close, _finish, _resize, _destroy and _attach, in any order, which say -EOWNERDEAD at
+ * once. All else of it must be left alone. It may create pools of its own. What a program started
+ * by a task inherits is said in strait/worker.h.
  *
  * All times are nanoseconds, all deadlines absolute (strait_deadline); 0 is past.
  */
@@ -96,10 +90,8 @@ enum strait_task_status {
     STRAIT_TASK_DONE,      /* `run` returned 0 */
     STRAIT_TASK_FAILED,    /* `run` returned something else: `code` */
     STRAIT_TASK_CANCELLED, /* cancelled before it started, or `run` returned -ECANCELED */
-    STRAIT_TASK_EXPIRED,   /* no worker came to it in time; or `run` returned something other than 0
-                              after its finish_by */
-    STRAIT_TASK_ABANDONED, /* the pool was closed by cancelling, or its parent left so, before it
-                              started */
+    STRAIT_TASK_EXPIRED,   /* no worker came in time, or `run` returned not 0 after finish_by */
+    STRAIT_TASK_ABANDONED, /* its pool or its parent ended by cancelling, before it started */
 };
 
 /* On a worker. 0, or a code of the task's own. */
@@ -112,12 +104,11 @@ typedef void strait_done_fn(struct strait_task *task) STRAIT_NOEXCEPT;
 struct strait_task {
     strait_run_fn *run;
     void *context;
-    const char *name; /* for statistics and messages: lives as long as the pool, say a literal; may
-                         be NULL */
-    unsigned char data[STRAIT_TASK_DATA] __attribute__((aligned(8))); /* the first 16 bytes come for
-                                                                         free */
-    strait_done_fn *done;                                             /* may be NULL */
-    enum strait_task_status status;                                   /* for `done` */
+    const char *name; /* for statistics and messages: lives as long as the pool; may be NULL */
+    /* the first 16 bytes come for free */
+    unsigned char data[STRAIT_TASK_DATA] __attribute__((aligned(8)));
+    strait_done_fn *done;           /* may be NULL */
+    enum strait_task_status status; /* for `done` */
     int code; /* for `done`: what `run` returned; if it did not run -ECANCELED or -ETIMEDOUT */
 };
 
@@ -140,22 +131,20 @@ struct strait_submit_options {
     size_t size;                   /* sizeof this struct, or 0 */
     enum strait_priority priority; /* without effect for a task that submits: its children are
                                       normal, and as those of a parent take turns with others' */
-    int64_t start_by;  /* the task expires if no worker has come to it by then; it is looked at when
-                          one does; 0: never */
-    int64_t finish_by; /* likewise; and if it runs at that time, strait_task_cancelled says so; 0:
-                          never */
+    int64_t start_by;              /* the task expires when a worker comes to it later; 0: never */
+    int64_t finish_by; /* likewise; if it runs then, strait_task_cancelled says so; 0: never */
     struct strait_group *group; /* NULL: none */
-    bool in_place; /* where -EAGAIN would be said, call `run` and `done` instead, within the submit;
-                      the id is 0 then. In a completion -EAGAIN is said nevertheless */
+    bool in_place; /* but in a completion: instead of -EAGAIN, call `run` and `done` within the
+                      submit; the id is 0 then */
 };
 
 /* ---- the pool: create, close ---- */
 
 struct strait_pool_options {
     size_t size;        /* sizeof this struct, or 0 */
-    unsigned workers;   /* 0: as many as suit the CPUs that the process may use now: with fewer than
-                           four one each, else one is left to the parent; where the cgroup's quota
-                           is less than that, as many as it holds, the parent counted in, but one */
+    unsigned workers;   /* 0: one for each CPU that the process may use now; of four or more CPUs,
+                           and of what the cgroup's quota holds where that is less, one is the
+                           parent's; at least one */
     size_t queue_limit; /* tasks of one parent and priority that may wait for a worker; 0: 1024 */
     const char *name;   /* of the workers, before "-0", "-1", ...; up to 11 bytes; NULL: "strait" */
     enum strait_wait wait; /* how idle workers wait: STRAIT_WAIT_PARK (default) or _SPIN */

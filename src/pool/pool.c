@@ -131,7 +131,7 @@ static STRAIT_P_COLD int launch(struct strait_pool *pool, bool best_effort)
         strait_store_relaxed(&pool->numbers, number + 1);
     }
     char name[32];
-    snprintf(name, sizeof(name), "%s-%u", pool->options.name, number);
+    snprintf(name, sizeof(name), "%s-%u", pool->name, number);
     bool asked = pool->options.pin == STRAIT_PIN_CPU || pool->options.pin == STRAIT_PIN_SET;
     struct strait_p_thread_options thread = {
         .name = name,
@@ -270,15 +270,15 @@ static STRAIT_P_COLD struct strait_pool *pool_alloc(const struct strait_pool_opt
         pool_free(pool);
         return NULL;
     }
-    pool->options.cpus = options->cpus ? pool->cpus : NULL; /* these two are the caller's */
-    pool->options.name = pool->name;
+    pool->options.name = NULL; /* these two are the caller's */
+    pool->options.cpus = NULL;
     if (options->cpus) {
         memcpy(pool->cpus, options->cpus, options->cpu_count * sizeof(*pool->cpus));
     }
     bool by_number = options->pin == STRAIT_PIN_CHOOSE && options->cpus;
     pool->placement = (struct strait_p_placement){
         .pin = by_number ? STRAIT_PIN_CPU : options->pin,
-        .cpus = pool->options.cpus,
+        .cpus = options->cpus ? pool->cpus : NULL,
         .cpu_count = options->cpu_count,
         .home = sched_getcpu(),
         .threads = options->workers_max,
@@ -359,8 +359,9 @@ STRAIT_P_COLD int strait_pool_create(struct strait_pool **out,
 
 /* ---- closing ---- */
 
-/* One thread at a time closes or resizes. 0, or what such a call says at once. */
-static int enter(struct strait_pool *pool)
+/* One thread at a time closes or resizes, and finishes where there are no more than so many
+ * parents. 0, or what such a call says at once. */
+static int enter(struct strait_pool *pool, uint32_t parents)
 {
     if (pool->process != getpid()) {
         return -EOWNERDEAD;
@@ -370,8 +371,8 @@ static int enter(struct strait_pool *pool)
         return -EDEADLK;
     }
     pthread_mutex_lock(&pool->lock);
-    int error = pool->busy ? -EBUSY : 0;
-    pool->busy = true;
+    int error = pool->busy || pool->attached > parents ? -EBUSY : 0;
+    pool->busy |= !error;
     pthread_mutex_unlock(&pool->lock);
     return error;
 }
@@ -405,7 +406,7 @@ STRAIT_P_COLD int strait_pool_close(struct strait_pool *pool, enum strait_close 
     if ((unsigned)mode > STRAIT_CLOSE_CANCEL) {
         return -EINVAL;
     }
-    int error = enter(pool);
+    int error = enter(pool, STRAIT_PARENTS_MAX);
     if (error) {
         return error;
     }
@@ -438,16 +439,11 @@ STRAIT_P_COLD int strait_pool_destroy(struct strait_pool *pool)
 STRAIT_P_COLD int strait_pool_finish(struct strait_pool *pool, struct strait_parent *parent,
                                      enum strait_close mode, int64_t deadline)
 {
-    int error = enter(pool);
+    int error = enter(pool, parent != NULL);
     if (error) {
         return error;
     }
-    pthread_mutex_lock(&pool->lock);
-    error = pool->attached > (parent != NULL) ? -EBUSY : 0;
-    pthread_mutex_unlock(&pool->lock);
-    if (!error && parent) {
-        error = strait_p_parent_settle(parent, mode, deadline);
-    }
+    error = parent ? strait_p_parent_settle(parent, mode, deadline) : 0;
     depart(pool, false);
     if (!error) {
         error = strait_pool_close(pool, mode, deadline, NULL);
@@ -503,7 +499,7 @@ STRAIT_P_COLD int strait_pool_resize(struct strait_pool *pool, unsigned n, int64
     if (n < 1 || n > STRAIT_POOL_WORKERS_MAX) {
         return -EINVAL;
     }
-    int error = enter(pool);
+    int error = enter(pool, STRAIT_PARENTS_MAX);
     if (error) {
         return error;
     }

@@ -232,22 +232,11 @@ static void handle(struct strait_p_pool_worker *self, struct strait_parent *pare
 
 /* ---- a task that ends its thread ---- */
 
-/* Whose slot it is: the slots of one parent lie side by side. */
-static struct strait_parent *parent_of(const struct strait_pool *pool,
-                                       const struct strait_p_slot *slot)
-{
-    const struct strait_p_slot *first = slot - slot->index;
-    uint32_t place = 0;
-    while (pool->parents[place]->slots != first) {
-        place++;
-    }
-    return pool->parents[place];
-}
-
 /* The tasks that the worker is inside of have failed, the outermost last: their frames are gone. A
  * completion may end the thread once more: then the rest fails after that. */
 static void fail_tasks(struct strait_p_pool_worker *self)
 {
+    struct strait_parent *const *parents = self->pool->parents;
     struct strait_parent *own = self->parent;
     own->callback = NULL;
     own->inside = 0;
@@ -259,8 +248,12 @@ static void fail_tasks(struct strait_p_pool_worker *self)
     show(self, 0, 0, 0);
     while (self->innermost) {
         struct strait_p_slot *slot = self->innermost;
-        struct strait_parent *parent = parent_of(self->pool, slot);
         struct strait_p_plan *plan = strait_p_plan_of(slot);
+        uint32_t place = 0;
+        while (parents[place]->slots != slot - slot->index) { /* whose it is */
+            place++;
+        }
+        struct strait_parent *parent = parents[place];
         self->innermost = parent->worker ? plan->next : NULL;
         strait_store_relaxed(&plan->runner, 0);
         slot->verdict = strait_p_failed(slot, -EINTR);

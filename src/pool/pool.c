@@ -30,15 +30,14 @@
 
 /* As many as may run at one time. Where that is for the quota to say, it has to do for the parent's
  * loop as well: threads that use it up are all stopped until its next period, the loop too. */
-static unsigned default_workers(void)
+static size_t default_workers(void)
 {
     size_t cpus = strait_cpu_count();
     size_t quota = strait_p_cpu_quota() / 1000;
-    size_t workers = cpus < 4 ? cpus : cpus - 1;
     if (quota < cpus) {
-        workers = quota < 2 ? 1 : quota - 1;
+        return quota < 2 ? 1 : quota - 1;
     }
-    return (unsigned)strait_min(workers, STRAIT_POOL_WORKERS_MAX);
+    return cpus < 4 ? cpus : cpus - 1;
 }
 
 static STRAIT_P_COLD int pool_options(struct strait_pool_options *options,
@@ -49,10 +48,8 @@ static STRAIT_P_COLD int pool_options(struct strait_pool_options *options,
         return error;
     }
     if (!options->workers) {
-        options->workers = default_workers();
-        if (options->workers_max) {
-            options->workers = (unsigned)strait_min(options->workers, options->workers_max);
-        }
+        size_t most = options->workers_max ? options->workers_max : STRAIT_POOL_WORKERS_MAX;
+        options->workers = (unsigned)strait_min(default_workers(), most);
     }
     options->workers_max = options->workers_max ? options->workers_max : options->workers;
     options->queue_limit = options->queue_limit ? options->queue_limit : QUEUE_LIMIT;

@@ -16,11 +16,6 @@
  * Work-Stealing Deque", 2005). That a place says by itself whether it is taken is Giacomoni,
  * Moseley and Vachharajani's FastForward (PPoPP 2008).
  *
- *   line 0  geometry   set once
- *   line 1  tail       the parent writes
- *   line 2  head       whoever claims compares and swaps it
- *   words              the parent writes
- *
  * Invariants
  *   head <= tail <= head + words
  *   word p is of p's lap  <=>  position p is published, or head > p

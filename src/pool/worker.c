@@ -35,14 +35,14 @@ static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self,
     for (unsigned priority = STRAIT_P_PRIORITIES; !slot && priority-- > 0;) {
         const uintptr_t *bits = pool->bits[priority];
         uint32_t turn = self->turn[priority];
-        for (int half = 0; !slot && half < 2; half++) {
+        uint32_t place = turn;
+        for (int half = 0; !slot && half < 2; half++, place = 0) {
             uint32_t end = half == 0 ? places : turn;
-            uint32_t place = strait_p_next_bit(bits, half == 0 ? turn : 0, end);
-            for (; !slot && place < end; place = strait_p_next_bit(bits, place + 1, end)) {
-                *parent = pool->parents[place];
+            while (!slot && (place = strait_p_next_bit(bits, place, end)) < end) {
+                *parent = pool->parents[place++];
                 slot = strait_p_ring_oldest(&(*parent)->rings[priority], true, NULL, 0);
                 empty += !slot;
-                self->turn[priority] = place + 1;
+                self->turn[priority] = place;
             }
         }
     }

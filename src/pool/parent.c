@@ -45,19 +45,15 @@ static void check_parent(struct strait_parent *parent)
 
 /* ---- completing ---- */
 
-/* The head has passed it. */
-static void passed(struct strait_p_submission_ring *ring, struct strait_p_slot *slot)
-{
-    ring->ahead -= (slot->state & STRAIT_P_AHEAD) != 0;
-    slot->state &= (uint8_t)~STRAIT_P_AHEAD;
-}
-
 /* What is to come is less by that; the slot is free once nothing is. */
 static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot, unsigned come)
 {
     if (come & STRAIT_P_OUT && slot->state & STRAIT_P_WITHDRAWN) {
-        parent->rings[slot->priority].dead--;
-        passed(&parent->rings[slot->priority], slot);
+        struct strait_p_submission_ring *ring = &parent->rings[slot->priority];
+        uintptr_t seen = parent->head_seen[slot->priority];
+        ring->dead--;
+        ring->ahead -= slot->position - (uint32_t)seen <= ring->tail - seen;
+        come |= STRAIT_P_WITHDRAWN;
     }
     slot->state &= (uint8_t)~come;
     if (!(slot->state & STRAIT_P_IN_USE)) {
@@ -195,10 +191,9 @@ static size_t waiting(struct strait_parent *parent, unsigned priority)
     }
     uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (uintptr_t at = parent->head_seen[priority]; ring->ahead > 0 && at != head; at++) {
-        struct strait_p_slot *slot = strait_p_ring_pushed(ring, at);
-        if (slot->priority == priority && slot->position == (uint32_t)at) {
-            passed(ring, slot);
-        }
+        const struct strait_p_slot *slot = strait_p_ring_pushed(ring, at);
+        ring->ahead -= slot->state & STRAIT_P_WITHDRAWN && slot->priority == priority &&
+                       slot->position == (uint32_t)at;
     }
     parent->head_seen[priority] = head;
     return parent->vacant == parent->slot_count ? SIZE_MAX : ring->tail - head - ring->ahead;

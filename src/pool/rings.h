@@ -59,8 +59,7 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_p_slot, task.data) + 16 <= 64, "smal
 #define STRAIT_P_OWED 1u   /* its completion */
 #define STRAIT_P_ENDING 2u /* the end of its completion, which has begun: it has no id any more */
 #define STRAIT_P_OUT 4u    /* a report, from whoever claims it */
-#define STRAIT_P_WITHDRAWN 8u /* whose report says nothing: the parent completes it itself */
-#define STRAIT_P_AHEAD 16u    /* withdrawn, and its ring counts it as `ahead` */
+#define STRAIT_P_WITHDRAWN 8u /* and this says nothing: the parent completes the task itself */
 
 #define STRAIT_P_IN_USE (STRAIT_P_OWED | STRAIT_P_ENDING | STRAIT_P_OUT)
 
@@ -163,7 +162,7 @@ static inline bool strait_p_ring_withdraw(struct strait_p_submission_ring *ring,
     if (ahead >= ring->tail - head || strait_p_ring_pushed(ring, head + ahead) != slot) {
         return false;
     }
-    slot->state |= STRAIT_P_WITHDRAWN | STRAIT_P_AHEAD;
+    slot->state |= STRAIT_P_WITHDRAWN;
     ring->dead++;
     ring->ahead++;
     return true;

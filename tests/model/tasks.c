@@ -101,8 +101,7 @@ static void slot_back(struct strait_p_slot *slot, bool did_run)
         model_assert(number >= RESULT);
         number -= RESULT;
     }
-    unsigned withdrawn = STRAIT_P_OUT | STRAIT_P_WITHDRAWN | STRAIT_P_AHEAD;
-    model_assert(slot->state == STRAIT_P_OUT || slot->state == withdrawn);
+    model_assert((slot->state & ~STRAIT_P_WITHDRAWN) == STRAIT_P_OUT);
     model_assert(number < tasks);
     ended[number]++;
     slot->state = 0;

@@ -114,9 +114,8 @@ STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct str
 
 /* ---- reports ---- */
 
-/* The slot of the oldest report; NULL: none is there. Where the parent has completed all that it
- * has read of, it reads the links of what workers have reported since, and turns them round: the
- * oldest comes first. */
+/* The slot of the oldest report; NULL: none is there. Once the parent has completed all that it has
+ * read of, it reads the links of what workers have reported since, and turns them round. */
 static struct strait_p_slot *next_report(struct strait_parent *parent)
 {
     if (parent->reported == STRAIT_P_NONE) {

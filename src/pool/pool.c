@@ -13,10 +13,8 @@
 #define QUEUE_LIMIT 1024
 #define IDLE_TIMEOUT_NS 1000000000
 
-/* Where a worker must share the parent's CPU, and with the shortest time slice besides: the loop
- * gets it the moment it wakes, and beside other processes the workers still get a tenth of it. In
- * the batch class a worker that wakes takes the CPU from nobody, which so short a slice would do.
- */
+/* Where a worker must share the parent's CPU: see `schedule` in pool.h. Of another class than
+ * batch, a worker with so short a slice would take the CPU from the loop when it wakes. */
 #define SHARING_NICE 10
 #define NICE_MOST 19
 

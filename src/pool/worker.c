@@ -501,10 +501,9 @@ STRAIT_PRIVATE STRAIT_P_COLD int strait_p_worker_begin(void *argument)
     return 0;
 }
 
-/* A task has ended the thread. The tasks that it was inside of have failed; what they have
- * submitted is still run here, then the worker goes, as one that was asked to leave. Another is
- * started once a task finds nobody idle; where there is no other, and none can be had, this one
- * stays. */
+/* A task has ended the thread. What those that it was inside of have submitted is still run here,
+ * then the worker goes, as one that was asked to leave; but where there is no other, and none can
+ * be had, it stays. */
 static STRAIT_P_COLD void run_on(struct strait_p_pool_worker *self)
 {
     struct strait_pool *pool = self->pool;

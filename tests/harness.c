@@ -133,20 +133,33 @@ static void add_modes(const struct test *test, const struct strait_variant *vari
     }
 }
 
-int run_table(const char *group, const struct test *tests, size_t count)
+static struct test *first_test;
+static struct test **next_test = &first_test;
+
+void test_add(struct test *test)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (tests[i].per == PER_PROGRAM) {
-            add_case((struct test_case){.test = &tests[i]});
-            continue;
+    *next_test = test;
+    next_test = &test->next;
+}
+
+int tests_run(void)
+{
+    for (const struct test *test = first_test; test; test = test->next) {
+        if (test->per == PER_PROGRAM) {
+            add_case((struct test_case){.test = test});
         }
-        for (size_t v = 0; strait_variant_at(v); v++) {
-            add_modes(&tests[i], strait_variant_at(v));
+        for (size_t v = 0; test->per != PER_PROGRAM && strait_variant_at(v); v++) {
+            add_modes(test, strait_variant_at(v));
         }
     }
     watchdog_start();
     cmocka_set_test_filter(getenv("STRAIT_TEST"));
-    return _cmocka_run_group_tests(group, entries, case_count, NULL, NULL);
+    return _cmocka_run_group_tests(program_invocation_short_name, entries, case_count, NULL, NULL);
+}
+
+__attribute__((weak)) int main(void)
+{
+    return tests_run();
 }
 
 /* ---- how much, and at random ---- */

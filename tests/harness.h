@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * harness: what all tests share. A test's name is its function's, no two tests have one name. The
- * last lines of a program name its tests:
+ * harness: what all tests share. A test is a function that is declared by one of these, and runs in
+ * each program that it is compiled into; no two tests have one name.
  *
- *   TESTS(ONCE(defaults), EACH_MODE(full_and_empty))
+ *   TEST(defaults) {...}                    once
+ *   TEST_EACH_VARIANT(message_sizes) {...}  for each ring of the table, which is in `test`
+ *   TEST_EACH_MODE(senders_open) {...}      for each ring and wait mode, the same on both sides
+ *   TEST_EACH_PAIR(walk) {...}              for each ring and pair of wait modes
  *
  *   STRAIT_TEST="walk *"   runs the tests of these names alone: "name", or "name ring modes"
  *   STRAIT_SEED=n          where random numbers start
@@ -62,6 +65,9 @@
 #define TEST_QEMU 0
 #endif
 
+/* A callback need not use all that it is told. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- tests ---- */
@@ -78,31 +84,32 @@ enum test_per { PER_PROGRAM, PER_VARIANT, PER_MODE, PER_PAIR };
 
 struct test {
     const char *name;
+    enum test_per per;
     void (*once)(void);
     void (*each)(const struct test_case *test);
-    enum test_per per;
+    struct test *next;
 };
 
-/* Once; for each ring of the table; for each ring and wait mode, the same on both sides; for each
- * ring and pair of wait modes. */
-/* clang-format off */
-#define ONCE(body) {#body, body, NULL, PER_PROGRAM}
-#define EACH_VARIANT(body) {#body, NULL, body, PER_VARIANT}
-#define EACH_MODE(body) {#body, NULL, body, PER_MODE}
-#define EACH_PAIR(body) {#body, NULL, body, PER_PAIR}
-/* clang-format on */
+void test_add(struct test *test);
 
-/* A main() that runs these tests. */
-#define TESTS(...)                                                                                 \
-    int main(void)                                                                                 \
+#define TEST_DECLARED(NAME, PER, MEMBER, ...)                                                      \
+    static void NAME(__VA_ARGS__);                                                                 \
+    __attribute__((constructor)) static void NAME##_add(void)                                      \
     {                                                                                              \
-        static const struct test tests[] = {__VA_ARGS__};                                          \
-        return RUN_TABLE(program_invocation_short_name, tests);                                    \
-    }
-#define RUN_TABLE(group, tests) run_table(group, tests, COUNT(tests))
+        static struct test own = {.name = #NAME, .per = PER, .MEMBER = NAME};                      \
+        test_add(&own);                                                                            \
+    }                                                                                              \
+    static void NAME(__VA_ARGS__)
 
-/* For a main() of its own: starts the watchdog, runs the tests, returns how many failed. */
-int run_table(const char *group, const struct test *tests, size_t count);
+#define TEST(NAME) TEST_DECLARED(NAME, PER_PROGRAM, once, void)
+#define TEST_EACH(NAME, PER) TEST_DECLARED(NAME, PER, each, const struct test_case *test)
+#define TEST_EACH_VARIANT(NAME) TEST_EACH(NAME, PER_VARIANT)
+#define TEST_EACH_MODE(NAME) TEST_EACH(NAME, PER_MODE)
+#define TEST_EACH_PAIR(NAME) TEST_EACH(NAME, PER_PAIR)
+
+/* For a main() of its own: starts the watchdog, runs the tests, returns how many failed. A program
+ * that has none does only this. */
+int tests_run(void);
 
 /* Tells the watchdog that something has moved: any thread. */
 void progress_made(void);

@@ -5,7 +5,7 @@
 
 /* ---- options ---- */
 
-static void defaults(void)
+TEST(defaults)
 {
     struct strait_channel *channel = NULL;
     struct strait_sender sender;
@@ -37,7 +37,7 @@ static void expect_options(const struct strait_channel_options *options, int exp
     }
 }
 
-static void wrong_options(void)
+TEST(wrong_options)
 {
     const struct strait_channel_options wrong[] = {
         {.variant = "no such variant"},
@@ -58,7 +58,7 @@ static void wrong_options(void)
     }
 }
 
-static void number_of_senders(const struct test_case *test)
+TEST_EACH_VARIANT(number_of_senders)
 {
     static const uint32_t numbers[] = {0,         1, 2, STRAIT_SENDERS_MAX, STRAIT_SENDERS_MAX + 1,
                                        UINT32_MAX};
@@ -71,7 +71,7 @@ static void number_of_senders(const struct test_case *test)
 }
 
 /* No product wraps: what is granted is at least what the messages need. */
-static void sizes_do_not_overflow(const struct test_case *test)
+TEST_EACH_VARIANT(sizes_do_not_overflow)
 {
     for (size_t capacity = 1; capacity <= STRAIT_CAPACITY_MAX; capacity *= 2) {
         for (size_t bytes = 1; bytes <= STRAIT_MESSAGE_SIZE_MAX; bytes *= 2) {
@@ -90,7 +90,7 @@ static void sizes_do_not_overflow(const struct test_case *test)
 
 /* An options struct of a version that has more to say, of ours, and of one that had less to say:
  * what that does not have counts as zero, whatever stands there. */
-static void options_of_another_size(void)
+TEST(options_of_another_size)
 {
     struct {
         struct strait_channel_options known;
@@ -124,7 +124,7 @@ static const size_t capacities[] = {1,  2,  3,   4,   5,    7,    8,    9,    31
 
 /* Full at n, and room for exactly one more for each one taken, three times round the memory; and
  * one call fills a channel to the brim and one empties it, wherever its memory ends. */
-static void capacity_is_exact(const struct test_case *test)
+TEST_EACH_VARIANT(capacity_is_exact)
 {
     for (size_t i = 0; i < COUNT(capacities); i++) {
         size_t n = capacities[i];
@@ -153,7 +153,7 @@ static void capacity_is_exact(const struct test_case *test)
 }
 
 /* Nobody writes beyond a message, or beyond the three that were asked for. */
-static void message_sizes(const struct test_case *test)
+TEST_EACH_VARIANT(message_sizes)
 {
     for (size_t size = 1; size <= 130; size++) {
         unsigned char buffer[3 * 130 + 8];
@@ -176,7 +176,7 @@ static void message_sizes(const struct test_case *test)
 /* ---- several senders ---- */
 
 /* How many may be open at once, one with an fd, and what the next one is told. */
-static void senders_open(const struct test_case *test)
+TEST_EACH_MODE(senders_open)
 {
     struct strait_channel *channel = case_channel(test, 2, 8);
     struct strait_sender senders[SENDERS_MOST + 1];
@@ -229,7 +229,7 @@ static void check_fairness(const struct test_case *test, size_t ahead)
     strait_channel_destroy(channel, NULL, NULL);
 }
 
-static void fair_to_each_sender(const struct test_case *test)
+TEST_EACH_VARIANT(fair_to_each_sender)
 {
     for (size_t ahead = 1; ahead <= 5; ahead++) {
         check_fairness(test, ahead);
@@ -290,7 +290,7 @@ static void check_coalescing(const struct test_case *test, bool sends)
     ends_close(&ends, sends ? 8 : 0);
 }
 
-static void wake_ups_coalesce(const struct test_case *test)
+TEST_EACH_MODE(wake_ups_coalesce)
 {
     if (test->sender != STRAIT_WAIT_FD) {
         skip();
@@ -300,8 +300,3 @@ static void wake_ups_coalesce(const struct test_case *test)
         check_coalescing(test, true);
     }
 }
-
-TESTS(ONCE(defaults), ONCE(wrong_options), ONCE(options_of_another_size),
-      EACH_VARIANT(number_of_senders), EACH_VARIANT(sizes_do_not_overflow),
-      EACH_VARIANT(capacity_is_exact), EACH_VARIANT(message_sizes), EACH_MODE(senders_open),
-      EACH_VARIANT(fair_to_each_sender), EACH_MODE(wake_ups_coalesce))

@@ -18,7 +18,7 @@ static int create_channel(void)
     return error;
 }
 
-static void a_channel_fails_cleanly(void)
+TEST(a_channel_fails_cleanly)
 {
     static const unsigned at_least[FUNCTIONS] = {[POSIX_MEMALIGN] = 1, [EVENTFD] = 2};
     fail_everything(create_channel, at_least, FUNCTIONS);
@@ -44,7 +44,7 @@ static uint32_t what_is_between(void)
     return between;
 }
 
-static void fences_do_where_there_is_no_membarrier(void)
+TEST(fences_do_where_there_is_no_membarrier)
 {
     if (!alone(__func__, NULL)) {
         return;
@@ -58,7 +58,7 @@ static void fences_do_where_there_is_no_membarrier(void)
 }
 
 /* The senders hold no fences then: the one who goes to sleep still has to order them. */
-static void a_membarrier_that_fails_later_is_made_up_for(void)
+TEST(a_membarrier_that_fails_later_is_made_up_for)
 {
     if (syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0) <= 0) {
         skip(); /* the kernel has none */
@@ -79,7 +79,7 @@ static void a_membarrier_that_fails_later_is_made_up_for(void)
 }
 
 /* A wait that a signal interrupted, or that came too late for its word, is a wait all the same. */
-static void a_futex_may_answer_early(void)
+TEST(a_futex_may_answer_early)
 {
     static const int answers[] = {EINTR, EAGAIN};
     for (size_t i = 0; i < COUNT(answers); i++) {
@@ -89,6 +89,3 @@ static void a_futex_may_answer_early(void)
         answer_futexes(0);
     }
 }
-
-TESTS(ONCE(a_channel_fails_cleanly), ONCE(fences_do_where_there_is_no_membarrier),
-      ONCE(a_membarrier_that_fails_later_is_made_up_for), ONCE(a_futex_may_answer_early))

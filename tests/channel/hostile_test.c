@@ -139,13 +139,13 @@ static void expect_survival(void (*body)(void *), const struct test_case *test)
     assert_int_equal(status, 0);
 }
 
-static void what_was_scribbled_on_is_refused_or_harmless(const struct test_case *test)
+TEST_EACH_VARIANT(what_was_scribbled_on_is_refused_or_harmless)
 {
     expect_survival(opens_what_was_scribbled_on, test);
 }
 
 /* Each word of the header that is set once; a block of one process differs in `between`. */
-static void nothing_that_is_set_once_may_differ(const struct test_case *test)
+TEST_EACH_VARIANT(nothing_that_is_set_once_may_differ)
 {
     static const size_t fields[] = {
         offsetof(struct strait_channel, magic),
@@ -218,7 +218,7 @@ static void expect_sides_refused(const struct guarded *guarded, size_t spsc)
     expect_refused(guarded, spsc + offsetof(struct strait_spsc, receiver), fields, COUNT(fields));
 }
 
-static void nothing_of_a_ring_that_is_set_once_may_differ(const struct test_case *test)
+TEST_EACH_VARIANT(nothing_of_a_ring_that_is_set_once_may_differ)
 {
     static const struct field of_cells[] = {
         FIELD(strait_cells, mask),           FIELD(strait_cells, capacity),
@@ -306,7 +306,7 @@ static void is_scribbled_on_in_use(void *context)
     expect_files_untouched();
 }
 
-static void a_peer_that_scribbles_is_survived(const struct test_case *test)
+TEST_EACH_VARIANT(a_peer_that_scribbles_is_survived)
 {
     expect_survival(is_scribbled_on_in_use, test);
 }
@@ -314,7 +314,7 @@ static void a_peer_that_scribbles_is_survived(const struct test_case *test)
 /* ---- a peer that dies ---- */
 
 /* What it had sent arrives, whole and in order; nothing else, and no end. */
-static void what_a_dead_sender_sent_is_received(const struct test_case *test)
+TEST_EACH_VARIANT(what_a_dead_sender_sent_is_received)
 {
     for (size_t round = 0; round < scaled(30); round++) {
         struct guarded guarded = guarded_make(test);
@@ -353,9 +353,3 @@ static void what_a_dead_sender_sent_is_received(const struct test_case *test)
         progress_made();
     }
 }
-
-TESTS(EACH_VARIANT(nothing_that_is_set_once_may_differ),
-      EACH_VARIANT(nothing_of_a_ring_that_is_set_once_may_differ),
-      EACH_VARIANT(what_was_scribbled_on_is_refused_or_harmless),
-      EACH_VARIANT(a_peer_that_scribbles_is_survived),
-      EACH_VARIANT(what_a_dead_sender_sent_is_received))

@@ -36,7 +36,7 @@ static void expect_guard(const struct block *block, size_t from)
     }
 }
 
-static void init_refuses(const struct test_case *test)
+TEST_EACH_MODE(init_refuses)
 {
     struct block block;
     struct strait_channel *channel = NULL;
@@ -77,7 +77,7 @@ static void send_and_receive(struct ends *ends, size_t n)
 }
 
 /* Exactly the size that was asked for is enough, and nothing beyond it is touched. */
-static void exact_size(const struct test_case *test)
+TEST_EACH_MODE(exact_size)
 {
     static const size_t capacities[] = {1, 2, 3, 7, 64, 100};
     for (size_t i = 0; i < COUNT(capacities); i++) {
@@ -93,7 +93,7 @@ static void exact_size(const struct test_case *test)
 }
 
 /* The block holds no pointer into itself: a copy of it is the same channel elsewhere. */
-static void block_can_move(const struct test_case *test)
+TEST_EACH_VARIANT(block_can_move)
 {
     struct block here;
     struct block there;
@@ -117,7 +117,7 @@ static void block_can_move(const struct test_case *test)
 }
 
 /* What is no block, or lies wrong. What a block itself may have wrong is hostile_test's. */
-static void open_refuses(const struct test_case *test)
+TEST_EACH_VARIANT(open_refuses)
 {
     struct block block;
     struct strait_channel *made = NULL;
@@ -285,13 +285,13 @@ static void receive_from_children(const struct test_case *test, size_t capacity,
     shared_end(&shared);
 }
 
-static void child_sends(const struct test_case *test)
+TEST_EACH_MODE(child_sends)
 {
     receive_from_children(test, 100, scaled(100000));
     receive_from_children(test, 1, scaled(3000));
 }
 
-static void child_receives(const struct test_case *test)
+TEST_EACH_MODE(child_receives)
 {
     struct shared shared;
     struct strait_sender sender;
@@ -303,6 +303,3 @@ static void child_receives(const struct test_case *test)
     assert_returns(strait_try_send(&sender, NULL, 1), -EPIPE);
     shared_end(&shared);
 }
-
-TESTS(EACH_MODE(init_refuses), EACH_MODE(exact_size), EACH_VARIANT(block_can_move),
-      EACH_VARIANT(open_refuses), EACH_MODE(child_sends), EACH_MODE(child_receives))

@@ -91,7 +91,7 @@ static void expect_crime(const struct test_case *test, bool receiver, enum use u
     }
 }
 
-static void a_second_thread_is_named(const struct test_case *test)
+TEST_EACH_VARIANT(a_second_thread_is_named)
 {
 #ifndef STRAIT_CHECKED
     skip();
@@ -105,7 +105,6 @@ static void a_second_thread_is_named(const struct test_case *test)
 
 int main(void)
 {
-    static const struct test tests[] = {EACH_VARIANT(a_second_thread_is_named)};
     setenv("STRAIT_WATCHDOG", "0", 1); /* see in_child */
-    return RUN_TABLE("channel_misuse", tests);
+    return tests_run();
 }

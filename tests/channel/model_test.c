@@ -376,7 +376,7 @@ static void walk_end(struct model *model)
     require(model, model->tally.wrong == 0);
 }
 
-static void walk(const struct test_case *test)
+TEST_EACH_PAIR(walk)
 {
     const size_t walks = scaled(400);
     for (size_t i = 0; i < walks; i++) {
@@ -395,5 +395,3 @@ static void walk(const struct test_case *test)
         progress_made();
     }
 }
-
-TESTS(EACH_PAIR(walk))

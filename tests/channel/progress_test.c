@@ -81,7 +81,7 @@ static void fill(struct ends *ends, size_t room)
 /* A sender stopped in the middle holds up its own messages, and of the others': nothing where each
  * has its place; where they share one, those claimed after its own, until it goes on. In neither
  * case the sending. */
-static void stopped_sender_and_others(const struct test_case *test)
+TEST_EACH_VARIANT(stopped_sender_and_others)
 {
     bool own = case_has(test, STRAIT_SENDERS_REGISTERED);
     if (case_has(test, STRAIT_SENDERS_ONE)) {
@@ -108,7 +108,7 @@ static void stopped_sender_and_others(const struct test_case *test)
 }
 
 /* The receiver is told -EAGAIN, and its waits time out. */
-static void stopped_sender_and_receiver(const struct test_case *test)
+TEST_EACH_MODE(stopped_sender_and_receiver)
 {
     struct ends ends;
     struct stopped stopped = {.sender = &ends.sender, .wanted = in_place(test, 3)};
@@ -124,7 +124,7 @@ static void stopped_sender_and_receiver(const struct test_case *test)
 }
 
 /* Two stopped at once go on in the other order: what comes after is there when both have. */
-static void two_stopped_senders(const struct test_case *test)
+TEST_EACH_VARIANT(two_stopped_senders)
 {
     bool own = case_has(test, STRAIT_SENDERS_REGISTERED);
     struct ends ends;
@@ -151,7 +151,7 @@ static void two_stopped_senders(const struct test_case *test)
 }
 
 /* It holds up nothing until the ring is full; then exactly what it released fits. */
-static void stopped_receiver(const struct test_case *test)
+TEST_EACH_MODE(stopped_receiver)
 {
     struct ends ends;
     struct stopped stopped = {.receiver = &ends.receiver, .wanted = in_place(test, 2)};
@@ -167,6 +167,3 @@ static void stopped_receiver(const struct test_case *test)
     receive_all(&ends, CAPACITY);
     ends_close(&ends, 0);
 }
-
-TESTS(EACH_VARIANT(stopped_sender_and_others), EACH_MODE(stopped_sender_and_receiver),
-      EACH_VARIANT(two_stopped_senders), EACH_MODE(stopped_receiver))

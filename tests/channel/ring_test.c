@@ -19,11 +19,10 @@ static struct strait_distance distance_for(size_t capacity, size_t message_size)
 /* A look in vain. */
 static size_t nothing_more(void *ring)
 {
-    (void)ring;
     return 1;
 }
 
-static void waits_less_and_less_while_it_brings_nothing(void)
+TEST(waits_less_and_less_while_it_brings_nothing)
 {
     struct strait_distance distance = distance_for(1024, 8);
     uint32_t expected = 1;
@@ -39,7 +38,7 @@ static void waits_less_and_less_while_it_brings_nothing(void)
     assert_int_equal(expected, STRAIT_DISTANCE_SKIPPED_MAX);
 }
 
-static void waits_again_once_it_was_worth_it(void)
+TEST(waits_again_once_it_was_worth_it)
 {
     struct strait_distance distance = distance_for(1024, 8);
     strait_distance_linger(&distance, 1, nothing_more, NULL);
@@ -50,7 +49,7 @@ static void waits_again_once_it_was_worth_it(void)
     assert_int_equal(distance.skipped, 0);
 }
 
-static void waits_as_long_as_it_takes_to_have_enough(void)
+TEST(waits_as_long_as_it_takes_to_have_enough)
 {
     struct strait_distance distance = distance_for(1024, 8);
     while (distance.pauses < STRAIT_DISTANCE_PAUSES_MAX) {
@@ -73,14 +72,14 @@ static void waits_as_long_as_it_takes_to_have_enough(void)
     assert_int_equal(distance.pauses, STRAIT_DISTANCE_PAUSES);
 }
 
-static void never_waits_in_a_small_ring(void)
+TEST(never_waits_in_a_small_ring)
 {
     assert_int_equal(distance_for(7, 8).enough, 0);
     assert_int_equal(distance_for(STRAIT_CAPACITY_MAX, 8).enough, STRAIT_DISTANCE_ENOUGH);
 }
 
 /* A message of four lines may take five times as long as one of a part of a line. */
-static void a_longer_message_is_worth_a_longer_wait(void)
+TEST(a_longer_message_is_worth_a_longer_wait)
 {
     struct strait_distance small = distance_for(1024, 63);
     struct strait_distance large = distance_for(1024, 256);
@@ -122,7 +121,7 @@ static uint64_t receive_number(struct lanes *lanes)
 }
 
 /* A lane that is never empty does not keep the receiver from any other. */
-static void a_full_lane_keeps_nobody_waiting(void)
+TEST(a_full_lane_keeps_nobody_waiting)
 {
     struct lanes lanes;
     lanes_open(&lanes);
@@ -142,7 +141,7 @@ static void a_full_lane_keeps_nobody_waiting(void)
 }
 
 /* Whichever it is, the one lane that has a message is found by one call. */
-static void nothing_is_overlooked(void)
+TEST(nothing_is_overlooked)
 {
     struct lanes lanes;
     lanes_open(&lanes);
@@ -159,7 +158,7 @@ static void nothing_is_overlooked(void)
 }
 
 /* All lanes are full: each gets its turn before any gets a second one. */
-static void turns_are_fair(void)
+TEST(turns_are_fair)
 {
     struct lanes lanes;
     lanes_open(&lanes);
@@ -187,7 +186,7 @@ static void turns_are_fair(void)
 
 /* A sender may be stopped between its look at the head and its note of it, for any number of
  * messages below the number of words. */
-static void a_late_note_of_the_head_makes_no_room(void)
+TEST(a_late_note_of_the_head_makes_no_room)
 {
     struct strait_shape shape = {CAPACITY, sizeof(uint64_t), 1};
     struct strait_cells *ring = aligned_alloc(STRAIT_LINE, strait_cells_size(&shape));
@@ -223,7 +222,7 @@ static struct strait_prefetch prefetch_of(size_t capacity, size_t message_size)
     return prefetch;
 }
 
-static void lines_are_told_apart(void)
+TEST(lines_are_told_apart)
 {
     static const struct {
         size_t message_size;
@@ -235,7 +234,7 @@ static void lines_are_told_apart(void)
     }
 }
 
-static void a_side_looks_ahead_within_its_ring(void)
+TEST(a_side_looks_ahead_within_its_ring)
 {
     assert_int_equal(prefetch_of(1, 8).ahead, 1);
     assert_int_equal(prefetch_of(64, 8).ahead, 17);
@@ -243,7 +242,7 @@ static void a_side_looks_ahead_within_its_ring(void)
     assert_int_equal(prefetch_of(1024, 4096).ahead, 1);
 }
 
-static void only_own_slots_are_asked_for(void)
+TEST(only_own_slots_are_asked_for)
 {
     struct strait_prefetch prefetch = prefetch_of(1024, 8);
     assert_int_equal(strait_prefetch_from(&prefetch, 1, prefetch.ahead + 1), prefetch.ahead);
@@ -251,10 +250,3 @@ static void only_own_slots_are_asked_for(void)
     assert_int_equal(strait_prefetch_from(&prefetch, 512, 512 + prefetch.ahead), 512);
     assert_int_equal(strait_prefetch_from(&prefetch, 512, 512), 0);
 }
-
-TESTS(ONCE(waits_less_and_less_while_it_brings_nothing), ONCE(waits_again_once_it_was_worth_it),
-      ONCE(waits_as_long_as_it_takes_to_have_enough), ONCE(never_waits_in_a_small_ring),
-      ONCE(a_longer_message_is_worth_a_longer_wait), ONCE(a_full_lane_keeps_nobody_waiting),
-      ONCE(nothing_is_overlooked), ONCE(turns_are_fair),
-      ONCE(a_late_note_of_the_head_makes_no_room), ONCE(lines_are_told_apart),
-      ONCE(a_side_looks_ahead_within_its_ring), ONCE(only_own_slots_are_asked_for))

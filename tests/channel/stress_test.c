@@ -309,7 +309,7 @@ static void run_rows(const struct test_case *test, const struct flow *flows, siz
 }
 
 /* messages, capacity, message size, path, batches, rounds */
-static void every_pair(const struct test_case *test)
+TEST_EACH_PAIR(every_pair)
 {
     static const struct flow flows[] = {
         {40000, 100, 24, PATH_BLOCK, 1, 1, 1, false, false},
@@ -319,7 +319,7 @@ static void every_pair(const struct test_case *test)
     run_rows(test, flows, COUNT(flows));
 }
 
-static void batches(const struct test_case *test)
+TEST_EACH_MODE(batches)
 {
     static const struct flow flows[] = {
         {200000, 100, 24, PATH_BLOCK, 7, 13, 1, false, false},
@@ -328,7 +328,7 @@ static void batches(const struct test_case *test)
     run_rows(test, flows, COUNT(flows));
 }
 
-static void paths(const struct test_case *test)
+TEST_EACH_VARIANT(paths)
 {
     for (int path = PATH_TRY; path <= PATH_MIXED; path++) {
         run(test, (struct flow){2000000, 1000, 16, (enum path)path, 17, 31, 1, false, false});
@@ -336,7 +336,7 @@ static void paths(const struct test_case *test)
 }
 
 /* Few waits, and at the smallest capacities one for each message in both directions. */
-static void event_loops(const struct test_case *test)
+TEST_EACH_MODE(event_loops)
 {
     static const struct flow flows[] = {
         {1000000, 1000, 8, PATH_LOOP, -3, 3, 1, false, false},
@@ -350,7 +350,7 @@ static void event_loops(const struct test_case *test)
     run_rows(test, flows, COUNT(flows));
 }
 
-static void message_sizes_and_capacities(const struct test_case *test)
+TEST_EACH_VARIANT(message_sizes_and_capacities)
 {
     static const struct flow flows[] = {
         {40000, 1025, 1, PATH_MIXED, 1, 9, 1, false, false},
@@ -364,7 +364,7 @@ static void message_sizes_and_capacities(const struct test_case *test)
     run_rows(test, flows, COUNT(flows));
 }
 
-static void one_handle_for_all(const struct test_case *test)
+TEST_EACH_MODE(one_handle_for_all)
 {
     if (!case_has(test, STRAIT_SENDERS_ANY) || case_senders(test) == 1) {
         skip();
@@ -375,13 +375,13 @@ static void one_handle_for_all(const struct test_case *test)
 }
 
 /* By trying alone, it is -EAGAIN, then -EPIPE, and never -EPIPE before a message. */
-static void senders_close(const struct test_case *test)
+TEST_EACH_MODE(senders_close)
 {
     run(test, (struct flow){0, 0, 12, PATH_MIXED, -8, -8, scaled(400), false, false});
     run(test, (struct flow){0, 0, 8, PATH_POLL, -8, -8, scaled(400), false, false});
 }
 
-static void receiver_closes(const struct test_case *test)
+TEST_EACH_MODE(receiver_closes)
 {
     run(test, (struct flow){0, 0, 12, PATH_MIXED, -8, -8, scaled(400), false, true});
 }
@@ -425,7 +425,7 @@ static void *visitor_body(void *context)
 
 /* Order is promised for each handle, that is for each visit: a later visit may go through another
  * place. */
-static void senders_come_and_go(const struct test_case *test)
+TEST_EACH_MODE(senders_come_and_go)
 {
     static unsigned char seen[SENDERS_MOST][VISITS_MOST];
     struct visitor visitors[SENDERS_MOST];
@@ -458,7 +458,3 @@ static void senders_come_and_go(const struct test_case *test)
     assert_returns(strait_receive_wait(&receiver, STRAIT_FOREVER), -EPIPE);
     strait_channel_destroy(channel, NULL, NULL);
 }
-
-TESTS(EACH_PAIR(every_pair), EACH_MODE(batches), EACH_VARIANT(paths), EACH_MODE(event_loops),
-      EACH_VARIANT(message_sizes_and_capacities), EACH_MODE(one_handle_for_all),
-      EACH_MODE(senders_close), EACH_MODE(receiver_closes), EACH_MODE(senders_come_and_go))

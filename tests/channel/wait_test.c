@@ -172,14 +172,14 @@ static void rounds(const struct test_case *test, bool receive, wake_fn *wake, lo
     }
 }
 
-static void receiver_is_woken(const struct test_case *test)
+TEST_EACH_MODE(receiver_is_woken)
 {
     rounds(test, true, send_one, 1);
     rounds(test, true, close_senders, -EPIPE);
     rounds(test, true, cancel, -ECANCELED);
 }
 
-static void senders_are_woken(const struct test_case *test)
+TEST_EACH_MODE(senders_are_woken)
 {
     rounds(test, false, make_room, 1);
     rounds(test, false, close_receiver, -EPIPE);
@@ -209,7 +209,7 @@ static void room_for_one(struct blocked *blocked, unsigned *returned)
     *returned = results;
 }
 
-static void room_for_one_wakes_one(const struct test_case *test)
+TEST_EACH_MODE(room_for_one_wakes_one)
 {
     for (size_t round = 0; round < scaled(ROUNDS); round++) {
         struct blocked blocked;
@@ -227,7 +227,7 @@ static void room_for_one_wakes_one(const struct test_case *test)
 /* ---- cancelling, in one thread ---- */
 
 /* What can be done is done; only a wait is cancelled, and only while the flag is set. */
-static void cancel_ends_waits_only(const struct test_case *test)
+TEST_EACH_MODE(cancel_ends_waits_only)
 {
     struct blocked blocked;
     uint64_t message = 1;
@@ -252,7 +252,7 @@ static void cancel_ends_waits_only(const struct test_case *test)
 
 /* ---- deadlines ---- */
 
-static void deadlines(const struct test_case *test)
+TEST_EACH_MODE(deadlines)
 {
     struct blocked blocked;
     uint64_t message = 1;
@@ -274,7 +274,7 @@ static void deadlines(const struct test_case *test)
     blocked_close(&blocked);
 }
 
-static void deadline_arithmetic(void)
+TEST(deadline_arithmetic)
 {
     int64_t before = strait_now();
     int64_t deadline = strait_deadline(1000);
@@ -294,7 +294,7 @@ static void deadline_arithmetic(void)
 }
 
 /* A wake-up without a reason makes nobody return before its time. */
-static void idle_wake_ups(const struct test_case *test)
+TEST_EACH_MODE(idle_wake_ups)
 {
     struct blocked blocked;
     blocked_open(&blocked, test, 1);
@@ -310,7 +310,7 @@ static void idle_wake_ups(const struct test_case *test)
 }
 
 /* Nobody who waits burns CPU: 300 ms of waiting for 5 ms of CPU at most. */
-static void waiting_costs_nothing(const struct test_case *test)
+TEST_EACH_MODE(waiting_costs_nothing)
 {
     if (test->receiver == STRAIT_WAIT_SPIN) {
         skip();
@@ -328,12 +328,8 @@ static void waiting_costs_nothing(const struct test_case *test)
     }
 }
 
-static void hand_over(const struct test_case *test)
+TEST_EACH_MODE(hand_over)
 {
     struct strait_channel_options options = case_options(test, 1, sizeof(uint64_t));
     echo_run(&options, scaled(test->receiver == STRAIT_WAIT_PARK ? 30000 : 8000));
 }
-
-TESTS(ONCE(deadline_arithmetic), EACH_MODE(deadlines), EACH_MODE(cancel_ends_waits_only),
-      EACH_MODE(idle_wake_ups), EACH_MODE(waiting_costs_nothing), EACH_MODE(receiver_is_woken),
-      EACH_MODE(hand_over), EACH_MODE(senders_are_woken), EACH_MODE(room_for_one_wakes_one))

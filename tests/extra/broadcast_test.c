@@ -62,7 +62,7 @@ static void assert_silence(size_t i)
     assert_returns(strait_try_receive(&far[i].receiver, &number, 1), -EAGAIN);
 }
 
-static void who_has_no_room_is_reported_and_owed(void)
+TEST(who_has_no_room_is_reported_and_owed)
 {
     open_ports(4, 2);
     strait_port_close(&far[3]);
@@ -81,7 +81,7 @@ static void who_has_no_room_is_reported_and_owed(void)
     assert_returns(strait_broadcast(NULL, 0, "", NULL, STRAIT_FOREVER), 0);
 }
 
-static void a_deadline_ends_the_wait(void)
+TEST(a_deadline_ends_the_wait)
 {
     open_ports(3, 2);
     strait_port_give(&far[0]); /* else nobody could make room */
@@ -97,7 +97,7 @@ static void a_deadline_ends_the_wait(void)
 }
 
 /* One wait that cannot be is no reason not to wait for the others. */
-static void hopeless_waits_are_reported_and_left(void)
+TEST(hopeless_waits_are_reported_and_left)
 {
     const uint32_t cancel = 1;
     open_ports(4, 3);
@@ -130,20 +130,20 @@ static int hear_one(struct strait_port *port, bool quick)
     return 0;
 }
 
-static int slow_entry(struct strait_port *port, UNUSED void *data)
+static int slow_entry(struct strait_port *port, void *data)
 {
     gate_wait(&gate);
     return hear_one(port, false);
 }
 
-static int quick_entry(struct strait_port *port, UNUSED void *data)
+static int quick_entry(struct strait_port *port, void *data)
 {
     gate_await(&gate, 1);
     return hear_one(port, true);
 }
 
 /* Hears all, in order, and once. */
-static int listener_entry(struct strait_port *port, UNUSED void *data)
+static int listener_entry(struct strait_port *port, void *data)
 {
     uint64_t expected = 0;
     uint64_t number;
@@ -188,7 +188,7 @@ static int broadcast_to(strait_entry_fn *const *entries, size_t workers, const s
 
 /* Both are full at the second message. The slow one, first in the list, goes on only when the quick
  * one has got that: to wait for one after the other would be to wait forever. */
-static void the_quick_do_not_wait_for_the_slow(void)
+TEST(the_quick_do_not_wait_for_the_slow)
 {
     memset(&gate, 0, sizeof(gate));
     assert_int_equal(
@@ -196,7 +196,7 @@ static void the_quick_do_not_wait_for_the_slow(void)
         1);
 }
 
-static void workers_hear_all_in_order(void)
+TEST(workers_hear_all_in_order)
 {
     assert_int_equal(
         broadcast_to((strait_entry_fn *[]){listener_entry, listener_entry, listener_entry}, 3,
@@ -204,12 +204,8 @@ static void workers_hear_all_in_order(void)
         1);
 }
 
-static void a_worker_that_ends_is_not_waited_for(void)
+TEST(a_worker_that_ends_is_not_waited_for)
 {
     assert_int_equal(broadcast_to((strait_entry_fn *[]){nothing_entry}, 1, (const size_t[]){1}, 3),
                      -EPIPE);
 }
-
-TESTS(ONCE(who_has_no_room_is_reported_and_owed), ONCE(a_deadline_ends_the_wait),
-      ONCE(hopeless_waits_are_reported_and_left), ONCE(the_quick_do_not_wait_for_the_slow),
-      ONCE(workers_hear_all_in_order), ONCE(a_worker_that_ends_is_not_waited_for))

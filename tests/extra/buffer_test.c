@@ -50,7 +50,7 @@ static struct strait_channel_options carries_buffers(size_t capacity)
 
 /* ---- one thread ---- */
 
-static void a_buffer_is_released_once(void)
+TEST(a_buffer_is_released_once)
 {
     char text[] = "not to be freed";
     struct strait_buffer buffer = counted_buffer();
@@ -68,7 +68,7 @@ static void a_buffer_is_released_once(void)
     assert_string_equal(text, "not to be freed");
 }
 
-static void allocated_buffers_go_back(void)
+TEST(allocated_buffers_go_back)
 {
     static void *_Atomic seen; /* else a compiler may make do without the memory */
     volatile size_t too_much = PTRDIFF_MAX;
@@ -91,7 +91,7 @@ static void allocated_buffers_go_back(void)
 
 /* The memory is the same at the other side. What is not accepted stays the sender's, what nobody
  * receives is released. */
-static void transferList_ArrayBuffer(void)
+TEST(transferList_ArrayBuffer)
 {
     struct strait_buffer mine[2] = {counted_buffer(), counted_buffer()};
     struct strait_buffer theirs;
@@ -128,7 +128,7 @@ static void leave(void *memory, size_t bytes, void *context)
     }
 }
 
-static void a_memory_can_have_several_readers(void)
+TEST(a_memory_can_have_several_readers)
 {
     struct strait_port_options options = {.forth = carries_buffers(1),
                                           .drop_forth = strait_buffer_drop};
@@ -235,8 +235,8 @@ ENTRY(working_trader)
                                : strait_isolate_run(isolate, release_message, seed);
 }
 
-static void release_event(UNUSED struct strait_worker *worker, const struct strait_event *event,
-                          UNUSED void *context)
+static void release_event(struct strait_worker *worker, const struct strait_event *event,
+                          void *context)
 {
     if (event->type == STRAIT_MESSAGE) {
         release_copy(event->message);
@@ -244,7 +244,7 @@ static void release_event(UNUSED struct strait_worker *worker, const struct stra
 }
 
 /* It returns, fails, ends its loop or closes; its parent sees to that, stops it, or just waits. */
-static void workers_that_end_in_any_way_release_once(void)
+TEST(workers_that_end_in_any_way_release_once)
 {
     uint64_t seed = first_seed(5);
     for (size_t i = scaled(200); i > 0; i--) {
@@ -269,7 +269,3 @@ static void workers_that_end_in_any_way_release_once(void)
         assert_released();
     }
 }
-
-TESTS(ONCE(a_buffer_is_released_once), ONCE(allocated_buffers_go_back),
-      ONCE(transferList_ArrayBuffer), ONCE(a_memory_can_have_several_readers),
-      ONCE(workers_that_end_in_any_way_release_once))

@@ -50,13 +50,12 @@ static void fork_and_look(bool reset, struct found *found)
 static int forks_entry(struct strait_port *port, void *data)
 {
     struct found *found = data;
-    (void)port;
     fork_and_look(false, &found[0]);
     fork_and_look(true, &found[1]);
     return 0;
 }
 
-static void a_reset_gives_a_child_what_the_process_has(void)
+TEST(a_reset_gives_a_child_what_the_process_has)
 {
     struct found process;
     struct found found[2];
@@ -81,5 +80,3 @@ static void a_reset_gives_a_child_what_the_process_has(void)
     assert_true(found[1].result == 0 || found[1].result == -EPERM || found[1].result == -EACCES);
     assert_true(found[1].nice == process.nice || found[1].result != 0);
 }
-
-TESTS(ONCE(a_reset_gives_a_child_what_the_process_has))

@@ -33,7 +33,7 @@ static void assert_text(const char *pattern)
 /* ---- a pool ---- */
 
 /* One worker runs a task that does not end, and another task waits. */
-static void a_stuck_pool_says_in_what(void)
+TEST(a_stuck_pool_says_in_what)
 {
     static const struct {
         struct strait_pool_options options;
@@ -75,7 +75,7 @@ static void a_stuck_pool_says_in_what(void)
     }
 }
 
-static void an_idle_worker_is_idle(void)
+TEST(an_idle_worker_is_idle)
 {
     const struct strait_pool_options options = {.workers = 1};
     struct strait_pool *pool;
@@ -89,12 +89,12 @@ static void an_idle_worker_is_idle(void)
 
 /* ---- a worker ---- */
 
-static int until_stopped(struct strait_port *port, UNUSED void *data)
+static int until_stopped(struct strait_port *port, void *data)
 {
     return strait_receive_wait(&port->receiver, STRAIT_FOREVER);
 }
 
-static void a_worker_says_how_it_is(void)
+TEST(a_worker_says_how_it_is)
 {
     const struct strait_worker_options options = {.entry = until_stopped, .name = "waiter"};
     struct strait_worker *worker = spawn(&options);
@@ -109,7 +109,7 @@ static void a_worker_says_how_it_is(void)
 
 /* ---- a channel ---- */
 
-static void a_channel_says_who_is_there(void)
+TEST(a_channel_says_who_is_there)
 {
     const struct strait_channel_options options = {.variant = "lanes",
                                                    .capacity = 1,
@@ -138,7 +138,7 @@ static void a_channel_says_who_is_there(void)
 
 /* ---- a file ---- */
 
-static void a_full_disk_is_said(void)
+TEST(a_full_disk_is_said)
 {
     struct strait_channel *channel;
     FILE *full = fopen("/dev/full", "w");
@@ -148,6 +148,3 @@ static void a_full_disk_is_said(void)
     strait_channel_destroy(channel, NULL, NULL);
     fclose(full);
 }
-
-TESTS(ONCE(a_stuck_pool_says_in_what), ONCE(an_idle_worker_is_idle), ONCE(a_worker_says_how_it_is),
-      ONCE(a_channel_says_who_is_there), ONCE(a_full_disk_is_said))

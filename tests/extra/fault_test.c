@@ -48,14 +48,14 @@ ENTRY(system_memory_entry)
 }
 
 /* No memory to be had is not the heap's limit. */
-static void a_heap_survives_the_lack_of_memory(void)
+TEST(a_heap_survives_the_lack_of_memory)
 {
     struct strait_event exit = exit_of(system_memory_entry, 0);
     assert_int_equal(exit.code, 5);
     assert_int_equal(exit.warning, 0);
 }
 
-static void an_isolate_says_that_there_is_no_memory(void)
+TEST(an_isolate_says_that_there_is_no_memory)
 {
     struct strait_isolate *isolate = NULL;
     struct strait_isolate_options options = {.entry = nothing_in_isolate};
@@ -67,7 +67,7 @@ static void an_isolate_says_that_there_is_no_memory(void)
     assert_int_equal(exit_of(nothing_in_isolate, 7).code, -ENOMEM);
 }
 
-static void a_set_says_what_there_is_none_of(void)
+TEST(a_set_says_what_there_is_none_of)
 {
     struct strait_set *set = NULL;
     int live = counts.live;
@@ -82,7 +82,7 @@ static void a_set_says_what_there_is_none_of(void)
 }
 
 /* Arming passes a fence then, and so does each send. */
-static void a_set_needs_no_membarrier(void)
+TEST(a_set_needs_no_membarrier)
 {
     if (!alone(__func__, NULL)) {
         return;
@@ -108,6 +108,3 @@ static void a_set_needs_no_membarrier(void)
     strait_set_destroy(set);
     strait_channel_destroy(channel, NULL, NULL);
 }
-
-TESTS(ONCE(a_set_says_what_there_is_none_of), ONCE(a_set_needs_no_membarrier),
-      ONCE(a_heap_survives_the_lack_of_memory), ONCE(an_isolate_says_that_there_is_no_memory))

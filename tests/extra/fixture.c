@@ -29,12 +29,12 @@ int hold(struct strait_task *task)
     return 0;
 }
 
-void note_microtask(UNUSED struct strait_isolate *isolate, void *number)
+void note_microtask(struct strait_isolate *isolate, void *number)
 {
     note("u", (uintptr_t)number);
 }
 
-int note_message(struct strait_isolate *isolate, const void *message, UNUSED void *context)
+int note_message(struct strait_isolate *isolate, const void *message, void *context)
 {
     note("m", number_of(message));
     return strait_microtask(isolate, note_microtask, (void *)(uintptr_t)number_of(message));
@@ -42,12 +42,11 @@ int note_message(struct strait_isolate *isolate, const void *message, UNUSED voi
 
 int echo(struct strait_isolate *isolate, const void *message, void *context)
 {
-    (void)context;
     post(strait_isolate_port(isolate), number_of(message));
     return 0;
 }
 
-int ignore(UNUSED struct strait_isolate *isolate, UNUSED const void *message, UNUSED void *context)
+int ignore(struct strait_isolate *isolate, const void *message, void *context)
 {
     return 0;
 }

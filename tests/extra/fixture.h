@@ -21,15 +21,11 @@ void note(const char *what, uint64_t number);
 
 /* ---- callbacks: their arguments need not be used ---- */
 
-#define UNUSED __attribute__((unused))
-#define ENTRY(name) static int name(UNUSED struct strait_isolate *isolate)
+#define ENTRY(name) static int name(struct strait_isolate *isolate)
 #define HANDLER(name)                                                                              \
-    static int name(UNUSED struct strait_isolate *isolate, UNUSED const void *message,             \
-                    UNUSED void *context)
-#define MICROTASK(name)                                                                            \
-    static void name(UNUSED struct strait_isolate *isolate, UNUSED void *argument)
-#define TIMER(name)                                                                                \
-    static void name(UNUSED struct strait_isolate *isolate, UNUSED struct strait_timer *timer)
+    static int name(struct strait_isolate *isolate, const void *message, void *context)
+#define MICROTASK(name) static void name(struct strait_isolate *isolate, void *argument)
+#define TIMER(name) static void name(struct strait_isolate *isolate, struct strait_timer *timer)
 
 /* ---- messages are numbers ---- */
 
@@ -52,7 +48,7 @@ int run_here(const struct strait_isolate_options *options, uint64_t messages);
 /* A test whose body is the entry of an isolate with these options. It returns 0. */
 #define ISOLATE_TEST(name, ...)                                                                    \
     static int name##_entry(struct strait_isolate *isolate);                                       \
-    static void name(void)                                                                         \
+    TEST(name)                                                                                     \
     {                                                                                              \
         const struct strait_isolate_options options = {.entry = name##_entry, __VA_ARGS__};        \
         assert_int_equal(run_here(&options, 0), 0);                                                \

@@ -32,7 +32,7 @@ static struct strait_set *set;
 static pthread_t talker;
 static _Atomic bool talks;
 
-static void *talk(UNUSED void *context)
+static void *talk(void *context)
 {
     void *message = NULL;
     strait_sender_adopt(&sender);
@@ -148,12 +148,12 @@ static void end_worker(void)
 static struct strait_pool *pool;
 static struct strait_parent *parent;
 
-static int runs(UNUSED struct strait_task *task)
+static int runs(struct strait_task *task)
 {
     return 0;
 }
 
-static void has_run(UNUSED struct strait_task *task)
+static void has_run(struct strait_task *task)
 {
     is_at_home();
 }
@@ -200,7 +200,7 @@ static void end_pool(void)
 static struct strait_process *process;
 static struct strait_process_pool *processes;
 
-static int echo_numbers(struct strait_process_port *peer, UNUSED void *data, UNUSED size_t size)
+static int echo_numbers(struct strait_process_port *peer, void *data, size_t size)
 {
     uint64_t number;
     while (strait_process_receive(peer, &number, 1, STRAIT_FOREVER) == 1) {
@@ -342,7 +342,7 @@ static void exits(void *context)
 }
 
 /* Several times: a fork may find the other threads anywhere. */
-static void a_forks_child_ends_what_it_has_inherited(void)
+TEST(a_forks_child_ends_what_it_has_inherited)
 {
     home = getpid();
     for (size_t i = 0; i < COUNT(nouns); i++) {
@@ -358,10 +358,8 @@ static void a_forks_child_ends_what_it_has_inherited(void)
     }
 }
 
-static const struct test tests[] = {ONCE(a_forks_child_ends_what_it_has_inherited)};
-
 int main(int argc, char **argv)
 {
     strait_process_main(argc, argv, functions);
-    return RUN_TABLE("extra_fork_test", tests);
+    return tests_run();
 }

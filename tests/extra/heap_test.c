@@ -92,7 +92,7 @@ ENTRY(wants_too_much)
     return 0;
 }
 
-static void the_parent_is_warned_of_the_limit_once(void)
+TEST(the_parent_is_warned_of_the_limit_once)
 {
     static const struct {
         strait_isolate_fn *entry;
@@ -175,6 +175,3 @@ ISOLATE_TEST(a_random_life_leaves_an_empty_heap, .heap_limit = 4 * LIMIT)
     EXPECT(refusals > 10);
     return 0;
 }
-
-TESTS(ONCE(odd_sizes_are_refused), ONCE(the_heap_limit_is_exact),
-      ONCE(the_parent_is_warned_of_the_limit_once), ONCE(a_random_life_leaves_an_empty_heap))

@@ -10,7 +10,7 @@ ENTRY(five)
     return strait_heap_alloc(isolate, 100) ? 5 : 6;
 }
 
-static void an_isolates_options_are_read_as_all_are(void)
+TEST(an_isolates_options_are_read_as_all_are)
 {
     struct {
         struct strait_isolate_options options;
@@ -46,7 +46,7 @@ ENTRY(outer_entry)
 }
 
 /* On a thread that is no worker, with a port of its own; once, and one at a time. */
-static void any_thread_may_run_an_isolate_once(void)
+TEST(any_thread_may_run_an_isolate_once)
 {
     struct strait_isolate_options options = {.entry = five};
     struct strait_isolate *inner;
@@ -88,7 +88,7 @@ ENTRY(is_cancelled)
     return 0;
 }
 
-static void an_isolate_goes_with_its_thread(void)
+TEST(an_isolate_goes_with_its_thread)
 {
     strait_isolate_fn *const entries[] = {exits, is_cancelled};
     for (size_t i = 0; i < COUNT(entries); i++) {
@@ -140,7 +140,7 @@ static void commit(void *number)
     COMMIT(strait_timer_stop(isolate, &timer));
 }
 
-static void an_isolate_used_by_another_thread_is_caught(void)
+TEST(an_isolate_used_by_another_thread_is_caught)
 {
     const struct strait_isolate_options options = {.entry = five};
     struct strait_port a;
@@ -161,6 +161,3 @@ static void an_isolate_used_by_another_thread_is_caught(void)
     strait_port_close(&a);
     strait_port_close(&b);
 }
-
-TESTS(ONCE(an_isolates_options_are_read_as_all_are), ONCE(any_thread_may_run_an_isolate_once),
-      ONCE(an_isolate_goes_with_its_thread), ONCE(an_isolate_used_by_another_thread_is_caught))

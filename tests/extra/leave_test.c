@@ -29,8 +29,7 @@ static struct strait_process_pool *processes;
 static struct strait_gearman *remote;
 static struct strait_isolate *own;
 
-static void on_event(UNUSED struct strait_worker *w, UNUSED const struct strait_event *event,
-                     UNUSED void *context)
+static void on_event(struct strait_worker *w, const struct strait_event *event, void *context)
 {
     leave();
 }
@@ -46,17 +45,17 @@ static ptrdiff_t dispatch_worker(void)
     return strait_worker_dispatch(worker, 0);
 }
 
-static int runs(UNUSED struct strait_task *task)
+static int runs(struct strait_task *task)
 {
     return 0;
 }
 
-static void done(UNUSED struct strait_task *task)
+static void done(struct strait_task *task)
 {
     leave();
 }
 
-static void has_room(UNUSED struct strait_parent *p, UNUSED void *context)
+static void has_room(struct strait_parent *p, void *context)
 {
     leave();
 }
@@ -85,8 +84,8 @@ static ptrdiff_t wait_for_tasks(void)
     return strait_parent_wait_all(parent, SOON);
 }
 
-static void on_process_event(UNUSED struct strait_process *p,
-                             UNUSED const struct strait_process_event *event, UNUSED void *context)
+static void on_process_event(struct strait_process *p, const struct strait_process_event *event,
+                             void *context)
 {
     leave();
 }
@@ -235,7 +234,7 @@ static void expect_left(void (*body)(void *context), size_t which)
 #endif
 }
 
-static void a_callback_that_is_left_is_no_secret(void)
+TEST(a_callback_that_is_left_is_no_secret)
 {
     if (TEST_TSAN) {
         skip(); /* it starts no thread in the child of a process with several */
@@ -249,7 +248,7 @@ static void a_callback_that_is_left_is_no_secret(void)
     }
 }
 
-static int entry(UNUSED struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+static int entry(struct strait_process_port *port, void *data, size_t size)
 {
     return 0;
 }
@@ -260,10 +259,8 @@ static const struct strait_process_function functions[] = {
     {.name = NULL},
 };
 
-static const struct test tests[] = {ONCE(a_callback_that_is_left_is_no_secret)};
-
 int main(int argc, char **argv)
 {
     strait_process_main(argc, argv, functions);
-    return RUN_TABLE("extra_leave_test", tests);
+    return tests_run();
 }

@@ -63,7 +63,7 @@ ENTRY(loop_entry)
     return result;
 }
 
-static void what_handlers_do_to_their_loop(void)
+TEST(what_handlers_do_to_their_loop)
 {
     static strait_message_fn *handlers[] = {fifth_ends, greedy, third_closes};
     static const struct diary_case cases[] = {
@@ -115,7 +115,7 @@ ENTRY(inside_entry)
     return strait_isolate_run(isolate, inside_message, NULL);
 }
 
-static void no_loop_runs_inside_of_another(void)
+TEST(no_loop_runs_inside_of_another)
 {
     const struct strait_isolate_options options = {.entry = inside_entry};
     assert_int_equal(run_here(&options, 2), 0);
@@ -165,7 +165,7 @@ static struct tenant own_tenant(struct own *own, size_t budget, size_t inner_bud
     };
 }
 
-static void a_dispatch_handles_messages_as_the_loop_does(void)
+TEST(a_dispatch_handles_messages_as_the_loop_does)
 {
     static const struct {
         size_t budget;
@@ -216,7 +216,7 @@ ENTRY(lazy_entry)
     return 0;
 }
 
-static void a_dispatch_is_called_again_for_microtasks_left(void)
+TEST(a_dispatch_is_called_again_for_microtasks_left)
 {
     struct own own;
     struct tenant tenant = own_tenant(&own, 0, 0);
@@ -231,7 +231,7 @@ static void a_dispatch_is_called_again_for_microtasks_left(void)
 
 /* ---- stops ---- */
 
-static void a_stop_makes_a_dispatchers_fd_readable(void)
+TEST(a_stop_makes_a_dispatchers_fd_readable)
 {
     for (size_t i = 0; i < scaled(200); i++) {
         struct own own;
@@ -261,7 +261,7 @@ ENTRY(stopped_loop_entry)
     return -ECANCELED;
 }
 
-static void a_stopped_loop_takes_no_further_message(void)
+TEST(a_stopped_loop_takes_no_further_message)
 {
     for (size_t i = 0; i < COUNT(loops); i++) {
         struct tenant tenant = {.inner = {.entry = stopped_loop_entry},
@@ -277,8 +277,3 @@ static void a_stopped_loop_takes_no_further_message(void)
         assert_int_equal(tenant.log.dropped, 4); /* the others */
     }
 }
-
-TESTS(ONCE(what_handlers_do_to_their_loop), ONCE(no_loop_runs_inside_of_another),
-      ONCE(a_dispatch_handles_messages_as_the_loop_does),
-      ONCE(a_dispatch_is_called_again_for_microtasks_left),
-      ONCE(a_stop_makes_a_dispatchers_fd_readable), ONCE(a_stopped_loop_takes_no_further_message))

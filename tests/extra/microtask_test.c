@@ -24,7 +24,7 @@ ENTRY(queues_before_its_loop)
     return strait_isolate_run(isolate, note_message, NULL);
 }
 
-static void microtasks_run_before_the_next_message(void)
+TEST(microtasks_run_before_the_next_message)
 {
     static const struct diary_case cases[] = {
         {{.message = note_message}, 3, "m1 u1 m2 u2 m3 u3"},
@@ -109,7 +109,7 @@ ENTRY(leaves_four)
     return 0;
 }
 
-static void what_a_bounded_round_leaves_runs_before_the_end(void)
+TEST(what_a_bounded_round_leaves_runs_before_the_end)
 {
     const struct strait_isolate_options options = {.entry = leaves_four, .microtask_limit = 3};
     ran = 0;
@@ -132,7 +132,7 @@ HANDLER(queues_seven)
     return 0;
 }
 
-static void what_a_bounded_round_leaves_waits_for_no_message(void)
+TEST(what_a_bounded_round_leaves_waits_for_no_message)
 {
     struct tenant tenant = {.inner = {.message = queues_seven, .microtask_limit = 2}};
     ran = 0;
@@ -156,7 +156,7 @@ ENTRY(returns_when_stopped)
 }
 
 /* A loop runs those that were queued before it looks for the stop. */
-static void a_stopped_worker_leaves_its_microtasks(void)
+TEST(a_stopped_worker_leaves_its_microtasks)
 {
     strait_isolate_fn *const entries[] = {returns_when_stopped, runs_its_loop_when_stopped};
     for (size_t i = 0; i < COUNT(entries); i++) {
@@ -168,9 +168,3 @@ static void a_stopped_worker_leaves_its_microtasks(void)
         assert_int_equal(tenant.log.exit.code, i ? -ECANCELED : 0);
     }
 }
-
-TESTS(ONCE(microtasks_run_before_the_next_message), ONCE(thousands_of_microtasks_run_in_order),
-      ONCE(microtasks_past_the_heaps_limit_are_refused),
-      ONCE(what_a_bounded_round_leaves_runs_before_the_end),
-      ONCE(what_a_bounded_round_leaves_waits_for_no_message),
-      ONCE(a_stopped_worker_leaves_its_microtasks))

@@ -21,7 +21,7 @@
 
 /* ---- what the workers run ---- */
 
-static int echo_numbers(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+static int echo_numbers(struct strait_process_port *port, void *data, size_t size)
 {
     uint64_t number;
     while (strait_process_receive(port, &number, 1, STRAIT_FOREVER) == 1) {
@@ -31,7 +31,7 @@ static int echo_numbers(struct strait_process_port *port, UNUSED void *data, UNU
 }
 
 /* So late that who waits for it sleeps. */
-static int echo_late(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+static int echo_late(struct strait_process_port *port, void *data, size_t size)
 {
     uint64_t number;
     while (strait_process_receive(port, &number, 1, STRAIT_FOREVER) == 1) {
@@ -41,12 +41,12 @@ static int echo_late(struct strait_process_port *port, UNUSED void *data, UNUSED
     return 0;
 }
 
-static int do_nothing(UNUSED struct strait_task *task)
+static int do_nothing(struct strait_task *task)
 {
     return 0;
 }
 
-static int die_at_first(UNUSED struct strait_task *task)
+static int die_at_first(struct strait_task *task)
 {
     return getenv(GO_ON) ? 0 : raise(SIGKILL);
 }
@@ -108,7 +108,7 @@ static int create_process(void)
     return with_nothing_left(error);
 }
 
-static void a_process_fails_cleanly(void)
+TEST(a_process_fails_cleanly)
 {
     static const unsigned at_least[FUNCTIONS] = {
         [POSIX_MEMALIGN] = 2, [EVENTFD] = 1,    [EPOLL_CREATE] = 1,        [EPOLL_CTL] = 2,
@@ -129,7 +129,7 @@ static int create_pool(void)
     return with_nothing_left(error);
 }
 
-static void a_pool_of_processes_fails_cleanly(void)
+TEST(a_pool_of_processes_fails_cleanly)
 {
     static const unsigned at_least[FUNCTIONS] = {
         [POSIX_MEMALIGN] = 5, [EPOLL_CREATE] = 3, [EPOLL_CTL] = 7, [TIMERFD_CREATE] = 1,
@@ -217,7 +217,7 @@ static void live_through_a_lack(enum function function, unsigned retries)
     assert_int_equal(refused.completions, retries ? 0 : 1);
 }
 
-static void a_pool_goes_on_when_it_can(void)
+TEST(a_pool_goes_on_when_it_can)
 {
     static const enum function lacking[] = {
         POSIX_MEMALIGN, EVENTFD, EPOLL_CREATE, EPOLL_CTL,           MEMFD_CREATE, FCNTL,
@@ -252,7 +252,7 @@ static void echo_without_membarrier(void)
     assert_returns(strait_process_destroy(process), 0);
 }
 
-static void a_parent_may_have_no_membarrier(void)
+TEST(a_parent_may_have_no_membarrier)
 {
     if (alone(__func__, NULL)) {
         refuse_membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, EPERM);
@@ -261,7 +261,7 @@ static void a_parent_may_have_no_membarrier(void)
     }
 }
 
-static void a_worker_may_have_no_membarrier(void)
+TEST(a_worker_may_have_no_membarrier)
 {
     refuse_to_workers(SYS_membarrier);
     echo_without_membarrier();
@@ -269,7 +269,7 @@ static void a_worker_may_have_no_membarrier(void)
 }
 
 /* It had registered: who sends passes no fence, so who sleeps naps first. */
-static void membarrier_may_be_refused_later(void)
+TEST(membarrier_may_be_refused_later)
 {
     if (alone(__func__, NULL)) {
         assert_int_equal(create_process(), 0);
@@ -286,7 +286,7 @@ static void membarrier_may_be_refused_later(void)
 }
 
 /* As a sandbox does: the worker cannot begin, and says so. */
-static void a_worker_that_cannot_begin_exits(void)
+TEST(a_worker_that_cannot_begin_exits)
 {
     static const int calls[] = {SYS_pread64, SYS_mmap, SYS_prctl, SYS_prlimit64};
     for (size_t i = 0; i < COUNT(calls); i++) {
@@ -323,16 +323,9 @@ static void be_refused(int argc)
     }
 }
 
-static const struct test tests[] = {
-    ONCE(a_process_fails_cleanly),          ONCE(a_pool_of_processes_fails_cleanly),
-    ONCE(a_pool_goes_on_when_it_can),       ONCE(a_parent_may_have_no_membarrier),
-    ONCE(a_worker_may_have_no_membarrier),  ONCE(membarrier_may_be_refused_later),
-    ONCE(a_worker_that_cannot_begin_exits),
-};
-
 int main(int argc, char **argv)
 {
     be_refused(argc);
     strait_process_main(argc, argv, functions);
-    return RUN_TABLE("extra_process_fault_test", tests);
+    return tests_run();
 }

@@ -51,7 +51,7 @@ static void scribble(struct shared *found, size_t count, uint64_t *seed)
 
 /* ---- what the workers run ---- */
 
-static int echo_numbers(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+static int echo_numbers(struct strait_process_port *port, void *data, size_t size)
 {
     uint64_t number;
     while (strait_process_receive(port, &number, 1, STRAIT_FOREVER) == 1) {
@@ -61,7 +61,7 @@ static int echo_numbers(struct strait_process_port *port, UNUSED void *data, UNU
 }
 
 /* Writes nonsense without end, and rings. */
-static int hostile_entry(struct strait_process_port *port, void *data, UNUSED size_t size)
+static int hostile_entry(struct strait_process_port *port, void *data, size_t size)
 {
     struct shared found[SHARED_MOST];
     size_t count = find_shared(found);
@@ -76,7 +76,7 @@ static int hostile_entry(struct strait_process_port *port, void *data, UNUSED si
 }
 
 /* Ends, and leaves a child that has all that it had, and goes on sending. */
-static int heir_entry(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+static int heir_entry(struct strait_process_port *port, void *data, size_t size)
 {
     if (fork() == 0) {
         uint64_t end = 1;
@@ -90,7 +90,7 @@ static int heir_entry(struct strait_process_port *port, UNUSED void *data, UNUSE
 }
 
 /* Has a child that traces it when it ends, and does nothing about that. */
-static int traced_entry(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+static int traced_entry(struct strait_process_port *port, void *data, size_t size)
 {
     uint64_t traced = 0;
     int done[2];
@@ -109,7 +109,7 @@ static int traced_entry(struct strait_process_port *port, UNUSED void *data, UNU
 }
 
 /* Rings without end, takes away what it has rung, and the doorbell's non-blocking mode. */
-static int ringing_entry(struct strait_process_port *port, UNUSED void *data, UNUSED size_t size)
+static int ringing_entry(struct strait_process_port *port, void *data, size_t size)
 {
     uint64_t number = 0;
     strait_process_send(port, &number, 1, STRAIT_FOREVER);
@@ -153,7 +153,7 @@ static int scribble_on(struct strait_task *task)
 }
 
 /* Says that it has not taken this task, and dies of it. */
-static int deny(UNUSED struct strait_task *task)
+static int deny(struct strait_task *task)
 {
     struct shared found[SHARED_MOST];
     find_shared(found);
@@ -179,8 +179,8 @@ static struct strait_process_event last; /* the exit */
 static uint64_t heard;                   /* messages */
 static bool in_order;                    /* 0, 1, 2, ... */
 
-static void note_event(UNUSED struct strait_process *process,
-                       const struct strait_process_event *event, UNUSED void *context)
+static void note_event(struct strait_process *process, const struct strait_process_event *event,
+                       void *context)
 {
     if (event->type == STRAIT_EXIT) {
         last = *event;
@@ -222,21 +222,21 @@ static void destroy(struct strait_process *process)
 static uint64_t first_dropped;
 static uint64_t dropped;
 
-static void count_drop(void *message, UNUSED void *context)
+static void count_drop(void *message, void *context)
 {
     first_dropped = dropped ? first_dropped : number_of(message);
     assert_int_equal(number_of(message), first_dropped + dropped);
     dropped++;
 }
 
-static void count_any(UNUSED void *message, UNUSED void *context)
+static void count_any(void *message, void *context)
 {
     dropped++;
 }
 
 /* ---- hostile workers ---- */
 
-static void a_hostile_worker_hurts_nobody(void)
+TEST(a_hostile_worker_hurts_nobody)
 {
     uint64_t seed = first_seed(1);
     for (size_t i = 0; i < scaled(60); i++) {
@@ -270,7 +270,7 @@ static void a_hostile_worker_hurts_nobody(void)
 }
 
 /* Messages are counted when the worker is dead: its exit comes, and destroy ends. */
-static void a_childs_messages_end_with_its_parent(void)
+TEST(a_childs_messages_end_with_its_parent)
 {
     for (size_t i = 0; i < scaled(20); i++) {
         struct strait_process_options options = {.to_parent_capacity = 1 + 100 * (i % 2),
@@ -296,7 +296,7 @@ static void a_childs_messages_end_with_its_parent(void)
 }
 
 /* Its exit code is the tracer's to take, which does not. No call of the parent waits for that. */
-static void whoever_traces_a_worker(void)
+TEST(whoever_traces_a_worker)
 {
     for (int i = 0; i < 2; i++) {
         struct strait_process_options options = {.size = 0};
@@ -322,7 +322,7 @@ static void whoever_traces_a_worker(void)
 }
 
 /* No call of the parent takes longer, or blocks. */
-static void a_bell_that_rings_without_end(void)
+TEST(a_bell_that_rings_without_end)
 {
     struct strait_process_options options = {.size = 0};
     struct strait_process *process = spawn_process(&options, "ringing");
@@ -355,7 +355,7 @@ static void count_completion(struct strait_task *task)
 }
 
 /* Whatever an answer says, its task completes once. */
-static void answers_that_are_written_over(void)
+TEST(answers_that_are_written_over)
 {
     struct strait_process_pool_options options = {
         .workers = 2, .queue_limit = COUNT(completions), .payload_max = 64};
@@ -392,7 +392,7 @@ static void note_task(struct strait_task *task)
 }
 
 /* It ends all the same. */
-static void a_task_that_no_worker_has_taken(void)
+TEST(a_task_that_no_worker_has_taken)
 {
     struct strait_process_pool *pool = NULL;
     struct strait_process_task ended;
@@ -421,7 +421,7 @@ static void check_numbers(uint64_t sent)
     progress_made();
 }
 
-static void random_kills(void)
+TEST(random_kills)
 {
     uint64_t seed = first_seed(2);
     for (size_t i = 0; i < scaled(1000); i++) {
@@ -471,7 +471,7 @@ static bool step(pid_t pid, size_t instructions)
 
 /* From its wake-up on, through what it receives and sends: dies before each instruction, or each
  * of some. */
-static void a_kill_at_each_instruction(void)
+TEST(a_kill_at_each_instruction)
 {
     const size_t most = 3000;
     for (size_t at = 0; at < most; at += most / strait_min(scaled(100), most)) {
@@ -500,7 +500,7 @@ static void a_kill_at_each_instruction(void)
 }
 
 /* Somebody else has taken the exit code: the event comes all the same. */
-static void reaped_by_another(void)
+TEST(reaped_by_another)
 {
     struct strait_process_options options = {.size = 0};
     struct strait_process *process = spawn_process(&options, "echo");
@@ -540,7 +540,7 @@ _Noreturn static void be_a_parent(void)
 }
 
 /* Its workers become this process's children, and end. */
-static void no_worker_outlives_its_parent(void)
+TEST(no_worker_outlives_its_parent)
 {
     uint64_t seed = first_seed(6);
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
@@ -562,21 +562,8 @@ static void no_worker_outlives_its_parent(void)
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0), 0);
 }
 
-static const struct test tests[] = {
-    ONCE(a_hostile_worker_hurts_nobody),
-    ONCE(a_childs_messages_end_with_its_parent),
-    ONCE(whoever_traces_a_worker),
-    ONCE(a_bell_that_rings_without_end),
-    ONCE(answers_that_are_written_over),
-    ONCE(a_task_that_no_worker_has_taken),
-    ONCE(random_kills),
-    ONCE(a_kill_at_each_instruction),
-    ONCE(reaped_by_another),
-    ONCE(no_worker_outlives_its_parent),
-};
-
 int main(int argc, char **argv)
 {
     strait_process_main(argc, argv, functions);
-    return RUN_TABLE("extra_process_hostile_test", tests);
+    return tests_run();
 }

@@ -45,7 +45,7 @@ static int return_it(struct strait_task *task)
     return (int)number_of(task->data);
 }
 
-static int crash(UNUSED struct strait_task *task)
+static int crash(struct strait_task *task)
 {
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
@@ -54,12 +54,12 @@ static int crash(UNUSED struct strait_task *task)
     return 0;
 }
 
-static int leave(UNUSED struct strait_task *task)
+static int leave(struct strait_task *task)
 {
     exit((int)number_of(task->data));
 }
 
-static int hang(UNUSED struct strait_task *task)
+static int hang(struct strait_task *task)
 {
     volatile bool for_ever = true;
     while (for_ever) {
@@ -198,7 +198,7 @@ static void close_pool(void)
 
 /* ---- one task each ---- */
 
-static void every_way_to_end(void)
+TEST(every_way_to_end)
 {
     const int64_t past = 1;
     const struct {
@@ -236,7 +236,7 @@ static void every_way_to_end(void)
     close_pool();
 }
 
-static void payloads_travel_both_ways(void)
+TEST(payloads_travel_both_ways)
 {
     char word[64] = "strait";
     struct outcome outcome = {.completions = 0};
@@ -262,7 +262,7 @@ static void payloads_travel_both_ways(void)
 }
 
 /* Whatever becomes of the one that was handed over. */
-static void a_name_is_copied(void)
+TEST(a_name_is_copied)
 {
     char name[STRAIT_PROCESS_NAME + 1] = "increment";
     struct outcome outcome;
@@ -277,7 +277,7 @@ static void a_name_is_copied(void)
 
 /* The largest there may be, and a byte more than that; under a sanitizer, which needs a multiple of
  * its memory, one that is larger than a channel's message. */
-static void a_large_payload_travels(void)
+TEST(a_large_payload_travels)
 {
     const size_t most =
         TEST_ASAN || TEST_TSAN ? STRAIT_MESSAGE_SIZE_MAX + 1 : STRAIT_PROCESS_PAYLOAD_MAX;
@@ -303,7 +303,7 @@ static void a_large_payload_travels(void)
     free(payload);
 }
 
-static void what_hangs_can_be_killed(void)
+TEST(what_hangs_can_be_killed)
 {
     struct outcome cancelled;
     struct outcome waits;
@@ -340,7 +340,7 @@ static void what_hangs_can_be_killed(void)
 }
 
 /* What it had not begun runs on the next one. */
-static void a_worker_that_dies_idle(void)
+TEST(a_worker_that_dies_idle)
 {
     struct outcome outcome;
     siginfo_t info;
@@ -357,7 +357,7 @@ static void a_worker_that_dies_idle(void)
     close_pool();
 }
 
-static void the_queue_is_bounded_and_destroy_abandons(void)
+TEST(the_queue_is_bounded_and_destroy_abandons)
 {
     struct outcome outcomes[5];
     open_pool(1, 4);
@@ -385,7 +385,7 @@ static void note_pid(struct strait_task *task)
     *pid = strait_process_pool_pid(pool, 0);
 }
 
-static void a_pool_that_ends_has_no_workers(void)
+TEST(a_pool_that_ends_has_no_workers)
 {
     int32_t pid = -1;
     struct strait_process_task task = {.task = {.name = "hang", .context = &pid, .done = note_pid}};
@@ -412,7 +412,7 @@ static void go_on(struct strait_task *task)
     }
 }
 
-static void a_completion_may_submit(void)
+TEST(a_completion_may_submit)
 {
     struct strait_process_task first = {.task = {.name = "increment", .done = go_on}};
     chain = 0;
@@ -437,7 +437,7 @@ static void go_on_for_ever(struct strait_task *task)
     }
 }
 
-static void a_drain_ends_in_the_middle_of_completions(void)
+TEST(a_drain_ends_in_the_middle_of_completions)
 {
     unsigned patience = 1000000;
     struct strait_task first = {.context = &patience};
@@ -451,7 +451,7 @@ static void a_drain_ends_in_the_middle_of_completions(void)
     close_pool();
 }
 
-static void what_cannot_be_made(void)
+TEST(what_cannot_be_made)
 {
     const struct {
         struct strait_process_pool_options options;
@@ -474,7 +474,7 @@ static void what_cannot_be_made(void)
 }
 
 /* Such workers never come online: they are tried again, and what waits is bounded by its time. */
-static void a_program_that_is_no_worker(void)
+TEST(a_program_that_is_no_worker)
 {
     struct strait_process_pool_options options = {.workers = 2, .program = "/bin/true"};
     struct strait_process_submit_options how = {.finish_by = strait_deadline(100000000)};
@@ -487,7 +487,7 @@ static void a_program_that_is_no_worker(void)
 }
 
 /* Nor do such that have no memory for a task: it waits, and is given to none. */
-static void workers_that_have_no_memory(void)
+TEST(workers_that_have_no_memory)
 {
     const size_t payload_max = (size_t)32 << 20;
     struct strait_process_pool_options options = {
@@ -512,7 +512,7 @@ static void workers_that_have_no_memory(void)
 
 /* Keeps the queue full of tasks of some microseconds while workers are killed at random: none is
  * lost, none completes twice, and none of those that may run again has failed. */
-static void kills_at_random_moments(void)
+TEST(kills_at_random_moments)
 {
     static struct outcome outcomes[64];
     uint64_t seed = first_seed(3);
@@ -546,7 +546,7 @@ static void kills_at_random_moments(void)
     close_pool();
 }
 
-static void workers_that_scribble(void)
+TEST(workers_that_scribble)
 {
     static struct outcome outcomes[100];
     uint64_t seed = first_seed(4);
@@ -575,26 +575,8 @@ static void workers_that_scribble(void)
     close_pool();
 }
 
-static const struct test tests[] = {
-    ONCE(every_way_to_end),
-    ONCE(payloads_travel_both_ways),
-    ONCE(a_name_is_copied),
-    ONCE(a_large_payload_travels),
-    ONCE(what_hangs_can_be_killed),
-    ONCE(a_worker_that_dies_idle),
-    ONCE(the_queue_is_bounded_and_destroy_abandons),
-    ONCE(a_pool_that_ends_has_no_workers),
-    ONCE(a_completion_may_submit),
-    ONCE(a_drain_ends_in_the_middle_of_completions),
-    ONCE(what_cannot_be_made),
-    ONCE(a_program_that_is_no_worker),
-    ONCE(workers_that_have_no_memory),
-    ONCE(kills_at_random_moments),
-    ONCE(workers_that_scribble),
-};
-
 int main(int argc, char **argv)
 {
     strait_process_main(argc, argv, functions);
-    return RUN_TABLE("extra_process_pool_test", tests);
+    return tests_run();
 }

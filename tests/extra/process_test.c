@@ -17,11 +17,9 @@
 
 #include "strait/extra/process.h"
 
-#define UNUSED_DATA UNUSED void *data, UNUSED size_t size
-
 /* ---- what the workers run ---- */
 
-static int echo_numbers(struct strait_process_port *port, UNUSED_DATA)
+static int echo_numbers(struct strait_process_port *port, void *data, size_t size)
 {
     uint64_t number;
     ptrdiff_t result;
@@ -43,7 +41,7 @@ struct orders {
     uint64_t sends;
 };
 
-static int end_entry(struct strait_process_port *port, void *data, UNUSED size_t size)
+static int end_entry(struct strait_process_port *port, void *data, size_t size)
 {
     const struct orders *orders = data;
     uint64_t number;
@@ -76,7 +74,7 @@ static int end_entry(struct strait_process_port *port, void *data, UNUSED size_t
 }
 
 /* Says which descriptors it has, besides the one that it looks with. */
-static int census_entry(struct strait_process_port *port, UNUSED_DATA)
+static int census_entry(struct strait_process_port *port, void *data, size_t size)
 {
     DIR *dir = opendir("/proc/self/fd");
     const struct dirent *entry;
@@ -93,7 +91,7 @@ static int census_entry(struct strait_process_port *port, UNUSED_DATA)
 enum limited { MEMORY, CPU, DESCRIPTORS, PRIVILEGES, SYSTEM_CALLS };
 
 /* 0: it is not limited. */
-static int limited_entry(UNUSED struct strait_process_port *port, void *data, UNUSED size_t size)
+static int limited_entry(struct strait_process_port *port, void *data, size_t size)
 {
     switch (*(enum limited *)data) {
     case MEMORY: {
@@ -128,8 +126,8 @@ static uint64_t heard;                   /* messages, */
 static uint64_t sum;                     /* of these numbers */
 static bool in_order;                    /* 0, 1, 2, ... */
 
-static void note_event(UNUSED struct strait_process *process,
-                       const struct strait_process_event *event, void *context)
+static void note_event(struct strait_process *process, const struct strait_process_event *event,
+                       void *context)
 {
     assert_ptr_equal(context, &last);
     assert_int_equal(last.type, STRAIT_ONLINE); /* not yet STRAIT_EXIT */
@@ -188,7 +186,7 @@ static void destroy(struct strait_process *process)
     assert_gone(pid);
 }
 
-static void an_echo_and_its_end(void)
+TEST(an_echo_and_its_end)
 {
     struct strait_process_options options = {.size = 0};
     struct strait_process *process = spawn_process(&options, "echo");
@@ -209,7 +207,7 @@ static void an_echo_and_its_end(void)
     destroy(process);
 }
 
-static void every_end_is_told_behind_what_was_sent(void)
+TEST(every_end_is_told_behind_what_was_sent)
 {
     static const struct {
         enum end end;
@@ -240,7 +238,7 @@ static void every_end_is_told_behind_what_was_sent(void)
     }
 }
 
-static void a_stop_ends_waits(void)
+TEST(a_stop_ends_waits)
 {
     struct strait_process_options options = {.size = 0};
     struct strait_process *process = spawn_process(&options, "echo");
@@ -254,19 +252,19 @@ static void a_stop_ends_waits(void)
 static uint64_t dropped_down;
 static uint64_t dropped_up;
 
-static void drop_down(void *message, UNUSED void *context)
+static void drop_down(void *message, void *context)
 {
     assert_int_equal(number_of(message), 40 + dropped_down);
     dropped_down++;
 }
 
-static void drop_up(void *message, UNUSED void *context)
+static void drop_up(void *message, void *context)
 {
     assert_int_equal(number_of(message), dropped_up);
     dropped_up++;
 }
 
-static void what_nobody_received_is_dropped_once(void)
+TEST(what_nobody_received_is_dropped_once)
 {
     struct orders orders = {.end = IS_KILLED, .receives = 40, .sends = 5};
     struct strait_process_options options = {.data = &orders,
@@ -295,7 +293,7 @@ static void what_nobody_received_is_dropped_once(void)
     assert_int_equal(dropped_up, 5);
 }
 
-static void a_parent_may_block(void)
+TEST(a_parent_may_block)
 {
     struct strait_process_options options = {.function = "echo", .to_worker_capacity = 3};
     struct strait_process *process = NULL;
@@ -324,7 +322,7 @@ static void a_parent_may_block(void)
 }
 
 /* The loop's wake-up must not be lost in a wait that the parent makes beside it. */
-static void a_wait_leaves_the_loop_armed(void)
+TEST(a_wait_leaves_the_loop_armed)
 {
     struct strait_process_options options = {.to_parent_capacity = 1};
     struct strait_process *process = spawn_process(&options, "echo");
@@ -349,7 +347,7 @@ static void a_wait_leaves_the_loop_armed(void)
 
 /* ---- what it has, and may ---- */
 
-static void it_has_one_descriptor_of_its_own(void)
+TEST(it_has_one_descriptor_of_its_own)
 {
     struct strait_process_options options = {.size = 0};
     int leaky = dup(0); /* not close-on-exec */
@@ -361,7 +359,7 @@ static void it_has_one_descriptor_of_its_own(void)
     assert_int_equal(sum, 0 + 1 + 2 + 4);
 }
 
-static void limits_hold(void)
+TEST(limits_hold)
 {
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -397,7 +395,7 @@ static void limits_hold(void)
     }
 }
 
-static void what_cannot_be_spawned(void)
+TEST(what_cannot_be_spawned)
 {
     static const char long_name[] = "0123456789012345678901234567890123456789";
     const struct {
@@ -434,20 +432,8 @@ static void what_cannot_be_spawned(void)
     destroy(process);
 }
 
-static const struct test tests[] = {
-    ONCE(an_echo_and_its_end),
-    ONCE(every_end_is_told_behind_what_was_sent),
-    ONCE(a_stop_ends_waits),
-    ONCE(what_nobody_received_is_dropped_once),
-    ONCE(a_parent_may_block),
-    ONCE(a_wait_leaves_the_loop_armed),
-    ONCE(it_has_one_descriptor_of_its_own),
-    ONCE(limits_hold),
-    ONCE(what_cannot_be_spawned),
-};
-
 int main(int argc, char **argv)
 {
     strait_process_main(argc, argv, functions);
-    return RUN_TABLE("extra_process_test", tests);
+    return tests_run();
 }

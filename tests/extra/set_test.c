@@ -72,7 +72,7 @@ static void let_all_sleep(void)
 
 /* ---- one thread ---- */
 
-static void members_take_turns(const struct test_case *test)
+TEST_EACH_MODE(members_take_turns)
 {
     open_set(test->variant->name, test->receiver, 3);
     for (uint64_t n = 0; n < 9; n++) {
@@ -92,7 +92,7 @@ static void members_take_turns(const struct test_case *test)
     close_set(3);
 }
 
-static void quiet_members_are_offered_in_the_order_of_their_marks(const struct test_case *test)
+TEST_EACH_MODE(quiet_members_are_offered_in_the_order_of_their_marks)
 {
     open_set(test->variant->name, test->receiver, 4);
     for (uint64_t round = 0; round < 3; round++) {
@@ -109,7 +109,7 @@ static void quiet_members_are_offered_in_the_order_of_their_marks(const struct t
 }
 
 /* Those that are never sent to are soon looked at no more, though the set never waits. */
-static void busy_members_send_the_others_to_sleep(void)
+TEST(busy_members_send_the_others_to_sleep)
 {
     open_set("spsc", STRAIT_WAIT_PARK, MOST);
     for (uint64_t n = 0; n < 1000; n++) {
@@ -127,7 +127,7 @@ static void busy_members_send_the_others_to_sleep(void)
     close_set(MOST);
 }
 
-static void a_closed_member_is_offered_until_it_is_removed(const struct test_case *test)
+TEST_EACH_MODE(a_closed_member_is_offered_until_it_is_removed)
 {
     struct strait_receiver *ready;
     uint64_t number;
@@ -150,7 +150,7 @@ static void a_closed_member_is_offered_until_it_is_removed(const struct test_cas
     close_set(2);
 }
 
-static void members_come_and_go(const struct test_case *test)
+TEST_EACH_MODE(members_come_and_go)
 {
     uint64_t number = 0;
     open_set(test->variant->name, test->receiver, 3);
@@ -173,7 +173,7 @@ static void members_come_and_go(const struct test_case *test)
     close_set(3); /* with quiet ones */
 }
 
-static void an_fd_is_readable_while_a_member_has_something(const struct test_case *test)
+TEST_EACH_VARIANT(an_fd_is_readable_while_a_member_has_something)
 {
     open_set(test->variant->name, STRAIT_WAIT_FD, 3);
     int fd = strait_set_fd(set);
@@ -202,7 +202,7 @@ static void an_fd_is_readable_while_a_member_has_something(const struct test_cas
     close_set(3);
 }
 
-static void a_set_says_what_it_cannot_do(void)
+TEST(a_set_says_what_it_cannot_do)
 {
     const struct strait_channel_options with_fd = {.receiver = STRAIT_WAIT_FD};
     const struct strait_channel_options of_several = {.shared = 1};
@@ -243,7 +243,7 @@ static void tell(void *context)
     told++;
 }
 
-static void an_armed_receiver_tells_once(const struct test_case *test)
+TEST_EACH_VARIANT(an_armed_receiver_tells_once)
 {
     struct strait_receiver *const one[] = {&receivers[0]};
     bool armed = false;
@@ -286,7 +286,7 @@ static void *send_after_rests(void *nothing)
 }
 
 /* The sender that has just found it asleep may still be about to wake it: that is no mark. */
-static void a_receiver_joins_the_set_out_of_its_sleep(void)
+TEST(a_receiver_joins_the_set_out_of_its_sleep)
 {
     struct strait_receiver *ready;
     pthread_t thread;
@@ -354,7 +354,7 @@ static int next_ready(struct strait_receiver **ready)
 }
 
 /* Now and then a member leaves the set, just as it is marked, and comes back. */
-static void nothing_is_missed(const struct test_case *test)
+TEST_EACH_MODE(nothing_is_missed)
 {
     pthread_t threads[THREADS];
     struct sending sendings[THREADS];
@@ -409,7 +409,7 @@ ENTRY(wait_in_set)
     return 3;
 }
 
-static void a_stop_ends_a_wait_in_a_set(void)
+TEST(a_stop_ends_a_wait_in_a_set)
 {
     struct tenant tenant = {.inner = {.entry = wait_in_set}};
     tenant_spawn(&tenant);
@@ -417,12 +417,3 @@ static void a_stop_ends_a_wait_in_a_set(void)
     tenant_stop(&tenant);
     assert_int_equal(tenant.log.exit.code, 3);
 }
-
-TESTS(EACH_MODE(members_take_turns),
-      EACH_MODE(quiet_members_are_offered_in_the_order_of_their_marks),
-      ONCE(busy_members_send_the_others_to_sleep),
-      EACH_MODE(a_closed_member_is_offered_until_it_is_removed), EACH_MODE(members_come_and_go),
-      EACH_VARIANT(an_fd_is_readable_while_a_member_has_something),
-      ONCE(a_set_says_what_it_cannot_do), ONCE(a_receiver_joins_the_set_out_of_its_sleep),
-      EACH_VARIANT(an_armed_receiver_tells_once), EACH_MODE(nothing_is_missed),
-      ONCE(a_stop_ends_a_wait_in_a_set))

@@ -18,7 +18,7 @@ static void tells_as_json(void)
     EXPECT(strait_pool_json(observed, &times, text, sizeof(text)) > 0);
 }
 
-static int nothing_task(UNUSED struct strait_task *task)
+static int nothing_task(struct strait_task *task)
 {
     return 0;
 }
@@ -82,13 +82,13 @@ static void (*const calls[])(void) = {
 
 static void (*call)(void);
 
-static int calls_in_a_task(UNUSED struct strait_task *task)
+static int calls_in_a_task(struct strait_task *task)
 {
     call();
     return 0;
 }
 
-static int calls_in_a_worker(UNUSED struct strait_port *port, UNUSED void *data)
+static int calls_in_a_worker(struct strait_port *port, void *data)
 {
     call();
     return 0;
@@ -128,7 +128,7 @@ static bool accepted(size_t size)
     return true;
 }
 
-static void the_smallest_stack_is_enough_for_every_call(void)
+TEST(the_smallest_stack_is_enough_for_every_call)
 {
     size_t size = 4096;
     if (TEST_TSAN || TEST_ASAN) {
@@ -144,5 +144,3 @@ static void the_smallest_stack_is_enough_for_every_call(void)
         assert_well_in_child(on_a_worker, &size);
     }
 }
-
-TESTS(ONCE(the_smallest_stack_is_enough_for_every_call))

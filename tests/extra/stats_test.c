@@ -6,7 +6,7 @@
 
 #include "strait/extra/stats.h"
 
-static void buckets_are_narrow_and_leave_no_gap(void)
+TEST(buckets_are_narrow_and_leave_no_gap)
 {
     uint64_t next = 0;
     for (unsigned bucket = 0; bucket < STRAIT_HISTOGRAM_BUCKETS; bucket++) {
@@ -59,7 +59,7 @@ static uint64_t sample(enum shape shape, uint64_t *seed)
 
 /* The nearest rank, by integers; shares in parts of 10,000. Every third counts in another, which is
  * merged: that is as if all had been counted together. */
-static void percentiles_are_near(void)
+TEST(percentiles_are_near)
 {
     static const size_t shares[] = {1, 5000, 9000, 9900, 9990, 9999, 10000};
     static struct strait_histogram parts[2];
@@ -87,7 +87,7 @@ static void percentiles_are_near(void)
     }
 }
 
-static void the_rank_is_exact(void)
+TEST(the_rank_is_exact)
 {
     struct strait_histogram histogram = {0};
     for (uint64_t i = 0; i < 50; i++) {
@@ -99,7 +99,7 @@ static void the_rank_is_exact(void)
 }
 
 /* So many that a rank is hardly exact as a double, or not at all. */
-static void huge_counts_have_their_percentiles(void)
+TEST(huge_counts_have_their_percentiles)
 {
     static const struct {
         uint64_t ones;
@@ -120,7 +120,7 @@ static void huge_counts_have_their_percentiles(void)
     }
 }
 
-static void the_ends_of_the_scale(void)
+TEST(the_ends_of_the_scale)
 {
     static const double first[] = {-5, 0, 50};
     static const double last[] = {50.01, 100, 1000};
@@ -173,7 +173,7 @@ static void assert_json(struct strait_pool *pool, const struct strait_pool_times
     assert_true(strait_pool_json(pool, with, NULL, 0) > 0);
 }
 
-static void a_pool_is_told_as_json(void)
+TEST(a_pool_is_told_as_json)
 {
     const struct strait_pool_options options = {.workers = 1, .timed = true};
     const struct strait_task task = {
@@ -201,7 +201,3 @@ static void a_pool_is_told_as_json(void)
     assert_returns(strait_pool_finish(pool, parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
     assert_int_equal(strait_histogram_count(&times.waited), 3);
 }
-
-TESTS(ONCE(buckets_are_narrow_and_leave_no_gap), ONCE(percentiles_are_near),
-      ONCE(the_rank_is_exact), ONCE(huge_counts_have_their_percentiles),
-      ONCE(the_ends_of_the_scale), ONCE(a_pool_is_told_as_json))

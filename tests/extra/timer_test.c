@@ -30,7 +30,7 @@ ENTRY(backlog_entry)
     return strait_isolate_run(isolate, count_backlog, NULL);
 }
 
-static void a_backlog_does_not_starve_a_timer(void)
+TEST(a_backlog_does_not_starve_a_timer)
 {
     static const size_t budgets[] = {0, 1, 7, BACKLOG};
     for (size_t i = 0; i < COUNT(budgets); i++) {
@@ -98,7 +98,7 @@ ENTRY(pending)
     return 0;
 }
 
-static void a_look_at_the_timers_runs_those_that_are_due(void)
+TEST(a_look_at_the_timers_runs_those_that_are_due)
 {
     static const struct diary_case cases[] = {
         {{.entry = beside, .budget = 1}, 2, "m1 u1 t0 u0 t1 u1 t2 u2 m2 u2"},
@@ -261,7 +261,7 @@ ENTRY(repeat_entry)
     return strait_isolate_run(isolate, return_9, NULL);
 }
 
-static void a_repeating_timer_keeps_its_grid_and_leaves_out_what_it_missed(void)
+TEST(a_repeating_timer_keeps_its_grid_and_leaves_out_what_it_missed)
 {
     struct tenant tenant = {.inner = {.entry = repeat_entry}};
     tenant_spawn(&tenant);
@@ -313,7 +313,7 @@ ENTRY(tick_entry)
     return strait_isolate_run(isolate, return_9, NULL);
 }
 
-static void a_stopped_worker_runs_no_further_timer(void)
+TEST(a_stopped_worker_runs_no_further_timer)
 {
     struct tenant tenant = {.inner = {.entry = tick_entry}};
     calls = 0;
@@ -323,8 +323,3 @@ static void a_stopped_worker_runs_no_further_timer(void)
     assert_int_equal(usage_of(&tenant).timers, 10);
     tenant_free(&tenant);
 }
-
-TESTS(ONCE(a_backlog_does_not_starve_a_timer), ONCE(a_look_at_the_timers_runs_those_that_are_due),
-      ONCE(a_timer_needs_a_function_and_a_period), ONCE(many_timers_run_in_the_order_they_are_due),
-      ONCE(a_repeating_timer_keeps_its_grid_and_leaves_out_what_it_missed),
-      ONCE(a_timer_may_free_itself), ONCE(a_stopped_worker_runs_no_further_timer))

@@ -31,7 +31,7 @@ ENTRY(counted_entry)
     return strait_isolate_run(isolate, queues_three, NULL);
 }
 
-static void usage_counts_what_the_loop_does(void)
+TEST(usage_counts_what_the_loop_does)
 {
     struct tenant tenant = {.inner = {.entry = counted_entry}};
     tenant_spawn(&tenant);
@@ -93,7 +93,7 @@ ENTRY(waits_in_a_loop_of_its_own)
     return 0;
 }
 
-static void waits_count_as_idle_while_they_go_on(void)
+TEST(waits_count_as_idle_while_they_go_on)
 {
     static const struct {
         strait_isolate_fn *entry; /* NULL: the isolate's own loop */
@@ -173,7 +173,7 @@ static void *observe(void *context)
     return NULL;
 }
 
-static void usage_can_be_read_at_any_time(void)
+TEST(usage_can_be_read_at_any_time)
 {
     struct tenant tenant = {.inner = {.message = echo}};
     struct observer observer = {.tenant = &tenant};
@@ -190,6 +190,3 @@ static void usage_can_be_read_at_any_time(void)
     assert_int_equal(usage_of(&tenant).messages, trips);
     tenant_end(&tenant);
 }
-
-TESTS(ONCE(usage_counts_what_the_loop_does), ONCE(waits_count_as_idle_while_they_go_on),
-      ONCE(a_loop_may_have_woken_up_a_while_ago), ONCE(usage_can_be_read_at_any_time))

@@ -72,7 +72,7 @@ HANDLER(answers_four)
     return number_of(message) == 4 ? answer : 0;
 }
 
-static void a_loop_ends_with_its_parent_a_handler_or_a_stop(void)
+TEST(a_loop_ends_with_its_parent_a_handler_or_a_stop)
 {
     static const struct {
         uint64_t messages;
@@ -122,7 +122,7 @@ HANDLER(work_message)
     return 0;
 }
 
-static void work_socket(uv_poll_t *ready, int status, UNUSED int events)
+static void work_socket(uv_poll_t *ready, int status, int events)
 {
     char byte;
     EXPECT(status == 0 && read(sockets[1], &byte, 1) == 1);
@@ -165,7 +165,7 @@ static void await_idleness(const struct tenant *tenant)
 
 /* In a message's handler it is active; so it is in the callback of another handle, which is known
  * when that has returned. */
-static void a_loop_that_sleeps_is_idle(void)
+TEST(a_loop_that_sleeps_is_idle)
 {
     struct tenant tenant = loop_spawn(working_entry, work_message);
     int64_t held = 0;
@@ -194,6 +194,3 @@ static void a_loop_that_sleeps_is_idle(void)
     close(sockets[0]);
     close(sockets[1]);
 }
-
-TESTS(ONCE(a_loop_ends_with_its_parent_a_handler_or_a_stop), ONCE(a_receiver_that_parks_is_refused),
-      ONCE(a_loop_that_sleeps_is_idle))

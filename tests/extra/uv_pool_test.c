@@ -12,7 +12,7 @@ static struct gate gate;
 static unsigned statuses[STRAIT_TASK_ABANDONED + 1];
 static unsigned last; /* the completion at which it drains */
 
-static int nothing(UNUSED struct strait_task *task)
+static int nothing(struct strait_task *task)
 {
     return 0;
 }
@@ -65,7 +65,7 @@ static void pool_finish(unsigned done, unsigned abandoned)
     assert_int_equal(statuses[STRAIT_TASK_ABANDONED], abandoned);
 }
 
-static void completions_run_in_the_loop(void)
+TEST(completions_run_in_the_loop)
 {
     pool_start();
     last = TASKS;
@@ -73,7 +73,7 @@ static void completions_run_in_the_loop(void)
     pool_finish(TASKS, 0);
 }
 
-static void an_idle_pool_is_shut_down(void)
+TEST(an_idle_pool_is_shut_down)
 {
     for (int mode = STRAIT_CLOSE_DRAIN; mode <= STRAIT_CLOSE_CANCEL; mode++) {
         pool_start();
@@ -91,7 +91,7 @@ static void an_idle_pool_is_shut_down(void)
 
 /* The drain cannot go on, since tasks are held: they are finished, what waits is abandoned, and
  * only then the handle ends. */
-static void a_drain_turns_into_a_cancel(void)
+TEST(a_drain_turns_into_a_cancel)
 {
     const struct strait_task late = {.run = nothing};
     pool_start();
@@ -123,7 +123,7 @@ static void count_done(struct strait_task *task)
 }
 
 /* The other completions run when the parent is detached. */
-static void a_pool_outlives_its_handle(void)
+TEST(a_pool_outlives_its_handle)
 {
     pool_start();
     submit(nothing, close_handle, 1);
@@ -135,6 +135,3 @@ static void a_pool_outlives_its_handle(void)
     assert_int_equal(statuses[STRAIT_TASK_DONE], TASKS + 1);
     assert_int_equal(strait_pool_destroy(pool), 0);
 }
-
-TESTS(ONCE(completions_run_in_the_loop), ONCE(an_idle_pool_is_shut_down),
-      ONCE(a_drain_turns_into_a_cancel), ONCE(a_pool_outlives_its_handle))

@@ -63,7 +63,7 @@ static void note_event(struct strait_worker *worker, const struct strait_event *
 
 /* All comes before the exit, wherever the budget ends, even with the exit event. A backlog leaves
  * the loop its turns. */
-static void a_budget_bounds_what_comes_in_one_turn(void)
+TEST(a_budget_bounds_what_comes_in_one_turn)
 {
     for (size_t budget = 0; budget <= 8; budget++) {
         worker_spawn(sends_numbers, budget ? 3 : 20000);
@@ -85,7 +85,7 @@ static void a_budget_bounds_what_comes_in_one_turn(void)
 }
 
 /* And an unreferenced handle keeps no loop. */
-static void a_parent_sleeps_when_nothing_happens(void)
+TEST(a_parent_sleeps_when_nothing_happens)
 {
     worker_spawn(NULL, 0);
     tenant.inner.message = echo;
@@ -133,7 +133,7 @@ static void never(struct strait_uv_handle *ended)
 }
 
 /* What was not delivered is: by a second handle. */
-static void a_close_in_a_callback_is_the_last_one(void)
+TEST(a_close_in_a_callback_is_the_last_one)
 {
     for (close_at = 0; close_at < 12; close_at++) {
         struct strait_uv_handle second = {.data = &tenant};
@@ -160,7 +160,7 @@ static void ends_without_events(struct strait_uv_handle *ended)
     EXPECT(strait_uv_close(ended, NULL) == 0);
 }
 
-static void what_cannot_be_watched_is_refused(void)
+TEST(what_cannot_be_watched_is_refused)
 {
     struct strait_worker_options parking = {.entry = nothing_entry,
                                             .to_parent = {.receiver = STRAIT_WAIT_PARK}};
@@ -259,7 +259,7 @@ static void handle_and_close(enum closing what, uint64_t at, uint64_t handled, b
     assert_int_equal(tenant.log.dropped, count - handled - another);
 }
 
-static void a_handler_may_receive_and_close(void)
+TEST(a_handler_may_receive_and_close)
 {
     handle_and_close(NOTHING, 50, 50, false);
     for (uint64_t at = 0; at < 50; at += 8) {
@@ -268,7 +268,7 @@ static void a_handler_may_receive_and_close(void)
     }
 }
 
-static void a_receiver_sleeps_when_it_has_nothing(void)
+TEST(a_receiver_sleeps_when_it_has_nothing)
 {
     stream_start(take_next);
     loop_falls_asleep(&loop);
@@ -284,7 +284,3 @@ static void a_receiver_sleeps_when_it_has_nothing(void)
     assert_int_equal(ended, 1);
     strait_port_close(&a);
 }
-
-TESTS(ONCE(a_budget_bounds_what_comes_in_one_turn), ONCE(a_parent_sleeps_when_nothing_happens),
-      ONCE(a_close_in_a_callback_is_the_last_one), ONCE(what_cannot_be_watched_is_refused),
-      ONCE(a_handler_may_receive_and_close), ONCE(a_receiver_sleeps_when_it_has_nothing))

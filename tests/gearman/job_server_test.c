@@ -203,7 +203,7 @@ static void assert_all_done(unsigned count)
     }
 }
 
-static void thousands_of_tasks_run_once(void)
+TEST(thousands_of_tasks_run_once)
 {
     const unsigned count = (unsigned)scaled(5000) % TASKS;
     struct bare_worker workers[2];
@@ -244,7 +244,7 @@ static void await_taken(const struct queue *queue, const char *status)
     close(fd);
 }
 
-static void priorities_are_kept_and_cancelled_jobs_forgotten(void)
+TEST(priorities_are_kept_and_cancelled_jobs_forgotten)
 {
     static const enum strait_gearman_priority priorities[] = {
         STRAIT_GEARMAN_LOW, STRAIT_GEARMAN_NORMAL, STRAIT_GEARMAN_LOW, STRAIT_GEARMAN_NORMAL,
@@ -278,7 +278,7 @@ static void priorities_are_kept_and_cancelled_jobs_forgotten(void)
     end_at(&queue, 1);
 }
 
-static void a_bounded_queue_says_when_it_is_full(void)
+TEST(a_bounded_queue_says_when_it_is_full)
 {
     struct bare_worker worker;
     struct queue queue;
@@ -310,7 +310,7 @@ static void a_bounded_queue_says_when_it_is_full(void)
     end_at(&queue, 1);
 }
 
-static void what_a_dead_worker_had_runs_again(void)
+TEST(what_a_dead_worker_had_runs_again)
 {
     struct bare_worker workers[2];
     struct queue queue;
@@ -335,7 +335,7 @@ static void await_loss(uint64_t connections)
     }
 }
 
-static void a_killed_job_server_loses_nothing(void)
+TEST(a_killed_job_server_loses_nothing)
 {
     struct bare_worker workers[2];
     struct queue queues[2];
@@ -366,7 +366,7 @@ static void a_killed_job_server_loses_nothing(void)
 }
 
 /* Two job servers and two workers at each, any of which dies at any moment. */
-static void a_storm_loses_nothing(void)
+TEST(a_storm_loses_nothing)
 {
     const unsigned count = (unsigned)scaled(10000) % TASKS;
     uint64_t seed = first_seed(5);
@@ -397,7 +397,3 @@ static void a_storm_loses_nothing(void)
     }
     end_at(queues, 2);
 }
-
-TESTS(ONCE(thousands_of_tasks_run_once), ONCE(priorities_are_kept_and_cancelled_jobs_forgotten),
-      ONCE(a_bounded_queue_says_when_it_is_full), ONCE(what_a_dead_worker_had_runs_again),
-      ONCE(a_killed_job_server_loses_nothing), ONCE(a_storm_loses_nothing))

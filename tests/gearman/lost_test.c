@@ -17,7 +17,7 @@ static void create_with_two(struct peer *peers)
 }
 
 /* The keys of a task's runs are the same, so that it can tell. */
-static void what_a_lost_server_had_is_submitted_again(void)
+TEST(what_a_lost_server_had_is_submitted_again)
 {
     struct packet packet;
     char keys[4][KEY + 1];
@@ -57,7 +57,7 @@ static void what_a_lost_server_had_is_submitted_again(void)
     peer_close(&peers[1]);
 }
 
-static void a_silent_server_is_given_up(void)
+TEST(a_silent_server_is_given_up)
 {
     struct peer peers[2];
     create_with_two(peers);
@@ -80,7 +80,7 @@ static void a_silent_server_is_given_up(void)
 }
 
 /* Whose tasks expire, one after the other, is noticed all the same. */
-static void a_silent_server_is_given_up_though_nobody_waits_long(void)
+TEST(a_silent_server_is_given_up_though_nobody_waits_long)
 {
     struct peer peers[2];
     unsigned n = 0;
@@ -99,7 +99,7 @@ static void a_silent_server_is_given_up_though_nobody_waits_long(void)
 }
 
 /* It begins to say something, byte by byte, and does not come to an end. */
-static void a_server_that_trickles_is_given_up(void)
+TEST(a_server_that_trickles_is_given_up)
 {
     static const char packet[400] = "\0RES\0\0\0\15\0\0\20";
     struct peer peers[2];
@@ -120,7 +120,7 @@ static void a_server_that_trickles_is_given_up(void)
     end(&peers[0]);
 }
 
-static void a_server_that_breaks_off_is_not_called_at_once(void)
+TEST(a_server_that_breaks_off_is_not_called_at_once)
 {
     struct peer peer;
     peer_open(&peer);
@@ -141,7 +141,7 @@ static void a_server_that_breaks_off_is_not_called_at_once(void)
 }
 
 /* It has the socket, too, and does nothing with it: the fd tells nothing of that. */
-static void a_child_does_not_keep_a_lost_server(void)
+TEST(a_child_does_not_keep_a_lost_server)
 {
     struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
@@ -164,7 +164,7 @@ static void a_child_does_not_keep_a_lost_server(void)
 }
 
 /* What no job server says ends the connection, and nothing else. */
-static void a_hostile_server_is_left(void)
+TEST(a_hostile_server_is_left)
 {
     static const struct {
         bool owes_handle;
@@ -252,7 +252,7 @@ static void say_something(struct peer *peer, uint64_t *seed)
     }
 }
 
-static void whatever_a_server_says_each_task_ends_once(void)
+TEST(whatever_a_server_says_each_task_ends_once)
 {
     uint64_t seed = first_seed(3);
     struct peer peer;
@@ -287,10 +287,3 @@ static void whatever_a_server_says_each_task_ends_once(void)
     }
     end(&peer);
 }
-
-TESTS(ONCE(what_a_lost_server_had_is_submitted_again), ONCE(a_silent_server_is_given_up),
-      ONCE(a_silent_server_is_given_up_though_nobody_waits_long),
-      ONCE(a_server_that_trickles_is_given_up),
-      ONCE(a_server_that_breaks_off_is_not_called_at_once),
-      ONCE(a_child_does_not_keep_a_lost_server), ONCE(a_hostile_server_is_left),
-      ONCE(whatever_a_server_says_each_task_ends_once))

@@ -25,7 +25,7 @@ static void end_link(struct strait_p_gearman_link *link, int far)
 
 /* ---- servers ---- */
 
-static void servers_are_named(void)
+TEST(servers_are_named)
 {
     static const struct {
         const char *list;
@@ -89,7 +89,7 @@ static int await_connection(struct strait_p_gearman_link *link)
     return error;
 }
 
-static void each_address_has_its_turn(void)
+TEST(each_address_has_its_turn)
 {
     struct peer peer;
     struct peer gone;
@@ -187,7 +187,7 @@ static const char *add_talk(struct body *stream)
            "19 CODE some text;";
 }
 
-static void a_packet_is_whole_however_it_comes(void)
+TEST(a_packet_is_whole_however_it_comes)
 {
     struct body stream = {.size = 0};
     const char *expected = add_talk(&stream);
@@ -206,7 +206,7 @@ static void a_packet_is_whole_however_it_comes(void)
     }
 }
 
-static void what_is_too_large_is_skipped(void)
+TEST(what_is_too_large_is_skipped)
 {
     static const size_t sizes[] = {PACKET_MAX - 1, PACKET_MAX, PACKET_MAX + 1, 5000};
     for (size_t i = 0; i < COUNT(sizes); i++) {
@@ -235,7 +235,7 @@ static void what_is_too_large_is_skipped(void)
     }
 }
 
-static void what_is_no_packet_is_refused(void)
+TEST(what_is_no_packet_is_refused)
 {
     static char line[STRAIT_P_GEARMAN_LINE + 2];
     memset(line, 'x', sizeof(line));
@@ -259,7 +259,7 @@ static void what_is_no_packet_is_refused(void)
 }
 
 /* A talk with bytes changed at random: no field lies outside of what was sent. */
-static void nonsense_is_survived(void)
+TEST(nonsense_is_survived)
 {
     uint64_t seed = first_seed(1);
     for (size_t round = 0; round < scaled(20000); round++) {
@@ -293,7 +293,7 @@ static void nonsense_is_survived(void)
 
 /* ---- writing ---- */
 
-static void packets_are_written_as_documented(void)
+TEST(packets_are_written_as_documented)
 {
     static const char expected[] = "\0REQ\0\0\0\7\0\0\0\010f\0key\0pq"
                                    "\0REQ\0\0\0\4\0\0\0\0"
@@ -312,7 +312,7 @@ static void packets_are_written_as_documented(void)
     end_link(&link, far);
 }
 
-static void a_head_travels_big_endian(void)
+TEST(a_head_travels_big_endian)
 {
     struct strait_p_gearman_head head = {.magic = STRAIT_P_GEARMAN_MAGIC,
                                          .status = 2,
@@ -329,7 +329,7 @@ static void a_head_travels_big_endian(void)
 }
 
 /* The other end reads less than is written, in pieces: nothing is lost or in disorder. */
-static void a_slow_reader_gets_all(void)
+TEST(a_slow_reader_gets_all)
 {
     static char line[70000];
     static char got[65536];
@@ -363,7 +363,7 @@ static void a_slow_reader_gets_all(void)
     end_link(&link, far);
 }
 
-static void an_end_is_noticed(void)
+TEST(an_end_is_noticed)
 {
     int far;
     struct strait_p_gearman_link link = link_of(&far);
@@ -391,7 +391,7 @@ static bool obey_all(void *side, const struct strait_p_gearman_packet *packet)
     return packet->type != STRAIT_P_GEARMAN_NOOP;
 }
 
-static void a_silent_server_is_asked_and_then_dead(void)
+TEST(a_silent_server_is_asked_and_then_dead)
 {
     const int64_t start = 100 * SECOND;
     char question[18];
@@ -434,7 +434,7 @@ static void a_silent_server_is_asked_and_then_dead(void)
     end_link(&link, far);
 }
 
-static void patience_doubles(void)
+TEST(patience_doubles)
 {
     static const int64_t ms[] = {10, 20, 40, 80, 160, 320, 640, 1000, 1000};
     int64_t patience = 0;
@@ -443,10 +443,3 @@ static void patience_doubles(void)
         assert_int_equal(patience, ms[i] * MS);
     }
 }
-
-TESTS(ONCE(servers_are_named), ONCE(each_address_has_its_turn),
-      ONCE(a_packet_is_whole_however_it_comes), ONCE(what_is_too_large_is_skipped),
-      ONCE(what_is_no_packet_is_refused), ONCE(nonsense_is_survived),
-      ONCE(packets_are_written_as_documented), ONCE(a_head_travels_big_endian),
-      ONCE(a_slow_reader_gets_all), ONCE(an_end_is_noticed),
-      ONCE(a_silent_server_is_asked_and_then_dead), ONCE(patience_doubles))

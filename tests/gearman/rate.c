@@ -126,13 +126,11 @@ static double bare_client(struct strait_p_gearman_link *link, const unsigned *de
 
 static int nothing(struct strait_task *task)
 {
-    (void)task;
     return 0;
 }
 
 static void host(const struct queue *queue, const unsigned *depth)
 {
-    (void)depth;
     static const struct strait_process_function functions[] = {{.name = "task", .run = nothing},
                                                                {.name = NULL}};
     struct strait_pool *pool;

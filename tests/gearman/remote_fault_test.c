@@ -87,7 +87,7 @@ static int live(void)
     return result;
 }
 
-static void each_call_may_fail(void)
+TEST(each_call_may_fail)
 {
     static const struct {
         enum call call;
@@ -131,7 +131,7 @@ static unsigned lack_each(enum function function, int answer)
     return n - 1;
 }
 
-static void memory_and_descriptors_may_lack(void)
+TEST(memory_and_descriptors_may_lack)
 {
     assert_int_equal(live(), 0);
     assert_true(lack_each(POSIX_MEMALIGN, -ENOMEM) >= 4 + 2 + 2 * SUBMITS);
@@ -139,5 +139,3 @@ static void memory_and_descriptors_may_lack(void)
     assert_true(lack_each(TIMERFD_CREATE, -EMFILE) >= 1);
     assert_true(lack_each(EPOLL_CTL, -ENOMEM) >= 2);
 }
-
-TESTS(ONCE(each_call_may_fail), ONCE(memory_and_descriptors_may_lack))

@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <sys/socket.h>
 
-static void options_are_checked(void)
+TEST(options_are_checked)
 {
     static const struct {
         struct strait_gearman_options options;
@@ -25,7 +25,7 @@ static void options_are_checked(void)
     assert_returns(strait_gearman_destroy(NULL), 0);
 }
 
-static void submits_are_checked(void)
+TEST(submits_are_checked)
 {
     static const struct {
         const char *name;
@@ -57,7 +57,7 @@ static void submits_are_checked(void)
 
 /* ---- one task ---- */
 
-static void a_task_goes_and_its_answer_comes(void)
+TEST(a_task_goes_and_its_answer_comes)
 {
     struct packet packet;
     struct peer peer;
@@ -95,7 +95,7 @@ static void a_task_goes_and_its_answer_comes(void)
     end(&peer);
 }
 
-static void priorities_and_times_travel(void)
+TEST(priorities_and_times_travel)
 {
     static const unsigned types[] = {SUBMIT_JOB, SUBMIT_JOB_HIGH, SUBMIT_JOB_LOW};
     struct packet packet;
@@ -114,7 +114,7 @@ static void priorities_and_times_travel(void)
     }
 }
 
-static void an_answer_is_checked(void)
+TEST(an_answer_is_checked)
 {
     static const struct {
         uint32_t magic;
@@ -171,7 +171,7 @@ static void an_answer_is_checked(void)
 
 /* ---- its end comes from here ---- */
 
-static void a_task_is_cancelled_wherever_it_is(void)
+TEST(a_task_is_cancelled_wherever_it_is)
 {
     struct peer peer;
     peer_open(&peer);
@@ -213,7 +213,7 @@ static void a_task_is_cancelled_wherever_it_is(void)
     end(&peer);
 }
 
-static void a_task_expires_wherever_it_is(void)
+TEST(a_task_expires_wherever_it_is)
 {
     const struct strait_gearman_submit_options soon = {.finish_by = 1};
     struct strait_gearman_submit_options later = {0};
@@ -241,7 +241,7 @@ static void a_task_expires_wherever_it_is(void)
 
 /* ---- there is no room ---- */
 
-static void so_many_are_owed(void)
+TEST(so_many_are_owed)
 {
     struct peer peer;
     begin(&peer, (struct strait_gearman_options){.owed_max = 3});
@@ -258,7 +258,7 @@ static void so_many_are_owed(void)
 
 /* A task is tried again in a moment, or once another one has ended; behind it one more, two, four,
  * as long as they are taken. */
-static void a_full_queue_is_waited_for(void)
+TEST(a_full_queue_is_waited_for)
 {
     struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
@@ -301,7 +301,7 @@ static void a_full_queue_is_waited_for(void)
 }
 
 /* Nobody is left whom the server could take: so the next one is tried. */
-static void who_was_refused_may_go(void)
+TEST(who_was_refused_may_go)
 {
     struct peer peer;
     int error = -EAGAIN;
@@ -329,7 +329,7 @@ static void who_was_refused_may_go(void)
 }
 
 /* The server reads a megabyte in pieces, later than it was sent. */
-static void a_large_payload_passes(void)
+TEST(a_large_payload_passes)
 {
     enum { SIZE = 3 << 20 };
     static uint8_t sent[SIZE];
@@ -393,7 +393,7 @@ static void in_done(struct strait_task *task)
     }
 }
 
-static void done_may_submit_and_cancel(void)
+TEST(done_may_submit_and_cancel)
 {
     unsigned numbers[] = {1, 5};
     struct strait_process_task task = {.task = {.name = "f", .done = in_done}};
@@ -413,7 +413,7 @@ static void done_may_submit_and_cancel(void)
     assert_int_equal(endings[2].code, -ECANCELED);
 }
 
-static void a_budget_leaves_the_rest(void)
+TEST(a_budget_leaves_the_rest)
 {
     struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
@@ -436,10 +436,3 @@ static void a_budget_leaves_the_rest(void)
     assert_false(readable(strait_gearman_fd(remote), 20));
     end(&peer);
 }
-
-TESTS(ONCE(options_are_checked), ONCE(submits_are_checked), ONCE(a_task_goes_and_its_answer_comes),
-      ONCE(priorities_and_times_travel), ONCE(an_answer_is_checked),
-      ONCE(a_task_is_cancelled_wherever_it_is), ONCE(a_task_expires_wherever_it_is),
-      ONCE(so_many_are_owed), ONCE(a_full_queue_is_waited_for), ONCE(who_was_refused_may_go),
-      ONCE(a_large_payload_passes), ONCE(done_may_submit_and_cancel),
-      ONCE(a_budget_leaves_the_rest))

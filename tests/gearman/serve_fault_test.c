@@ -105,7 +105,7 @@ static int play_all(void)
     return result;
 }
 
-static void each_call_fails_once(void)
+TEST(each_call_fails_once)
 {
     static const struct {
         enum call call;
@@ -128,13 +128,13 @@ static int play_by_signals(void)
     return play(BY_SIGNALS);
 }
 
-static void signals_that_cannot_be_watched_are_told(void)
+TEST(signals_that_cannot_be_watched_are_told)
 {
     assert_int_equal(refuse_each(SIGNALFD, EMFILE, -EMFILE, play_by_signals), 1);
 }
 
 /* Where there is none at the start the call says so, and later the jobs, or others do them. */
-static void each_allocation_fails_once(void)
+TEST(each_allocation_fails_once)
 {
     unsigned refused = 0;
     unsigned failed = 0;
@@ -171,7 +171,7 @@ static int serve_nobody(void)
         &(struct strait_gearman_serve_options){.servers = "127.0.0.1:1", .stop_fd = stopped});
 }
 
-static void what_the_start_lacks_is_told(void)
+TEST(what_the_start_lacks_is_told)
 {
     static const unsigned at_least[FUNCTIONS] = {
         [POSIX_MEMALIGN] = 3, [EVENTFD] = 1, [EPOLL_CREATE] = 1, [EPOLL_CTL] = 1};
@@ -181,6 +181,3 @@ static void what_the_start_lacks_is_told(void)
     assert_returns(strait_pool_finish(pool, NULL, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER), 0);
     close(stopped);
 }
-
-TESTS(ONCE(each_call_fails_once), ONCE(signals_that_cannot_be_watched_are_told),
-      ONCE(each_allocation_fails_once), ONCE(what_the_start_lacks_is_told))

@@ -71,9 +71,6 @@ static int hold(struct strait_task *task)
 
 static int no_task(struct strait_process_port *port, void *data, size_t size)
 {
-    (void)port;
-    (void)data;
-    (void)size;
     return 0;
 }
 
@@ -95,7 +92,6 @@ struct host host;
 
 static void *serve(void *context)
 {
-    (void)context;
     if (host.prepare) {
         host.prepare();
     }

@@ -4,7 +4,7 @@
 
 /* ---- jobs ---- */
 
-static void a_job_is_answered(void)
+TEST(a_job_is_answered)
 {
     struct peer peer;
     struct packet packet;
@@ -26,7 +26,7 @@ static void a_job_is_answered(void)
     serve_end(&peer);
 }
 
-static void every_end_of_a_function_is_told(void)
+TEST(every_end_of_a_function_is_told)
 {
     static const struct {
         const char *function;
@@ -76,7 +76,7 @@ static void every_end_of_a_function_is_told(void)
     serve_end(&peer);
 }
 
-static void the_key_is_the_tasks(void)
+TEST(the_key_is_the_tasks)
 {
     struct peer peer;
     struct packet packet;
@@ -93,7 +93,7 @@ static void the_key_is_the_tasks(void)
 
 /* ---- what is no job of ours ---- */
 
-static void a_malformed_job_has_failed(void)
+TEST(a_malformed_job_has_failed)
 {
     static const char name65[] =
         "01234567890123456789012345678901234567890123456789012345678901234";
@@ -155,7 +155,7 @@ static void a_malformed_job_has_failed(void)
 }
 
 /* Fields that are missing, in each way. */
-static void a_job_that_ends_early_has_failed(void)
+TEST(a_job_that_ends_early_has_failed)
 {
     struct peer peer;
     struct packet packet;
@@ -171,7 +171,7 @@ static void a_job_that_ends_early_has_failed(void)
     serve_end(&peer);
 }
 
-static void a_job_may_come_byte_by_byte(void)
+TEST(a_job_may_come_byte_by_byte)
 {
     struct peer peer;
     struct body bytes = {.size = 0};
@@ -191,7 +191,7 @@ static void a_job_may_come_byte_by_byte(void)
 
 /* ---- what is no job server ---- */
 
-static void who_is_no_job_server_is_left(void)
+TEST(who_is_no_job_server_is_left)
 {
     static const struct {
         const char *bytes;
@@ -224,7 +224,7 @@ static void who_is_no_job_server_is_left(void)
     serve_end(&peer);
 }
 
-static void what_the_host_does_not_know_it_ignores(void)
+TEST(what_the_host_does_not_know_it_ignores)
 {
     struct peer peer;
     begin_with(&peer, 1, 1);
@@ -238,7 +238,7 @@ static void what_the_host_does_not_know_it_ignores(void)
 }
 
 /* Whatever comes: the host lives, and serves the next server. */
-static void noise_hurts_nobody(void)
+TEST(noise_hurts_nobody)
 {
     uint64_t seed = first_seed(18);
     struct peer peer;
@@ -267,7 +267,7 @@ static void noise_hurts_nobody(void)
 }
 
 /* Is asked for no more: what it is to be told lies in memory here. */
-static void a_server_that_does_not_read(void)
+TEST(a_server_that_does_not_read)
 {
     enum { SIZE = 1 << 20, MOST = 32 };
     static char bytes[SIZE + 256];
@@ -297,7 +297,7 @@ static void a_server_that_does_not_read(void)
 /* ---- several jobs, several servers ---- */
 
 /* It asks for one job, then for as many more at a time as have come. */
-static void so_many_are_in_flight_and_no_more(void)
+TEST(so_many_are_in_flight_and_no_more)
 {
     struct peer peer;
     struct packet packet;
@@ -332,7 +332,7 @@ static void so_many_are_in_flight_and_no_more(void)
 }
 
 /* Without in_flight it is the workers and two more. */
-static void each_worker_finds_the_next_job_here(void)
+TEST(each_worker_finds_the_next_job_here)
 {
     struct peer peer;
     struct packet packet;
@@ -354,7 +354,7 @@ static void each_worker_finds_the_next_job_here(void)
 
 /* Of short ones it takes more: as many as are done in a millisecond, in one that is not disturbed.
  */
-static void short_jobs_are_taken_many_at_a_time(void)
+TEST(short_jobs_are_taken_many_at_a_time)
 {
     struct peer peer;
     struct packet packet;
@@ -393,7 +393,7 @@ static unsigned refuse(struct peer *peer, unsigned owed)
 }
 
 /* Once some are done in a millisecond that is not disturbed. Where none came, it is one again. */
-static void as_many_short_jobs_are_asked_for_as_came(void)
+TEST(as_many_short_jobs_are_asked_for_as_came)
 {
     struct peer peer;
     struct packet packet;
@@ -424,7 +424,7 @@ static void as_many_short_jobs_are_asked_for_as_came(void)
     serve_end(&peer);
 }
 
-static void the_host_sleeps_until_it_is_woken(void)
+TEST(the_host_sleeps_until_it_is_woken)
 {
     struct peer peer;
     struct packet packet;
@@ -439,11 +439,3 @@ static void the_host_sleeps_until_it_is_woken(void)
     assert_serves(&peer);
     serve_end(&peer);
 }
-
-TESTS(ONCE(a_job_is_answered), ONCE(every_end_of_a_function_is_told), ONCE(the_key_is_the_tasks),
-      ONCE(a_malformed_job_has_failed), ONCE(a_job_that_ends_early_has_failed),
-      ONCE(a_job_may_come_byte_by_byte), ONCE(who_is_no_job_server_is_left),
-      ONCE(what_the_host_does_not_know_it_ignores), ONCE(noise_hurts_nobody),
-      ONCE(a_server_that_does_not_read), ONCE(so_many_are_in_flight_and_no_more),
-      ONCE(each_worker_finds_the_next_job_here), ONCE(short_jobs_are_taken_many_at_a_time),
-      ONCE(as_many_short_jobs_are_asked_for_as_came), ONCE(the_host_sleeps_until_it_is_woken))

@@ -20,7 +20,7 @@ static void hears_the_end(struct peer *peer)
 
 /* ---- servers that are lost ---- */
 
-static void the_jobs_of_a_lost_server_are_given_up(void)
+TEST(the_jobs_of_a_lost_server_are_given_up)
 {
     struct peer peer;
     begin_with(&peer, 1, 1);
@@ -33,7 +33,7 @@ static void the_jobs_of_a_lost_server_are_given_up(void)
 }
 
 /* It says that it has nothing, and then nothing any more. */
-static void a_server_that_is_silent_is_left(void)
+TEST(a_server_that_is_silent_is_left)
 {
     struct peer peer;
     begin_with(&peer, 1, 1);
@@ -47,7 +47,7 @@ static void a_server_that_is_silent_is_left(void)
 }
 
 /* Nobody listens at first, nor for a while. */
-static void a_server_may_come_later(void)
+TEST(a_server_may_come_later)
 {
     struct peer peer;
     peer_bind(&peer);
@@ -59,7 +59,7 @@ static void a_server_may_come_later(void)
     serve_end(&peer);
 }
 
-static void a_host_that_reaches_nobody_can_be_stopped(void)
+TEST(a_host_that_reaches_nobody_can_be_stopped)
 {
     struct peer peer;
     peer_bind(&peer);
@@ -93,7 +93,7 @@ static void end_with_two(struct peer *peers)
     peer_close(&peers[1]);
 }
 
-static void the_host_works_for_two_servers(void)
+TEST(the_host_works_for_two_servers)
 {
     struct peer peers[2];
     struct packet packet;
@@ -121,7 +121,7 @@ static void the_host_works_for_two_servers(void)
 }
 
 /* One job at a time, and both servers have many: they take turns. */
-static void no_server_is_passed_over(void)
+TEST(no_server_is_passed_over)
 {
     struct peer peers[2];
     struct packet packet;
@@ -152,7 +152,7 @@ static void no_server_is_passed_over(void)
 /* ---- the end ---- */
 
 /* What it has asked for it still takes, and it answers all; then it asks for no more. */
-static void a_host_that_is_stopped_drains(void)
+TEST(a_host_that_is_stopped_drains)
 {
     struct peer peer;
     begin_with(&peer, 1, 2);
@@ -172,7 +172,7 @@ static void a_host_that_is_stopped_drains(void)
 }
 
 /* Its server has died, or has not: it does not wait for that word for ever. */
-static void a_silent_server_does_not_hold_the_end_up(void)
+TEST(a_silent_server_does_not_hold_the_end_up)
 {
     struct peer peer;
     begin_with(&peer, 1, 1);
@@ -182,7 +182,7 @@ static void a_silent_server_does_not_hold_the_end_up(void)
     peer_close(&peer);
 }
 
-static void a_server_that_is_lost_meanwhile_does_not_either(void)
+TEST(a_server_that_is_lost_meanwhile_does_not_either)
 {
     struct peer peer;
     begin_with(&peer, 1, 1);
@@ -197,7 +197,7 @@ static void a_server_that_is_lost_meanwhile_does_not_either(void)
 
 /* Thread-directed, as the tests have a thread more. The mask is as before when the call returns:
  * a signal that still waited then would end the process. */
-static void signals_stop_it(void)
+TEST(signals_stop_it)
 {
     static const int signals[] = {SIGTERM, SIGINT};
     for (size_t i = 0; i < COUNT(signals); i++) {
@@ -222,7 +222,7 @@ static void signals_stop_it(void)
 }
 
 /* No job is there that would find it out. */
-static void a_pool_that_is_closed_ends_it(void)
+TEST(a_pool_that_is_closed_ends_it)
 {
     struct peer peer;
     begin_with(&peer, 1, 1);
@@ -234,7 +234,7 @@ static void a_pool_that_is_closed_ends_it(void)
 }
 
 /* No job is answered that another host can run. */
-static void jobs_of_a_pool_that_is_closed_are_given_back(void)
+TEST(jobs_of_a_pool_that_is_closed_are_given_back)
 {
     struct peer peer;
     struct packet packet;
@@ -252,7 +252,7 @@ static void jobs_of_a_pool_that_is_closed_are_given_back(void)
     peer_close(&peer);
 }
 
-static void wrong_options_are_refused(void)
+TEST(wrong_options_are_refused)
 {
     static const char long_list[] = "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1";
     struct longer {
@@ -300,7 +300,7 @@ static void on_end(struct strait_task *task)
 }
 
 /* Half of the tasks are submitted to a gearmand that is killed then, and comes back. */
-static void gearmand_may_die(void)
+TEST(gearmand_may_die)
 {
     struct queue queue;
     struct strait_gearman *remote;
@@ -338,11 +338,3 @@ static void gearmand_may_die(void)
     queue_kill(&queue, SIGTERM);
     queue_await(&queue);
 }
-
-TESTS(ONCE(the_jobs_of_a_lost_server_are_given_up), ONCE(a_server_that_is_silent_is_left),
-      ONCE(a_server_may_come_later), ONCE(a_host_that_reaches_nobody_can_be_stopped),
-      ONCE(the_host_works_for_two_servers), ONCE(no_server_is_passed_over),
-      ONCE(a_host_that_is_stopped_drains), ONCE(a_silent_server_does_not_hold_the_end_up),
-      ONCE(a_server_that_is_lost_meanwhile_does_not_either), ONCE(signals_stop_it),
-      ONCE(a_pool_that_is_closed_ends_it), ONCE(jobs_of_a_pool_that_is_closed_are_given_back),
-      ONCE(wrong_options_are_refused), ONCE(gearmand_may_die))

@@ -23,7 +23,7 @@ static void print_bounds(const struct model_test *test)
     }
 }
 
-static int run_tests(const struct model_test *test)
+static int tests_run(const struct model_test *test)
 {
     int failures = 0;
     for (; test->name; test++) {
@@ -66,7 +66,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         if (strcmp(what, parts[i].name) == 0) {
-            return run_tests(parts[i].tests) != 0;
+            return tests_run(parts[i].tests) != 0;
         }
     }
     fprintf(stderr, "usage: model litmus|rings|channels|tasks|pools|mutants [DEPTH]\n");

@@ -8,7 +8,7 @@ struct tail {
     char bytes[16];
 };
 
-static void bad_options_leave_nothing(void)
+TEST(bad_options_leave_nothing)
 {
     static const int wrong[] = {-1, CPU_SETSIZE, INT32_MAX};
     int cpu = sched_getcpu();
@@ -90,7 +90,7 @@ static int returns_its_result(struct strait_task *task)
     return results[number_of(task)].returned;
 }
 
-static void the_result_becomes_the_status(void)
+TEST(the_result_becomes_the_status)
 {
     OPEN(.workers = 1);
     submit_some(returns_its_result, 0, COUNT(results), NULL);
@@ -102,7 +102,7 @@ static void the_result_becomes_the_status(void)
     close_pool();
 }
 
-static void ids_name_one_task_for_ever(void)
+TEST(ids_name_one_task_for_ever)
 {
     enum { IDS = 200 };
     static strait_task_id ids[IDS];
@@ -124,7 +124,7 @@ static void ids_name_one_task_for_ever(void)
 /* ---- which starts next, and where ---- */
 
 /* Each priority has a queue of its own, and a limit. */
-static void high_tasks_start_before_normal_ones(void)
+TEST(high_tasks_start_before_normal_ones)
 {
     OPEN(.workers = 1, .queue_limit = 20);
     hold(1);
@@ -139,7 +139,7 @@ static void high_tasks_start_before_normal_ones(void)
 }
 
 /* The k-th task of each parent is among the k-th four that start. */
-static void parents_take_turns(void)
+TEST(parents_take_turns)
 {
     enum { EACH = 200 };
     struct strait_parent *parents[4];
@@ -164,7 +164,7 @@ static void parents_take_turns(void)
 
 /* A task never waits while a worker is idle: a burst needs every worker, each time anew, submitted
  * one by one or at once. Short tasks before it wake some that come too late. */
-static void a_burst_starts_on_every_worker(void)
+TEST(a_burst_starts_on_every_worker)
 {
     static const struct {
         unsigned workers;
@@ -202,7 +202,7 @@ static void a_burst_starts_on_every_worker(void)
 
 /* To the last place: at first, and again when all in the queue has been cancelled, however often
  * and whether or not the completions have run. The workers are held all the while. */
-static void the_queue_limit_is_exact(void)
+TEST(the_queue_limit_is_exact)
 {
     static const unsigned limits[] = {1, 2, 3, 64, 100};
     for (unsigned k = 0; k < 2 * COUNT(limits); k++) {
@@ -241,7 +241,7 @@ static void the_queue_limit_is_exact(void)
 
 /* Cancelled tasks between others count no more than those at the head, and a worker that comes by
  * one gives its slot back: all that a queue holds can be submitted again and again. */
-static void cancelled_tasks_leave_their_room(void)
+TEST(cancelled_tasks_leave_their_room)
 {
     enum { LIMIT = 50 };
     OPEN(.workers = 1, .queue_limit = LIMIT);
@@ -274,7 +274,7 @@ static void cancelled_tasks_leave_their_room(void)
     close_pool();
 }
 
-static void completions_that_nobody_takes_refuse_more(void)
+TEST(completions_that_nobody_takes_refuse_more)
 {
     unsigned taken = 0;
     bool all_ran = false;
@@ -292,7 +292,7 @@ static void completions_that_nobody_takes_refuse_more(void)
     assert_true(taken >= 320 && taken < NUMBERS);
 }
 
-static void a_batch_is_taken_in_order(void)
+TEST(a_batch_is_taken_in_order)
 {
     struct strait_task tasks[16];
     strait_task_id ids[16] = {0};
@@ -319,7 +319,7 @@ static void a_batch_is_taken_in_order(void)
     close_pool();
 }
 
-static void submit_wait_waits_for_room(void)
+TEST(submit_wait_waits_for_room)
 {
     for (int mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_FD; mode++) {
         struct strait_parent_options parent = {.wait = (enum strait_wait)mode};
@@ -371,7 +371,7 @@ static void tries_what_it_may_not(struct strait_task *task)
 }
 
 /* And it runs when the parent lets it, not before. */
-static void a_completion_may_not_wait_nor_end_things(void)
+TEST(a_completion_may_not_wait_nor_end_things)
 {
     struct strait_task task = numbered(runs, 0, NULL);
     OPEN(.workers = 1, .queue_limit = 1);
@@ -386,10 +386,3 @@ static void a_completion_may_not_wait_nor_end_things(void)
     assert_ended(0, 2, STRAIT_TASK_DONE, 1);
     assert_int_equal(seen.completions[9], 0);
 }
-
-TESTS(ONCE(bad_options_leave_nothing), ONCE(the_result_becomes_the_status),
-      ONCE(ids_name_one_task_for_ever), ONCE(high_tasks_start_before_normal_ones),
-      ONCE(parents_take_turns), ONCE(a_burst_starts_on_every_worker),
-      ONCE(the_queue_limit_is_exact), ONCE(cancelled_tasks_leave_their_room),
-      ONCE(completions_that_nobody_takes_refuse_more), ONCE(a_batch_is_taken_in_order),
-      ONCE(submit_wait_waits_for_room), ONCE(a_completion_may_not_wait_nor_end_things))

@@ -11,7 +11,7 @@ static int cancel(strait_task_id id)
 
 /* ---- one task ---- */
 
-static void a_waiting_task_is_cancelled_for_certain(void)
+TEST(a_waiting_task_is_cancelled_for_certain)
 {
     OPEN(.workers = 1);
     hold(1);
@@ -36,7 +36,7 @@ static void a_waiting_task_is_cancelled_for_certain(void)
 }
 
 /* However many wait behind it, one submit costs what another does: else this takes minutes. */
-static void a_cancelled_task_is_in_nobodys_way(void)
+TEST(a_cancelled_task_is_in_nobodys_way)
 {
     const struct strait_task task = {.run = nothing};
     const unsigned many = 1u << 17;
@@ -61,7 +61,7 @@ static int expects_no_cancel(struct strait_task *task)
 }
 
 /* It alone: neither what runs beside it, nor the next task in its slot. */
-static void a_running_task_is_told_of_its_cancel(void)
+TEST(a_running_task_is_told_of_its_cancel)
 {
     OPEN(.workers = 2, .queue_limit = 1);
     strait_task_id deaf = submit(runs_at_gate, 100, NULL);
@@ -105,7 +105,7 @@ static void cancels_what_is_claimed_next(struct strait_task *task)
 }
 
 /* The worker that is let go comes to the victim before its completion is dispatched. */
-static void what_a_completion_cancels_is_run_by_nobody(void)
+TEST(what_a_completion_cancels_is_run_by_nobody)
 {
     struct strait_submit_options how = {.group = &victims};
     OPEN(.workers = 2, .queue_limit = 8);
@@ -139,7 +139,7 @@ static int tells_at_gate(struct strait_task *task)
     return strait_task_cancelled(task) ? -ECANCELED : 0;
 }
 
-static void cancelling_a_group_harms_no_other(void)
+TEST(cancelling_a_group_harms_no_other)
 {
     struct strait_group group = {0};
     struct strait_group other = {0};
@@ -171,7 +171,7 @@ static void cancelling_a_group_harms_no_other(void)
 
 /* ---- deadlines ---- */
 
-static void a_task_that_starts_too_late_expires(void)
+TEST(a_task_that_starts_too_late_expires)
 {
     OPEN(.workers = 1);
     struct strait_submit_options options[] = {
@@ -206,7 +206,7 @@ static int past_its_time(struct strait_task *task)
 }
 
 /* By itself: nobody cancels it. A late result counts, a late failure is an expiry. */
-static void a_running_task_is_told_that_its_time_is_over(void)
+TEST(a_running_task_is_told_that_its_time_is_over)
 {
     OPEN(.workers = 1);
     for (unsigned i = 0; i < 2; i++) {
@@ -230,7 +230,7 @@ static int fails_at_once(struct strait_task *task)
 
 /* What counts is when `run` has returned, not when the parent comes to know. On a busy machine the
  * worker may come too late. */
-static void a_failure_in_time_is_no_expiry(void)
+TEST(a_failure_in_time_is_no_expiry)
 {
     OPEN(.workers = 1);
     struct strait_submit_options how = {.finish_by = strait_deadline(200 * (int64_t)MS)};
@@ -245,8 +245,3 @@ static void a_failure_in_time_is_no_expiry(void)
     assert_ended(0, 1, in_time ? STRAIT_TASK_FAILED : seen.status[0], seen.runs[0]);
     close_pool();
 }
-
-TESTS(ONCE(a_waiting_task_is_cancelled_for_certain), ONCE(a_cancelled_task_is_in_nobodys_way),
-      ONCE(a_running_task_is_told_of_its_cancel), ONCE(what_a_completion_cancels_is_run_by_nobody),
-      ONCE(cancelling_a_group_harms_no_other), ONCE(a_task_that_starts_too_late_expires),
-      ONCE(a_running_task_is_told_that_its_time_is_over), ONCE(a_failure_in_time_is_no_expiry))

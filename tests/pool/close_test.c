@@ -9,7 +9,7 @@
 
 /* ---- close ---- */
 
-static void a_pool_that_did_nothing_closes(void)
+TEST(a_pool_that_did_nothing_closes)
 {
     for (unsigned workers = 1; workers <= 64; workers *= 8) {
         for (unsigned mode = 0; mode < 2; mode++) {
@@ -32,7 +32,7 @@ static int is_never_told(struct strait_task *task)
 
 /* Or drains at first, and then cancels: what has begun is finished all the same, for to tell it is
  * its parent's affair. The loop is told of what is left for it. */
-static void a_close_drains_or_cancels(void)
+TEST(a_close_drains_or_cancels)
 {
     for (unsigned cancels = 0; cancels < 2; cancels++) {
         enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
@@ -69,7 +69,7 @@ static int takes_a_while(struct strait_task *task)
 
 /* By the task that has held it up longest, not by the first that is busy, once that is done with
  * what it was at. */
-static void a_close_names_what_holds_it_up(void)
+TEST(a_close_names_what_holds_it_up)
 {
     struct strait_pool_worker_stats stuck;
     struct strait_task culprit = numbered(runs_at_gate, 0, &here.gate);
@@ -100,7 +100,7 @@ static void *closes_for_ever(void *context)
     return NULL;
 }
 
-static void a_second_closer_is_told_so(void)
+TEST(a_second_closer_is_told_so)
 {
     pthread_t closer;
     OPEN(.workers = 1);
@@ -119,7 +119,7 @@ static void a_second_closer_is_told_so(void)
 }
 
 /* What a closer does last touches no pool that is gone: the sanitizers would tell. */
-static void a_pool_is_destroyed_when_its_closer_has_left(void)
+TEST(a_pool_is_destroyed_when_its_closer_has_left)
 {
     for (size_t i = 0; i < scaled(200); i++) {
         struct strait_pool *pool;
@@ -145,7 +145,7 @@ static int tries_to_end_its_own(struct strait_task *task)
     return runs(task);
 }
 
-static void a_task_may_close_another_pool_only(void)
+TEST(a_task_may_close_another_pool_only)
 {
     OPEN(.workers = 1);
     assert_returns(strait_pool_create(&other_pool, NULL), 0);
@@ -155,7 +155,7 @@ static void a_task_may_close_another_pool_only(void)
 }
 
 /* The worker is about to look for the last time when the task and the close come. */
-static void the_last_task_before_a_close_is_done(void)
+TEST(the_last_task_before_a_close_is_done)
 {
     for (unsigned i = 0; i < scaled(1000); i++) {
         OPEN(.workers = 1 + i % 2);
@@ -185,7 +185,7 @@ static int has_children_late(struct strait_task *task)
 
 /* While a pool drains a task may still submit, and wait for room; what is cancelled completes on
  * its worker, too. */
-static void a_workers_own_tasks_end_with_the_pool(void)
+TEST(a_workers_own_tasks_end_with_the_pool)
 {
     for (unsigned cancels = 0; cancels < 2; cancels++) {
         enum strait_close mode = cancels ? STRAIT_CLOSE_CANCEL : STRAIT_CLOSE_DRAIN;
@@ -208,7 +208,7 @@ static void a_workers_own_tasks_end_with_the_pool(void)
 
 /* ---- finish ---- */
 
-static void finish_leaves_other_parents_alone(void)
+TEST(finish_leaves_other_parents_alone)
 {
     OPEN(.workers = 1);
     struct strait_parent *other = attach(STRAIT_WAIT_FD);
@@ -228,7 +228,6 @@ static pthread_mutex_t last = PTHREAD_MUTEX_INITIALIZER;
 
 static void ends_slowly(void *value)
 {
-    (void)value;
     pthread_mutex_lock(&last);
     pthread_mutex_unlock(&last);
     sleep_ns(400 * MS);
@@ -241,7 +240,7 @@ static int leaves_a_slow_destructor(struct strait_task *task)
 }
 
 /* And who waits for the rest burns no CPU. */
-static void a_close_keeps_its_deadline_whatever_threads_do_last(void)
+TEST(a_close_keeps_its_deadline_whatever_threads_do_last)
 {
     struct strait_pool_worker_stats stuck;
     assert_int_equal(pthread_key_create(&key, ends_slowly), 0);
@@ -262,7 +261,6 @@ static void a_close_keeps_its_deadline_whatever_threads_do_last(void)
 
 static void leaves_an_inherited_pool_alone(void *context)
 {
-    (void)context;
     struct strait_parent *other;
     struct strait_pool *own = NULL;
     alarm(60);
@@ -282,7 +280,7 @@ static void leaves_an_inherited_pool_alone(void *context)
     _exit(told ? 0 : 1);
 }
 
-static void a_forks_child_has_no_pool(void)
+TEST(a_forks_child_has_no_pool)
 {
     char said[256];
     OPEN(.workers = 2);
@@ -304,7 +302,6 @@ static int works_for_ever(struct strait_task *task)
 
 static void exits_in_the_middle(void *context)
 {
-    (void)context;
     OPEN(.workers = 2);
     submit(works_for_ever, 0, NULL);
     submit(works_for_ever, 1, NULL);
@@ -314,7 +311,7 @@ static void exits_in_the_middle(void *context)
     exit(0);
 }
 
-static void a_process_may_exit_while_its_pool_works(void)
+TEST(a_process_may_exit_while_its_pool_works)
 {
     char said[1024];
     if (TEST_TSAN || TEST_ASAN) {
@@ -324,11 +321,3 @@ static void a_process_may_exit_while_its_pool_works(void)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     assert_string_equal(said, "");
 }
-
-TESTS(ONCE(a_pool_that_did_nothing_closes), ONCE(a_close_drains_or_cancels),
-      ONCE(a_close_names_what_holds_it_up), ONCE(a_second_closer_is_told_so),
-      ONCE(a_pool_is_destroyed_when_its_closer_has_left), ONCE(a_task_may_close_another_pool_only),
-      ONCE(the_last_task_before_a_close_is_done), ONCE(a_workers_own_tasks_end_with_the_pool),
-      ONCE(finish_leaves_other_parents_alone),
-      ONCE(a_close_keeps_its_deadline_whatever_threads_do_last), ONCE(a_forks_child_has_no_pool),
-      ONCE(a_process_may_exit_while_its_pool_works))

@@ -9,14 +9,13 @@ static unsigned first_that_ends;
 
 static int ends_its_thread(unsigned worker, void **data, void *context)
 {
-    (void)worker, (void)data, (void)context;
     if (atomic_fetch_add(&inits, 1) >= first_that_ends) {
         pthread_exit(NULL);
     }
     return 0;
 }
 
-static void an_init_that_ends_its_thread_fails_the_create(void)
+TEST(an_init_that_ends_its_thread_fails_the_create)
 {
     struct strait_pool_options options = {.workers = 3, .init = ends_its_thread};
     struct strait_pool *pool = NULL;
@@ -27,7 +26,7 @@ static void an_init_that_ends_its_thread_fails_the_create(void)
     }
 }
 
-static void an_init_that_ends_its_thread_fails_a_growth(void)
+TEST(an_init_that_ends_its_thread_fails_a_growth)
 {
     first_that_ends = 1;
     atomic_store(&inits, 0);
@@ -49,13 +48,11 @@ static void an_init_that_ends_its_thread_fails_a_growth(void)
 
 static int exits(struct strait_task *task)
 {
-    (void)task;
     pthread_exit(NULL);
 }
 
 static int is_cancelled(struct strait_task *task)
 {
-    (void)task;
     pthread_cancel(pthread_self());
     pthread_testcancel();
     return 0;
@@ -105,7 +102,6 @@ static void completes_and_exits(struct strait_task *task)
 /* Each completion is the last thing that a thread does. */
 static int waits_for_completions_that_exit(struct strait_task *task)
 {
-    (void)task;
     has_two(runs, completes_and_exits);
     return strait_parent_wait_all(strait_parent_current(), STRAIT_FOREVER);
 }
@@ -114,7 +110,6 @@ static _Atomic unsigned finis;
 
 static void counts_fini(unsigned worker, void *data, void *context)
 {
-    (void)worker, (void)data, (void)context;
     atomic_fetch_add(&finis, 1);
 }
 
@@ -125,7 +120,7 @@ static void exits_fini(unsigned worker, void *data, void *context)
 }
 
 /* Each of several workers loses its thread, some more than once, while tasks wait. */
-static void a_task_that_ends_its_thread_has_failed(void)
+TEST(a_task_that_ends_its_thread_has_failed)
 {
     static const struct {
         strait_run_fn *run;
@@ -185,7 +180,7 @@ static void a_task_that_ends_its_thread_has_failed(void)
 }
 
 /* The last worker, too. */
-static void a_pool_ends_though_its_tasks_end_its_threads(void)
+TEST(a_pool_ends_though_its_tasks_end_its_threads)
 {
     static const enum strait_close modes[] = {STRAIT_CLOSE_DRAIN, STRAIT_CLOSE_CANCEL};
     for (size_t round = 0; round < scaled(200); round++) {
@@ -209,7 +204,6 @@ static struct gate slow;
 
 static void slow_destructor(void *value)
 {
-    (void)value;
     gate_wait(&slow);
 }
 
@@ -220,7 +214,7 @@ static int will_be_slow_to_go(struct strait_task *task)
 }
 
 /* One that has ended for want of work, but for what its thread does last, is in nobody's way. */
-static void a_worker_that_is_slow_to_go_keeps_no_other_from_coming(void)
+TEST(a_worker_that_is_slow_to_go_keeps_no_other_from_coming)
 {
     memset(&slow, 0, sizeof(slow));
     assert_int_equal(pthread_key_create(&slow_key, slow_destructor), 0);
@@ -259,7 +253,7 @@ static void *attaches_and_ends(void *context)
     return NULL;
 }
 
-static void a_parent_is_finished_by_who_has_joined_its_thread(void)
+TEST(a_parent_is_finished_by_who_has_joined_its_thread)
 {
     struct strait_parent *left = NULL;
     pthread_t thread;
@@ -275,13 +269,11 @@ static void a_parent_is_finished_by_who_has_joined_its_thread(void)
 
 static void is_left(struct strait_task *task)
 {
-    (void)task;
     EXPECT(false);
 }
 
 static int returns(struct strait_task *task)
 {
-    (void)task;
     return 0;
 }
 
@@ -298,7 +290,6 @@ static void ends_in_place(struct strait_parent *parent)
 
 static int ends_in_place_of_a_task(struct strait_task *task)
 {
-    (void)task;
     ends_in_place(strait_parent_current());
     return 0;
 }
@@ -313,7 +304,7 @@ static void *attaches_and_ends_in_place(void *context)
 }
 
 /* It is part of a submit that never returns, on a worker and on a parent of its own. */
-static void a_task_that_ends_its_thread_in_place_was_never_submitted(void)
+TEST(a_task_that_ends_its_thread_in_place_was_never_submitted)
 {
     struct strait_parent *left = NULL;
     pthread_t thread;
@@ -348,7 +339,7 @@ static void *sends_and_ends(void *channel)
     return NULL;
 }
 
-static void an_end_is_finished_by_who_has_joined_its_thread(void)
+TEST(an_end_is_finished_by_who_has_joined_its_thread)
 {
     struct strait_channel *channel;
     struct strait_receiver receiver;
@@ -376,12 +367,3 @@ static void an_end_is_finished_by_who_has_joined_its_thread(void)
     strait_port_close(&other);
     strait_channel_destroy(channel, NULL, NULL);
 }
-
-TESTS(ONCE(an_init_that_ends_its_thread_fails_the_create),
-      ONCE(an_init_that_ends_its_thread_fails_a_growth),
-      ONCE(a_task_that_ends_its_thread_has_failed),
-      ONCE(a_pool_ends_though_its_tasks_end_its_threads),
-      ONCE(a_worker_that_is_slow_to_go_keeps_no_other_from_coming),
-      ONCE(a_parent_is_finished_by_who_has_joined_its_thread),
-      ONCE(a_task_that_ends_its_thread_in_place_was_never_submitted),
-      ONCE(an_end_is_finished_by_who_has_joined_its_thread))

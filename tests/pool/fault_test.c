@@ -11,7 +11,6 @@ static int submits(struct strait_task *task)
 {
     struct strait_task child = {.run = nothing};
     struct strait_parent *self = strait_parent_current();
-    (void)task;
     return self ? strait_task_submit(self, &child, NULL, NULL) : -ENOMEM;
 }
 
@@ -51,7 +50,7 @@ static int create_pool(void)
     return error ? error : nested ? nested : resized;
 }
 
-static void a_pool_fails_cleanly(void)
+TEST(a_pool_fails_cleanly)
 {
     static const unsigned at_least[FUNCTIONS] = {[POSIX_MEMALIGN] = 2,
                                                  [EVENTFD] = 1,
@@ -83,7 +82,7 @@ static void few_tasks(unsigned count)
     close_pool();
 }
 
-static void submits_allocate_nothing(void)
+TEST(submits_allocate_nothing)
 {
     struct strait_submit_options how = {.priority = STRAIT_PRIORITY_HIGH};
     OPEN(.workers = 2, .queue_limit = 100);
@@ -123,7 +122,7 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t count)
 
 /* A worker is in its report to a parent that has it already, and leaves. What the parent had stays
  * as long, and no longer, and the next but one is in its place. */
-static void a_parent_leaves_during_a_report(void)
+TEST(a_parent_leaves_during_a_report)
 {
     OPEN(.workers = 1);
     for (unsigned round = 0; round < 3; round++) {
@@ -155,12 +154,11 @@ static void a_parent_leaves_during_a_report(void)
 
 static int exits(struct strait_task *task)
 {
-    (void)task;
     pthread_exit(NULL);
 }
 
 /* A thread that a task has ended goes on where no other can be had. */
-static void the_last_worker_stays_where_no_other_can_be_had(void)
+TEST(the_last_worker_stays_where_no_other_can_be_had)
 {
     OPEN(.workers = 2);
     hold(2); /* until all are there */
@@ -180,7 +178,7 @@ static void the_last_worker_stays_where_no_other_can_be_had(void)
 
 /* Workers that cannot be started cost little, and are started when that can be, though the parent
  * sits in an event loop, where nothing else happens. */
-static void a_pool_goes_on_where_it_cannot_grow(void)
+TEST(a_pool_goes_on_where_it_cannot_grow)
 {
     struct strait_task task = {.run = nothing};
     OPEN(.workers = 1, .workers_max = 3, .idle_timeout = 1000 * (int64_t)(1000 * MS));
@@ -199,7 +197,7 @@ static void a_pool_goes_on_where_it_cannot_grow(void)
     close_pool();
 }
 
-static void tasks_wake_without_membarrier(void)
+TEST(tasks_wake_without_membarrier)
 {
     if (!alone(__func__, NULL)) {
         return;
@@ -210,7 +208,7 @@ static void tasks_wake_without_membarrier(void)
     assert_int_equal(counts.naps, 0);
 }
 
-static void tasks_wake_where_membarrier_fails_later(void)
+TEST(tasks_wake_where_membarrier_fails_later)
 {
     if (syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0) <= 0) {
         skip(); /* the kernel has none */
@@ -228,7 +226,7 @@ static void tasks_wake_where_membarrier_fails_later(void)
     assert_int_equal(counts.naps * 2, counts.hits);
 }
 
-static void tasks_wake_where_futexes_answer_early(void)
+TEST(tasks_wake_where_futexes_answer_early)
 {
     static const int answers[] = {EINTR, EAGAIN};
     for (size_t i = 0; i < COUNT(answers); i++) {
@@ -239,7 +237,7 @@ static void tasks_wake_where_futexes_answer_early(void)
     }
 }
 
-static void workers_share_cpu_0_where_the_affinity_is_unknown(void)
+TEST(workers_share_cpu_0_where_the_affinity_is_unknown)
 {
     cpu_set_t cpus;
     if (!getenv(NO_AFFINITY) &&
@@ -250,9 +248,3 @@ static void workers_share_cpu_0_where_the_affinity_is_unknown(void)
         few_tasks(500);
     }
 }
-
-TESTS(ONCE(a_pool_fails_cleanly), ONCE(submits_allocate_nothing),
-      ONCE(a_parent_leaves_during_a_report), ONCE(the_last_worker_stays_where_no_other_can_be_had),
-      ONCE(a_pool_goes_on_where_it_cannot_grow), ONCE(tasks_wake_without_membarrier),
-      ONCE(tasks_wake_where_membarrier_fails_later), ONCE(tasks_wake_where_futexes_answer_early),
-      ONCE(workers_share_cpu_0_where_the_affinity_is_unknown))

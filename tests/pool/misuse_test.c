@@ -30,7 +30,6 @@ static int make_port(const void *options)
 
 static int ends_at_once(struct strait_port *port, void *data)
 {
-    (void)port, (void)data;
     return 0;
 }
 
@@ -125,7 +124,7 @@ static void makes_it(void *context)
     _exit(mistake->make(mistake->options) == -EINVAL ? 0 : 1);
 }
 
-static void a_wrong_option_is_named(void)
+TEST(a_wrong_option_is_named)
 {
     char said[4096];
     for (size_t i = 0; i < COUNT(mistakes); i++) {
@@ -199,7 +198,7 @@ static void acts(void *context)
     _exit((int)faults_seen());
 }
 
-static void a_span_is_no_deadline(void)
+TEST(a_span_is_no_deadline)
 {
     static void (*const deeds[])(int64_t) = {waits_for_a_message, joins, detaches, starts_by,
                                              finishes_by};
@@ -247,7 +246,7 @@ static void open_ends(size_t message_size)
     EXPECT(strait_receiver_open(&receiver, channel) == 0);
 }
 
-static void typed_messages_keep_their_size(void)
+TEST(typed_messages_keep_their_size)
 {
     struct strait_channel_options options = {.message_size = 8, .capacity = 2};
     struct order order = {"ACME", 1.5, 100};
@@ -275,7 +274,6 @@ static void typed_messages_keep_their_size(void)
 static void sends_an_order_as_a_pointer(int64_t unused)
 {
     struct order order = {"ACME", 1.5, 100};
-    (void)unused;
     open_ends(0);
     EXPECT(orders_try_send(&sender, &order, 1) == 1);
 }
@@ -284,14 +282,13 @@ static void receives_more_than_it_has_room_for(int64_t unused)
 {
     char big[64] = "";
     char small[8] = "";
-    (void)unused;
     open_ends(sizeof(big));
     EXPECT(strait_try_send(&sender, big, 1) == 1);
     EXPECT(strait_try_receive(&receiver, small, 1) == 1);
 }
 
 /* Of an object the compiler sees the size only where it optimizes. */
-static void a_message_of_another_size_is_named(void)
+TEST(a_message_of_another_size_is_named)
 {
     static const struct {
         struct deed deed;
@@ -317,7 +314,7 @@ static void a_message_of_another_size_is_named(void)
 
 /* ---- answers ---- */
 
-static void answers_are_told_apart(void)
+TEST(answers_are_told_apart)
 {
     static const int own[] = {EAGAIN,      EPIPE,  ETIMEDOUT, ECANCELED, EDEADLK, EOWNERDEAD,
                               EBUSY,       EINVAL, EALREADY,  ENOENT,    EUSERS,  ENOSPC,
@@ -334,11 +331,6 @@ static void answers_are_told_apart(void)
 
 int main(void)
 {
-    static const struct test tests[] = {
-        ONCE(a_wrong_option_is_named),        ONCE(a_span_is_no_deadline),
-        ONCE(typed_messages_keep_their_size), ONCE(a_message_of_another_size_is_named),
-        ONCE(answers_are_told_apart),
-    };
     setenv("STRAIT_WATCHDOG", "0", 1); /* see in_child */
-    return RUN_TABLE("pool_misuse", tests);
+    return tests_run();
 }

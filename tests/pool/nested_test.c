@@ -96,7 +96,7 @@ static void walk_tree(const struct strait_pool_options *options, unsigned depth)
     close_pool();
 }
 
-static void trees_need_the_stack_of_their_depth(void)
+TEST(trees_need_the_stack_of_their_depth)
 {
     static const struct {
         struct strait_pool_options options;
@@ -139,7 +139,7 @@ static int waits_for_child_elsewhere(struct strait_task *task)
 }
 
 /* A task that descends from nobody waits for a worker that is free, though one only waits. */
-static void a_waiting_task_runs_no_stranger(void)
+TEST(a_waiting_task_runs_no_stranger)
 {
     memset(&childs, 0, sizeof(childs));
     atomic_store(&counted, 0);
@@ -187,7 +187,7 @@ static int waits_for_one_taken(struct strait_task *task)
 }
 
 /* Whoever waits for a task helps the worker that has taken it. */
-static void a_waiting_task_helps_who_took_its_child(void)
+TEST(a_waiting_task_helps_who_took_its_child)
 {
     OPEN(.workers = 2);
     for (size_t round = 0; round < scaled(50); round++) {
@@ -229,7 +229,7 @@ static int has_more_than_places(struct strait_task *task)
 
 /* What fills the queue is another task's at first, and there is nobody else to make room: children
  * of the waiting task then lie where those lay. */
-static void a_task_that_waits_for_room_makes_it(void)
+TEST(a_task_that_waits_for_room_makes_it)
 {
     atomic_store(&counted, 0);
     OPEN(.workers = 1, .queue_limit = 3);
@@ -256,7 +256,7 @@ static int waits_for_the_next(struct strait_task *task)
     return runs(task);
 }
 
-static void a_task_does_not_wait_for_itself(void)
+TEST(a_task_does_not_wait_for_itself)
 {
     for (unsigned workers = 1; workers <= 3; workers++) {
         OPEN(.workers = workers, .queue_limit = 2);
@@ -312,7 +312,7 @@ static int has_very_many_children(struct strait_task *task)
 }
 
 /* More than what half a word of 32 bits counts: the last one wakes it, too. */
-static void a_sleeping_worker_is_woken_by_any_child(void)
+TEST(a_sleeping_worker_is_woken_by_any_child)
 {
     OPEN(.workers = 2);
     submit(has_very_many_children, 0, NULL);
@@ -326,7 +326,7 @@ static void a_sleeping_worker_is_woken_by_any_child(void)
 
 /* Their completions run on the worker that submitted them, wherever they ran. They start after high
  * tasks, and take turns with a parent's normal ones. */
-static void children_are_as_tasks_of_a_parent(void)
+TEST(children_are_as_tasks_of_a_parent)
 {
     for (unsigned workers = 1; workers <= 3; workers += 2) {
         OPEN(.workers = workers);
@@ -364,7 +364,7 @@ static int takes_children_back(struct strait_task *task)
     return 0;
 }
 
-static void children_are_cancelled_and_expire_as_others(void)
+TEST(children_are_cancelled_and_expire_as_others)
 {
     for (unsigned all = 0; all < 2; all++) {
         OPEN(.workers = 1);
@@ -384,7 +384,7 @@ static int returns_seven(struct strait_task *task)
     return 7;
 }
 
-static void a_full_queue_runs_the_task_in_place(void)
+TEST(a_full_queue_runs_the_task_in_place)
 {
     struct strait_group group = {0};
     struct strait_submit_options how = {.group = &group, .in_place = true};
@@ -413,7 +413,7 @@ static void nests_on_a_small_stack(void *size)
 }
 
 /* The smallest stack that a create accepts is enough for the library's own needs. */
-static void the_smallest_stack_suffices(void)
+TEST(the_smallest_stack_suffices)
 {
     struct strait_pool *pool = NULL;
     size_t size = 0;
@@ -430,9 +430,3 @@ static void the_smallest_stack_suffices(void)
     int status = in_child(nests_on_a_small_stack, &size, said, sizeof(said));
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
-
-TESTS(ONCE(trees_need_the_stack_of_their_depth), ONCE(a_waiting_task_runs_no_stranger),
-      ONCE(a_waiting_task_helps_who_took_its_child), ONCE(a_task_that_waits_for_room_makes_it),
-      ONCE(a_task_does_not_wait_for_itself), ONCE(a_sleeping_worker_is_woken_by_any_child),
-      ONCE(children_are_as_tasks_of_a_parent), ONCE(children_are_cancelled_and_expire_as_others),
-      ONCE(a_full_queue_runs_the_task_in_place), ONCE(the_smallest_stack_suffices))

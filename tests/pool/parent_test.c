@@ -13,7 +13,7 @@
 
 /* Without a dispatch before, for this is how a loop begins; and where another parent had the place.
  */
-static void the_fd_is_readable_while_there_is_something_to_do(void)
+TEST(the_fd_is_readable_while_there_is_something_to_do)
 {
     OPEN(.workers = 1);
     for (unsigned i = 0; i < 60; i++) {
@@ -35,7 +35,7 @@ static void the_fd_is_readable_while_there_is_something_to_do(void)
     close_pool();
 }
 
-static void a_budget_leaves_the_fd_readable(void)
+TEST(a_budget_leaves_the_fd_readable)
 {
     OPEN(.workers = 1);
     submit_some(runs, 0, 600, NULL);
@@ -59,7 +59,7 @@ static void a_budget_leaves_the_fd_readable(void)
 /* The long task ends only when the loop has been told of all that went before: it may gather them,
  * but not until a worker is done with it, and comes to those behind. After a quiet time, and while
  * they come fast; alone, and where another parent seems to have tasks, too. */
-static void no_completion_waits_for_a_long_task(void)
+TEST(no_completion_waits_for_a_long_task)
 {
     struct strait_parent *other;
     OPEN(.workers = 1);
@@ -117,7 +117,7 @@ static void open_for_room(size_t limit, void (*room)(struct strait_parent *, voi
     hold(1);
 }
 
-static void room_is_told_after_a_refusal_only(void)
+TEST(room_is_told_after_a_refusal_only)
 {
     struct strait_task more = numbered(runs, 9, NULL);
     open_for_room(3, fills_again);
@@ -144,7 +144,7 @@ static void room_is_told_after_a_refusal_only(void)
 
 /* When a worker takes the task that was in the way, not when it is done with it; of one priority
  * while the queue of the other is full still. */
-static void room_is_told_when_there_is_some(void)
+TEST(room_is_told_when_there_is_some)
 {
     struct gate second = {0};
     struct strait_task task = numbered(runs_at_gate, 0, &second);
@@ -175,7 +175,7 @@ static int leaves(bool finish, enum strait_close mode, int64_t deadline)
 }
 
 /* A parent alone, or with its pool: in time or not at all; again, and by cancelling. */
-static void leaving_drains_or_cancels(void)
+TEST(leaving_drains_or_cancels)
 {
     for (unsigned k = 0; k < 4; k++) {
         bool finish = k / 2;
@@ -210,7 +210,7 @@ static void leaving_drains_or_cancels(void)
 
 /* ---- how many there may be ---- */
 
-static void there_may_be_so_many_parents_at_one_time(void)
+TEST(there_may_be_so_many_parents_at_one_time)
 {
     static struct strait_parent *parents[STRAIT_PARENTS_MAX];
     struct strait_task task = {.run = nothing};
@@ -248,7 +248,7 @@ static void *submits_without_end(void *nobody)
 
 /* While others submit, or the one worker is in a long task. A former parent's place is taken again,
  * unless a worker is still busy with it; its ids name no task of the next one's. */
-static void parents_that_left_leave_their_places(void)
+TEST(parents_that_left_leave_their_places)
 {
     for (unsigned others = 0; others < 2; others++) {
         struct strait_parent *places[3] = {NULL};
@@ -307,7 +307,6 @@ static void *submits_for_main(void *nobody)
 static void uses_a_parent_of_another_thread(void *nobody)
 {
     pthread_t other;
-    (void)nobody;
     OPEN(.workers = 1);
     submit(runs, 0, NULL);
     pthread_create(&other, NULL, submits_for_main, NULL);
@@ -315,7 +314,7 @@ static void uses_a_parent_of_another_thread(void *nobody)
 }
 
 /* Under ThreadSanitizer the child can start no threads: see in_child. */
-static void a_parent_is_one_thread(void)
+TEST(a_parent_is_one_thread)
 {
 #if defined(STRAIT_CHECKED) && !TEST_TSAN
     char said[512];
@@ -353,7 +352,7 @@ static unsigned pages_there(void)
     return count;
 }
 
-static void a_parent_that_leaves_gives_its_memory_back(void)
+TEST(a_parent_that_leaves_gives_its_memory_back)
 {
     struct strait_task task = {.run = nothing, .done = notes_pages};
     OPEN(.workers = 1, .queue_limit = 4096);
@@ -398,7 +397,6 @@ static void looks_in(int signal, siginfo_t *info, void *context)
             return;
         }
     }
-    (void)context;
     raise(signal == SIGSEGV ? SIGABRT : signal);
 }
 
@@ -413,7 +411,7 @@ static void submit_one_by_one(void)
 
 /* Idle ones, and those that have left: thousands of claims come by the same few of them, or none.
  */
-static void idle_parents_cost_a_busy_one_nothing(void)
+TEST(idle_parents_cost_a_busy_one_nothing)
 {
     struct sigaction action = {.sa_sigaction = looks_in, .sa_flags = SA_SIGINFO};
     struct sigaction before;
@@ -445,10 +443,3 @@ static void idle_parents_cost_a_busy_one_nothing(void)
     sigaction(SIGSEGV, &before, NULL);
     close_pool();
 }
-
-TESTS(ONCE(the_fd_is_readable_while_there_is_something_to_do),
-      ONCE(a_budget_leaves_the_fd_readable), ONCE(no_completion_waits_for_a_long_task),
-      ONCE(room_is_told_after_a_refusal_only), ONCE(room_is_told_when_there_is_some),
-      ONCE(leaving_drains_or_cancels), ONCE(there_may_be_so_many_parents_at_one_time),
-      ONCE(parents_that_left_leave_their_places), ONCE(a_parent_is_one_thread),
-      ONCE(a_parent_that_leaves_gives_its_memory_back), ONCE(idle_parents_cost_a_busy_one_nothing))

@@ -8,7 +8,7 @@ static int fails(struct strait_task *task)
     return -EIO;
 }
 
-static void each_fate_is_counted(void)
+TEST(each_fate_is_counted)
 {
     OPEN(.workers = 2, .queue_limit = 8);
     hold(2);
@@ -49,7 +49,7 @@ static _Atomic unsigned over;
 
 /* ---- one worker's ---- */
 
-static void a_worker_is_seen_at_work(void)
+TEST(a_worker_is_seen_at_work)
 {
     struct strait_pool_worker_stats stats;
     for (unsigned timed = 0; timed < 2; timed++) {
@@ -94,7 +94,7 @@ static int waits_for_a_child(struct strait_task *task)
 }
 
 /* Of a task that waits, too; and of the last that had the number, not of those before. */
-static void busy_time_is_that_of_the_thread(void)
+TEST(busy_time_is_that_of_the_thread)
 {
     OPEN(.workers = 1, .timed = true);
     submit(waits_for_a_child, 0, NULL);
@@ -149,7 +149,7 @@ static void *looks_closely(void *nothing_else)
     return nothing_else;
 }
 
-static void function_name_and_start_are_of_one_task(void)
+TEST(function_name_and_start_are_of_one_task)
 {
     atomic_store(&over, 0);
     pthread_t observer;
@@ -186,7 +186,7 @@ static int sleeps_shortly(struct strait_task *task)
 
 /* One worker: the second waits for at least as long as the first runs, and neither for longer than
  * it all takes. */
-static void waits_and_runs_are_told_apart(void)
+TEST(waits_and_runs_are_told_apart)
 {
     for (unsigned timed = 0; timed < 2; timed++) {
         OPEN(.workers = 1, .timed = timed);
@@ -210,7 +210,3 @@ static void waits_and_runs_are_told_apart(void)
         close_pool();
     }
 }
-
-TESTS(ONCE(each_fate_is_counted), ONCE(a_worker_is_seen_at_work),
-      ONCE(busy_time_is_that_of_the_thread), ONCE(function_name_and_start_are_of_one_task),
-      ONCE(waits_and_runs_are_told_apart))

@@ -442,7 +442,7 @@ static size_t play_round(uint64_t seed)
     return taken;
 }
 
-static void every_task_completes_once(void)
+TEST(every_task_completes_once)
 {
     uint64_t seed = first_seed(1);
     size_t taken = 0;
@@ -455,5 +455,3 @@ static void every_task_completes_once(void)
     }
     printf("%zu tasks\n", taken);
 }
-
-TESTS(ONCE(every_task_completes_once))

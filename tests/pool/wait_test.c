@@ -38,7 +38,7 @@ static ptrdiff_t wait_any(int64_t deadline)
 
 static ptrdiff_t (*const waits[])(int64_t) = {wait_one, wait_group, wait_all, wait_any};
 
-static void a_wait_ends_with_what_it_waits_for(void)
+TEST(a_wait_ends_with_what_it_waits_for)
 {
     for (unsigned k = 0; k < 3 * COUNT(waits); k++) {
         ptrdiff_t (*wait)(int64_t) = waits[k / 3];
@@ -61,7 +61,7 @@ static void a_wait_ends_with_what_it_waits_for(void)
     }
 }
 
-static void wait_any_says_how_many(void)
+TEST(wait_any_says_how_many)
 {
     ptrdiff_t ran = 0;
     OPEN(.workers = 2);
@@ -85,7 +85,7 @@ static void opens_the_gate(struct strait_task *task)
 }
 
 /* What is awaited ends only once another's completion has run. */
-static void others_complete_during_a_wait(void)
+TEST(others_complete_during_a_wait)
 {
     for (unsigned mode = STRAIT_WAIT_PARK; mode <= STRAIT_WAIT_FD; mode++) {
         struct strait_task opener = numbered(runs, 1, NULL);
@@ -109,7 +109,7 @@ static void goes_on(struct strait_task *task)
 }
 
 /* Something has always completed, and yet the deadline is kept: the watchdog would tell. */
-static void a_wait_ends_in_time_whatever_completes(void)
+TEST(a_wait_ends_in_time_whatever_completes)
 {
     struct strait_task task = {.run = nothing, .done = goes_on};
     OPEN(.workers = 2);
@@ -131,7 +131,7 @@ static int some_work(struct strait_task *task)
 
 /* The waiting thread sleeps until the last of many: it looks at others once a millisecond at most,
  * and spends next to nothing. */
-static void a_wait_costs_the_waiter_little(void)
+TEST(a_wait_costs_the_waiter_little)
 {
     enum { MANY = 20000 };
     struct strait_task *many = calloc(MANY, sizeof(*many));
@@ -162,7 +162,7 @@ static void a_wait_costs_the_waiter_little(void)
 /* ---- a group's memory ---- */
 
 /* Once nothing is pending the group's memory is the caller's: nobody writes to it, ever. */
-static void nobody_touches_a_group_after_its_wait(void)
+TEST(nobody_touches_a_group_after_its_wait)
 {
     static struct strait_group groups[64];
     unsigned char scribbled[sizeof(groups)];
@@ -198,7 +198,7 @@ static void *closes(void *mode)
     return NULL;
 }
 
-static void a_wait_ends_when_the_pool_closes(void)
+TEST(a_wait_ends_when_the_pool_closes)
 {
     for (unsigned k = 0; k < 6; k++) {
         pthread_t closer;
@@ -219,8 +219,6 @@ static int waits_for_a_task(struct strait_port *port, void *data)
 {
     struct strait_task task = numbered(runs_at_gate, 0, &here.gate);
     strait_task_id id = 0;
-    (void)port;
-    (void)data;
     EXPECT(strait_pool_attach(here.pool, &here.parent, NULL) == 0);
     EXPECT(strait_task_submit(here.parent, &task, NULL, &id) == 0);
     EXPECT(strait_task_wait(here.parent, id, STRAIT_FOREVER) == -ECANCELED);
@@ -230,7 +228,7 @@ static int waits_for_a_task(struct strait_port *port, void *data)
     return -ECANCELED;
 }
 
-static void a_worker_that_is_stopped_waits_no_longer(void)
+TEST(a_worker_that_is_stopped_waits_no_longer)
 {
     struct strait_worker *worker = NULL;
     struct strait_worker_options options = {.entry = waits_for_a_task};
@@ -243,8 +241,3 @@ static void a_worker_that_is_stopped_waits_no_longer(void)
     assert_returns(strait_worker_destroy(worker), 0);
     end_pool();
 }
-
-TESTS(ONCE(a_wait_ends_with_what_it_waits_for), ONCE(wait_any_says_how_many),
-      ONCE(others_complete_during_a_wait), ONCE(a_wait_ends_in_time_whatever_completes),
-      ONCE(a_wait_costs_the_waiter_little), ONCE(nobody_touches_a_group_after_its_wait),
-      ONCE(a_wait_ends_when_the_pool_closes), ONCE(a_worker_that_is_stopped_waits_no_longer))

@@ -51,7 +51,7 @@ static int finds_its_data(struct strait_task *task)
     return runs_at_gate(task);
 }
 
-static void each_worker_begins_and_ends(void)
+TEST(each_worker_begins_and_ends)
 {
     struct lives lives = {.fails = 99};
     OPEN(.workers = 2, .init = begins, .fini = ends, .context = &lives);
@@ -67,7 +67,7 @@ static void each_worker_begins_and_ends(void)
 }
 
 /* What was not begun is not ended. */
-static void an_init_that_fails_leaves_nothing(void)
+TEST(an_init_that_fails_leaves_nothing)
 {
     static const int results[][2] = {{-EIO, -EIO}, {5, -ECANCELED}};
     for (unsigned k = 0; k < 6; k++) {
@@ -126,7 +126,7 @@ static uint64_t slice_of(int32_t thread)
 /* Where the workers fill the machine they are nicer, and yield sooner; who asks for a class gets
  * it.
  */
-static void workers_are_of_the_class_they_were_given(void)
+TEST(workers_are_of_the_class_they_were_given)
 {
     unsigned cpus = cpus_of(0);
     const struct {
@@ -173,7 +173,7 @@ static int tells_its_cpu(struct strait_task *task)
 
 /* A parent that goes on after its submit leaves no CPU to the worker that shares its own. On a busy
  * machine that worker may be the sooner one still, now and then. */
-static void a_task_goes_to_another_cpu_than_its_parents(void)
+TEST(a_task_goes_to_another_cpu_than_its_parents)
 {
     unsigned cpus = cpus_of(0);
     cpu_set_t before;
@@ -207,7 +207,7 @@ static void a_task_goes_to_another_cpu_than_its_parents(void)
     }
 }
 
-static void workers_run_where_they_are_told(void)
+TEST(workers_run_where_they_are_told)
 {
     int cpus[CPU_SETSIZE];
     unsigned count = 0;
@@ -246,7 +246,7 @@ static void workers_run_where_they_are_told(void)
 }
 
 /* Pools that know nothing of each other want one CPU for each worker. */
-static void pools_take_different_cpus(void)
+TEST(pools_take_different_cpus)
 {
     static const struct strait_pool_options options = {.workers = 1, .pin = STRAIT_PIN_CPU};
     struct strait_pool *pools[3];
@@ -268,7 +268,6 @@ static void pools_take_different_cpus(void)
 
 static int burns(struct strait_task *task)
 {
-    (void)task;
     for (int64_t until = thread_cpu_ns() + MS; thread_cpu_ns() < until;) {
     }
     return 0;
@@ -306,7 +305,7 @@ static void *neighbour_main(void *error)
 }
 
 /* Eight processes, and four threads of this one, with a default pool each. */
-static void neighbours_share_the_cpus(void)
+TEST(neighbours_share_the_cpus)
 {
     const size_t count = TEST_TSAN ? 0 : 8; /* it follows no thread that a fork's child starts */
     pid_t processes[8];
@@ -337,7 +336,7 @@ static void neighbours_share_the_cpus(void)
 /* ---- a number that follows a call ---- */
 
 /* A pool of n workers has n threads, and can hold n tasks at once. */
-static void a_resize_starts_and_ends_workers(void)
+TEST(a_resize_starts_and_ends_workers)
 {
     static const unsigned sizes[] = {3, 4, 1, 70, 3, 3, 1, 2};
     unsigned threads = census_take().threads;
@@ -355,7 +354,7 @@ static void a_resize_starts_and_ends_workers(void)
 }
 
 /* A worker in a task goes when it is done with it: wait again, or think better of it. */
-static void a_resize_waits_for_tasks_no_longer_than_told(void)
+TEST(a_resize_waits_for_tasks_no_longer_than_told)
 {
     OPEN(.workers = 4);
     hold(4);
@@ -392,7 +391,7 @@ static int leaves_a_child_elsewhere(struct strait_task *task)
 }
 
 /* By a call, or by itself after its time: not before it has been told of its child. */
-static void a_worker_stays_until_it_is_owed_nothing(void)
+TEST(a_worker_stays_until_it_is_owed_nothing)
 {
     for (unsigned elastic = 0; elastic < 2; elastic++) {
         OPEN(.workers = elastic ? 1 : 3, .workers_max = 3, .idle_timeout = 1);
@@ -412,7 +411,7 @@ static void a_worker_stays_until_it_is_owed_nothing(void)
 
 /* ---- a number that follows demand ---- */
 
-static void a_pool_grows_with_demand_and_shrinks_without(void)
+TEST(a_pool_grows_with_demand_and_shrinks_without)
 {
     unsigned threads = census_take().threads;
     for (int wait = STRAIT_WAIT_PARK; wait <= STRAIT_WAIT_SPIN; wait++) {
@@ -478,7 +477,7 @@ static long long activity(void)
 }
 
 /* On a busy machine the workers may take a while to fall asleep; then they stay so. */
-static void idle_workers_are_woken_by_nobody(void)
+TEST(idle_workers_are_woken_by_nobody)
 {
     static const struct strait_pool_options pools[] = {
         {.workers = 4},
@@ -562,7 +561,7 @@ static bool workers_get_their_share(void)
 
 /* In the lowest class they would get a thirtieth, and the loop would wait for ever. What is not
  * theirs may stop the loop alone for a while: it is tried again. */
-static void a_busy_machine_starves_nobody(void)
+TEST(a_busy_machine_starves_nobody)
 {
     bool fair = false;
     for (int attempt = 0; attempt < 10 && !fair; attempt++) {
@@ -570,12 +569,3 @@ static void a_busy_machine_starves_nobody(void)
     }
     assert_true(fair);
 }
-
-TESTS(ONCE(each_worker_begins_and_ends), ONCE(an_init_that_fails_leaves_nothing),
-      ONCE(workers_are_of_the_class_they_were_given), ONCE(workers_run_where_they_are_told),
-      ONCE(a_task_goes_to_another_cpu_than_its_parents), ONCE(pools_take_different_cpus),
-      ONCE(neighbours_share_the_cpus), ONCE(a_resize_starts_and_ends_workers),
-      ONCE(a_resize_waits_for_tasks_no_longer_than_told),
-      ONCE(a_worker_stays_until_it_is_owed_nothing),
-      ONCE(a_pool_grows_with_demand_and_shrinks_without), ONCE(idle_workers_are_woken_by_nobody),
-      ONCE(a_busy_machine_starves_nobody))

@@ -113,7 +113,6 @@ int sched_getcpu(void)
 
 static int remove_entry(const char *path, const struct stat *stat, int flag, struct FTW *ftw)
 {
-    (void)stat, (void)flag, (void)ftw;
     return remove(path);
 }
 
@@ -320,7 +319,7 @@ static void check_machine(const char *path)
     machine_end();
 }
 
-static void orders_and_pools_on_machines(void)
+TEST(orders_and_pools_on_machines)
 {
     static const char *const names[] = {
         "cores_of_two", "second_threads", "told_little",      "two_cpus",   "one_cpu",
@@ -356,7 +355,7 @@ static uint64_t bits_of(const struct strait_p_cpu_set *set)
     return bits;
 }
 
-static void threads_get_what_they_were_told(void)
+TEST(threads_get_what_they_were_told)
 {
     static const int cpus[] = {5, 7};
     static const int bad[] = {-1, 8, INT_MAX};
@@ -400,7 +399,7 @@ static void threads_get_what_they_were_told(void)
 
 /* Where the affinity is unknown, or for more CPUs than there can be, there is the one that every
  * machine has. */
-static void cpu_0_does_where_the_affinity_is_unknown(void)
+TEST(cpu_0_does_where_the_affinity_is_unknown)
 {
     static const int second = 1;
     static const int refusals[] = {EPERM, EINVAL};
@@ -420,7 +419,7 @@ static void cpu_0_does_where_the_affinity_is_unknown(void)
 }
 
 /* Workers, and pools that want one CPU each, take what the fewest have, and give it back. */
-static void claimed_cpus_are_left_to_their_threads(void)
+TEST(claimed_cpus_are_left_to_their_threads)
 {
     static const int fifth = 5;
     static const int claimed[] = {5, 3, 0, 1, 4, 6, 7, 2, 3};
@@ -452,7 +451,7 @@ static void claimed_cpus_are_left_to_their_threads(void)
 
 /* ---- as they are now ---- */
 
-static void the_mask_is_read_at_each_creation(void)
+TEST(the_mask_is_read_at_each_creation)
 {
     cpu_set_t began[MASK_COUNT];
     machine_begin();
@@ -484,7 +483,7 @@ static size_t files_of_a_placement(void)
 }
 
 /* And by a creator that comes while another one has what was read. None for named CPUs. */
-static void files_are_read_when_other_cpus_may_be_used(void)
+TEST(files_are_read_when_other_cpus_may_be_used)
 {
     static const int named = 5;
     struct strait_p_placement placement = {
@@ -508,7 +507,3 @@ static void files_are_read_when_other_cpus_may_be_used(void)
     strait_p_cpu_release(&set);
     machine_end();
 }
-
-TESTS(ONCE(threads_get_what_they_were_told), ONCE(cpu_0_does_where_the_affinity_is_unknown),
-      ONCE(claimed_cpus_are_left_to_their_threads), ONCE(the_mask_is_read_at_each_creation),
-      ONCE(files_are_read_when_other_cpus_may_be_used), ONCE(orders_and_pools_on_machines))

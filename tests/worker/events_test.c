@@ -72,7 +72,7 @@ static void expect_told(const struct told *told, const struct event_log *log)
 }
 
 /* Beside a worker that goes on all the time. */
-static void a_worker_s_life_is_told(void)
+TEST(a_worker_s_life_is_told)
 {
     struct event_log others;
     struct strait_worker *other = spawn_logged(&others, echo_entry, NULL);
@@ -95,7 +95,7 @@ static void a_worker_s_life_is_told(void)
     assert_int_equal(others.exit.reason, STRAIT_EXIT_RETURNED);
 }
 
-static void a_thread_that_is_no_worker_has_nothing_to_say(void)
+TEST(a_thread_that_is_no_worker_has_nothing_to_say)
 {
     errno = ERRNO_MARK;
     assert_null(strait_worker_current());
@@ -115,7 +115,7 @@ static int warns_and_waits_entry(struct strait_port *port, void *data)
     return echo_entry(port, NULL);
 }
 
-static void a_warning_wakes_the_parent(void)
+TEST(a_warning_wakes_the_parent)
 {
     struct event_log log;
     struct gate gate = {0};
@@ -132,7 +132,7 @@ static void a_warning_wakes_the_parent(void)
 }
 
 /* The error is not the end, whatever the budget. */
-static void the_fd_is_readable_until_all_is_told(void)
+TEST(the_fd_is_readable_until_all_is_told)
 {
     static const ptrdiff_t budgets[] = {1, 10, STRAIT_BUDGET, 2000};
     for (size_t i = 0; i < COUNT(budgets); i++) {
@@ -158,7 +158,7 @@ static void the_fd_is_readable_until_all_is_told(void)
 }
 
 /* A worker that waits for room ends all the same; and the fd follows each message. */
-static void the_fd_is_silent_where_nothing_is_to_be_told(void)
+TEST(the_fd_is_silent_where_nothing_is_to_be_told)
 {
     struct event_log log;
     struct strait_worker_options options = logged(&log, echo_entry);
@@ -210,7 +210,7 @@ static int closing_entry(struct strait_port *port, void *data)
 }
 
 /* Whatever halves both sides have closed: a dispatch does not wait, and the exit is told. */
-static void closing_any_half_keeps_the_exit(void)
+TEST(closing_any_half_keeps_the_exit)
 {
     for (int i = 0; i < CLOSES * CLOSES; i++) {
         struct event_log log;
@@ -236,7 +236,7 @@ static void closing_any_half_keeps_the_exit(void)
 
 /* ---- without events, or without an fd ---- */
 
-static void a_parent_may_receive_by_itself(void)
+TEST(a_parent_may_receive_by_itself)
 {
     struct event_log log;
     for (int dispatches = 0; dispatches < 2; dispatches++) {
@@ -307,11 +307,10 @@ static void drop_fate(void *message, void *context)
 
 static void count_untaken(void *message, void *context)
 {
-    (void)message;
     ((struct fates *)context)->untaken++;
 }
 
-static void a_callback_may_receive_and_close_but_not_dispatch(void)
+TEST(a_callback_may_receive_and_close_but_not_dispatch)
 {
     struct fates fates = {.wrong = 0};
     struct gate gate = {0};
@@ -358,7 +357,7 @@ static void *new_parent(void *context)
     return NULL;
 }
 
-static void another_thread_can_become_the_parent(void)
+TEST(another_thread_can_become_the_parent)
 {
     struct event_log log;
     struct strait_worker *worker = spawn_logged(&log, three_entry, NULL);
@@ -372,9 +371,3 @@ static void another_thread_can_become_the_parent(void)
     assert_int_equal(log.messages, 3);
     join_and_destroy(worker);
 }
-
-TESTS(ONCE(a_worker_s_life_is_told), ONCE(a_thread_that_is_no_worker_has_nothing_to_say),
-      ONCE(a_warning_wakes_the_parent), ONCE(the_fd_is_readable_until_all_is_told),
-      ONCE(the_fd_is_silent_where_nothing_is_to_be_told), ONCE(closing_any_half_keeps_the_exit),
-      ONCE(a_parent_may_receive_by_itself), ONCE(a_callback_may_receive_and_close_but_not_dispatch),
-      ONCE(another_thread_can_become_the_parent))

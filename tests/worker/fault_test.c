@@ -30,7 +30,7 @@ static int create_worker(void)
     return error;
 }
 
-static void a_worker_fails_cleanly(void)
+TEST(a_worker_fails_cleanly)
 {
     static const unsigned at_least[FUNCTIONS] = {
         [POSIX_MEMALIGN] = 5,     [EVENTFD] = 4,           [PTHREAD_CREATE] = 1,
@@ -39,7 +39,7 @@ static void a_worker_fails_cleanly(void)
     fail_everything(create_worker, at_least, PTHREAD_SETNAME);
 }
 
-static void what_was_not_asked_for_is_done_without(void)
+TEST(what_was_not_asked_for_is_done_without)
 {
     static const enum function functions[] = {SCHED_SETAFFINITY, PTHREAD_SETNAME};
     static const enum strait_pin pins[] = {STRAIT_PIN_CHOOSE, STRAIT_PIN_NONE};
@@ -55,7 +55,7 @@ static void what_was_not_asked_for_is_done_without(void)
 }
 
 /* A wait that a signal interrupted, or that came too late for its word, is a wait all the same. */
-static void a_spawn_and_a_join_may_be_interrupted(void)
+TEST(a_spawn_and_a_join_may_be_interrupted)
 {
     static const int answers[] = {EINTR, EAGAIN};
     for (size_t i = 0; i < COUNT(answers); i++) {
@@ -103,7 +103,7 @@ static int late_entry(struct strait_port *port, void *data)
     return 1;
 }
 
-static void what_comes_before_the_clear_is_told(void)
+TEST(what_comes_before_the_clear_is_told)
 {
     static const struct late cases[] = {
         {true, true, "ow"}, {false, true, "ow"}, {true, false, "oe"}};
@@ -125,6 +125,3 @@ static void what_comes_before_the_clear_is_told(void)
     }
     pthread_key_delete(last_key);
 }
-
-TESTS(ONCE(a_worker_fails_cleanly), ONCE(what_was_not_asked_for_is_done_without),
-      ONCE(a_spawn_and_a_join_may_be_interrupted), ONCE(what_comes_before_the_clear_is_told))

@@ -30,7 +30,6 @@ void log_event(struct strait_worker *worker, const struct strait_event *event, v
 
 void log_drop(void *message, void *log)
 {
-    (void)message;
     atomic_fetch_add(&((struct event_log *)log)->dropped, 1);
 }
 
@@ -128,20 +127,17 @@ struct strait_status status_of(const struct strait_worker *worker)
 
 int nothing_entry(struct strait_port *port, void *data)
 {
-    (void)port, (void)data;
     return 0;
 }
 
 int gate_entry(struct strait_port *port, void *gate)
 {
-    (void)port;
     gate_wait(gate);
     return 0;
 }
 
 int three_entry(struct strait_port *port, void *data)
 {
-    (void)data;
     for (uint64_t i = 0; i < 3; i++) {
         EXPECT(strait_send(&port->sender, &i, 1, STRAIT_FOREVER) == 1);
     }
@@ -152,7 +148,6 @@ int echo_entry(struct strait_port *port, void *data)
 {
     uint64_t number;
     ptrdiff_t received;
-    (void)data;
     while ((received = strait_receive(&port->receiver, &number, 1, STRAIT_FOREVER)) == 1) {
         EXPECT(strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1);
     }

@@ -64,7 +64,7 @@ static long resident(const struct idler *idlers, bool in_stacks)
     return sum;
 }
 
-static void an_idle_worker_costs_little(void)
+TEST(an_idle_worker_costs_little)
 {
     static struct idler idlers[WORKERS];
     struct strait_worker *workers[WORKERS];
@@ -92,5 +92,3 @@ static void an_idle_worker_costs_little(void)
         join_and_destroy(workers[i]);
     }
 }
-
-TESTS(ONCE(an_idle_worker_costs_little))

@@ -18,7 +18,6 @@ static int talk_entry(struct strait_port *parent, void *data)
 {
     struct strait_port port = take_port(parent);
     uint64_t answer = 0;
-    (void)data;
     for (uint64_t i = 0; i < TALKED + AHEAD; i++) {
         EXPECT(i >= TALKED || strait_send(&port.sender, &i, 1, STRAIT_FOREVER) == 1);
         if (i == TALKED) {
@@ -44,7 +43,7 @@ static int answer_entry(struct strait_port *parent, void *data)
 
 /* Both ends, used before, leave their maker in messages; full and empty channels block, and the
  * close arrives. */
-static void two_workers_talk_through_ends_they_were_sent(void)
+TEST(two_workers_talk_through_ends_they_were_sent)
 {
     struct pair pair;
     strait_entry_fn *const entries[] = {talk_entry, answer_entry};
@@ -66,7 +65,7 @@ static void two_workers_talk_through_ends_they_were_sent(void)
     assert_int_equal(pair.forth + pair.back, 0);
 }
 
-static void an_end_that_nobody_takes_is_closed_or_taken_back(void)
+TEST(an_end_that_nobody_takes_is_closed_or_taken_back)
 {
     struct strait_port carrier[2];
     struct strait_port_options options = {
@@ -98,6 +97,3 @@ static void an_end_that_nobody_takes_is_closed_or_taken_back(void)
     strait_port_close(&taken.a);
     assert_int_equal(taken.sum, 1 + 2 + 3 + 4);
 }
-
-TESTS(ONCE(two_workers_talk_through_ends_they_were_sent),
-      ONCE(an_end_that_nobody_takes_is_closed_or_taken_back))

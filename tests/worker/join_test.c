@@ -28,12 +28,11 @@ static void slow_destructor(void *gate)
 /* A destructor of the thread's that takes its time comes after the end and before the join. */
 static int slow_to_go_entry(struct strait_port *port, void *gate)
 {
-    (void)port;
     EXPECT(pthread_setspecific(slow_key, gate) == 0);
     return 0;
 }
 
-static void join_keeps_its_deadline(void)
+TEST(join_keeps_its_deadline)
 {
     strait_entry_fn *const entries[] = {gate_entry, slow_to_go_entry};
     static const enum strait_worker_state states[] = {STRAIT_WORKER_ONLINE, STRAIT_WORKER_ENDED};
@@ -78,7 +77,6 @@ struct self {
 static int joins_itself_entry(struct strait_port *port, void *data)
 {
     struct self *self = data;
-    (void)port;
     gate_wait(&self->gate);
     EXPECT(strait_worker_current() == self->worker);
     EXPECT(strait_worker_join(self->worker, STRAIT_FOREVER) == -EDEADLK);
@@ -86,7 +84,7 @@ static int joins_itself_entry(struct strait_port *port, void *data)
     return 0;
 }
 
-static void a_worker_cannot_join_itself(void)
+TEST(a_worker_cannot_join_itself)
 {
     struct self self = {.worker = NULL};
     self.worker = spawn_entry(joins_itself_entry, &self);
@@ -123,7 +121,6 @@ static _Atomic unsigned finished;
 
 static void counts_fini(struct strait_port *port, void *data)
 {
-    (void)port, (void)data;
     atomic_fetch_add(&finished, 1);
 }
 
@@ -155,7 +152,7 @@ static const struct {
     {cancelled_asleep_entry, exits_fini, true, -EINTR, STRAIT_EXIT_FAILED},
 };
 
-static void the_end_of_a_thread_is_told(void)
+TEST(the_end_of_a_thread_is_told)
 {
     for (size_t i = 0; i < COUNT(endings); i++) {
         struct event_log log;
@@ -195,7 +192,7 @@ static void use_inherited(void *context)
     EXPECT(strait_worker_destroy(own) == 0);
 }
 
-static void a_forks_child_leaves_the_worker_alone(void)
+TEST(a_forks_child_leaves_the_worker_alone)
 {
     struct event_log log;
     if (TEST_TSAN) {
@@ -227,7 +224,7 @@ static void closes_the_copy(void *port)
     strait_port_close(port);
 }
 
-static void a_forks_child_may_close_its_copy_of_a_port(void)
+TEST(a_forks_child_may_close_its_copy_of_a_port)
 {
     struct event_log log;
     struct strait_worker *worker = spawn_logged(&log, echo_entry, NULL);
@@ -236,7 +233,3 @@ static void a_forks_child_may_close_its_copy_of_a_port(void)
     dispatch_until(worker, &log, 1);
     end_and_destroy(worker);
 }
-
-TESTS(ONCE(a_forks_child_may_close_its_copy_of_a_port), ONCE(join_keeps_its_deadline),
-      ONCE(a_worker_cannot_join_itself), ONCE(the_end_of_a_thread_is_told),
-      ONCE(a_forks_child_leaves_the_worker_alone))

@@ -89,7 +89,7 @@ static void commit(void *context)
     act(&b, crime->third);
 }
 
-static void who_does_not_own_an_end_is_named(void)
+TEST(who_does_not_own_an_end_is_named)
 {
     for (size_t i = 0; i < COUNT(crimes); i++) {
         struct crime crime = crimes[i];
@@ -107,7 +107,6 @@ static void who_does_not_own_an_end_is_named(void)
 
 int main(void)
 {
-    static const struct test tests[] = {ONCE(who_does_not_own_an_end_is_named)};
     setenv("STRAIT_WATCHDOG", "0", 1); /* see in_child */
-    return RUN_TABLE("port_misuse", tests);
+    return tests_run();
 }

@@ -15,7 +15,7 @@ static void expect_waits(struct strait_port *port, int64_t deadline, int answer)
 
 /* ---- options ---- */
 
-static void directions_have_options_of_their_own(void)
+TEST(directions_have_options_of_their_own)
 {
     struct strait_port a;
     struct strait_port b;
@@ -41,7 +41,7 @@ static void directions_have_options_of_their_own(void)
     strait_port_close(&a);
 }
 
-static void port_options_are_checked(void)
+TEST(port_options_are_checked)
 {
     struct strait_port a;
     struct strait_port b;
@@ -141,7 +141,7 @@ static void close_in_order(const unsigned *order)
     assert_int_equal(pair.sum, ways[0].sum + ways[1].sum);
 }
 
-static void halves_close_in_every_order(void)
+TEST(halves_close_in_every_order)
 {
     for (unsigned i = 0; i < 256; i++) {
         const unsigned order[4] = {i & 3, i >> 2 & 3, i >> 4 & 3, i >> 6 & 3};
@@ -246,7 +246,7 @@ static void close_meets(const struct meeting *meeting, size_t round)
     progress_made();
 }
 
-static void a_close_or_a_wake_meets_a_wait_or_another_close(void)
+TEST(a_close_or_a_wake_meets_a_wait_or_another_close)
 {
     for (size_t i = 0; i < scaled(200); i++) {
         for (size_t meeting = 0; meeting < COUNT(meetings); meeting++) {
@@ -258,7 +258,7 @@ static void a_close_or_a_wake_meets_a_wait_or_another_close(void)
 /* ---- nobody waits for himself ---- */
 
 /* Once the other end is given away, somebody else may help. */
-static void both_ends_on_one_thread_do_not_wait_for_each_other(void)
+TEST(both_ends_on_one_thread_do_not_wait_for_each_other)
 {
     const uint64_t numbers[6] = {0, 1, 2, 3, 4, 5};
     const uint32_t cancel = 1;
@@ -293,7 +293,3 @@ static void both_ends_on_one_thread_do_not_wait_for_each_other(void)
         pair_close(&pair, true, i % 2 ? 0 : 1, i % 2 ? 1 : 0);
     }
 }
-
-TESTS(ONCE(directions_have_options_of_their_own), ONCE(port_options_are_checked),
-      ONCE(halves_close_in_every_order), ONCE(a_close_or_a_wake_meets_a_wait_or_another_close),
-      ONCE(both_ends_on_one_thread_do_not_wait_for_each_other))

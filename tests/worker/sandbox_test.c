@@ -94,7 +94,6 @@ static void install(struct filter *filter, unsigned otherwise)
 
 static void on_refusal(int signal, siginfo_t *info, void *context)
 {
-    (void)signal, (void)context;
     fprintf(stderr, "system call %d is in no list\n", info->si_syscall);
     _exit(1);
 }
@@ -159,7 +158,6 @@ static void use_a_worker(struct strait_status *status)
 
 static int yields(struct strait_task *task)
 {
-    (void)task;
     sched_yield();
     return 0;
 }
@@ -263,7 +261,7 @@ static void expect_well(void (*body)(void *), struct sandbox sandbox)
 
 static const int errors[] = {EPERM, ENOSYS};
 
-static void the_calls_that_are_listed_are_enough(void)
+TEST(the_calls_that_are_listed_are_enough)
 {
     expect_well(runs_on_what_is_listed, (struct sandbox){.error = 0});
     for (size_t i = 0; i < COUNT(errors); i++) {
@@ -271,12 +269,9 @@ static void the_calls_that_are_listed_are_enough(void)
     }
 }
 
-static void each_call_that_is_not_essential_is_done_without(void)
+TEST(each_call_that_is_not_essential_is_done_without)
 {
     for (size_t i = 0; i < COUNT(done_without) * COUNT(errors) * 2; i++) {
         expect_well(runs_without, (struct sandbox){done_without[i / 4], errors[i / 2 % 2], i % 2});
     }
 }
-
-TESTS(ONCE(the_calls_that_are_listed_are_enough),
-      ONCE(each_call_that_is_not_essential_is_done_without))

@@ -15,7 +15,6 @@ static _Atomic unsigned signals;
 
 static void on_signal(int number)
 {
-    (void)number;
     if (stopped) {
         strait_worker_stop(stopped);
         EXPECT(strait_worker_stopping(stopped));
@@ -47,7 +46,6 @@ static pthread_t target;
 
 static void *pelt(void *unused)
 {
-    (void)unused;
     while (atomic_load(&pelting)) {
         EXPECT(pthread_kill(target, SIGUSR1) == 0);
         progress_made();
@@ -65,7 +63,7 @@ static int waits_entry(struct strait_port *port, void *arrived)
     return (int)strait_receive(&port->receiver, &message, 1, STRAIT_FOREVER);
 }
 
-static void a_handler_stops_a_worker(void)
+TEST(a_handler_stops_a_worker)
 {
     _Atomic unsigned arrived = 0;
     catch_signals();
@@ -79,7 +77,7 @@ static void a_handler_stops_a_worker(void)
 }
 
 /* The handler comes in the middle of the stop that it calls itself. */
-static void a_stop_may_interrupt_a_stop(void)
+TEST(a_stop_may_interrupt_a_stop)
 {
     pthread_t thread;
     catch_signals();
@@ -107,7 +105,7 @@ static void a_stop_may_interrupt_a_stop(void)
 
 /* ---- the thread that is interrupted sleeps itself, or another does ---- */
 
-static void a_handler_ends_the_wait_that_it_interrupts(void)
+TEST(a_handler_ends_the_wait_that_it_interrupts)
 {
     struct strait_receiver receiver;
     struct strait_sender sender;
@@ -143,7 +141,7 @@ static void *waits_at_its_end(void *port)
     return NULL;
 }
 
-static void a_handler_wakes_both_ends_of_a_port(void)
+TEST(a_handler_wakes_both_ends_of_a_port)
 {
     struct strait_port a;
     struct strait_port b;
@@ -160,6 +158,3 @@ static void a_handler_wakes_both_ends_of_a_port(void)
     strait_port_close(&a);
     strait_port_close(&b);
 }
-
-TESTS(ONCE(a_handler_stops_a_worker), ONCE(a_stop_may_interrupt_a_stop),
-      ONCE(a_handler_ends_the_wait_that_it_interrupts), ONCE(a_handler_wakes_both_ends_of_a_port))

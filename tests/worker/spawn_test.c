@@ -60,7 +60,7 @@ static struct portrait portrait_of(struct strait_worker_options options)
     return seen;
 }
 
-static void a_worker_is_what_its_options_say(void)
+TEST(a_worker_is_what_its_options_say)
 {
     const int parents = sched_getscheduler(0);
     const int nice = getpriority(PRIO_PROCESS, 0);
@@ -88,7 +88,7 @@ static void a_worker_is_what_its_options_say(void)
     assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
 }
 
-static void asynchronous_signals_are_blocked_in_a_worker(void)
+TEST(asynchronous_signals_are_blocked_in_a_worker)
 {
     static const int own[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE, SIGTRAP,
                               SIGSYS,  SIGABRT, SIGKILL, SIGSTOP};
@@ -125,7 +125,7 @@ static void expect_cpus(struct strait_worker_options options, cpu_set_t expected
 }
 
 /* Whatever its parent is pinned to. */
-static void a_worker_runs_where_it_was_told(void)
+TEST(a_worker_runs_where_it_was_told)
 {
     const cpu_set_t allowed = own_cpus();
     int cpus[CPU_SETSIZE + 1];
@@ -181,7 +181,6 @@ static int stack_entry(struct strait_port *port, void *data)
     pthread_attr_t attributes;
     void *stack = NULL;
     size_t bytes = 0;
-    (void)port;
     EXPECT(pthread_getattr_np(pthread_self(), &attributes) == 0);
     EXPECT(pthread_attr_getstack(&attributes, &stack, &bytes) == 0);
     pthread_attr_destroy(&attributes);
@@ -191,7 +190,7 @@ static int stack_entry(struct strait_port *port, void *data)
     return 0;
 }
 
-static void a_worker_has_the_stack_it_was_given(void)
+TEST(a_worker_has_the_stack_it_was_given)
 {
     for (size_t size = 0; size <= (size_t)32 << 20; size = size ? 2 * size : (size_t)1 << 20) {
         struct strait_worker_options options = {
@@ -211,13 +210,12 @@ struct start_up {
 static int data_entry(struct strait_port *port, void *data)
 {
     struct start_up *start_up = data;
-    (void)port;
     EXPECT((uintptr_t)data % 16 == 0);
     gate_wait(start_up->gate);
     return start_up->number++;
 }
 
-static void start_up_data_is_handed_over_or_copied(void)
+TEST(start_up_data_is_handed_over_or_copied)
 {
     for (int copied = 0; copied < 2; copied++) {
         struct event_log log;
@@ -237,7 +235,7 @@ static void start_up_data_is_handed_over_or_copied(void)
 
 /* ---- spawn says no ---- */
 
-static void bad_worker_options_leave_nothing(void)
+TEST(bad_worker_options_leave_nothing)
 {
     struct census before = census_take();
     static const int no_cpu[] = {0, CPU_SETSIZE - 1};
@@ -295,7 +293,6 @@ static int sending_init(struct strait_port *port, void *data)
 
 static int next_three_entry(struct strait_port *port, void *data)
 {
-    (void)data;
     const uint64_t numbers[] = {3, 4, 5};
     EXPECT(strait_try_send(&port->sender, numbers, 3) == 3);
     return 0;
@@ -321,7 +318,7 @@ static struct strait_worker_options framed(struct event_log *log, struct beginni
     return options;
 }
 
-static void init_and_fini_stand_around_the_entry(void)
+TEST(init_and_fini_stand_around_the_entry)
 {
     struct event_log log;
     struct beginning beginning = {0, false, 0};
@@ -334,7 +331,7 @@ static void init_and_fini_stand_around_the_entry(void)
 }
 
 /* Beside a worker that goes on. */
-static void a_failed_init_leaves_nothing_behind(void)
+TEST(a_failed_init_leaves_nothing_behind)
 {
     static const struct beginning beginnings[] = {
         {-EIO, false, -EIO}, {-1, false, -1}, {5, false, -ECANCELED}, {0, true, -EINTR}};
@@ -355,8 +352,3 @@ static void a_failed_init_leaves_nothing_behind(void)
     end_and_destroy(other);
     assert_int_equal(others.messages, 1);
 }
-
-TESTS(ONCE(a_worker_is_what_its_options_say), ONCE(asynchronous_signals_are_blocked_in_a_worker),
-      ONCE(a_worker_runs_where_it_was_told), ONCE(a_worker_has_the_stack_it_was_given),
-      ONCE(start_up_data_is_handed_over_or_copied), ONCE(bad_worker_options_leave_nothing),
-      ONCE(init_and_fini_stand_around_the_entry), ONCE(a_failed_init_leaves_nothing_behind))

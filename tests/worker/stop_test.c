@@ -88,7 +88,7 @@ static void stop_meets(struct waiting waiting, enum strait_wait mode, size_t rou
     pair_close(&pair, false, 0, waiting.adopts && waiting.wait >= SEND ? 4 : 0);
 }
 
-static void stop_ends_every_wait(void)
+TEST(stop_ends_every_wait)
 {
     for (size_t i = 0; i < scaled(40); i++) {
         for (int n = 0; n < WAITS * 2; n++) {
@@ -104,7 +104,6 @@ static void stop_ends_every_wait(void)
 static int passing_entry(struct strait_port *port, void *arrived)
 {
     ptrdiff_t result;
-    (void)port;
     do {
         struct strait_channel *channel;
         struct strait_receiver receiver;
@@ -119,7 +118,7 @@ static int passing_entry(struct strait_port *port, void *arrived)
     return 0;
 }
 
-static void stop_ends_waits_on_channels_of_the_workers_own(void)
+TEST(stop_ends_waits_on_channels_of_the_workers_own)
 {
     for (size_t i = 0; i < scaled(200); i++) {
         _Atomic unsigned arrived = 0;
@@ -134,7 +133,6 @@ static void stop_ends_waits_on_channels_of_the_workers_own(void)
 /* As an event loop does. */
 static int polling_entry(struct strait_port *port, void *data)
 {
-    (void)data;
     while (!strait_worker_stopping(strait_worker_current())) {
         if (strait_receiver_arm(&port->receiver) == 1) {
             EXPECT(readable(strait_receiver_fd(&port->receiver), -1));
@@ -143,7 +141,7 @@ static int polling_entry(struct strait_port *port, void *data)
     return 0;
 }
 
-static void what_does_not_wait_in_the_library_sees_the_stop(void)
+TEST(what_does_not_wait_in_the_library_sees_the_stop)
 {
     struct strait_worker_options options = {.entry = polling_entry,
                                             .to_worker = {.receiver = STRAIT_WAIT_FD}};
@@ -175,7 +173,7 @@ static void *stop_often(void *context)
 }
 
 /* The worker has closed its end: what its parent closes then would be the last of the link. */
-static void any_thread_may_stop_while_the_parent_closes(void)
+TEST(any_thread_may_stop_while_the_parent_closes)
 {
     for (size_t i = 0; i < scaled(100); i++) {
         struct stopper stopper = {.worker = spawn_entry(nothing_entry, NULL)};
@@ -196,7 +194,6 @@ static void any_thread_may_stop_while_the_parent_closes(void)
 static int sends_until_stopped_entry(struct strait_port *port, void *data)
 {
     uint64_t number = 0;
-    (void)data;
     while (strait_send(&port->sender, &number, 1, STRAIT_FOREVER) == 1) {
     }
     return -ECANCELED;
@@ -226,7 +223,7 @@ static int level_entry(struct strait_port *port, void *depth)
     return -ECANCELED;
 }
 
-static void workers_nest_and_stop_their_own(void)
+TEST(workers_nest_and_stop_their_own)
 {
     struct census before = census_take();
     unsigned depth = LEVELS;
@@ -241,7 +238,3 @@ static void workers_nest_and_stop_their_own(void)
     assert_int_equal(log.exit.reason, STRAIT_EXIT_STOPPED);
     join_and_destroy(worker);
 }
-
-TESTS(ONCE(stop_ends_every_wait), ONCE(stop_ends_waits_on_channels_of_the_workers_own),
-      ONCE(what_does_not_wait_in_the_library_sees_the_stop),
-      ONCE(any_thread_may_stop_while_the_parent_closes), ONCE(workers_nest_and_stop_their_own))

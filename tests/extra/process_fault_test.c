@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* process_fault: workers that are processes, and a pool of them, where the system says no: once, or
  * for a while. */
-#include "extra/fixture.h"
+#include "extra/process_fixture.h"
 #include "faults.h"
 
 #include <linux/filter.h>
@@ -12,23 +12,12 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "strait/extra/process.h"
-
 /* In the environment: the system call that workers are refused; their tasks need not die any more.
  */
 #define REFUSED "STRAIT_TEST_REFUSED"
 #define GO_ON "STRAIT_TEST_GO_ON"
 
 /* ---- what the workers run ---- */
-
-static int echo_numbers(struct strait_process_port *port, void *data, size_t size)
-{
-    uint64_t number;
-    while (strait_process_receive(port, &number, 1, STRAIT_FOREVER) == 1) {
-        strait_process_send(port, &number, 1, STRAIT_FOREVER);
-    }
-    return 0;
-}
 
 /* So late that who waits for it sleeps. */
 static int echo_late(struct strait_process_port *port, void *data, size_t size)
@@ -61,12 +50,8 @@ static const struct strait_process_function functions[] = {{.name = "echo", .ent
 
 static void assert_nothing_left(void)
 {
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    while (maps && fgets(line, sizeof(line), maps)) {
-        assert_null(strstr(line, "memfd:strait"));
-    }
-    fclose(maps);
+    struct shared found[SHARED_MOST];
+    assert_int_equal(find_shared(found), 0);
     assert_int_equal(waitid(P_ALL, 0, &(siginfo_t){.si_pid = 0}, WEXITED | WNOHANG | WNOWAIT), -1);
     assert_int_equal(errno, ECHILD);
 }
@@ -117,8 +102,6 @@ TEST(a_process_fails_cleanly)
     fail_everything(create_process, at_least, FUNCTIONS);
 }
 
-static struct strait_process_pool *pool;
-
 static int create_pool(void)
 {
     struct strait_process_pool_options options = {.workers = 2, .payload_max = 100};
@@ -139,38 +122,11 @@ TEST(a_pool_of_processes_fails_cleanly)
 
 /* ---- no worker can be had for a while ---- */
 
-struct outcome {
-    unsigned completions;
-    enum strait_task_status status;
-    int signal;
-    unsigned runs;
-};
-
-static void note_outcome(struct strait_task *task)
+static int submit_late(struct outcome *outcome, const char *name, unsigned retries,
+                       int64_t finish_by)
 {
-    const struct strait_process_task *own = (struct strait_process_task *)(void *)task;
-    struct outcome *outcome = task->context;
-    outcome->completions++;
-    outcome->status = task->status;
-    outcome->signal = own->signal;
-    outcome->runs = own->runs;
-}
-
-static ptrdiff_t submit(struct outcome *outcome, const char *name, unsigned retries,
-                        int64_t finish_by)
-{
-    struct strait_process_task task = {
-        .task = {.name = name, .context = outcome, .done = note_outcome}};
     struct strait_process_submit_options how = {.retries = retries, .finish_by = finish_by};
-    *outcome = (struct outcome){.completions = 0};
-    return strait_process_submit(pool, &task, &how, NULL);
-}
-
-static void turn(void)
-{
-    assert_true(readable(strait_process_pool_fd(pool), 60000));
-    strait_process_pool_dispatch(pool, 0);
-    progress_made();
+    return submit(outcome, name, 0, &how, NULL);
 }
 
 static void assert_outcome(const struct outcome *outcome, enum strait_task_status status,
@@ -192,20 +148,20 @@ static void live_through_a_lack(enum function function, unsigned retries)
     struct outcome refused;
     unsetenv(GO_ON); /* and a worker whose environment does not have it */
     assert_int_equal(kill(strait_process_pool_pid(pool, 0), SIGKILL), 0);
-    assert_returns(submit(&first, "nothing", 1, 0), 0);
+    assert_returns(submit_late(&first, "nothing", 1, 0), 0);
     while (first.completions == 0) {
-        turn();
+        pool_turn();
     }
-    assert_returns(submit(&dies, "die", retries, 0), 0);
-    assert_returns(submit(&waits, "nothing", 0, 0), 0);
-    assert_returns(submit(&expires, "nothing", 0, strait_deadline(30000000)), 0);
+    assert_returns(submit_late(&dies, "die", retries, 0), 0);
+    assert_returns(submit_late(&waits, "nothing", 0, 0), 0);
+    assert_returns(submit_late(&expires, "nothing", 0, strait_deadline(30000000)), 0);
     arm_fault(function, EVERY);
     while (counts.hits < 3 || expires.completions == 0 ||
            strait_process_pool_owed(pool) > 1 + retries) {
-        turn();
+        pool_turn();
     }
     assert_int_equal(strait_process_pool_pid(pool, 0), 0);
-    assert_returns(submit(&refused, "nothing", 0, 0), retries ? -EAGAIN : 0);
+    assert_returns(submit_late(&refused, "nothing", 0, 0), retries ? -EAGAIN : 0);
     assert_outcome(&expires, STRAIT_TASK_EXPIRED, 0, 0);
     assert_int_equal(waits.completions, 0);
     setenv(GO_ON, "1", 1);

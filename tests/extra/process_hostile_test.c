@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* process_hostile: what a worker does to hurt its parent; and ends that are nobody's plan. */
-#include "extra/fixture.h"
+#include "extra/process_fixture.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -8,35 +8,9 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
-#include "strait/extra/process.h"
-
 #define BELL 4 /* the descriptor of its own that a worker has */
 
-/* ---- what it shares with its parent, as it finds it ---- */
-
-struct shared {
-    uint64_t *at;
-    size_t words;
-};
-
-#define SHARED_MOST 4
-
-static size_t find_shared(struct shared found[SHARED_MOST])
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    size_t count = 0;
-    while (maps && count < SHARED_MOST && fgets(line, sizeof(line), maps)) {
-        unsigned long from;
-        unsigned long to;
-        if (strstr(line, "memfd:strait") && sscanf(line, "%lx-%lx", &from, &to) == 2) {
-            found[count].at = (uint64_t *)(uintptr_t)from;
-            found[count++].words = (to - from) / sizeof(uint64_t);
-        }
-    }
-    fclose(maps);
-    return count;
-}
+/* ---- what the workers run ---- */
 
 /* One word of nonsense. */
 static void scribble(struct shared *found, size_t count, uint64_t *seed)
@@ -47,17 +21,6 @@ static void scribble(struct shared *found, size_t count, uint64_t *seed)
     size_t words = draw_below(seed, 2) ? found[which].words : 64;
     volatile uint64_t *at = &found[which].at[draw_below(seed, words)];
     *at = draw_below(seed, 3) ? value & 0xffff : value;
-}
-
-/* ---- what the workers run ---- */
-
-static int echo_numbers(struct strait_process_port *port, void *data, size_t size)
-{
-    uint64_t number;
-    while (strait_process_receive(port, &number, 1, STRAIT_FOREVER) == 1) {
-        strait_process_send(port, &number, 1, STRAIT_FOREVER);
-    }
-    return 0;
 }
 
 /* Writes nonsense without end, and rings. */
@@ -122,13 +85,6 @@ static int ringing_entry(struct strait_process_port *port, void *data, size_t si
     return 0;
 }
 
-static int increment(struct strait_task *task)
-{
-    uint64_t number = number_of(task->data) + 1;
-    memcpy(task->data, &number, sizeof(number));
-    return 0;
-}
-
 /* Leaves the indices and, mostly, the number of the task alone: what it writes is taken for an
  * answer. */
 static void *write_into_slots(void *context)
@@ -173,51 +129,7 @@ static const struct strait_process_function functions[] = {
     {.name = NULL},
 };
 
-/* ---- what the parent is told ---- */
-
-static struct strait_process_event last; /* the exit */
-static uint64_t heard;                   /* messages */
-static bool in_order;                    /* 0, 1, 2, ... */
-
-static void note_event(struct strait_process *process, const struct strait_process_event *event,
-                       void *context)
-{
-    if (event->type == STRAIT_EXIT) {
-        last = *event;
-    } else if (event->type == STRAIT_MESSAGE) {
-        in_order = in_order && number_of(event->message) == heard;
-        heard++;
-    }
-}
-
-static struct strait_process *spawn_process(struct strait_process_options *options,
-                                            const char *function)
-{
-    struct strait_process *process = NULL;
-    memset(&last, 0, sizeof(last));
-    heard = 0;
-    in_order = true;
-    options->function = function;
-    options->event = note_event;
-    assert_returns(strait_process_spawn(&process, options), 0);
-    return process;
-}
-
-static void loop(struct strait_process *process)
-{
-    while (last.type != STRAIT_EXIT) {
-        assert_true(readable(strait_process_fd(process), 60000));
-        strait_process_dispatch(process, 0);
-        progress_made();
-    }
-}
-
-static void destroy(struct strait_process *process)
-{
-    int32_t pid = strait_process_pid(process);
-    assert_returns(strait_process_destroy(process), 0);
-    assert_int_equal(kill(pid, 0), -1);
-}
+/* ---- what is dropped ---- */
 
 static uint64_t first_dropped;
 static uint64_t dropped;
@@ -250,7 +162,7 @@ TEST(a_hostile_worker_hurts_nobody)
                                                  .drop_to_parent = count_any};
         struct strait_process *process = spawn_process(&options, "hostile");
         struct strait_process_port *port = strait_process_port(process);
-        for (size_t turns = 0; turns < 3000 && last.type != STRAIT_EXIT; turns++) {
+        for (size_t turns = 0; turns < 3000 && told.exit.type != STRAIT_EXIT; turns++) {
             char messages[128 * 3];
             strait_process_dispatch(process, 1 + draw_below(&seed, 20));
             strait_process_send(port, &seed, 1, 0);
@@ -260,11 +172,11 @@ TEST(a_hostile_worker_hurts_nobody)
         progress_made();
         strait_process_kill(process, SIGKILL);
         if (draw_below(&seed, 2)) {
-            loop(process);
-            assert_int_equal(last.signal, SIGKILL);
+            loop_to_exit(process);
+            assert_int_equal(told.exit.signal, SIGKILL);
         }
         dropped = 0;
-        destroy(process);
+        destroy_process(process);
         assert_in_range(dropped, 0, options.to_worker_capacity + options.to_parent_capacity);
     }
 }
@@ -279,17 +191,16 @@ TEST(a_childs_messages_end_with_its_parent)
         int32_t group = strait_process_pid(process);
         dropped = 0;
         if (i % 3) {
-            loop(process);
-            assert_int_equal(last.code, 7);
-            assert_returns(strait_process_dispatch(process, 0), -EPIPE);
-            assert_returns(strait_process_receive(strait_process_port(process), &heard, 1, 0),
+            loop_to_exit(process);
+            assert_int_equal(told.exit.code, 7);
+            assert_returns(strait_process_receive(strait_process_port(process), &told.heard, 1, 0),
                            -EPIPE);
         } else {
             struct strait_process_event end;
             assert_returns(strait_process_join(process, STRAIT_FOREVER, &end), 0);
             assert_int_equal(end.code, 7);
         }
-        destroy(process);
+        destroy_process(process);
         assert_in_range(dropped, 0, options.to_parent_capacity);
         assert_int_equal(kill(-group, SIGKILL), 0);
     }
@@ -306,9 +217,9 @@ TEST(whoever_traces_a_worker)
         assert_int_equal(
             strait_process_receive(strait_process_port(process), &traced, 1, STRAIT_FOREVER), 1);
         if (i == 0) {
-            loop(process);
+            loop_to_exit(process);
         } else {
-            assert_returns(strait_process_join(process, STRAIT_FOREVER, &last), 0);
+            assert_returns(strait_process_join(process, STRAIT_FOREVER, &told.exit), 0);
         }
         assert_returns(strait_process_destroy(process), 0);
         kill(-pid, SIGKILL);
@@ -316,8 +227,8 @@ TEST(whoever_traces_a_worker)
             skip(); /* forbidden here */
         }
         assert_int_equal(waitpid(pid, NULL, 0), pid);
-        assert_int_equal(last.code, -EINTR);
-        assert_int_equal(last.signal, 0);
+        assert_int_equal(told.exit.code, -EINTR);
+        assert_int_equal(told.exit.signal, 0);
     }
 }
 
@@ -328,7 +239,7 @@ TEST(a_bell_that_rings_without_end)
     struct strait_process *process = spawn_process(&options, "ringing");
     struct strait_process_port *port = strait_process_port(process);
     uint64_t number = 0;
-    while (heard == 0) {
+    while (told.heard == 0) {
         strait_process_dispatch(process, 0);
     }
     for (size_t i = 0; i < scaled(100); i++) {
@@ -339,72 +250,47 @@ TEST(a_bell_that_rings_without_end)
         strait_process_send(port, &number, 1, 0);
     }
     assert_returns(strait_process_kill(process, SIGKILL), 0);
-    loop(process);
-    assert_int_equal(heard, 1);
-    destroy(process);
+    loop_to_exit(process);
+    assert_int_equal(told.heard, 1);
+    destroy_process(process);
 }
 
 /* ---- a pool of such ---- */
 
-static unsigned completions[64];
-
-static void count_completion(struct strait_task *task)
-{
-    (*(unsigned *)task->context)++;
-    assert_true(task->status != STRAIT_TASK_ABANDONED);
-}
-
 /* Whatever an answer says, its task completes once. */
 TEST(answers_that_are_written_over)
 {
+    static struct outcome outcomes[64];
     struct strait_process_pool_options options = {
-        .workers = 2, .queue_limit = COUNT(completions), .payload_max = 64};
-    struct strait_process_pool *pool = NULL;
+        .workers = 2, .queue_limit = COUNT(outcomes), .payload_max = 64};
     uint64_t seed = first_seed(5);
     assert_returns(strait_process_pool_create(&pool, &options), 0);
     for (size_t round = 0; round < scaled(10); round++) {
-        for (size_t i = 0; i < COUNT(completions); i++) {
-            struct strait_process_task task = {
-                .task = {.name = i % 16 ? "increment" : "scribble_on",
-                         .context = &completions[i],
-                         .done = count_completion}};
+        for (size_t i = 0; i < COUNT(outcomes); i++) {
             struct strait_process_submit_options how = {.finish_by = strait_deadline(300000000)};
-            uint64_t number = draw(&seed);
-            memcpy(task.task.data, &number, sizeof(number));
-            completions[i] = 0;
-            assert_returns(strait_process_submit(pool, &task, &how, NULL), 0);
+            const char *name = i % 16 ? "increment" : "scribble_on";
+            assert_returns(submit(&outcomes[i], name, draw(&seed), &how, NULL), 0);
         }
-        while (strait_process_pool_owed(pool) > 0) {
-            assert_true(readable(strait_process_pool_fd(pool), 60000));
-            strait_process_pool_dispatch(pool, 0);
-            progress_made();
-        }
-        for (size_t i = 0; i < COUNT(completions); i++) {
-            assert_int_equal(completions[i], 1);
+        await_outcomes();
+        for (size_t i = 0; i < COUNT(outcomes); i++) {
+            assert_int_equal(outcomes[i].completions, 1);
+            assert_true(outcomes[i].status != STRAIT_TASK_ABANDONED);
         }
     }
     assert_returns(strait_process_pool_destroy(pool), 0);
 }
 
-static void note_task(struct strait_task *task)
-{
-    *(struct strait_process_task *)task->context = *(struct strait_process_task *)(void *)task;
-}
-
 /* It ends all the same. */
 TEST(a_task_that_no_worker_has_taken)
 {
-    struct strait_process_pool *pool = NULL;
-    struct strait_process_task ended;
-    struct strait_process_task task = {
-        .task = {.name = "deny", .context = &ended, .done = note_task}};
+    struct outcome outcome;
     struct strait_process_pool_options options = {.workers = 1};
     assert_returns(strait_process_pool_create(&pool, &options), 0);
-    assert_returns(strait_process_submit(pool, &task, NULL, NULL), 0);
+    assert_returns(submit(&outcome, "deny", 0, NULL, NULL), 0);
     assert_returns(strait_process_pool_drain(pool, STRAIT_FOREVER), 0);
-    assert_int_equal(ended.task.status, STRAIT_TASK_FAILED);
-    assert_int_equal(ended.signal, SIGKILL);
-    assert_in_range(ended.runs, 2, 100);
+    assert_int_equal(outcome.status, STRAIT_TASK_FAILED);
+    assert_int_equal(outcome.signal, SIGKILL);
+    assert_in_range(outcome.runs, 2, 100);
     assert_returns(strait_process_pool_destroy(pool), 0);
 }
 
@@ -414,10 +300,10 @@ TEST(a_task_that_no_worker_has_taken)
  * hand. */
 static void check_numbers(uint64_t sent)
 {
-    assert_int_equal(last.signal, SIGKILL);
-    assert_true(in_order);
+    assert_int_equal(told.exit.signal, SIGKILL);
+    assert_true(told.in_order);
     assert_true(dropped == 0 || first_dropped + dropped == sent);
-    assert_in_range(heard + dropped, sent ? sent - 1 : 0, sent);
+    assert_in_range(told.heard + dropped, sent ? sent - 1 : 0, sent);
     progress_made();
 }
 
@@ -436,9 +322,9 @@ TEST(random_kills)
             strait_process_dispatch(process, 4);
         }
         assert_returns(strait_process_kill(process, SIGKILL), 0);
-        loop(process);
+        loop_to_exit(process);
         dropped = 0;
-        destroy(process);
+        destroy_process(process);
         check_numbers(sent);
     }
 }
@@ -480,7 +366,7 @@ TEST(a_kill_at_each_instruction)
         struct strait_process_port *port = strait_process_port(process);
         uint64_t sent = 0;
         sent += strait_process_send(port, &sent, 1, 0) == 1;
-        while (heard == 0) {
+        while (told.heard == 0) {
             assert_true(readable(strait_process_fd(process), 60000));
             strait_process_dispatch(process, 0);
         }
@@ -488,13 +374,13 @@ TEST(a_kill_at_each_instruction)
             sent += strait_process_send(port, &sent, 1, 0) == 1;
         }
         if (!step(strait_process_pid(process), at)) {
-            destroy(process);
+            destroy_process(process);
             skip(); /* forbidden here */
         }
         assert_returns(strait_process_kill(process, SIGKILL), 0);
-        loop(process);
+        loop_to_exit(process);
         dropped = 0;
-        destroy(process);
+        destroy_process(process);
         check_numbers(sent);
     }
 }
@@ -508,10 +394,10 @@ TEST(reaped_by_another)
     assert_returns(strait_process_kill(process, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_returns(strait_process_kill(process, SIGKILL), -EPIPE);
-    loop(process);
-    assert_int_equal(last.code, -EINTR);
-    assert_int_equal(last.signal, 0);
-    destroy(process);
+    loop_to_exit(process);
+    assert_int_equal(told.exit.code, -EINTR);
+    assert_int_equal(told.exit.signal, 0);
+    destroy_process(process);
 }
 
 /* A parent that spawns, works and destroys until it dies. */

@@ -1,34 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* process_pool: each task completes once, whatever becomes of its worker. */
-#include "extra/fixture.h"
+#include "extra/process_fixture.h"
 
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "strait/extra/process.h"
-
 /* ---- what the workers run ---- */
-
-static struct strait_process_task *with_payload(struct strait_task *task)
-{
-    return (struct strait_process_task *)(void *)task;
-}
-
-/* The answer is one more than the number in `data`; the payload comes back reversed. */
-static int increment(struct strait_task *task)
-{
-    struct strait_process_task *own = with_payload(task);
-    uint64_t number = number_of(task->data) + 1;
-    memcpy(task->data, &number, sizeof(number));
-    char *bytes = own->payload;
-    for (size_t i = 0; i < own->payload_size / 2; i++) {
-        char byte = bytes[i];
-        bytes[i] = bytes[own->payload_size - 1 - i];
-        bytes[own->payload_size - 1 - i] = byte;
-    }
-    return 0;
-}
 
 /* Answers with memory of its own, of so many bytes. */
 static int answer_long(struct strait_task *task)
@@ -47,11 +24,7 @@ static int return_it(struct strait_task *task)
 
 static int crash(struct strait_task *task)
 {
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
-    signal(SIGSEGV, SIG_DFL);
-    raise(SIGSEGV);
-    return 0;
+    return raise_for_good(SIGSEGV);
 }
 
 static int leave(struct strait_task *task)
@@ -78,20 +51,13 @@ static int take_time_off(struct strait_task *task)
 static int scribble(struct strait_task *task)
 {
     uint64_t seed = number_of(task->data);
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    while (maps && fgets(line, sizeof(line), maps)) {
-        unsigned long from;
-        unsigned long to;
-        if (strstr(line, "memfd:strait") && sscanf(line, "%lx-%lx", &from, &to) == 2) {
-            for (unsigned i = 0; i < 200; i++) {
-                uint64_t *at = (uint64_t *)(uintptr_t)from;
-                at[draw_below(&seed, (to - from) / sizeof(*at))] = draw(&seed);
-                at[draw_below(&seed, 64)] = draw(&seed);
-            }
-        }
+    struct shared found[SHARED_MOST];
+    size_t count = find_shared(found);
+    for (size_t i = 0; i < 200 * count; i++) {
+        uint64_t *at = found[i % count].at;
+        at[draw_below(&seed, found[i % count].words)] = draw(&seed);
+        at[draw_below(&seed, 64)] = draw(&seed);
     }
-    fclose(maps);
     return 0;
 }
 
@@ -107,60 +73,13 @@ static const struct strait_process_function functions[] = {
     {.name = NULL},
 };
 
-/* ---- tasks and what became of them ---- */
-
-struct outcome {
-    unsigned completions;
-    enum strait_task_status status;
-    int code;
-    int signal;
-    unsigned runs;
-    uint64_t number;
-    size_t payload_size;
-    char payload[64];
-};
-
-static struct strait_process_pool *pool;
-
-static void note_outcome(struct strait_task *task)
-{
-    const struct strait_process_task *own = with_payload(task);
-    struct outcome *outcome = task->context;
-    outcome->completions++;
-    outcome->status = task->status;
-    outcome->code = task->code;
-    outcome->signal = own->signal;
-    outcome->runs = own->runs;
-    outcome->number = number_of(task->data);
-    outcome->payload_size = own->payload_size;
-    memcpy(outcome->payload, own->payload, strait_min(own->payload_size, 64));
-    progress_made();
-}
+/* ---- the pool ---- */
 
 static void open_pool(unsigned workers, size_t queue_limit)
 {
     struct strait_process_pool_options options = {
         .workers = workers, .queue_limit = queue_limit, .payload_max = 64};
     assert_returns(strait_process_pool_create(&pool, &options), 0);
-}
-
-static int submit(struct outcome *outcome, const char *name, uint64_t number,
-                  const struct strait_process_submit_options *how, strait_task_id *id)
-{
-    struct strait_process_task task = {
-        .task = {.name = name, .context = outcome, .done = note_outcome}};
-    memset(outcome, 0, sizeof(*outcome));
-    memcpy(task.task.data, &number, sizeof(number));
-    return strait_process_submit(pool, &task, how, id);
-}
-
-/* As an event loop does. */
-static void await_outcomes(void)
-{
-    while (strait_process_pool_owed(pool) > 0) {
-        assert_true(readable(strait_process_pool_fd(pool), 60000));
-        strait_process_pool_dispatch(pool, 0);
-    }
 }
 
 /* The only worker is ready: it gets what is submitted next at once. */
@@ -239,11 +158,10 @@ TEST(every_way_to_end)
 TEST(payloads_travel_both_ways)
 {
     char word[64] = "strait";
-    struct outcome outcome = {.completions = 0};
-    struct strait_process_task task = {
-        .task = {.name = "increment", .context = &outcome, .done = note_outcome},
-        .payload = word,
-        .payload_size = 6};
+    struct outcome outcome;
+    struct strait_process_task task = process_task(&outcome, "increment", 0);
+    task.payload = word;
+    task.payload_size = 6;
     open_pool(1, 0);
     assert_returns(strait_process_submit(pool, &task, NULL, NULL), 0);
     memset(word, 0, sizeof(word));
@@ -284,10 +202,8 @@ TEST(a_large_payload_travels)
     struct strait_process_pool_options options = {
         .workers = 1, .queue_limit = 1, .payload_max = most};
     struct outcome outcome;
-    struct strait_process_task task = {
-        .task = {.name = "increment", .context = &outcome, .done = note_outcome}};
+    struct strait_process_task task = process_task(&outcome, "increment", 0);
     char *payload = calloc(1, most + 1);
-    outcome.completions = 0;
     strcpy(payload + most - 4, "321");
     task.payload = payload;
     task.payload_size = most + 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* process: a worker that is a process: its events, whatever way it ends; what becomes of messages;
  * its limits; what it has of its parent. */
-#include "extra/fixture.h"
+#include "extra/process_fixture.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,22 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "strait/extra/process.h"
-
 /* ---- what the workers run ---- */
-
-static int echo_numbers(struct strait_process_port *port, void *data, size_t size)
-{
-    uint64_t number;
-    ptrdiff_t result;
-    while ((result = strait_process_receive(port, &number, 1, STRAIT_FOREVER)) == 1) {
-        result = strait_process_send(port, &number, 1, STRAIT_FOREVER);
-        if (result != 1) {
-            break;
-        }
-    }
-    return result == -EPIPE ? 0 : (int)result;
-}
 
 enum end { RETURNS, FAILS, CALLS_EXIT, SEGFAULTS, ABORTS, IS_KILLED };
 
@@ -51,8 +36,6 @@ static int end_entry(struct strait_process_port *port, void *data, size_t size)
     for (uint64_t i = 0; i < orders->sends; i++) {
         strait_process_send(port, &i, 1, STRAIT_FOREVER);
     }
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
     switch (orders->end) {
     case RETURNS:
         return 0;
@@ -61,14 +44,11 @@ static int end_entry(struct strait_process_port *port, void *data, size_t size)
     case CALLS_EXIT:
         exit(3);
     case SEGFAULTS:
-        signal(SIGSEGV, SIG_DFL);
-        raise(SIGSEGV);
-        break;
+        return raise_for_good(SIGSEGV);
     case ABORTS:
-        abort();
+        return raise_for_good(SIGABRT);
     case IS_KILLED:
-        raise(SIGKILL);
-        break;
+        return raise_for_good(SIGKILL);
     }
     return -EILSEQ;
 }
@@ -121,71 +101,6 @@ static const struct strait_process_function functions[] = {
 
 /* ---- what the parent is told ---- */
 
-static struct strait_process_event last; /* the exit */
-static uint64_t heard;                   /* messages, */
-static uint64_t sum;                     /* of these numbers */
-static bool in_order;                    /* 0, 1, 2, ... */
-
-static void note_event(struct strait_process *process, const struct strait_process_event *event,
-                       void *context)
-{
-    assert_ptr_equal(context, &last);
-    assert_int_equal(last.type, STRAIT_ONLINE); /* not yet STRAIT_EXIT */
-    if (event->type == STRAIT_EXIT) {
-        last = *event;
-    } else if (event->type == STRAIT_MESSAGE) {
-        in_order = in_order && number_of(event->message) == heard;
-        sum += number_of(event->message);
-        heard++;
-    } else {
-        assert_int_equal(event->type, STRAIT_ONLINE);
-        diary[0] = 0;
-        note("online", 0);
-    }
-}
-
-static struct strait_process *spawn_process(struct strait_process_options *options,
-                                            const char *function)
-{
-    struct strait_process *process = NULL;
-    memset(&last, 0, sizeof(last));
-    heard = 0;
-    sum = 0;
-    in_order = true;
-    diary[0] = 0;
-    options->function = function;
-    options->event = note_event;
-    options->context = &last;
-    assert_returns(strait_process_spawn(&process, options), 0);
-    return process;
-}
-
-/* As an event loop does, until the exit event. */
-static void loop(struct strait_process *process)
-{
-    ptrdiff_t events;
-    do {
-        assert_true(readable(strait_process_fd(process), 60000));
-        events = strait_process_dispatch(process, 0);
-        progress_made();
-    } while (events != -EPIPE && last.type != STRAIT_EXIT);
-    assert_returns(strait_process_dispatch(process, 0), -EPIPE);
-    assert_false(readable(strait_process_fd(process), 0));
-}
-
-static void assert_gone(int32_t pid)
-{
-    assert_int_equal(kill(pid, 0), -1);
-    assert_int_equal(errno, ESRCH);
-}
-
-static void destroy(struct strait_process *process)
-{
-    int32_t pid = strait_process_pid(process);
-    assert_returns(strait_process_destroy(process), 0);
-    assert_gone(pid);
-}
-
 TEST(an_echo_and_its_end)
 {
     struct strait_process_options options = {.size = 0};
@@ -196,15 +111,15 @@ TEST(an_echo_and_its_end)
         assert_returns(strait_process_send(port, &i, 1, 0), 1);
     }
     strait_process_close(port);
-    assert_returns(strait_process_send(port, &sum, 1, 0), -EPIPE);
-    loop(process);
-    assert_string_equal(diary, "online0");
-    assert_int_equal(heard, 100);
-    assert_true(in_order);
-    assert_int_equal(last.reason, STRAIT_EXIT_RETURNED);
-    assert_int_equal(last.code, 0);
+    assert_returns(strait_process_send(port, &told.sum, 1, 0), -EPIPE);
+    loop_to_exit(process);
+    assert_int_equal(told.online, 1);
+    assert_int_equal(told.heard, 100);
+    assert_true(told.in_order);
+    assert_int_equal(told.exit.reason, STRAIT_EXIT_RETURNED);
+    assert_int_equal(told.exit.code, 0);
     assert_returns(strait_process_kill(process, SIGKILL), -EPIPE);
-    destroy(process);
+    destroy_process(process);
 }
 
 TEST(every_end_is_told_behind_what_was_sent)
@@ -228,13 +143,13 @@ TEST(every_end_is_told_behind_what_was_sent)
             .data = &orders, .data_size = sizeof(orders), .to_parent_capacity = 7};
         struct strait_process *process = spawn_process(&options, "end");
         memset(&orders, 0xff, sizeof(orders)); /* it has a copy */
-        loop(process);
-        assert_int_equal(heard, 1000);
-        assert_true(in_order);
-        assert_int_equal(last.reason, ends[i].reason);
-        assert_int_equal(last.code, ends[i].code);
-        assert_int_equal(last.signal, ends[i].signal);
-        destroy(process);
+        loop_to_exit(process);
+        assert_int_equal(told.heard, 1000);
+        assert_true(told.in_order);
+        assert_int_equal(told.exit.reason, ends[i].reason);
+        assert_int_equal(told.exit.code, ends[i].code);
+        assert_int_equal(told.exit.signal, ends[i].signal);
+        destroy_process(process);
     }
 }
 
@@ -244,9 +159,9 @@ TEST(a_stop_ends_waits)
     struct strait_process *process = spawn_process(&options, "echo");
     sleep_ns((long)draw_below(&(uint64_t){(uint64_t)strait_now()}, 3000000));
     strait_process_stop(process);
-    loop(process);
-    assert_int_equal(last.reason, STRAIT_EXIT_STOPPED);
-    destroy(process);
+    loop_to_exit(process);
+    assert_int_equal(told.exit.reason, STRAIT_EXIT_STOPPED);
+    destroy_process(process);
 }
 
 static uint64_t dropped_down;
@@ -283,12 +198,12 @@ TEST(what_nobody_received_is_dropped_once)
     for (uint64_t i = 0; i < 100; i++) {
         assert_returns(strait_process_send(strait_process_port(process), &i, 1, 0), 1);
     }
-    assert_returns(strait_process_send(strait_process_port(process), &heard, 1, 0), -EAGAIN);
+    assert_returns(strait_process_send(strait_process_port(process), &told.heard, 1, 0), -EAGAIN);
     assert_int_equal(kill(pid, SIGCONT), 0);
     assert_returns(strait_process_join(process, STRAIT_FOREVER, &end), 0);
     assert_int_equal(end.signal, SIGKILL);
-    assert_returns(strait_process_send(strait_process_port(process), &heard, 1, 0), -EPIPE);
-    destroy(process);
+    assert_returns(strait_process_send(strait_process_port(process), &told.heard, 1, 0), -EPIPE);
+    destroy_process(process);
     assert_int_equal(dropped_down, 60);
     assert_int_equal(dropped_up, 5);
 }
@@ -318,7 +233,7 @@ TEST(a_parent_may_block)
     assert_returns(strait_process_receive(port, &number, 1, STRAIT_FOREVER), -EPIPE);
     assert_returns(strait_process_join(process, STRAIT_FOREVER, &end), 0);
     assert_int_equal(end.signal, SIGKILL);
-    destroy(process);
+    destroy_process(process);
 }
 
 /* The loop's wake-up must not be lost in a wait that the parent makes beside it. */
@@ -332,17 +247,17 @@ TEST(a_wait_leaves_the_loop_armed)
         while (readable(strait_process_fd(process), 0)) {
             strait_process_dispatch(process, 1);
         }
-        uint64_t before = heard;
+        uint64_t before = told.heard;
         assert_returns(strait_process_send(port, &number, 1, 0), 1);
         assert_returns(strait_process_receive(port, &number, 1, STRAIT_FOREVER), 1);
         assert_returns(strait_process_send(port, &number, 1, 0), 1);
-        while (heard == before) {
+        while (told.heard == before) {
             assert_true(readable(strait_process_fd(process), 60000));
             strait_process_dispatch(process, 1);
         }
-        assert_int_equal(heard, before + 1);
+        assert_int_equal(told.heard, before + 1);
     }
-    destroy(process);
+    destroy_process(process);
 }
 
 /* ---- what it has, and may ---- */
@@ -353,10 +268,10 @@ TEST(it_has_one_descriptor_of_its_own)
     int leaky = dup(0); /* not close-on-exec */
     struct strait_process *process = spawn_process(&options, "census");
     close(leaky);
-    loop(process);
-    destroy(process);
-    assert_int_equal(heard, 4);
-    assert_int_equal(sum, 0 + 1 + 2 + 4);
+    loop_to_exit(process);
+    destroy_process(process);
+    assert_int_equal(told.heard, 4);
+    assert_int_equal(told.sum, 0 + 1 + 2 + 4);
 }
 
 TEST(limits_hold)
@@ -388,10 +303,10 @@ TEST(limits_hold)
         struct strait_process_options options = {
             .data = &cases[i].what, .data_size = sizeof(cases[i].what), .limits = cases[i].limits};
         struct strait_process *process = spawn_process(&options, "limited");
-        loop(process);
-        assert_int_equal(last.code, cases[i].code);
-        assert_int_equal(last.signal, cases[i].signal);
-        destroy(process);
+        loop_to_exit(process);
+        assert_int_equal(told.exit.code, cases[i].code);
+        assert_int_equal(told.exit.signal, cases[i].signal);
+        destroy_process(process);
     }
 }
 
@@ -421,15 +336,15 @@ TEST(what_cannot_be_spawned)
     assert_returns(strait_process_destroy(NULL), 0);
     struct strait_process_options options = {.size = 0};
     struct strait_process *process = spawn_process(&options, "unknown");
-    loop(process);
-    assert_string_equal(diary, "");
-    assert_int_equal(last.code, -ENOENT);
-    destroy(process);
+    loop_to_exit(process);
+    assert_int_equal(told.online, 0);
+    assert_int_equal(told.exit.code, -ENOENT);
+    destroy_process(process);
     options.program = "/bin/true"; /* it does not call strait_process_main */
     process = spawn_process(&options, "echo");
-    loop(process);
-    assert_string_equal(diary, "");
-    destroy(process);
+    loop_to_exit(process);
+    assert_int_equal(told.online, 0);
+    destroy_process(process);
 }
 
 int main(int argc, char **argv)

@@ -325,67 +325,46 @@ static void drained(void)
     model_assert(messages_received() == before);
 }
 
-/* The plans: variant, capacity, senders, messages of each, how. */
+/* Threads; the plans: variant, capacity, senders, messages of each, how. */
+#define TWO(NAME, A, B, CHECK, SWITCHES, STALE, ...)                                               \
+    {                                                                                              \
+        NAME, init, {A, B}, CHECK, SWITCHES, STALE,                                                \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+#define THREE(NAME, A, B, C, CHECK, ...)                                                           \
+    {                                                                                              \
+        NAME, init, {A, B, C}, CHECK, 2, 1,                                                        \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+
 const struct model_test channel_tests[] = {
-    {"park", init, {send_close, receive_all}, drained, 2, 2, {"spsc", 1, 1, 2}},
-    {"park, fenced", init, {send_close, receive_all}, drained, 2, 2, {"spsc", 1, 1, 2, FENCED}},
-    {"park, capacity 2", init, {send_close, receive_all}, drained, 2, 1, {"spsc", 2, 1, 3}},
-    {"park, closed at once", init, {send_close, close_now}, check, 0, 0, {"spsc", 1, 1, 2}},
-    {"park, closed", init, {send_close, receive_one}, check, 2, 2, {"spsc", 1, 1, 2}},
-    {"park, cancel",
-     init,
-     {send, until_cancelled, cancel_all},
-     check,
-     2,
-     1,
-     {"spsc", 1, 1, 1, CANCEL}},
-    {"cells, full, closed", init, {send, send, close_now}, check, 2, 1, {"cells", 1, 2, 2, FULL}},
-    {"cells, full, cancelled",
-     init,
-     {send, send, cancel_all},
-     check,
-     2,
-     1,
-     {"cells", 1, 2, 2, FULL | CANCEL}},
-    {"lanes, two close",
-     init,
-     {send_close, send_close, poll_all},
-     drained,
-     2,
-     1,
-     {"lanes", 1, 2, 1}},
-    {"fd", init, {send_close, receive_all}, drained, 2, 2, {"spsc", 1, 1, 2, FD}},
-    {"fd, loop", init, {send_close, loop}, drained, 3, 2, {"spsc", 1, 1, 1, FD}},
-    {"fd, loops", init, {send_loop, loop}, drained, 2, 2, {"spsc", 1, 1, 2, FD}},
-    {"fd, loops, fenced", init, {send_loop, loop}, drained, 2, 2, {"spsc", 1, 1, 2, FD | FENCED}},
-    {"park, polled", init, {send_close, poll_all}, drained, 2, 1, {"spsc", 1, 1, 2}},
-    {"park, deadline", init, {send_close, until_deadline}, check, 2, 1, {"spsc", 1, 1, 2}},
-    {"cells, closed", init, {send_close, send_close, receive_one}, check, 2, 1, {"cells", 1, 2, 1}},
-    {"line, park", init, {send_close, receive_all}, drained, 2, 2, {"line", 2, 1, 3}},
-    {"lanes, park", init, {send_close, send_close, receive_all}, drained, 2, 1, {"lanes", 1, 2, 1}},
-    {"lanes, late", init, {send_close, open_late, poll_all}, drained, 2, 1, {"lanes", 1, 1, 1}},
-    {"told", init, {send_close, receive_told}, drained, 2, 2, {"spsc", 1, 1, 2, TOLD}},
-    {"told, fenced",
-     init,
-     {send_close, receive_told},
-     drained,
-     2,
-     1,
-     {"spsc", 1, 1, 2, TOLD | FENCED}},
-    {"told, lanes",
-     init,
-     {send_close, send_close, receive_told},
-     drained,
-     2,
-     1,
-     {"lanes", 1, 2, 1, TOLD}},
-    {"told, cells",
-     init,
-     {send_close, send_close, receive_told},
-     drained,
-     2,
-     1,
-     {"cells", 1, 2, 1, TOLD}},
-    {"cells, park", init, {send_close, send_close, receive_all}, drained, 2, 1, {"cells", 1, 2, 1}},
+    TWO("park", send_close, receive_all, drained, 2, 2, "spsc", 1, 1, 2),
+    TWO("park, fenced", send_close, receive_all, drained, 2, 2, "spsc", 1, 1, 2, FENCED),
+    TWO("park, capacity 2", send_close, receive_all, drained, 2, 1, "spsc", 2, 1, 3),
+    TWO("park, closed at once", send_close, close_now, check, 0, 0, "spsc", 1, 1, 2),
+    TWO("park, closed", send_close, receive_one, check, 2, 2, "spsc", 1, 1, 2),
+    THREE("park, cancel", send, until_cancelled, cancel_all, check, "spsc", 1, 1, 1, CANCEL),
+    THREE("cells, full, closed", send, send, close_now, check, "cells", 1, 2, 2, FULL),
+    THREE("cells, full, cancelled", send, send, cancel_all, check, "cells", 1, 2, 2, FULL | CANCEL),
+    THREE("lanes, two close", send_close, send_close, poll_all, drained, "lanes", 1, 2, 1),
+    TWO("fd", send_close, receive_all, drained, 2, 2, "spsc", 1, 1, 2, FD),
+    TWO("fd, loop", send_close, loop, drained, 3, 2, "spsc", 1, 1, 1, FD),
+    TWO("fd, loops", send_loop, loop, drained, 2, 2, "spsc", 1, 1, 2, FD),
+    TWO("fd, loops, fenced", send_loop, loop, drained, 2, 2, "spsc", 1, 1, 2, FD | FENCED),
+    TWO("park, polled", send_close, poll_all, drained, 2, 1, "spsc", 1, 1, 2),
+    TWO("park, deadline", send_close, until_deadline, check, 2, 1, "spsc", 1, 1, 2),
+    THREE("cells, closed", send_close, send_close, receive_one, check, "cells", 1, 2, 1),
+    TWO("line, park", send_close, receive_all, drained, 2, 2, "line", 2, 1, 3),
+    THREE("lanes, park", send_close, send_close, receive_all, drained, "lanes", 1, 2, 1),
+    THREE("lanes, late", send_close, open_late, poll_all, drained, "lanes", 1, 1, 1),
+    TWO("told", send_close, receive_told, drained, 2, 2, "spsc", 1, 1, 2, TOLD),
+    TWO("told, fenced", send_close, receive_told, drained, 2, 1, "spsc", 1, 1, 2, TOLD | FENCED),
+    THREE("told, lanes", send_close, send_close, receive_told, drained, "lanes", 1, 2, 1, TOLD),
+    THREE("told, cells", send_close, send_close, receive_told, drained, "cells", 1, 2, 1, TOLD),
+    THREE("cells, park", send_close, send_close, receive_all, drained, "cells", 1, 2, 1),
     {0},
 };

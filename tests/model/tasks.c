@@ -13,7 +13,6 @@
 
 #define SLOTS 2
 #define LAP_SHIFT 1
-#define WORKERS 2
 #define TASKS_MAX 4
 #define RESULT 100
 
@@ -29,59 +28,40 @@ static struct {
 static uintptr_t seen; /* the parent's own: the stack's count, as far as it has read */
 static uint32_t over;
 static unsigned tasks;
-static unsigned workers;
 
 /* Of each task; written by the one thread that runs it, or by the parent. */
 static unsigned ran[TASKS_MAX];
 static unsigned ended[TASKS_MAX];
 static bool withdrawn[TASKS_MAX];
 
-static void begin(unsigned count, unsigned crew)
+static struct strait_p_event_count bell; /* of a parent that sleeps, until so many are reported */
+static uintptr_t goal;
+
+static uint32_t closing;
+static bool late; /* the parent has seen it, and takes its task back */
+
+enum how { OWN = 1 }; /* the ring is a worker's own, who takes from it, too */
+
+/* The plan's tasks and workers. */
+static void init(void)
 {
     memset(&shared, 0, sizeof(shared));
     memset(ran, 0, sizeof(ran));
     memset(ended, 0, sizeof(ended));
     memset(withdrawn, 0, sizeof(withdrawn));
+    memset(&bell, 0, sizeof(bell));
     shared.ring.words = shared.words;
     shared.ring.slots = shared.slots;
     shared.ring.mask = SLOTS - 1;
     shared.ring.lap_shift = LAP_SHIFT;
+    shared.ring.two_ended = (model_plan()->how & OWN) != 0;
+    bell.fd = -1;
+    goal = 2 * STRAIT_P_REPORT;
     seen = 0;
-    tasks = count;
-    workers = crew;
+    tasks = model_plan()->messages;
     over = 0;
-}
-
-static void three_tasks_for_one(void)
-{
-    begin(3, 1);
-}
-
-static void two_tasks_for_one(void)
-{
-    begin(2, 1);
-}
-
-static void three_tasks_for_two(void)
-{
-    begin(3, 2);
-}
-
-static void two_tasks_for_two(void)
-{
-    begin(2, 2);
-}
-
-static void two_of_its_own_for_one(void)
-{
-    begin(2, 1);
-    shared.ring.two_ended = true;
-}
-
-static void two_of_its_own_for_two(void)
-{
-    begin(2, 2);
-    shared.ring.two_ended = true;
+    closing = 0;
+    late = false;
 }
 
 /* ---- the parent ---- */
@@ -251,17 +231,6 @@ static void works_when_ready(void)
 
 /* ---- a parent that sleeps until its task is reported ---- */
 
-static struct strait_p_event_count bell;
-static uintptr_t goal;
-
-static void one_task_to_wait_for(void)
-{
-    begin(1, 1);
-    memset(&bell, 0, sizeof(bell));
-    bell.fd = -1;
-    goal = 2 * STRAIT_P_REPORT;
-}
-
 /* wait_sleep() in parent.c: it says how many reports are to wake it, and that it waits, then looks,
  * then sleeps. */
 static void submits_and_sleeps(void)
@@ -294,16 +263,6 @@ static void works_and_wakes(void)
 }
 
 /* ---- a pool that closes ---- */
-
-static uint32_t closing;
-static bool late; /* the parent has seen it, and takes its task back */
-
-static void one_task_for_one(void)
-{
-    begin(1, 1);
-    closing = 0;
-    late = false;
-}
 
 /* A submit to a worker that is awake: see announce() in parent.c. */
 static void submits_at_closing_time(void)
@@ -354,49 +313,40 @@ static void check(void)
     }
 }
 
+#define ONE(NAME, PARENT, WORKER, ...)                                                             \
+    {                                                                                              \
+        "tasks, " NAME, init, {PARENT, WORKER}, check, 3, 1,                                       \
+        {                                                                                          \
+            .messages = __VA_ARGS__                                                                \
+        }                                                                                          \
+    }
+#define BOTH(NAME, PARENT, WORKER, ...)                                                            \
+    {                                                                                              \
+        "tasks, " NAME, init, {PARENT, WORKER, WORKER}, check, 1, 1,                               \
+        {                                                                                          \
+            .messages = __VA_ARGS__                                                                \
+        }                                                                                          \
+    }
+
+/* Each with so many tasks. */
 const struct model_test task_tests[] = {
-    {"tasks, one worker", three_tasks_for_one, {submits, works}, check, 3, 1},
-    {"tasks, one worker that looks", three_tasks_for_one, {submits, works_when_ready}, check, 3, 1},
-    {"tasks, one worker, withdrawn",
-     two_tasks_for_one,
-     {submits_and_withdraws, works},
-     check,
-     3,
-     1},
-    {"tasks, two workers", three_tasks_for_two, {submits, works, works}, check, 1, 1},
-    {"tasks, two workers, withdrawn",
-     two_tasks_for_two,
-     {submits_and_withdraws, works, works},
-     check,
-     1,
-     1},
-    {"tasks, two workers that look",
-     two_tasks_for_two,
-     {submits, works_when_ready, works_when_ready},
-     check,
-     1,
-     1},
-    {"tasks, taken back from one worker",
-     two_of_its_own_for_one,
-     {submits_and_takes, works},
-     check,
-     3,
-     1},
-    {"tasks, taken back from two workers",
-     two_of_its_own_for_two,
-     {submits_and_takes, works, works},
-     check,
-     1,
-     1},
-    {"tasks, and the parent sleeps",
-     one_task_to_wait_for,
-     {submits_and_sleeps, works_and_wakes},
-     check},
-    {"tasks, and the pool closes",
-     one_task_for_one,
-     {submits_at_closing_time, closes, works_until_the_end},
-     check_that_none_is_left,
-     0,
-     0},
+    ONE("one worker", submits, works, 3),
+    ONE("one worker that looks", submits, works_when_ready, 3),
+    ONE("one worker, withdrawn", submits_and_withdraws, works, 2),
+    BOTH("two workers", submits, works, 3),
+    BOTH("two workers, withdrawn", submits_and_withdraws, works, 2),
+    BOTH("two workers that look", submits, works_when_ready, 2),
+    ONE("taken back from one worker", submits_and_takes, works, 2, .how = OWN),
+    BOTH("taken back from two workers", submits_and_takes, works, 2, .how = OWN),
+    {.name = "tasks, and the parent sleeps",
+     .init = init,
+     .thread = {submits_and_sleeps, works_and_wakes},
+     .check = check,
+     .plan = {.messages = 1}},
+    {.name = "tasks, and the pool closes",
+     .init = init,
+     .thread = {submits_at_closing_time, closes, works_until_the_end},
+     .check = check_that_none_is_left,
+     .plan = {.messages = 1}},
     {0},
 };

@@ -287,13 +287,17 @@ void queue_choose(struct queue *queue)
     snprintf(queue->name, sizeof(queue->name), "127.0.0.1:%d", queue->port);
 }
 
-static bool accepts(int port)
+int dial(int port)
 {
     struct sockaddr_in address = here_at(port);
+    int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool does = connect(fd, (struct sockaddr *)(void *)&address, sizeof(address)) == 0;
-    close(fd);
-    return does;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (fd >= 0 && connect(fd, (struct sockaddr *)(void *)&address, sizeof(address)) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
 }
 
 void queue_start(struct queue *queue)
@@ -314,10 +318,12 @@ void queue_start(struct queue *queue)
         }
         _exit(127);
     }
-    while (!accepts(queue->port)) {
+    int fd;
+    while ((fd = dial(queue->port)) < 0) {
         assert_int_equal(waitpid(queue->pid, NULL, WNOHANG), 0);
         sleep_ns(2 * MS);
     }
+    close(fd);
     progress_made();
 }
 

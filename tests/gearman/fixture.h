@@ -122,4 +122,6 @@ void queue_start(struct queue *queue);  /* returns when it accepts */
 void queue_kill(struct queue *queue, int signal);
 void queue_await(struct queue *queue);
 
+int dial(int port); /* the connection; -1: nobody listens there */
+
 #endif /* STRAIT_TESTS_GEARMAN_FIXTURE_H */

@@ -41,6 +41,7 @@ TEST(every_end_of_a_function_is_told)
         {"more", "\x40", 0, STRAIT_TASK_DONE, 0, 1024},
         {"more", "\x41", 0, STRAIT_TASK_FAILED, -ENOSPC, 0},
         {"less", "", 0, STRAIT_TASK_DONE, 0, 4},
+        {"key", "", 0, STRAIT_TASK_DONE, 0, 5},
         {"thread", "", 0, STRAIT_TASK_FAILED, -EINTR, 0},
         {"hold", "", 5 * MS, STRAIT_TASK_EXPIRED, -ECANCELED, 5},
         {"echo", "", 1, STRAIT_TASK_EXPIRED, -ETIMEDOUT, 0},
@@ -71,23 +72,11 @@ TEST(every_end_of_a_function_is_told)
         assert_int_equal(size, ends[i].size);
         if (strcmp(ends[i].function, "less") == 0) {
             assert_memory_equal(payload, "2345", 4);
+        } else if (strcmp(ends[i].function, "key") == 0) {
+            assert_memory_equal(head.data, KEY, 40);
         }
     }
-    serve_end(&peer);
-}
-
-TEST(the_key_is_the_tasks)
-{
-    struct peer peer;
-    struct packet packet;
-    struct head head;
-    size_t size;
-    struct strait_task task = {.name = "none"};
-    begin_with(&peer, 1, 1);
-    assign(&peer, "H:k", "key", 0, "");
-    answered(&peer, "H:k", 1, &packet, &head, &size);
-    assert_memory_equal(head.data, KEY, 40);
-    assert_null(strait_gearman_key(&task));
+    assert_null(strait_gearman_key(&(struct strait_task){.name = "none"}));
     serve_end(&peer);
 }
 
@@ -168,24 +157,6 @@ TEST(a_job_that_ends_early_has_failed)
         peer_hear(&peer, GRAB_JOB_UNIQ, &packet);
     }
     assert_serves(&peer);
-    serve_end(&peer);
-}
-
-TEST(a_job_may_come_byte_by_byte)
-{
-    struct peer peer;
-    struct body bytes = {.size = 0};
-    struct body body = job("H:slow", "echo");
-    begin_with(&peer, 1, 1);
-    add_head(&body, MAGIC, 0, 0, 0, NULL);
-    add_bytes(&bytes, "\0RES\0\0\0\x1f\0\0\0", 11);
-    bytes.bytes[bytes.size++] = (uint8_t)body.size;
-    add_bytes(&bytes, body.bytes, body.size);
-    for (size_t i = 0; i < bytes.size; i++) {
-        peer_send(&peer, &bytes.bytes[i], 1);
-        sleep_ns(20000);
-    }
-    assert_answered(&peer, "H:slow", 1, STRAIT_TASK_DONE, 0);
     serve_end(&peer);
 }
 
@@ -309,6 +280,7 @@ TEST(so_many_are_in_flight_and_no_more)
     assert_true(peer_is_quiet(&peer, 10));
     say_no_job(&peer);
     peer_say(&peer, NO_JOB, NULL, 0);
+    assert_true(peer_is_quiet(&peer, 10)); /* it sleeps until it is woken */
     peer_say(&peer, NOOP, NULL, 0);
     peer_hear(&peer, GRAB_JOB_UNIQ, &packet); /* it begins with one again: none is done */
     assert_true(peer_is_quiet(&peer, 10));
@@ -421,21 +393,5 @@ TEST(as_many_short_jobs_are_asked_for_as_came)
         peer_hear(&peer, GRAB_JOB_UNIQ, &packet);
     }
     assert_true(asked <= 8);
-    serve_end(&peer);
-}
-
-TEST(the_host_sleeps_until_it_is_woken)
-{
-    struct peer peer;
-    struct packet packet;
-    begin_with(&peer, 1, 1);
-    for (int i = 0; i < 3; i++) {
-        peer_say(&peer, NO_JOB, NULL, 0);
-        peer_hear(&peer, PRE_SLEEP, &packet);
-        assert_true(peer_is_quiet(&peer, 10));
-        peer_say(&peer, NOOP, NULL, 0);
-        peer_hear(&peer, GRAB_JOB_UNIQ, &packet);
-    }
-    assert_serves(&peer);
     serve_end(&peer);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The end of a pool: close, finish, destroy; in forks and at exit. */
+/* The end of a pool: close, finish, destroy; at exit. */
 #include "fixture.h"
 
 #include <sys/wait.h>
@@ -221,7 +221,7 @@ TEST(finish_leaves_other_parents_alone)
     assert_ended(0, 11, STRAIT_TASK_DONE, 1);
 }
 
-/* ---- what a thread, a process and a fork do at their end ---- */
+/* ---- what a thread and a process do at their end; of forks see extra/fork_test ---- */
 
 static pthread_key_t key;
 static pthread_mutex_t last = PTHREAD_MUTEX_INITIALIZER;
@@ -257,39 +257,6 @@ TEST(a_close_keeps_its_deadline_whatever_threads_do_last)
     close_pool();
     assert_true(clock() - cpu < CLOCKS_PER_SEC / 20);
     assert_int_equal(pthread_key_delete(key), 0);
-}
-
-static void leaves_an_inherited_pool_alone(void *context)
-{
-    struct strait_parent *other;
-    struct strait_pool *own = NULL;
-    alarm(60);
-    bool told =
-        strait_parent_detach(here.parent, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == -EOWNERDEAD &&
-        strait_parent_detach(here.parent, STRAIT_CLOSE_CANCEL, 0) == -EOWNERDEAD &&
-        strait_pool_attach(here.pool, &other, NULL) == -EOWNERDEAD &&
-        strait_pool_resize(here.pool, 1, STRAIT_FOREVER) == -EOWNERDEAD &&
-        closes(STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == -EOWNERDEAD &&
-        finishes(STRAIT_CLOSE_CANCEL, STRAIT_FOREVER) == -EOWNERDEAD &&
-        strait_pool_destroy(here.pool) == -EOWNERDEAD;
-    if (told && !TEST_TSAN && !TEST_QEMU) { /* see in_child */
-        told = strait_pool_create(&own, NULL) == 0 && strait_pool_attach(own, &other, NULL) == 0 &&
-               strait_task_submit(other, &(struct strait_task){.run = nothing}, NULL, NULL) == 0 &&
-               strait_pool_finish(own, other, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER) == 0;
-    }
-    _exit(told ? 0 : 1);
-}
-
-TEST(a_forks_child_has_no_pool)
-{
-    char said[256];
-    OPEN(.workers = 2);
-    hold(1);
-    int status = in_child(leaves_an_inherited_pool_alone, NULL, said, sizeof(said));
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    submit(runs, 0, NULL);
-    close_pool();
-    assert_ended(0, 1, STRAIT_TASK_DONE, 1);
 }
 
 static int works_for_ever(struct strait_task *task)

@@ -32,15 +32,27 @@ static int slow_to_go_entry(struct strait_port *port, void *gate)
     return 0;
 }
 
+static struct strait_worker *_Atomic itself;
+
+static int joins_itself_entry(struct strait_port *port, void *gate)
+{
+    gate_wait(gate);
+    EXPECT(strait_worker_current() == itself);
+    EXPECT(strait_worker_join(itself, STRAIT_FOREVER) == -EDEADLK);
+    EXPECT(strait_worker_join(itself, 0) == -EDEADLK);
+    return 0;
+}
+
 TEST(join_keeps_its_deadline)
 {
-    strait_entry_fn *const entries[] = {gate_entry, slow_to_go_entry};
+    strait_entry_fn *const entries[] = {joins_itself_entry, slow_to_go_entry};
     static const enum strait_worker_state states[] = {STRAIT_WORKER_ONLINE, STRAIT_WORKER_ENDED};
     assert_int_equal(pthread_key_create(&slow_key, slow_destructor), 0);
     for (size_t i = 0; i < COUNT(entries); i++) {
         struct gate gate = {0};
         char thread[16];
         struct strait_worker *worker = spawn_entry(entries[i], &gate);
+        itself = worker;
         gate_await(&gate, 1);
         struct strait_status before = status_of(worker);
         snprintf(thread, sizeof(thread), "%d", before.thread);
@@ -67,29 +79,6 @@ TEST(join_keeps_its_deadline)
     }
     assert_returns(strait_worker_destroy(NULL), 0);
     pthread_key_delete(slow_key);
-}
-
-struct self {
-    struct gate gate;
-    struct strait_worker *worker;
-};
-
-static int joins_itself_entry(struct strait_port *port, void *data)
-{
-    struct self *self = data;
-    gate_wait(&self->gate);
-    EXPECT(strait_worker_current() == self->worker);
-    EXPECT(strait_worker_join(self->worker, STRAIT_FOREVER) == -EDEADLK);
-    EXPECT(strait_worker_join(self->worker, 0) == -EDEADLK);
-    return 0;
-}
-
-TEST(a_worker_cannot_join_itself)
-{
-    struct self self = {.worker = NULL};
-    self.worker = spawn_entry(joins_itself_entry, &self);
-    gate_open(&self.gate);
-    join_and_destroy(self.worker);
 }
 
 /* ---- ends that are no return ---- */
@@ -192,6 +181,13 @@ static void use_inherited(void *context)
     EXPECT(strait_worker_destroy(own) == 0);
 }
 
+static void closes_the_copy(void *port)
+{
+    strait_port_wake(port);
+    strait_port_close(port);
+    strait_port_close(port);
+}
+
 TEST(a_forks_child_leaves_the_worker_alone)
 {
     struct event_log log;
@@ -212,24 +208,12 @@ TEST(a_forks_child_leaves_the_worker_alone)
         bool before = readable(strait_worker_fd(worker), 0);
         assert_well_in_child(use_inherited, worker);
         assert_int_equal(readable(strait_worker_fd(worker), 0), before);
+        if (!joined) {
+            assert_well_in_child(closes_the_copy, strait_worker_port(worker));
+            send_number(worker, 0);
+            dispatch_until(worker, &log, 1);
+        }
         strait_worker_stop(worker);
         join_and_destroy(worker);
     }
-}
-
-static void closes_the_copy(void *port)
-{
-    strait_port_wake(port);
-    strait_port_close(port);
-    strait_port_close(port);
-}
-
-TEST(a_forks_child_may_close_its_copy_of_a_port)
-{
-    struct event_log log;
-    struct strait_worker *worker = spawn_logged(&log, echo_entry, NULL);
-    assert_well_in_child(closes_the_copy, strait_worker_port(worker));
-    send_number(worker, 0);
-    dispatch_until(worker, &log, 1);
-    end_and_destroy(worker);
 }

@@ -77,6 +77,8 @@ struct head read_head_at(const char *bytes)
 
 /* ---- sockets ---- */
 
+struct peer peer;
+
 static struct sockaddr_in here_at(int port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,

@@ -3,7 +3,6 @@
  * What Gearman's tests share: a job server that the test plays, byte by byte, and one that is a
  * gearmand of its own.
  *
- *   struct peer peer;
  *   peer_open(&peer);                          `peer.name` is for `servers`
  *   peer_accept(&peer);                        whoever connects next
  *   peer_hear(&peer, CAN_DO, &packet);         what it must say next
@@ -84,6 +83,8 @@ struct peer {
     bool deaf; /* answers no echo */
     char name[32];
 };
+
+extern struct peer peer; /* of a test that plays one */
 
 void peer_open(struct peer *peer);   /* these two: */
 void peer_bind(struct peer *peer);   /* has a port, which is nobody else's, but does not listen */

@@ -122,7 +122,6 @@ TEST(a_server_that_trickles_is_given_up)
 
 TEST(a_server_that_breaks_off_is_not_called_at_once)
 {
-    struct peer peer;
     peer_open(&peer);
     create(&peer, (struct strait_gearman_options){0});
     submit(0);
@@ -143,7 +142,6 @@ TEST(a_server_that_breaks_off_is_not_called_at_once)
 /* It has the socket, too, and does nothing with it: the fd tells nothing of that. */
 TEST(a_child_does_not_keep_a_lost_server)
 {
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
     pid_t child = fork();
     if (child == 0) {
@@ -183,7 +181,6 @@ TEST(a_hostile_server_is_left)
         {false, ERROR, "QUEUE_ERROR\0text", 16},
     };
     for (unsigned i = 0; i < COUNT(cases); i++) {
-        struct peer peer;
         begin(&peer, (struct strait_gearman_options){0});
         submit_many(0, 1);
         hear_task(&peer, 0);
@@ -255,7 +252,6 @@ static void say_something(struct peer *peer, uint64_t *seed)
 TEST(whatever_a_server_says_each_task_ends_once)
 {
     uint64_t seed = first_seed(3);
-    struct peer peer;
     unsigned n = 0;
     begin(&peer, (struct strait_gearman_options){.owed_max = 40, .payload_max = 32});
     for (size_t said = 0; said < scaled(2000) || stats().completed <= 100;) {

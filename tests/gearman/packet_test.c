@@ -91,7 +91,6 @@ static int await_connection(struct strait_p_gearman_link *link)
 
 TEST(each_address_has_its_turn)
 {
-    struct peer peer;
     struct peer gone;
     struct strait_p_gearman_servers servers[2];
     struct strait_p_gearman_link link = {.fd = -1};

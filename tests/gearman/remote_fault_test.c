@@ -8,8 +8,6 @@
 #define PAYLOAD 10
 #define SUBMITS 6u
 
-static struct peer peer;
-
 /* ---- a life ---- */
 
 /* Answers what there is to answer. */

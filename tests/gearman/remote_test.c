@@ -42,7 +42,6 @@ TEST(submits_are_checked)
         {"f", 0, {.size = 7}, -EINVAL},
         {"012345678901234567890123456789012345678", 64, {0}, 0},
     };
-    struct peer peer;
     char payload[65] = "";
     begin(&peer, (struct strait_gearman_options){.payload_max = 64});
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -60,7 +59,6 @@ TEST(submits_are_checked)
 TEST(a_task_goes_and_its_answer_comes)
 {
     struct packet packet;
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){.payload_max = 64});
     struct strait_process_task task = task_of(7);
     task.payload = "seven";
@@ -99,7 +97,6 @@ TEST(priorities_and_times_travel)
 {
     static const unsigned types[] = {SUBMIT_JOB, SUBMIT_JOB_HIGH, SUBMIT_JOB_LOW};
     struct packet packet;
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
     for (unsigned i = 0; i < COUNT(types); i++) {
         struct strait_gearman_submit_options how = {.priority = (enum strait_gearman_priority)i,
@@ -136,7 +133,6 @@ TEST(an_answer_is_checked)
         {MAGIC, STRAIT_TASK_DONE, 0, 7000, STRAIT_TASK_FAILED, -ENOSPC},
     };
     static char bytes[7000];
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){.payload_max = 64});
     for (unsigned i = 0; i < COUNT(cases); i++) {
         struct body body = {.size = 0};
@@ -173,7 +169,6 @@ TEST(an_answer_is_checked)
 
 TEST(a_task_is_cancelled_wherever_it_is)
 {
-    struct peer peer;
     peer_open(&peer);
     create(&peer, (struct strait_gearman_options){0});
     submit(0);
@@ -217,7 +212,6 @@ TEST(a_task_expires_wherever_it_is)
 {
     const struct strait_gearman_submit_options soon = {.finish_by = 1};
     struct strait_gearman_submit_options later = {0};
-    struct peer peer;
     peer_open(&peer);
     create(&peer, (struct strait_gearman_options){0});
     assert_returns(try_submit(0, &soon), 0);
@@ -243,7 +237,6 @@ TEST(a_task_expires_wherever_it_is)
 
 TEST(so_many_are_owed)
 {
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){.owed_max = 3});
     submit_many(0, 2);
     assert_int_equal(try_submit(3, NULL), -EAGAIN);
@@ -260,7 +253,6 @@ TEST(so_many_are_owed)
  * as long as they are taken. */
 TEST(a_full_queue_is_waited_for)
 {
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
     submit_many(0, 3);
     for (unsigned n = 0; n < 4; n++) {
@@ -303,7 +295,6 @@ TEST(a_full_queue_is_waited_for)
 /* Nobody is left whom the server could take: so the next one is tried. */
 TEST(who_was_refused_may_go)
 {
-    struct peer peer;
     int error = -EAGAIN;
     begin(&peer, (struct strait_gearman_options){0});
     submit(0);
@@ -335,7 +326,6 @@ TEST(a_large_payload_passes)
     static uint8_t sent[SIZE];
     static uint8_t got[SIZE + 4096];
     uint64_t seed = first_seed(4);
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){.payload_max = SIZE});
     for (size_t i = 0; i < SIZE; i++) {
         sent[i] = (uint8_t)draw(&seed);
@@ -397,7 +387,6 @@ TEST(done_may_submit_and_cancel)
 {
     unsigned numbers[] = {1, 5};
     struct strait_process_task task = {.task = {.name = "f", .done = in_done}};
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
     task.task.context = &numbers[0];
     assert_returns(strait_gearman_submit(remote, &task, NULL, NULL), 0);
@@ -415,7 +404,6 @@ TEST(done_may_submit_and_cancel)
 
 TEST(a_budget_leaves_the_rest)
 {
-    struct peer peer;
     begin(&peer, (struct strait_gearman_options){0});
     submit_many(0, 9);
     for (unsigned n = 0; n < 10; n++) {

@@ -72,7 +72,6 @@ static void play_on(struct peer *peer, bool jobs)
 /* Three jobs, then the end, which may come before. What the call returned. */
 static int play(int stop_fd)
 {
-    struct peer peer;
     peer_open(&peer);
     memset(answers, 0, sizeof(answers));
     host.prepare = prepare;

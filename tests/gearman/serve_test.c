@@ -6,7 +6,6 @@
 
 TEST(a_job_is_answered)
 {
-    struct peer peer;
     struct packet packet;
     struct head head;
     size_t size;
@@ -47,7 +46,6 @@ TEST(every_end_of_a_function_is_told)
         {"echo", "", 1, STRAIT_TASK_EXPIRED, -ETIMEDOUT, 0},
         {"echo", "", INT64_MAX, STRAIT_TASK_DONE, 0, 5},
     };
-    struct peer peer;
     begin_with(&peer, 1, 1);
     for (size_t i = 0; i < COUNT(ends); i++) {
         struct packet packet;
@@ -115,7 +113,6 @@ TEST(a_malformed_job_has_failed)
         {"", "echo", "", MAGIC, 0, 0, 0, 0},
     };
     static const char zeros[BODY_MAX];
-    struct peer peer;
     begin_with(&peer, 1, 1);
     for (size_t i = 0; i < COUNT(jobs); i++) {
         struct packet packet;
@@ -146,7 +143,6 @@ TEST(a_malformed_job_has_failed)
 /* Fields that are missing, in each way. */
 TEST(a_job_that_ends_early_has_failed)
 {
-    struct peer peer;
     struct packet packet;
     begin_with(&peer, 1, 1);
     struct body body = job("H:cut", "echo");
@@ -175,7 +171,6 @@ TEST(who_is_no_job_server_is_left)
         {"\0RES\0\0\0\x0a\0\0\0\0\0RES\0\0\0\x1f\0\0\0\x02xx", 26}, /* one that nobody asked for */
         {"\0RES\0\0\0\x1f\xff\xff\xff\xffH:big", 17},               /* 4 GiB, which never come */
     };
-    struct peer peer;
     struct packet packet;
     begin_with(&peer, 1, 1);
     for (size_t i = 0; i < COUNT(said); i++) {
@@ -197,7 +192,6 @@ TEST(who_is_no_job_server_is_left)
 
 TEST(what_the_host_does_not_know_it_ignores)
 {
-    struct peer peer;
     begin_with(&peer, 1, 1);
     peer_say(&peer, ERROR, "JOB_NOT_FOUND\0it is gone", 24);
     peer_say(&peer, NOOP, NULL, 0);
@@ -212,7 +206,6 @@ TEST(what_the_host_does_not_know_it_ignores)
 TEST(noise_hurts_nobody)
 {
     uint64_t seed = first_seed(18);
-    struct peer peer;
     struct packet packet;
     begin_with(&peer, 1, 1);
     for (size_t round = 0; round < scaled(300); round++) {
@@ -242,7 +235,6 @@ TEST(a_server_that_does_not_read)
 {
     enum { SIZE = 1 << 20, MOST = 32 };
     static char bytes[SIZE + 256];
-    struct peer peer;
     struct body body = job("H:r", "hold");
     unsigned jobs = 0;
     peer_open(&peer);
@@ -270,7 +262,6 @@ TEST(a_server_that_does_not_read)
 /* It asks for one job, then for as many more at a time as have come. */
 TEST(so_many_are_in_flight_and_no_more)
 {
-    struct peer peer;
     struct packet packet;
     begin_with(&peer, 1, 3);
     assert_true(peer_is_quiet(&peer, 10));
@@ -306,7 +297,6 @@ TEST(so_many_are_in_flight_and_no_more)
 /* Without in_flight it is the workers and two more. */
 TEST(each_worker_finds_the_next_job_here)
 {
-    struct peer peer;
     struct packet packet;
     char handle[8];
     begin_with(&peer, 2, 0);
@@ -328,7 +318,6 @@ TEST(each_worker_finds_the_next_job_here)
  */
 TEST(short_jobs_are_taken_many_at_a_time)
 {
-    struct peer peer;
     struct packet packet;
     unsigned here = 1; /* that it has, or is about to */
     begin_with(&peer, 1, 0);
@@ -367,7 +356,6 @@ static unsigned refuse(struct peer *peer, unsigned owed)
 /* Once some are done in a millisecond that is not disturbed. Where none came, it is one again. */
 TEST(as_many_short_jobs_are_asked_for_as_came)
 {
-    struct peer peer;
     struct packet packet;
     unsigned asked = 0;
     begin_with(&peer, 1, 8);

@@ -23,7 +23,6 @@ static void hears_the_end(struct peer *peer)
 
 TEST(the_jobs_of_a_lost_server_are_given_up)
 {
-    struct peer peer;
     begin_with(&peer, 1, 1);
     assign_held(&peer, "H:old");
     peer_hang_up(&peer);
@@ -36,7 +35,6 @@ TEST(the_jobs_of_a_lost_server_are_given_up)
 /* It says that it has nothing, and then nothing any more. */
 TEST(a_server_that_is_silent_is_left)
 {
-    struct peer peer;
     begin_with(&peer, 1, 1);
     say_no_job(&peer);
     peer.deaf = true;
@@ -50,7 +48,6 @@ TEST(a_server_that_is_silent_is_left)
 /* Nobody listens at first, nor for a while. */
 TEST(a_server_may_come_later)
 {
-    struct peer peer;
     peer_bind(&peer);
     serve_begin(1, (struct strait_gearman_serve_options){.servers = peer.name, .in_flight = 1});
     sleep_ns(50 * MS);
@@ -62,7 +59,6 @@ TEST(a_server_may_come_later)
 
 TEST(a_host_that_reaches_nobody_can_be_stopped)
 {
-    struct peer peer;
     peer_bind(&peer);
     serve_begin(1, (struct strait_gearman_serve_options){.servers = peer.name});
     sleep_ns(50 * MS);
@@ -155,7 +151,6 @@ TEST(no_server_is_passed_over)
 /* What it has asked for it still takes, and it answers all; then it asks for no more. */
 TEST(a_host_that_is_stopped_drains)
 {
-    struct peer peer;
     begin_with(&peer, 1, 2);
     struct packet packet;
     assign_held(&peer, "H:runs");
@@ -175,7 +170,6 @@ TEST(a_host_that_is_stopped_drains)
 /* Its server has died, or has not: it does not wait for that word for ever. */
 TEST(a_silent_server_does_not_hold_the_end_up)
 {
-    struct peer peer;
     begin_with(&peer, 1, 1);
     peer.deaf = true;
     serve_stop();
@@ -185,7 +179,6 @@ TEST(a_silent_server_does_not_hold_the_end_up)
 
 TEST(a_server_that_is_lost_meanwhile_does_not_either)
 {
-    struct peer peer;
     begin_with(&peer, 1, 1);
     assign_held(&peer, "H:runs");
     serve_stop();
@@ -202,7 +195,6 @@ TEST(signals_stop_it)
 {
     static const int signals[] = {SIGTERM, SIGINT};
     for (size_t i = 0; i < COUNT(signals); i++) {
-        struct peer peer;
         struct packet packet;
         peer_open(&peer);
         serve_begin(1, (struct strait_gearman_serve_options){
@@ -225,7 +217,6 @@ TEST(signals_stop_it)
 /* No job is there that would find it out. */
 TEST(a_pool_that_is_closed_ends_it)
 {
-    struct peer peer;
     begin_with(&peer, 1, 1);
     say_no_job(&peer);
     assert_returns(strait_pool_close(host.pool, STRAIT_CLOSE_DRAIN, STRAIT_FOREVER, NULL), 0);
@@ -237,7 +228,6 @@ TEST(a_pool_that_is_closed_ends_it)
 /* No job is answered that another host can run. */
 TEST(jobs_of_a_pool_that_is_closed_are_given_back)
 {
-    struct peer peer;
     struct packet packet;
     begin_with(&peer, 1, 3);
     assign_held(&peer, "H:runs");

@@ -78,6 +78,14 @@ TEST(never_waits_in_a_small_ring)
     assert_int_equal(distance_for(STRAIT_CAPACITY_MAX, 8).enough, STRAIT_DISTANCE_ENOUGH);
 }
 
+TEST(stays_two_lines_behind_where_there_is_room)
+{
+    assert_int_equal(distance_for(63, 8).enough, 63 / 8);
+    assert_int_equal(distance_for(64, 8).enough, 16);
+    assert_int_equal(distance_for(64, 64).enough, 64 / 8);
+    assert_int_equal(distance_for(1024, 8).enough, 1024 / 8);
+}
+
 /* A message of four lines may take five times as long as one of a part of a line. */
 TEST(a_longer_message_is_worth_a_longer_wait)
 {

@@ -16,9 +16,9 @@
  * round trip) it learns to leave it: it passes by the next 1, 3, 7, ... chances. A wait that brings
  * little, but was worth it, doubles the next one: each look takes a line away, and one long wait
  * costs fewer looks than many short ones. A wait that brings more than enough halves it. The wait
- * is bounded: at most STRAIT_DISTANCE_LOOKS times STRAIT_DISTANCE_PAUSES_MAX pauses (some 27 ns
- * each on AMD's Zen 3), and that long only while a message, or a line of a longer one, comes every
- * 54 ns or faster.
+ * is bounded: at most STRAIT_DISTANCE_LOOKS times STRAIT_DISTANCE_PAUSES_MAX pauses of some 25 ns
+ * (strait_pause_for), and that long only while a message, or a line of a longer one, comes every
+ * 50 ns or faster.
  */
 #ifndef STRAIT_RINGS_LINES_H
 #define STRAIT_RINGS_LINES_H
@@ -91,7 +91,9 @@ struct strait_distance { /* one for each side */
     uint32_t a_slot;     /* set once: a wait was worth it if it brought a slot for so many pauses */
 };
 
-/* `enough` is at most this, and an eighth of the capacity: the other side must not find its end. */
+/* `enough` is at most this, and an eighth of the capacity: the other side must not find its end. Of
+ * small messages it is two lines' worth at least, where that is a quarter of the capacity at most:
+ * less is no distance. */
 #define STRAIT_DISTANCE_ENOUGH 128u
 #define STRAIT_DISTANCE_LOOKS 3
 #define STRAIT_DISTANCE_PAUSES 8u
@@ -104,7 +106,11 @@ static inline void strait_distance_init(struct strait_distance *distance,
                                         const struct strait_shape *shape)
 {
     uint32_t lines = (uint32_t)(shape->message_size / STRAIT_PREFETCH_LINE);
+    size_t two_lines = 2 * STRAIT_PREFETCH_LINE / shape->message_size;
     distance->enough = (uint32_t)strait_min(shape->capacity / 8, STRAIT_DISTANCE_ENOUGH);
+    if (distance->enough < two_lines && two_lines <= shape->capacity / 4) {
+        distance->enough = (uint32_t)two_lines;
+    }
     distance->pauses = STRAIT_DISTANCE_PAUSES;
     distance->skip = 0;
     distance->skipped = 0;
@@ -152,9 +158,7 @@ strait_distance_linger(struct strait_distance *distance, size_t few, size_t (*lo
     for (int i = 0; worth && i < STRAIT_DISTANCE_LOOKS && few < distance->enough; i++) {
         size_t before = few;
         uint32_t most = (uint32_t)strait_min(distance->pauses, STRAIT_DISTANCE_PAUSES_MAX);
-        for (uint32_t pauses = 0; pauses < most; pauses++) {
-            strait_pause();
-        }
+        strait_pause_for(most);
         few = look(ring);
         worth = strait_distance_learn(distance, few - before);
     }

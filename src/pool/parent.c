@@ -326,9 +326,10 @@ static int64_t parents_busy(const struct strait_pool *pool)
 {
     uint32_t places = strait_p_places(pool);
     int64_t busy = 0;
-    for (uint32_t word = 0; word * STRAIT_P_BITS < places; word++) {
-        const uintptr_t *bits = &pool->bits[STRAIT_PRIORITY_NORMAL][word];
-        busy += __builtin_popcountll(strait_word_load_relaxed(bits));
+    for (uint32_t place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, 0, places);
+         place < places;
+         place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, place + 1, places)) {
+        busy++;
     }
     return busy > 0 ? busy : 1;
 }
@@ -648,9 +649,13 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
      * worker idle, the pool closing; without it the compiler moves the loads below up */
     strait_light_barrier();
     if (STRAIT_UNLIKELY(strait_p_bit_set(pool->bits[priority], parent->place, true))) {
-        /* pool.fence: the same, of the bit that is up again; where there is a membarrier, too: the
-         * barrier above came before */
+        /* pool.fence: the same, of the bit that is up again, or else that its word's is down; where
+         * there is a membarrier, too: the barrier above came before */
         strait_fence_after_cas();
+        if (strait_p_bit_set(pool->filled[priority], parent->place / STRAIT_P_BITS, true)) {
+            /* pool.fence: the same, of the word's bit */
+            strait_fence_after_cas();
+        }
     }
     struct strait_p_event_count *woken = strait_p_wake_idle(pool);
     parent->peer = woken ? woken : parent->peer;

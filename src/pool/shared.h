@@ -48,9 +48,12 @@
 #include "rings.h"
 
 #define STRAIT_P_PRIORITIES 2
+#if !defined(STRAIT_P_BITS)
 #define STRAIT_P_BITS ((unsigned)(8 * sizeof(uintptr_t))) /* in a word of a bitmap */
+#endif
 #define STRAIT_P_PLACES (STRAIT_PARENTS_MAX + STRAIT_POOL_WORKERS_MAX)
 #define STRAIT_P_PLACE_WORDS (STRAIT_P_PLACES / STRAIT_P_BITS)
+#define STRAIT_P_FILLED_WORDS ((STRAIT_P_PLACE_WORDS + STRAIT_P_BITS - 1) / STRAIT_P_BITS)
 #define STRAIT_P_IDLE_WORDS (STRAIT_POOL_WORKERS_MAX / STRAIT_P_BITS)
 
 /* The parent writes, any thread reads. Each counter is raised after those that it is part of. */
@@ -184,6 +187,7 @@ struct strait_pool {
     struct strait_pool_options options;     /* `workers` and `workers_max` as it was created */
     /* parents write, to raise, and workers, to lower: by compare-and-swap alone */
     STRAIT_LINE_ALIGNED uintptr_t bits[STRAIT_P_PRIORITIES][STRAIT_P_PLACE_WORDS];
+    uintptr_t filled[STRAIT_P_PRIORITIES][STRAIT_P_FILLED_WORDS]; /* of `bits`: a bit a word */
     /* workers write, to raise and lower, and wakers, to lower: by compare-and-swap alone */
     STRAIT_LINE_ALIGNED uintptr_t idle[STRAIT_P_IDLE_WORDS];
     /* cold */
@@ -237,6 +241,39 @@ static inline bool strait_p_bit_set(uintptr_t *words, uint32_t number, bool up)
     return true;
 }
 
+/* The first bit that is up from `from` on, below `end`; `end`: none. */
+static inline uint32_t strait_p_next_bit(const uintptr_t *bits, uint32_t from, uint32_t end)
+{
+    while (from < end) {
+        uintptr_t word = strait_word_load_relaxed(&bits[from / STRAIT_P_BITS]);
+        word >>= from % STRAIT_P_BITS;
+        if (word) {
+            from += (uint32_t)__builtin_ctzll(word);
+            return from < end ? from : end;
+        }
+        from = (from / STRAIT_P_BITS + 1) * STRAIT_P_BITS;
+    }
+    return end;
+}
+
+/* The first place from `from` on, below `end`, whose parent may have a task of this priority;
+ * `end`: none. However many places there are, it reads few words. */
+static inline uint32_t strait_p_next_place(const struct strait_pool *pool, unsigned priority,
+                                           uint32_t from, uint32_t end)
+{
+    uint32_t words = (end + STRAIT_P_BITS - 1) / STRAIT_P_BITS;
+    while (from < end) {
+        uint32_t word = from / STRAIT_P_BITS;
+        uint32_t next = (word + 1) * STRAIT_P_BITS;
+        uint32_t place = strait_p_next_bit(pool->bits[priority], from, next < end ? next : end);
+        if (place < next) {
+            return place;
+        }
+        from = strait_p_next_bit(pool->filled[priority], word + 1, words) * STRAIT_P_BITS;
+    }
+    return end;
+}
+
 /* Moves a worker to another state, and counts it where it belongs then. Under the lock. */
 static inline void strait_p_becomes(struct strait_p_pool_worker *worker,
                                     enum strait_p_worker_state state)
@@ -253,21 +290,6 @@ static inline void strait_p_becomes(struct strait_p_pool_worker *worker,
 }
 
 /* ---- waking workers ---- */
-
-/* The first bit that is up from `from` on, below `end`; `end`: none. */
-static inline uint32_t strait_p_next_bit(const uintptr_t *bits, uint32_t from, uint32_t end)
-{
-    while (from < end) {
-        uintptr_t word = strait_word_load_relaxed(&bits[from / STRAIT_P_BITS]);
-        word >>= from % STRAIT_P_BITS;
-        if (word) {
-            from += (uint32_t)__builtin_ctzll(word);
-            return from < end ? from : end;
-        }
-        from = (from / STRAIT_P_BITS + 1) * STRAIT_P_BITS;
-    }
-    return end;
-}
 
 /* Wakes the first idle worker that sleeps on another CPU than this, unless one before it is awake
  * and will find by itself what was pushed. Wakes the one that sleeps on this very CPU if there is

@@ -32,13 +32,13 @@ static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self,
     uint32_t places = strait_p_places(pool);
     struct strait_p_slot *slot = NULL;
     unsigned empty = 0;
-    for (unsigned priority = STRAIT_P_PRIORITIES; !slot && priority-- > 0;) {
-        const uintptr_t *bits = pool->bits[priority];
+    for (unsigned n = 1; !slot && n <= STRAIT_P_PRIORITIES; n++) {
+        unsigned priority = STRAIT_P_PRIORITIES - n;
         uint32_t turn = self->turn[priority];
         uint32_t place = turn;
         for (int half = 0; !slot && half < 2; half++, place = 0) {
             uint32_t end = half == 0 ? places : turn;
-            while (!slot && (place = strait_p_next_bit(bits, place, end)) < end) {
+            while (!slot && (place = strait_p_next_place(pool, priority, place, end)) < end) {
                 *parent = pool->parents[place++];
                 slot = strait_p_ring_oldest(&(*parent)->rings[priority], true, NULL, 0);
                 empty += !slot;
@@ -62,8 +62,8 @@ STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool)
 {
     uint32_t places = strait_p_places(pool);
     for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
-        for (uint32_t place = strait_p_next_bit(pool->bits[p], 0, places); place < places;
-             place = strait_p_next_bit(pool->bits[p], place + 1, places)) {
+        for (uint32_t place = strait_p_next_place(pool, p, 0, places); place < places;
+             place = strait_p_next_place(pool, p, place + 1, places)) {
             if (strait_p_ring_ready(&pool->parents[place]->rings[p])) {
                 return true;
             }
@@ -72,24 +72,44 @@ STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool)
     return false;
 }
 
+/* Says of each word of the bitmap in which bits are up that it has some, or of each other that it
+ * has none. */
+static void mark_filled(struct strait_pool *pool, unsigned priority, uint32_t places, bool up)
+{
+    for (uint32_t word = 0; word * STRAIT_P_BITS < places; word++) {
+        bool has = strait_word_load_relaxed(&pool->bits[priority][word]) != 0;
+        if (has == up) {
+            strait_p_bit_set(pool->filled[priority], word, up);
+        }
+    }
+}
+
 /* Lowers the bits of parents that have nothing. A push that came before the barrier is seen behind
  * it; the parent of a later one sees that its bit is down. */
 static void lower_bits(struct strait_p_pool_worker *self)
 {
     struct strait_pool *pool = self->pool;
     uint32_t places = strait_p_places(pool);
-    for (int raise = 0; raise < 2; raise++) {
-        for (uint32_t n = 0; n < STRAIT_P_PRIORITIES * places; n++) {
-            unsigned priority = n % STRAIT_P_PRIORITIES;
-            uint32_t place = n / STRAIT_P_PRIORITIES;
-            if (strait_p_bit_is_up(pool->bits[priority], place) != raise &&
-                strait_p_ring_ready(&pool->parents[place]->rings[priority]) == raise) {
-                strait_p_bit_set(pool->bits[priority], place, raise);
+    uintptr_t lowered[STRAIT_P_PRIORITIES][STRAIT_P_PLACE_WORDS] = {{0}};
+    for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
+        for (uint32_t place = strait_p_next_place(pool, p, 0, places); place < places;
+             place = strait_p_next_place(pool, p, place + 1, places)) {
+            if (!strait_p_ring_ready(&pool->parents[place]->rings[p])) {
+                strait_p_bit_set(pool->bits[p], place, false);
+                strait_p_bit_set(lowered[p], place, true);
             }
         }
-        if (!raise) {
-            strait_p_heavy_barrier(pool->fenced);
+        mark_filled(pool, p, places, false);
+    }
+    strait_p_heavy_barrier(pool->fenced);
+    for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
+        for (uint32_t place = strait_p_next_bit(lowered[p], 0, places); place < places;
+             place = strait_p_next_bit(lowered[p], place + 1, places)) {
+            if (strait_p_ring_ready(&pool->parents[place]->rings[p])) {
+                strait_p_bit_set(pool->bits[p], place, true);
+            }
         }
+        mark_filled(pool, p, places, true);
     }
     self->misses = 0;
 }

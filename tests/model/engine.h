@@ -15,7 +15,7 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
-#define LOCATIONS 64
+#define LOCATIONS 80
 #define MESSAGES 96 /* of one location, in one execution */
 
 /* What a thread has seen of each location (a stamp of its modification order), and of each

@@ -28,6 +28,7 @@ enum how {
     ELASTIC = 16, /* one more worker than there must be */
     RAISED = 8,   /* the parent has been seen to submit */
     TIMED = 32,   /* times are taken */
+    FILLED = 64,  /* the bit of its bit's word is up */
 };
 
 #define TASKS_MAX 4
@@ -90,7 +91,12 @@ static void init(void)
         model_assert(launch(pool, true) == 0);
     }
     if (plan->how & RAISED) {
-        pool->bits[0][0] = (uintptr_t)1 << parent->place;
+        pool->bits[0][parent->place / STRAIT_P_BITS] = (uintptr_t)1
+                                                       << parent->place % STRAIT_P_BITS;
+    }
+    if (plan->how & (RAISED | FILLED)) {
+        uint32_t word = parent->place / STRAIT_P_BITS;
+        pool->filled[0][word / STRAIT_P_BITS] = (uintptr_t)1 << word % STRAIT_P_BITS;
     }
     initial_crew = crew_count;
     current_worker = NULL;
@@ -465,6 +471,8 @@ const struct model_test pool_tests[] = {
     POOL("gathered", gather_in_loop, 2, 1, 0, LOOP),
     POOL_OF_TWO("two workers", submit_two_together, NULL, 2, 2),
     POOL("bits are lowered", submit_and_wait, 2, 1, 0, LOWER | RAISED),
+    POOL("a word's bit", submit_and_wait, 2, 1, 0, LOWER | FILLED),
+    POOL("a word's bit, fenced", submit_and_wait, 2, 1, 0, FENCED | LOWER | FILLED),
     POOL("cancel", submit_and_cancel, 2, 1),
     POOL("leave", submit_and_leave, 2, 1, 0, LOOP),
     POOL("cancel and leave", cancel_and_leave, 2, 1, 0, LOOP),

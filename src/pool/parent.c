@@ -657,7 +657,9 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
             strait_fence_after_cas();
         }
     }
-    struct strait_p_event_count *woken = strait_p_wake_idle(pool);
+    bool lone = parent->owed == 1 && !parent->worker;
+    parent->lone = lone ? parent->lone + (parent->lone < STRAIT_P_LONE) : 0;
+    struct strait_p_event_count *woken = strait_p_wake_idle(pool, lone ? &parent->lone : NULL);
     parent->peer = woken ? woken : parent->peer;
     if (!woken && STRAIT_UNLIKELY(strait_load_relaxed(&pool->growable))) {
         pool->grow(pool);
@@ -1049,6 +1051,7 @@ STRAIT_PRIVATE STRAIT_P_COLD int strait_p_parent_attach(struct strait_pool *pool
     parent->user = 0;
     parent->busy_at = 0;
     parent->pace = PACE_MOST_NS;
+    parent->lone = 0;
     parent->attached = true;
     pool->attached += !worker;
     *out = parent;

@@ -55,6 +55,9 @@
 #define STRAIT_P_PLACE_WORDS (STRAIT_P_PLACES / STRAIT_P_BITS)
 #define STRAIT_P_FILLED_WORDS ((STRAIT_P_PLACE_WORDS + STRAIT_P_BITS - 1) / STRAIT_P_BITS)
 #define STRAIT_P_IDLE_WORDS (STRAIT_POOL_WORKERS_MAX / STRAIT_P_BITS)
+/* Lone tasks in a row for each of which a worker on the parent's CPU ran within so many ns. */
+#define STRAIT_P_LONE 16u
+#define STRAIT_P_AT_ONCE_NS 30000
 
 /* The parent writes, any thread reads. Each counter is raised after those that it is part of. */
 struct strait_p_counters {
@@ -114,6 +117,7 @@ struct strait_parent {
     int timer;
     int64_t busy_at; /* when it last ran completions */
     int64_t pace;    /* ns from one completion to the next, of late */
+    uint32_t lone;   /* tasks in a row when it was owed no other; at most STRAIT_P_LONE */
     bool attached;   /* under the pool's lock, as the next */
     bool leftover;   /* it has left, and its pages or descriptors are still there */
     struct strait_p_submission_ring rings[STRAIT_P_PRIORITIES];
@@ -165,6 +169,8 @@ struct strait_p_pool_worker {
     int cpu;                       /* that it was given alone, or -1 */
     /* what it sleeps on, and wakers write */
     STRAIT_LINE_ALIGNED struct strait_p_event_count event;
+    uint64_t called_at; /* ns: when the parent of a lone task woke it; 0: it has seen that */
+    uint32_t late;      /* it did not run at once then; the worker writes, that parent lowers it */
 };
 
 struct strait_pool {
@@ -293,10 +299,13 @@ static inline void strait_p_becomes(struct strait_p_pool_worker *worker,
 
 /* Wakes the first idle worker that sleeps on another CPU than this, unless one before it is awake
  * and will find by itself what was pushed. Wakes the one that sleeps on this very CPU if there is
- * no other, or if it waits until the caller leaves the CPU: that may be sooner. One that is awake
- * on this CPU does not run, and may not for long. Returns what the one that may come first sleeps
- * on; NULL: nobody was idle. */
-static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct strait_pool *pool)
+ * no other, or if it waits until the caller leaves the CPU: that may be sooner. It alone, where
+ * that was sooner of late: to wake a CPU that idles takes the caller 15 us on a virtual machine.
+ * One that is awake on this CPU does not run, and may not for long. `lone`: the caller's count, if
+ * its one task was pushed; else NULL. Returns what the one that may come first sleeps on; NULL:
+ * nobody was idle. */
+static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct strait_pool *pool,
+                                                                         uint32_t *lone)
 {
     uint32_t numbers = strait_load_relaxed(&pool->numbers);
     if (strait_p_next_bit(pool->idle, 0, numbers) == numbers) {
@@ -321,6 +330,15 @@ static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct 
             sleepers[beside] = number;
         }
         number = strait_p_next_bit(pool->idle, number + 1, numbers);
+    }
+    if (lone && yielding && sleepers[1] < numbers) {
+        struct strait_p_pool_worker *beside = &pool->workers[sleepers[1]];
+        if (strait_load_relaxed(&beside->late)) {
+            strait_store_relaxed(&beside->late, 0);
+            *lone = 0;
+        }
+        strait_wide_store_relaxed(&beside->called_at, (uint64_t)strait_now());
+        sleepers[0] = *lone == STRAIT_P_LONE ? numbers : sleepers[0];
     }
     for (int beside = 0; beside < 2 && (!beside || sleepers[0] == numbers || yielding); beside++) {
         number = sleepers[beside];

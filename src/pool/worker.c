@@ -140,7 +140,7 @@ static void pass_on(struct strait_pool *pool)
     uint32_t numbers = strait_load_relaxed(&pool->numbers);
     bool idle = strait_p_next_bit(pool->idle, 0, numbers) < numbers;
     if ((idle || STRAIT_UNLIKELY(strait_load_relaxed(&pool->growable))) &&
-        strait_p_work_waits(pool) && !strait_p_wake_idle(pool)) {
+        strait_p_work_waits(pool) && !strait_p_wake_idle(pool, NULL)) {
         pool->grow(pool);
     }
 }
@@ -355,6 +355,16 @@ static bool worker_ready(void *side)
            ((leaving || strait_load_relaxed(&pool->closing)) && self->parent->owed == 0);
 }
 
+/* Says if it did not run at once when it was called for a lone task. */
+static void note_call(struct strait_p_pool_worker *self)
+{
+    int64_t called_at = (int64_t)strait_wide_load_relaxed(&self->called_at);
+    if (called_at) {
+        strait_wide_store_relaxed(&self->called_at, 0);
+        strait_store_relaxed(&self->late, strait_now() - called_at >= STRAIT_P_AT_ONCE_NS);
+    }
+}
+
 /* True: nothing came for so long that the worker may go, if there are too many. */
 static bool wait_for_work(struct strait_p_pool_worker *self)
 {
@@ -382,6 +392,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     }
     bool late = strait_p_park(&waiter, until) == -ETIMEDOUT;
     if (self->raised) {
+        note_call(self);
         strait_p_bit_set(pool->idle, self->number, false);
         /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
          * without it a task waits for a worker that was taken for awake */

@@ -58,7 +58,7 @@
 #if defined(__clang__)
 #define STRAIT_P_COLD __attribute__((cold, noinline, minsize))
 #else
-#define STRAIT_P_COLD __attribute__((cold))
+#define STRAIT_P_COLD __attribute__((cold, noinline))
 #endif
 
 /* Tells the compiler what it cannot see. */

@@ -82,7 +82,7 @@ STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns)
 
 STRAIT_PRIVATE bool strait_p_thread_gone(int32_t number)
 {
-    return KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == -ESRCH;
+    return -KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == ESRCH;
 }
 
 /* ---- the heavy barrier ---- */

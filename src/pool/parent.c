@@ -162,7 +162,7 @@ static bool is_called(const struct strait_parent *parent)
 /* ---- room ---- */
 
 /* Moves the heads over withdrawn tasks, which no worker needs to see. */
-static void pass_dead(struct strait_parent *parent)
+static STRAIT_P_ONE_COPY STRAIT_P_COLD void pass_dead(struct strait_parent *parent)
 {
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {
         struct strait_p_submission_ring *ring = &parent->rings[i];
@@ -215,7 +215,8 @@ static bool room_made(struct strait_parent *parent, unsigned priority)
 
 /* Has the workers tell when no more than so many of the tasks wait that there are now. What they
  * claimed before they could see that, the parent sees behind this. */
-static void want_room(struct strait_parent *parent, unsigned priority, size_t most)
+static STRAIT_P_ONE_COPY STRAIT_P_COLD void want_room(struct strait_parent *parent,
+                                                      unsigned priority, size_t most)
 {
     uintptr_t room_at = parent->rings[priority].tail - most;
     strait_word_store_relaxed(&parent->room_at[priority], room_at ? room_at : room_at - 1);
@@ -322,13 +323,12 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
 }
 
 /* How many parents have tasks that wait, about: at least 1. */
-static int64_t parents_busy(const struct strait_pool *pool)
+static STRAIT_P_ONE_COPY STRAIT_P_COLD int64_t parents_busy(const struct strait_pool *pool)
 {
-    uint32_t places = strait_p_places(pool);
     int64_t busy = 0;
-    for (uint32_t place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, 0, places);
-         place < places;
-         place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, place + 1, places)) {
+    for (uint32_t place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, 0);
+         place != STRAIT_P_NONE;
+         place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, place + 1)) {
         busy++;
     }
     return busy > 0 ? busy : 1;
@@ -408,8 +408,9 @@ static bool is_owed(const struct strait_p_slot *slot, const struct strait_group 
 
 /* Cancels what waits from a position on, in the order of submission: those of a group, if it is not
  * NULL. Returns how many there were. */
-static size_t cancel_from(struct strait_parent *parent, unsigned priority, uintptr_t from,
-                          const struct strait_group *group, enum strait_task_status reason)
+static STRAIT_P_ONE_COPY size_t cancel_from(struct strait_parent *parent, unsigned priority,
+                                            uintptr_t from, const struct strait_group *group,
+                                            enum strait_task_status reason)
 {
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
     size_t withdrawn = 0;
@@ -612,8 +613,9 @@ static int submit_one(struct strait_parent *parent, const struct strait_task *ta
 }
 
 /* Runs a task that finds no room, and completes it. */
-static void run_in_place(struct strait_parent *parent, const struct strait_task *task,
-                         const struct submission *submission)
+static STRAIT_P_ONE_COPY STRAIT_P_COLD void run_in_place(struct strait_parent *parent,
+                                                         const struct strait_task *task,
+                                                         const struct submission *submission)
 {
     struct {
         unsigned char before[STRAIT_LINE - sizeof(struct strait_p_plan)];

@@ -218,14 +218,6 @@ STRAIT_STATIC_ASSERT(offsetof(struct strait_pool, idle) % STRAIT_LINE == 0, "lin
 
 /* ---- what is read everywhere ---- */
 
-/* How many places there are, each with a parent. Any thread. */
-static inline uint32_t strait_p_places(const struct strait_pool *pool)
-{
-    /* pool.places: pairs with parent.place; the parents; without it a worker reads what was there
-     * before one was made */
-    return strait_load_acquire(&pool->places);
-}
-
 /* A bit of a bitmap. */
 static inline bool strait_p_bit_is_up(const uintptr_t *words, uint32_t number)
 {
@@ -262,22 +254,26 @@ static inline uint32_t strait_p_next_bit(const uintptr_t *bits, uint32_t from, u
     return end;
 }
 
-/* The first place from `from` on, below `end`, whose parent may have a task of this priority;
- * `end`: none. However many places there are, it reads few words. */
+/* The first place from `from` on whose parent may have a task of this priority; STRAIT_P_NONE:
+ * there is none. However many places there are, it reads few words. Any thread. */
 static inline uint32_t strait_p_next_place(const struct strait_pool *pool, unsigned priority,
-                                           uint32_t from, uint32_t end)
+                                           uint32_t from)
 {
-    uint32_t words = (end + STRAIT_P_BITS - 1) / STRAIT_P_BITS;
-    while (from < end) {
+    /* pool.places: pairs with parent.place; the parents; without it a worker reads what was there
+     * before one was made */
+    uint32_t places = strait_load_acquire(&pool->places);
+    uint32_t words = (places + STRAIT_P_BITS - 1) / STRAIT_P_BITS;
+    while (from < places) {
         uint32_t word = from / STRAIT_P_BITS;
-        uint32_t next = (word + 1) * STRAIT_P_BITS;
-        uint32_t place = strait_p_next_bit(pool->bits[priority], from, next < end ? next : end);
-        if (place < next) {
-            return place;
+        uintptr_t bits = strait_word_load_relaxed(&pool->bits[priority][word]);
+        bits >>= from % STRAIT_P_BITS;
+        if (bits) {
+            from += (uint32_t)__builtin_ctzll(bits);
+            return from < places ? from : STRAIT_P_NONE;
         }
         from = strait_p_next_bit(pool->filled[priority], word + 1, words) * STRAIT_P_BITS;
     }
-    return end;
+    return STRAIT_P_NONE;
 }
 
 /* Moves a worker to another state, and counts it where it belongs then. Under the lock. */

@@ -29,7 +29,6 @@ static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self,
                                         struct strait_parent **parent)
 {
     struct strait_pool *pool = self->pool;
-    uint32_t places = strait_p_places(pool);
     struct strait_p_slot *slot = NULL;
     unsigned empty = 0;
     for (unsigned n = 1; !slot && n <= STRAIT_P_PRIORITIES; n++) {
@@ -37,8 +36,8 @@ static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self,
         uint32_t turn = self->turn[priority];
         uint32_t place = turn;
         for (int half = 0; !slot && half < 2; half++, place = 0) {
-            uint32_t end = half == 0 ? places : turn;
-            while (!slot && (place = strait_p_next_place(pool, priority, place, end)) < end) {
+            uint32_t end = half == 0 ? STRAIT_P_NONE : turn;
+            while (!slot && (place = strait_p_next_place(pool, priority, place)) < end) {
                 *parent = pool->parents[place++];
                 slot = strait_p_ring_oldest(&(*parent)->rings[priority], true, NULL, 0);
                 empty += !slot;
@@ -58,12 +57,11 @@ static void ask_ahead(const struct strait_parent *parent, const struct strait_p_
     strait_prefetch_read(&ring->slots[word & STRAIT_P_WORD_INDEX]);
 }
 
-STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool)
+STRAIT_PRIVATE STRAIT_P_ONE_COPY bool strait_p_work_waits(const struct strait_pool *pool)
 {
-    uint32_t places = strait_p_places(pool);
     for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
-        for (uint32_t place = strait_p_next_place(pool, p, 0, places); place < places;
-             place = strait_p_next_place(pool, p, place + 1, places)) {
+        for (uint32_t place = strait_p_next_place(pool, p, 0); place != STRAIT_P_NONE;
+             place = strait_p_next_place(pool, p, place + 1)) {
             if (strait_p_ring_ready(&pool->parents[place]->rings[p])) {
                 return true;
             }
@@ -72,44 +70,37 @@ STRAIT_PRIVATE bool strait_p_work_waits(const struct strait_pool *pool)
     return false;
 }
 
-/* Says of each word of the bitmap in which bits are up that it has some, or of each other that it
- * has none. */
-static void mark_filled(struct strait_pool *pool, unsigned priority, uint32_t places, bool up)
-{
-    for (uint32_t word = 0; word * STRAIT_P_BITS < places; word++) {
-        bool has = strait_word_load_relaxed(&pool->bits[priority][word]) != 0;
-        if (has == up) {
-            strait_p_bit_set(pool->filled[priority], word, up);
-        }
-    }
-}
-
-/* Lowers the bits of parents that have nothing. A push that came before the barrier is seen behind
- * it; the parent of a later one sees that its bit is down. */
-static void lower_bits(struct strait_p_pool_worker *self)
+/* Lowers the bits of parents that have nothing, and those of words that have no bits left. A push
+ * that came before the barrier is seen behind it; the parent of a later one sees that a bit is
+ * down. */
+static STRAIT_P_COLD void lower_bits(struct strait_p_pool_worker *self)
 {
     struct strait_pool *pool = self->pool;
-    uint32_t places = strait_p_places(pool);
     uintptr_t lowered[STRAIT_P_PRIORITIES][STRAIT_P_PLACE_WORDS] = {{0}};
-    for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
-        for (uint32_t place = strait_p_next_place(pool, p, 0, places); place < places;
-             place = strait_p_next_place(pool, p, place + 1, places)) {
-            if (!strait_p_ring_ready(&pool->parents[place]->rings[p])) {
-                strait_p_bit_set(pool->bits[p], place, false);
-                strait_p_bit_set(lowered[p], place, true);
+    /* pool.places: pairs with parent.place; the parents; without it a worker reads what was there
+     * before one was made */
+    uint32_t places = strait_load_acquire(&pool->places);
+    for (unsigned raise = 0; raise < 2; raise++) {
+        for (uint32_t n = 0; n / STRAIT_P_PRIORITIES * STRAIT_P_BITS < places; n++) {
+            unsigned p = n % STRAIT_P_PRIORITIES;
+            uint32_t word = n / STRAIT_P_PRIORITIES;
+            uintptr_t *bits = &pool->bits[p][word];
+            uintptr_t left = raise ? lowered[p][word] : strait_word_load_relaxed(bits);
+            for (; left; left &= left - 1) {
+                uint32_t place = word * STRAIT_P_BITS + (uint32_t)__builtin_ctzll(left);
+                if (place < places &&
+                    strait_p_ring_ready(&pool->parents[place]->rings[p]) == raise) {
+                    strait_p_bit_set(pool->bits[p], place, raise);
+                    lowered[p][word] |= left & -left;
+                }
+            }
+            if ((strait_word_load_relaxed(bits) != 0) == raise) {
+                strait_p_bit_set(pool->filled[p], word, raise);
             }
         }
-        mark_filled(pool, p, places, false);
-    }
-    strait_p_heavy_barrier(pool->fenced);
-    for (unsigned p = 0; p < STRAIT_P_PRIORITIES; p++) {
-        for (uint32_t place = strait_p_next_bit(lowered[p], 0, places); place < places;
-             place = strait_p_next_bit(lowered[p], place + 1, places)) {
-            if (strait_p_ring_ready(&pool->parents[place]->rings[p])) {
-                strait_p_bit_set(pool->bits[p], place, true);
-            }
+        if (!raise) {
+            strait_p_heavy_barrier(pool->fenced);
         }
-        mark_filled(pool, p, places, true);
     }
     self->misses = 0;
 }
@@ -254,7 +245,7 @@ static void handle(struct strait_p_pool_worker *self, struct strait_parent *pare
 
 /* The tasks that the worker is inside of have failed, the outermost last: their frames are gone. A
  * completion may end the thread once more: then the rest fails after that. */
-static void fail_tasks(struct strait_p_pool_worker *self)
+static STRAIT_P_ONE_COPY STRAIT_P_COLD void fail_tasks(struct strait_p_pool_worker *self)
 {
     struct strait_parent *const *parents = self->pool->parents;
     struct strait_parent *own = self->parent;
@@ -355,16 +346,6 @@ static bool worker_ready(void *side)
            ((leaving || strait_load_relaxed(&pool->closing)) && self->parent->owed == 0);
 }
 
-/* Says if it did not run at once when it was called for a lone task. */
-static void note_call(struct strait_p_pool_worker *self)
-{
-    int64_t called_at = (int64_t)strait_wide_load_relaxed(&self->called_at);
-    if (called_at) {
-        strait_wide_store_relaxed(&self->called_at, 0);
-        strait_store_relaxed(&self->late, strait_now() - called_at >= STRAIT_P_AT_ONCE_NS);
-    }
-}
-
 /* True: nothing came for so long that the worker may go, if there are too many. */
 static bool wait_for_work(struct strait_p_pool_worker *self)
 {
@@ -392,7 +373,11 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     }
     bool late = strait_p_park(&waiter, until) == -ETIMEDOUT;
     if (self->raised) {
-        note_call(self);
+        int64_t called_at = (int64_t)strait_wide_load_relaxed(&self->called_at);
+        if (called_at) {
+            strait_wide_store_relaxed(&self->called_at, 0);
+            strait_store_relaxed(&self->late, strait_now() - called_at >= STRAIT_P_AT_ONCE_NS);
+        }
         strait_p_bit_set(pool->idle, self->number, false);
         /* worker.awake: pairs with pool.wake; that the worker is not idle, or else what was pushed;
          * without it a task waits for a worker that was taken for awake */

@@ -170,7 +170,7 @@ bool strait_worker_stopping(const struct strait_worker *worker)
     return worker && strait_load_relaxed(&worker->stop) != 0;
 }
 
-static void say_word(struct worker_word *word, int code, const char *text)
+static STRAIT_P_COLD void say_word(struct worker_word *word, int code, const char *text)
 {
     word->code = code;
     word->text = text;
@@ -206,7 +206,7 @@ static STRAIT_P_COLD int worker_set_up(void *argument)
 }
 
 /* Once, though it ends its thread, too. */
-static void run_fini(void *argument)
+static STRAIT_P_COLD void run_fini(void *argument)
 {
     struct strait_worker *worker = argument;
     if (worker->options.fini && !worker->finished) {
@@ -240,7 +240,8 @@ static STRAIT_P_COLD void worker_ended(void *argument)
 /* ---- spawn ---- */
 
 /* All but its thread. Behind the worker lies its copy of the start-up data. */
-static int worker_init(struct strait_worker *worker, const struct strait_worker_options *options)
+static STRAIT_P_COLD int worker_init(struct strait_worker *worker,
+                                     const struct strait_worker_options *options)
 {
     memset(worker, 0, sizeof(*worker));
     worker->options = *options;
@@ -355,7 +356,7 @@ static bool has_warning(const struct strait_worker *worker)
 }
 
 /* The error, if there is one, and the next time the exit. */
-static void find_end(struct strait_worker *worker, struct strait_event *event)
+static STRAIT_P_COLD void find_end(struct strait_worker *worker, struct strait_event *event)
 {
     const struct worker_word *failure = &worker->failure;
     bool failed = failure->said || (worker->code && worker->code != -ECANCELED);

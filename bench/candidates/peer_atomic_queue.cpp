@@ -226,8 +226,10 @@ const bench_ring variants[] = {
     RING("atomic_queue.optimist.mpsc",
          "blocks, cannot try; promises no order of one sender among several; " LARGE,
          BENCH_ANY_SENDERS, OptimistMany, BENCH_MAIN_LOOPS(optimist_many)),
-    RING("atomic_queue.optimist.mpsc.total_order", "blocks, cannot try; " LARGE, BENCH_ANY_SENDERS,
-         OptimistTotal, BENCH_MAIN_LOOPS(optimist_total)),
+    RING("atomic_queue.optimist.mpsc.total_order",
+         "blocks, cannot try; a message that takes the slot of a sender that sleeps, a lap behind, "
+         "overtakes those that its own sender sent before; " LARGE,
+         BENCH_ANY_SENDERS, OptimistTotal, BENCH_MAIN_LOOPS(optimist_total)),
 };
 
 } // namespace

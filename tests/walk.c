@@ -229,7 +229,8 @@ static void walk_close(void)
     struct strait_worker *worker = spawn(receive_all, NULL);
     struct strait_port *port = strait_worker_port(worker);
     begin();
-    strait_port_close(port);
+    strait_sender_close(&port->sender);
+    strait_receiver_close(&port->receiver);
     record(NULL, "closed");
     must(strait_worker_join(worker, STRAIT_FOREVER) == 0, "join");
     end();

@@ -24,7 +24,8 @@
  *   stop, stopping, status, fd    -        | -    | x       | -           | -
  *
  * A port is one end of a two-way link, whose other end the parent has: a sender and a receiver,
- * which are plain handles. Close one to half-close the port, or both with strait_port_close:
+ * which are plain handles. Close one to half-close the port, or both with strait_port_close, which
+ * refuses the parent's end of its worker's port:
  *
  *   strait_sender_close(&port->sender)      the peer receives all that was sent, then -EPIPE; the
  *                                           other direction goes on
@@ -100,6 +101,7 @@ struct strait_port {
     struct strait_sender sender;
     struct strait_receiver receiver;
     struct strait_link *link;
+    bool kept; /* a worker's, in its parent's hands: strait_worker_destroy closes it */
 };
 
 /* ---- what a worker runs, and what its parent is told ---- */
@@ -284,8 +286,9 @@ STRAIT_API void strait_port_drop(void *message, void *context) STRAIT_NOEXCEPT;
 
 /* Closes both halves. The peer still reads what was sent, then gets -EPIPE. When both ends are
  * closed, the second call hands what is left to the drop callbacks and frees the link: it does so
- * on its own thread. Closing a port again does nothing. Does not block. */
-STRAIT_API void strait_port_close(struct strait_port *port);
+ * on its own thread. Closing a port again does nothing. -EBUSY, and nothing has happened: it is the
+ * one that strait_worker_port returns, which strait_worker_destroy closes. Does not block. */
+STRAIT_API int strait_port_close(struct strait_port *port);
 
 /* Wakes whoever waits at either end, to look at its cancel flag. Any thread, a signal handler too;
  * does not block. The port must not be closed at the same time. */

@@ -24,7 +24,7 @@ struct strait_link {
     void *context;
     /* line 1: whoever has an end writes, when it closes it, gives it away or adopts it; each reads
      * it before it waits */
-    STRAIT_LINE_ALIGNED uint32_t holders; /* ends still open, and a worker */
+    STRAIT_LINE_ALIGNED uint32_t holders; /* ends still open */
     uint32_t threads[2][2];
 };
 
@@ -45,6 +45,7 @@ static STRAIT_P_COLD void port_open(struct strait_port *port, struct strait_link
 {
     enum way in = out == FORTH ? BACK : FORTH;
     port->link = link;
+    port->kept = false;
     strait_sender_open(&port->sender, link->channels[out]);
     strait_receiver_open(&port->receiver, link->channels[in]);
     port->sender.handle.threads = link->threads[out];
@@ -92,7 +93,7 @@ void strait_port_adopt(struct strait_port *port)
     strait_receiver_adopt(&port->receiver);
 }
 
-STRAIT_P_COLD void strait_port_close(struct strait_port *port)
+static STRAIT_P_COLD void end_close(struct strait_port *port)
 {
     struct strait_link *link = port->link;
     if (!link) {
@@ -101,11 +102,20 @@ STRAIT_P_COLD void strait_port_close(struct strait_port *port)
     port->link = NULL;
     strait_sender_close(&port->sender);
     strait_receiver_close(&port->receiver);
-    /* link.drop: pairs with link.drop; all that the other holders did with the link;
-     * without it the link is freed under their feet */
+    /* link.drop: pairs with link.drop; all that the other holder did with the link;
+     * without it the link is freed under its feet */
     if (strait_add_acq_rel(&link->holders, (uint32_t)-1) == 1) {
         link_free(link);
     }
+}
+
+STRAIT_P_COLD int strait_port_close(struct strait_port *port)
+{
+    if (port->kept) {
+        return -EBUSY;
+    }
+    end_close(port);
+    return 0;
 }
 
 void strait_port_drop(void *message, void *context)
@@ -136,7 +146,6 @@ struct worker_word {
 struct strait_worker {
     /* spawn writes, both read */
     STRAIT_LINE_ALIGNED struct strait_worker_options options;
-    struct strait_port holder; /* of the link, until the destroy; its halves are closed */
     struct strait_channel *to_parent;
     int fd; /* of to_parent's receiver, which the parent may close before the exit; or -EINVAL */
     struct strait_p_thread thread;
@@ -232,7 +241,7 @@ static STRAIT_P_COLD void worker_ended(void *argument)
     /* worker.end: pairs with worker.ended; the exit record, and all that the worker did; without it
      * the parent tells of an exit with the code of nobody */
     strait_store_release(&worker->ended, 1);
-    strait_port_close(&worker->port);
+    end_close(&worker->port);
     /* the entry may have closed its port long before */
     strait_p_wake(&worker->to_parent->receiver, STRAIT_P_BARRIER);
 }
@@ -265,8 +274,7 @@ static STRAIT_P_COLD int worker_init(struct strait_worker *worker,
     if (error) {
         return error;
     }
-    worker->holder.link = worker->parent.link;
-    worker->holder.link->holders++; /* nobody else has it yet */
+    worker->parent.kept = true;
     strait_port_give(&worker->port);
     worker->to_parent = worker->parent.receiver.handle.channel;
     worker->fd = strait_receiver_fd(&worker->parent.receiver);
@@ -276,9 +284,8 @@ static STRAIT_P_COLD int worker_init(struct strait_worker *worker,
 
 static STRAIT_P_COLD void worker_free(struct strait_worker *worker)
 {
-    strait_port_close(&worker->port);
-    strait_port_close(&worker->parent);
-    strait_port_close(&worker->holder);
+    end_close(&worker->port);
+    end_close(&worker->parent);
     free(worker->message);
     free(worker);
 }
@@ -454,7 +461,7 @@ STRAIT_P_COLD void strait_worker_stop(struct strait_worker *worker)
      * it the worker ends its wait and does not see why */
     strait_store_release(&worker->stop, 1);
     strait_p_berth_wake(&worker->berth);
-    strait_port_wake(&worker->holder);
+    strait_port_wake(&worker->parent);
 }
 
 int strait_worker_join(struct strait_worker *worker, int64_t deadline)

@@ -172,7 +172,7 @@ static void *stop_often(void *context)
     return NULL;
 }
 
-/* The worker has closed its end: what its parent closes then would be the last of the link. */
+/* The worker has closed its end: what its parent closes then must not be the last of the link. */
 TEST(any_thread_may_stop_while_the_parent_closes)
 {
     for (size_t i = 0; i < scaled(100); i++) {
@@ -181,7 +181,9 @@ TEST(any_thread_may_stop_while_the_parent_closes)
         assert_returns(strait_worker_join(stopper.worker, STRAIT_FOREVER), 0);
         thread_start(&thread, stop_often, &stopper);
         gate_pass(&stopper.gate, 2);
-        strait_port_close(strait_worker_port(stopper.worker));
+        assert_returns(strait_port_close(strait_worker_port(stopper.worker)), -EBUSY);
+        strait_sender_close(&strait_worker_port(stopper.worker)->sender);
+        strait_receiver_close(&strait_worker_port(stopper.worker)->receiver);
         thread_join(thread);
         join_and_destroy(stopper.worker);
     }

@@ -327,11 +327,12 @@ static bool one_cpu(const struct strait_p_waiter *waiter)
 static __thread struct strait_p_berth *own_berth;
 
 /* Before a sleep on the event count; NULL: after it. */
-static void berth_note(struct strait_p_event_count *event)
+static void berth_note(struct strait_p_event_count *event, uint32_t between)
 {
     if (own_berth) {
         pthread_mutex_lock(&own_berth->lock);
         own_berth->event = event;
+        own_berth->between = between;
         pthread_mutex_unlock(&own_berth->lock);
     }
 }
@@ -339,7 +340,7 @@ static void berth_note(struct strait_p_event_count *event)
 STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth)
 {
     struct strait_p_berth *before = own_berth;
-    berth_note(NULL);
+    berth_note(NULL, 0);
     own_berth = berth;
     return before;
 }
@@ -353,7 +354,7 @@ STRAIT_PRIVATE void strait_p_berth_wake(struct strait_p_berth *berth)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_mutex_lock(&berth->lock);
     if (berth->event) {
-        strait_p_wake(berth->event, STRAIT_P_BARRIER);
+        strait_p_wake(berth->event, berth->between);
     }
     pthread_mutex_unlock(&berth->lock);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -441,7 +442,7 @@ static int spin(const struct strait_p_waiter *waiter, int64_t deadline, int64_t 
 static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
 {
     int fd = strait_p_event_fd(waiter->own, waiter->between);
-    berth_note(waiter->own);
+    berth_note(waiter->own, waiter->between);
     uint32_t announced = event_prepare(waiter->own, waiter->between);
     int result = outcome(waiter, deadline);
     if (result == -EAGAIN) {
@@ -453,7 +454,7 @@ static int sleep_once(const struct strait_p_waiter *waiter, int64_t deadline)
     if (fd < 0 && strait_load_relaxed(&waiter->own->word) & STRAIT_P_WAITING) {
         strait_p_cancel(waiter->own, waiter->sole);
     }
-    berth_note(NULL);
+    berth_note(NULL, 0);
     return result;
 }
 
@@ -484,8 +485,8 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
     if (own_idle) {
         strait_stopwatch_set(own_idle, end, false);
     }
-    /* A wait that a spin would have covered: spin the next time. A longer one: spin for less and
-     * less, soon not at all. */
+    /* Who has spun in vain spins a quarter as long the next time, soon not at all. Who did not
+     * spin, and slept for less than a spin takes, spins the next time. */
     if (end - start <= WAIT_LONG_NS) {
         uint32_t less = spin_ns / 4 < SPIN_MIN_NS ? 0 : spin_ns / 4;
         uint32_t first = end - start < WAIT_SHORT_NS ? STRAIT_P_SPIN_NS : 0;

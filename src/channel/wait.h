@@ -137,16 +137,18 @@ STRAIT_PRIVATE int strait_p_park(const struct strait_p_waiter *waiter, int64_t d
  * unreadable until then; 0: there already is, and the fd is readable. */
 STRAIT_PRIVATE int strait_p_arm(const struct strait_p_waiter *waiter);
 
-/* A berth is a thread's whose waits another can end, whatever it waits for. The lock keeps the
- * event count alive while it is woken: its owner cannot go away and destroy it in the middle. */
+/* A worker has a berth, which says where it sleeps, whatever it waits for: strait_worker_stop wakes
+ * it there. The lock keeps the event count alive while it is woken: its owner cannot go away and
+ * destroy it in the middle. */
 struct strait_p_berth {
     const uint32_t *cancel; /* set once; while the flag is set, the thread does not wait */
-    pthread_mutex_t lock;   /* of what follows */
-    struct strait_p_event_count *event; /* where it sleeps, NULL: awake; the thread writes */
+    pthread_mutex_t lock;   /* of what follows, which the thread writes */
+    struct strait_p_event_count *event; /* where it sleeps, NULL: awake */
+    uint32_t between;                   /* enum strait_p_between, of who waits and wakes there */
 };
 
-/* Makes it the calling thread's, who sleeps nowhere now, though it may have been cancelled in its
- * sleep; NULL: it has none any more. Returns what was before. */
+/* Makes it the calling thread's, who sleeps nowhere now, though pthread_cancel may have ended it in
+ * its sleep; NULL: it has none any more. Returns what was before. */
 STRAIT_PRIVATE struct strait_p_berth *strait_p_berth_enter(struct strait_p_berth *berth);
 
 /* Wakes the thread if it sleeps, to look at its flag. Any thread, in a signal handler too: whoever

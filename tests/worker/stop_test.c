@@ -3,6 +3,8 @@
  * what it needs to clean up; workers that have workers. */
 #include "worker/fixture.h"
 
+#include <sys/mman.h>
+
 /* ---- stop ends a wait ---- */
 
 enum wait { RECEIVE, RECEIVE_WAIT, SEND, SEND_WAIT, WAITS };
@@ -129,6 +131,73 @@ TEST(stop_ends_waits_on_channels_of_the_workers_own)
         join_and_destroy(worker);
     }
 }
+
+/* ---- on a channel that processes share ---- */
+
+struct sharing {
+    struct strait_channel *channel;
+    _Atomic unsigned arrived;
+    bool sends;
+};
+
+static int sharing_entry(struct strait_port *port, void *data)
+{
+    struct sharing *sharing = data;
+    struct strait_sender sender;
+    struct strait_receiver receiver;
+    void *message = port;
+    ptrdiff_t result;
+    if (sharing->sends) {
+        EXPECT(strait_sender_open(&sender, sharing->channel) == 0);
+        EXPECT(strait_try_send(&sender, &message, 1) == 1); /* it is full */
+    } else {
+        EXPECT(strait_receiver_open(&receiver, sharing->channel) == 0);
+    }
+    atomic_fetch_add(&sharing->arrived, 1);
+    result = sharing->sends ? strait_send(&sender, &message, 1, STRAIT_FOREVER)
+                            : strait_receive(&receiver, &message, 1, STRAIT_FOREVER);
+    EXPECT(result == -ECANCELED);
+    return 0;
+}
+
+static void never_called(void *context)
+{
+    (void)context;
+    abort();
+}
+
+/* And whatever another process writes there, this one writes to no fd of its own and calls nothing
+ * when it wakes the worker. */
+TEST(stop_ends_a_wait_for_another_process)
+{
+    for (unsigned i = 0; i < scaled(20); i++) {
+        struct strait_channel_options options = {.capacity = 1, .shared = 1};
+        struct sharing sharing = {.sends = i % 2};
+        size_t size;
+        assert_returns(strait_channel_size(&options, &size), 0);
+        void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        assert_true(block != MAP_FAILED);
+        assert_returns(strait_channel_init(&sharing.channel, block, size, &options), 0);
+        struct strait_p_event_count *event =
+            i % 2 ? &sharing.channel->sender : &sharing.channel->receiver;
+        struct strait_worker *worker = spawn_entry(sharing_entry, &sharing);
+        int victim = memfd_create("victim", MFD_CLOEXEC);
+        await(&sharing.arrived, 1);
+        dawdle(i / 2 % 4 * 100000);
+        event->fd = victim;
+        event->told = never_called;
+        if (strait_load_relaxed(&event->word) & STRAIT_P_WAITING) {
+            __atomic_fetch_or(&event->word, STRAIT_P_TOLD, __ATOMIC_RELAXED);
+        }
+        strait_worker_stop(worker);
+        join_and_destroy(worker);
+        assert_int_equal(lseek(victim, 0, SEEK_END), 0);
+        close(victim);
+        munmap(block, size);
+    }
+}
+
+/* ---- who does not wait in the library ---- */
 
 /* As an event loop does. */
 static int polling_entry(struct strait_port *port, void *data)

@@ -4,6 +4,8 @@
 #include "shared.h"
 
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "../channel/private.h"
 

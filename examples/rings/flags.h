@@ -18,20 +18,23 @@
  *
  * Progress: every operation is wait-free.
  */
-#ifndef STRAIT_FLAGS_H
-#define STRAIT_FLAGS_H
+#ifndef STRAIT_RINGS_FLAGS_H
+#define STRAIT_RINGS_FLAGS_H
 
 #include "strait/rings/variant.h"
 
 STRAIT_C_BEGIN
 
 struct strait_flags {
-    STRAIT_LINE_ALIGNED uint32_t capacity; /* line 0: set once, by init */
+    /* line 0: set once, by init */
+    STRAIT_LINE_ALIGNED uint32_t capacity;
     size_t message_size;
-    size_t messages;                       /* offset of the messages from the end of this struct */
-    STRAIT_LINE_ALIGNED uint32_t sender;   /* line 1: sender writes */
-    uint32_t attached;                     /* 1 while there is a sender */
-    STRAIT_LINE_ALIGNED uint32_t receiver; /* line 2: receiver writes */
+    size_t messages; /* offset of the messages from the end of this struct */
+    /* line 1: sender writes */
+    STRAIT_LINE_ALIGNED uint32_t sender;
+    uint32_t attached; /* 1 while there is a sender */
+    /* line 2: receiver writes */
+    STRAIT_LINE_ALIGNED uint32_t receiver;
 };
 
 static inline size_t strait_flags_messages(const struct strait_shape *shape)
@@ -159,4 +162,4 @@ STRAIT_DEFINE_VARIANT(strait_flags, struct strait_flags, struct strait_flags, "f
 
 STRAIT_C_END
 
-#endif /* STRAIT_FLAGS_H */
+#endif /* STRAIT_RINGS_FLAGS_H */

@@ -209,8 +209,8 @@ STRAIT_API void strait_p_check_size(const struct strait_p_handle *handle, size_t
 #define STRAIT_P_COPYING static inline
 #endif
 
-/* Out of line: nothing was there. -EAGAIN, what came before the sending side closed, by copy or, if
- * there is a span, in place; or -EPIPE. */
+/* Out of line: nothing was there. Has the sending side closed? If not, -EAGAIN; if it has, what it
+ * sent just before, by copy or, with a span, in place; or -EPIPE. */
 STRAIT_API ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages, size_t n,
                                            struct strait_span *span);
 
@@ -228,7 +228,8 @@ STRAIT_P_COPYING ptrdiff_t strait_try_send(struct strait_sender *sender, const v
     struct strait_p_event_count *peer = &handle->channel->receiver;
     STRAIT_P_CHECK(strait_p_check_owner(handle, true));
     STRAIT_P_CHECK(strait_p_check_size(handle, n, __builtin_object_size(messages, 0), false));
-    if (STRAIT_UNLIKELY(strait_load_relaxed(&peer->word) & STRAIT_P_CLOSED)) { /* a hint */
+    if (STRAIT_UNLIKELY(strait_load_relaxed(&peer->word) & STRAIT_P_CLOSED)) {
+        /* a close that is seen late costs nothing: the message goes to the drop callback */
         return -EPIPE;
     }
     bool direct = STRAIT_LIKELY(handle->direct);

@@ -198,7 +198,8 @@ static int count_sender(struct strait_channel *channel, uint32_t between)
     return 0;
 }
 
-/* Once it has its end of the ring. */
+/* The handle has its end of the ring. `direct` implies STRAIT_P_BARRIER, 0: a send need not
+ * load `between` then. */
 static void handle_begin(struct strait_p_handle *handle, enum strait_direct least, bool sender)
 {
     if (handle->variant->direct >= least && handle->between == STRAIT_P_BARRIER) {
@@ -302,16 +303,16 @@ static struct strait_p_waiter waiter_of(struct strait_p_handle *handle, bool sen
     return waiter;
 }
 
-/* Waits, unless the only thread that could end the wait is the calling one: the number at the other
- * end is ours only while that end is. */
+/* Waits, unless the caller itself has the other end of its port: nobody could end the wait. Then it
+ * looks once. */
 int strait_p_side_park(struct strait_p_handle *handle, bool sender, int64_t deadline)
 {
     struct strait_p_waiter waiter = waiter_of(handle, sender);
     if (waiter.between != STRAIT_P_PROCESSES && waiter.own->told) {
         return -EINVAL;
     }
-    bool sole = sender || handle->variant->senders == STRAIT_SENDERS_ONE; /* the other end */
-    if (!sole || !handle->threads ||
+    bool one_peer = sender || handle->variant->senders == STRAIT_SENDERS_ONE;
+    if (!one_peer || !handle->threads ||
         strait_load_relaxed(&handle->threads[!sender]) != (uint32_t)thread_id() ||
         strait_now() >= deadline) {
         return strait_p_park(&waiter, deadline);

@@ -240,6 +240,8 @@ TEST_EACH_VARIANT(nothing_of_a_ring_that_is_set_once_may_differ)
         }
     } else if (strcmp(variant, "spsc") == 0 || strcmp(variant, "line") == 0) {
         expect_sides_refused(&guarded, ring);
+    } else {
+        skip(); /* what its init sets once is yet to be said here */
     }
     munmap(guarded.pages, guarded.bytes);
 }

@@ -7,7 +7,8 @@
  * that defines, for a ring (a struct of its own) and a sender's end of it,
  *
  *   size_t strait_<name>_size(shape)              bytes of the block
- *   void   strait_<name>_init(ring, shape)        empty, every index at STRAIT_FIRST_INDEX
+ *   void   strait_<name>_init(ring, shape)        empty, every free-running index at
+ *                                                 STRAIT_FIRST_INDEX
  *   bool   strait_<name>_fits(ring, shape)        is all that init has set once as it set it?
  *   end   *strait_<name>_attach(ring)             a sender's end, NULL when all are taken
  *   void   strait_<name>_detach(end)              gives it back
@@ -22,8 +23,12 @@
  *                                                 both. `size`: of a message, in bytes, where the
  *                                                 caller knows it as a constant, or 0
  *
- * ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one line of the table
- * in strait/ring.h. Used by name a ring inlines into its user:
+ * where reserve and peek set every field of the span, and return its count, 0 too; called again
+ * before a commit or a release, they give the same run again. No call waits for another
+ * thread, which may have been stopped inside one. A block may be shared with a process that writes
+ * nonsense where both sides write: a ring waits for no word there, and bounds each index that it
+ * reads. The header ends with STRAIT_DEFINE_VARIANT, which makes a descriptor of these, and is one
+ * line of the table in strait/ring.h. Used by name a ring inlines into its user:
  *
  *   STRAIT_RING_TYPED(orders, strait_spsc, struct order);
  *

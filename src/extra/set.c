@@ -17,6 +17,17 @@
 #define SPIN_MIN_NS 300
 #define WAIT_SHORT_NS 90000
 #define LOOKS_PER_CLOCK 8
+/* A wait for messages to gather, in pauses of some 25 ns: for each member that has some, and at
+ * most. It was worth it where then a message came in less than so long; else the next 1, 3, 7, ...
+ * chances are passed by. More messages of a member than GATHER_COUNTED are not counted. */
+#define GATHER_PAUSES_EACH 5u
+#define GATHER_PAUSES_MAX 512u
+#define GATHER_NS_A_MESSAGE 32
+#define GATHER_COUNTED 64
+#define GATHER_SKIPPED_MAX 511u
+/* So many hot members do not stay in the first caches of one CPU: some are asked for at once. */
+#define AHEAD_FROM 512u
+#define AHEAD 16u
 /* Marks that are taken at once. */
 #define MARKS 64
 
@@ -41,6 +52,15 @@ struct member {
     uint32_t empty; /* looks in succession that found nothing */
 };
 
+/* How the owner keeps its distance from the senders, turn by turn of all hot members. */
+struct gathering {
+    uint32_t offered;  /* members in this turn */
+    uint32_t messages; /* these had, counted where a wait came before */
+    int64_t since;     /* when that wait began; 0: there was none */
+    uint32_t skip;     /* chances to wait yet to be passed by */
+    uint32_t skipped;  /* how many it passed by after the last wait that was not worth it */
+};
+
 struct strait_set {
     /* line 0: senders write, when they have marked */
     STRAIT_LINE_ALIGNED uint32_t marked; /* marks whose senders are done with the set */
@@ -60,6 +80,8 @@ struct strait_set {
     uint32_t wasted; /* empty looks since some were armed the last time */
     uint32_t cpu;    /* 1 + where the last sender to mark ran; 0: not known */
     uint32_t spin_ns;
+    struct strait_receiver *last; /* that was offered */
+    struct gathering gathering;
     bool roused;             /* a mark of nobody is in the queue */
     struct member members[]; /* `capacity` of them; then what the arrays of line 1 are */
 };
@@ -111,10 +133,63 @@ static bool take_marks(struct strait_set *set)
 
 /* ---- hot members ---- */
 
-static bool look_at(struct member *member)
+/* How many of up to n messages are there; 1 where its senders have closed. */
+static uint32_t look_at(struct strait_receiver *receiver, size_t n)
 {
     struct strait_span span;
-    return strait_peek(member->receiver, 1, &span) != -EAGAIN;
+    ptrdiff_t there = strait_peek(receiver, n, &span);
+    return there == -EAGAIN ? 0 : there < 0 ? 1 : (uint32_t)there;
+}
+
+/* The caches are missed for all of the next members at the same time, not for one after another. */
+static void look_ahead(const struct strait_set *set)
+{
+    uint32_t end = set->cursor + AHEAD < set->hot_count ? set->cursor + AHEAD : set->hot_count;
+    for (uint32_t i = set->cursor; i < end; i++) {
+        struct strait_span span;
+        if (strait_peek(set->hot[i]->receiver, 1, &span) > 0) {
+            strait_prefetch_read(span.messages);
+        }
+    }
+}
+
+/* Does the last sender to mark run where its owner does? */
+static bool shares_cpu(const struct strait_set *set)
+{
+    return set->cpu == 1 + (uint32_t)sched_getcpu();
+}
+
+/* What a wait has brought, with the turn after it. */
+static void learn(struct gathering *gathering)
+{
+    if (gathering->messages * GATHER_NS_A_MESSAGE >= strait_now() - gathering->since) {
+        gathering->skipped = 0;
+    } else {
+        gathering->skipped = (uint32_t)strait_min(2 * gathering->skipped + 1, GATHER_SKIPPED_MAX);
+    }
+    gathering->skip = gathering->skipped;
+}
+
+/* All had their turn. Where several had something, and the last of them has no more, the owner is
+ * right behind the senders: it takes away, message by message, the lines that they are about to
+ * write. Where messages come fast it does better to let some gather, as a ring's receiver does (see
+ * lines.h); one message alone never waits for others. */
+static void gather(struct strait_set *set)
+{
+    struct gathering *gathering = &set->gathering;
+    uint32_t offered = gathering->offered;
+    if (gathering->since != 0) {
+        learn(gathering);
+    }
+    gathering->offered = 0;
+    gathering->messages = 0;
+    gathering->since = 0;
+    if (offered > 1 && gathering->skip > 0) {
+        gathering->skip--;
+    } else if (offered > 1 && !shares_cpu(set) && look_at(set->last, 1) == 0) {
+        gathering->since = strait_now();
+        strait_pause_for((uint32_t)strait_min(GATHER_PAUSES_EACH * offered, GATHER_PAUSES_MAX));
+    }
 }
 
 /* Arms the hot members that `least` looks in succession have found empty. */
@@ -149,6 +224,7 @@ int strait_set_try_next(struct strait_set *set, struct strait_receiver **receive
 {
     for (uint32_t looks = 0;; looks++) {
         if (set->cursor >= set->hot_count) { /* each had its turn */
+            gather(set);
             if (set->wasted >= LOOKS_ALL) {
                 arm(set, LOOKS_EACH);
             }
@@ -158,10 +234,16 @@ int strait_set_try_next(struct strait_set *set, struct strait_receiver **receive
         if (looks >= set->hot_count) {
             return -EAGAIN;
         }
+        if (set->hot_count >= AHEAD_FROM && set->cursor % AHEAD == 0) {
+            look_ahead(set);
+        }
         struct member *member = set->hot[set->cursor++];
-        if (look_at(member)) {
+        uint32_t there = look_at(member->receiver, set->gathering.since ? GATHER_COUNTED : 1);
+        if (there > 0) {
             member->empty = 0;
-            *receiver = member->receiver;
+            set->gathering.offered++;
+            set->gathering.messages += there;
+            set->last = *receiver = member->receiver;
             return 0;
         }
         member->empty++;
@@ -194,7 +276,7 @@ int strait_set_next(struct strait_set *set, struct strait_receiver **receiver, i
     int result = strait_set_try_next(set, receiver);
     while (result == -EAGAIN) {
         int64_t start = strait_now();
-        if (set->spin_ns > 0 && set->hot_count > 0 && set->cpu != 1 + (uint32_t)sched_getcpu() &&
+        if (set->spin_ns > 0 && set->hot_count > 0 && !shares_cpu(set) &&
             spin_on_hot(set, receiver, start, deadline) == 0) {
             return 0;
         }
@@ -277,6 +359,7 @@ static void drop_member(struct strait_set *set, struct member *member)
     set->hot_count--;
     memmove(&set->hot[at], &set->hot[at + 1], (set->hot_count - at) * sizeof(struct member *));
     set->cursor -= at < set->cursor;
+    set->gathering.offered = 0; /* `last` is no more */
     member->state = FREE;
     strait_receiver_on_ready(member->receiver, NULL, NULL);
 }

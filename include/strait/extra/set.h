@@ -27,6 +27,10 @@
  * turns ready: the compare-and-swap that wakes any receiver, two more read-modify-writes, and the
  * wake-up if the set sleeps. All other sends cost what they cost without a set.
  *
+ * Where several members have messages, one every 32 ns or faster, the set lets some gather between
+ * two turns of all, so that the owner does not run right behind the senders: for at most 13 us, in
+ * the call that ends a turn. A message that comes alone never waits for others.
+ *
  * When a member becomes quiet is a matter of costs alone. To arm costs a barrier, the same for one
  * and for all, and a read-modify-write for each; so the set arms a member after 64 empty looks,
  * when all empty looks together have cost as much as the barrier. When it would have to wait it

@@ -881,7 +881,16 @@ int strait_task_submit_wait(struct strait_parent *parent, const struct strait_ta
 
 /* ---- memory ---- */
 
-/* Pages of zeros for slots, plans, links and words; those never touched cost no memory. */
+STRAIT_PRIVATE void *strait_p_pages(size_t bytes)
+{
+    int saved = errno;
+    void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    strait_errno_restore(saved);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+/* Slots, plans, links and words. */
 static int slots_create(struct strait_parent *parent)
 {
     size_t limit = parent->pool->options.queue_limit;
@@ -893,13 +902,10 @@ static int slots_create(struct strait_parent *parent)
     }
     size_t words = (size_t)1 << shift;
     size_t plans = strait_round_up(slots * sizeof(struct strait_p_plan), STRAIT_LINE);
-    int saved = errno;
     parent->bytes = plans + slots * (sizeof(struct strait_p_slot) + sizeof(uint32_t)) +
                     STRAIT_P_PRIORITIES * words * sizeof(uint32_t);
-    parent->block = mmap(NULL, parent->bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    strait_errno_restore(saved);
-    if (parent->block == MAP_FAILED) {
+    parent->block = strait_p_pages(parent->bytes);
+    if (!parent->block) {
         return -ENOMEM;
     }
     parent->slots = (struct strait_p_slot *)((uintptr_t)parent->block + plans);

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -20,6 +21,9 @@
 
 /* From one try to start a worker to the next, while none can be had. */
 #define BACK_OFF_NS 100000000
+
+/* Of those that have never had a thread no page is touched. */
+#define WORKERS_BYTES (STRAIT_POOL_WORKERS_MAX * sizeof(struct strait_p_pool_worker))
 
 /* What is left of 15 bytes without "-255". */
 #define NAME_LENGTH (STRAIT_P_NAME_BYTES - 1 - 4)
@@ -117,7 +121,10 @@ static STRAIT_P_COLD int launch(struct strait_pool *pool, bool best_effort)
     }
     struct strait_p_pool_worker *worker = &pool->workers[number];
     int error = 0;
-    if (!worker->parent) { /* of what its tasks submit */
+    if (!worker->parent) { /* of what its tasks submit; no thread has had this number yet */
+        worker->number = number;
+        worker->pool = pool;
+        strait_p_event_count_init(&worker->event, -1);
         struct strait_parent_options options = {.wait = pool->options.wait};
         error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
         if (error) {
@@ -232,23 +239,20 @@ static STRAIT_P_COLD void pool_free(struct strait_pool *pool)
     pthread_mutex_destroy(&pool->lock);
     free(pool->cpus);
     free(pool->parents);
-    free(pool->workers);
+    if (pool->workers) {
+        munmap(pool->workers, WORKERS_BYTES);
+    }
     free(pool);
-}
-
-static void *zeroed_array(size_t count, size_t size)
-{
-    void *memory = strait_line_alloc(count * size);
-    return memory ? memset(memory, 0, count * size) : NULL;
 }
 
 /* NULL: there is no memory. */
 static STRAIT_P_COLD struct strait_pool *pool_alloc(const struct strait_pool_options *options)
 {
-    struct strait_pool *pool = zeroed_array(1, sizeof(*pool));
+    struct strait_pool *pool = strait_line_alloc(sizeof(*pool));
     if (!pool) {
         return NULL;
     }
+    memset(pool, 0, sizeof(*pool));
     pthread_mutex_init(&pool->lock, NULL);
     pool->options = *options;
     strcpy(pool->name, options->name);
@@ -258,7 +262,7 @@ static STRAIT_P_COLD struct strait_pool *pool_alloc(const struct strait_pool_opt
     pool->workers_min = options->workers;
     pool->workers_max = options->workers_max;
     pool->grow = grow;
-    pool->workers = zeroed_array(STRAIT_POOL_WORKERS_MAX, sizeof(*pool->workers));
+    pool->workers = strait_p_pages(WORKERS_BYTES);
     pool->parents = calloc(STRAIT_P_PLACES, sizeof(*pool->parents));
     pool->cpus = malloc((options->cpu_count + 1) * sizeof(*pool->cpus));
     if (!pool->workers || !pool->parents || !pool->cpus) {
@@ -279,11 +283,6 @@ static STRAIT_P_COLD struct strait_pool *pool_alloc(const struct strait_pool_opt
         .threads = options->workers_max,
         .elastic = options->workers_max > options->workers,
     };
-    for (unsigned number = 0; number < STRAIT_POOL_WORKERS_MAX; number++) {
-        pool->workers[number].number = number;
-        pool->workers[number].pool = pool;
-        strait_p_event_count_init(&pool->workers[number].event, -1);
-    }
     strait_p_event_place(&pool->origin, true);
     return pool;
 }

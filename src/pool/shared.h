@@ -375,6 +375,9 @@ STRAIT_PRIVATE int strait_p_parent_attach(struct strait_pool *pool, struct strai
                                           const struct strait_parent_options *options,
                                           struct strait_p_pool_worker *worker);
 
+/* Pages of zeros, for munmap; those never touched cost no memory. NULL: there are none. */
+STRAIT_PRIVATE void *strait_p_pages(size_t bytes);
+
 /* Gives back all that parents have. Nobody uses the pool any more. */
 STRAIT_PRIVATE void strait_p_parents_free(struct strait_pool *pool);
 

@@ -456,6 +456,36 @@ TEST(a_pool_grows_with_demand_and_shrinks_without)
 
 /* ---- rest ---- */
 
+/* Of anonymous pages. */
+static long resident_kib(void)
+{
+    char line[256];
+    long kib;
+    long sum = 0;
+    FILE *file = fopen("/proc/self/smaps", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        sum += sscanf(line, "Anonymous: %ld", &kib) == 1 ? kib : 0;
+    }
+    fclose(file);
+    return sum;
+}
+
+TEST(a_worker_takes_few_pages)
+{
+    enum { WORKERS = 32, KIB_MOST = 16 };
+    resident_kib(); /* touches what it needs itself */
+    long before = resident_kib();
+    OPEN(.workers = WORKERS);
+    hold(WORKERS);
+    long each = (resident_kib() - before) / WORKERS;
+    print_message("a worker: %ld KiB\n", each);
+    if (!TEST_ASAN && !TEST_TSAN) { /* whose shadow is resident, too */
+        assert_true(each < KIB_MOST);
+    }
+    close_pool();
+}
+
 /* How often the workers ran, and for how long, in one number. */
 static long long activity(void)
 {

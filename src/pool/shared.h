@@ -146,8 +146,11 @@ struct strait_p_pool_worker {
     unsigned misses; /* empty rings that it came by since it last lowered bits */
     unsigned streak; /* tasks since it had to wait last */
     uint32_t spin_ns;
-    bool raised;        /* its bit in `idle` */
-    int64_t idle_until; /* when it may end, idle as it is; 0: it has not begun to wait */
+    unsigned turn_ends;    /* with which task of the streak it looks how long it has run */
+    unsigned tasks_a_turn; /* between two such looks */
+    int64_t turn_at;       /* when that began; 0: it has waited since */
+    bool raised;           /* its bit in `idle` */
+    int64_t idle_until;    /* when it may end, idle as it is; 0: it has not begun to wait */
     struct strait_p_event_count *lender; /* of the worker whose task it runs, who may wait for
                                             something to do; NULL: nobody */
     struct strait_p_slot *innermost;     /* of the tasks that it is inside of; the plan's `next` is

@@ -21,6 +21,11 @@
 /* Children of a waiting task that are looked at for what their runners have. */
 #define CHILDREN_LOOKED_AT 16
 
+/* How long a worker that shares CPUs with others' threads runs before it gives way, unless it has
+ * done more tasks meanwhile: those are too short for many to be held up inside of one. */
+#define TURN_NS 750000
+#define FEW_TASKS 8
+
 static __thread struct strait_p_pool_worker *current_worker;
 
 /* ---- finding a task ---- */
@@ -413,6 +418,26 @@ static bool end(struct strait_p_pool_worker *self, bool leaving)
     return ends;
 }
 
+/* A worker with a low weight that runs on to the scheduler's next tick, some 4 ms, then has to wait
+ * ten times as long, wherever it is: in a task that holds a lock, perhaps. So it gives way before,
+ * between two tasks. The clock is read after so many tasks as take about that time. */
+static STRAIT_P_COLD void give_way(struct strait_p_pool_worker *self)
+{
+    int64_t now = strait_now();
+    int64_t ran = self->turn_at ? now - self->turn_at : 0;
+    if (ran < TURN_NS) {
+        self->tasks_a_turn = (unsigned)strait_min(2 * self->tasks_a_turn + 1, STREAK);
+    } else {
+        self->tasks_a_turn = (unsigned)(self->tasks_a_turn * TURN_NS / ran);
+        if (self->tasks_a_turn < FEW_TASKS && strait_load_relaxed(&self->pool->yielding)) {
+            sched_yield();
+            now = strait_now();
+        }
+    }
+    self->turn_ends = self->streak + 1 + self->tasks_a_turn;
+    self->turn_at = now;
+}
+
 STRAIT_PRIVATE void strait_p_worker_run(void *argument)
 {
     struct strait_p_pool_worker *self = argument;
@@ -442,12 +467,17 @@ STRAIT_PRIVATE void strait_p_worker_run(void *argument)
             }
             pass_on(pool);
             handle(self, parent, slot);
+            if (self->streak >= self->turn_ends) {
+                give_way(self);
+            }
         } else if (!completed) {
             if ((idle || leaving || strait_load_relaxed(&pool->closing)) && own->owed == 0 &&
                 end(self, leaving)) {
                 return;
             }
             self->streak = 0;
+            self->turn_at = 0;
+            self->turn_ends = 0;
             idle = wait_for_work(self);
             pthread_testcancel(); /* before it takes a task that would fail with it */
             continue;

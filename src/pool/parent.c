@@ -323,15 +323,10 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
 }
 
 /* How many parents have tasks that wait, about: at least 1. */
-static STRAIT_P_ONE_COPY STRAIT_P_COLD int64_t parents_busy(const struct strait_pool *pool)
+static int64_t parents_busy(const struct strait_pool *pool)
 {
-    int64_t busy = 0;
-    for (uint32_t place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, 0);
-         place != STRAIT_P_NONE;
-         place = strait_p_next_place(pool, STRAIT_PRIORITY_NORMAL, place + 1)) {
-        busy++;
-    }
-    return busy > 0 ? busy : 1;
+    uintptr_t raised = strait_word_load_relaxed(&pool->raised) % STRAIT_P_RAISED(1);
+    return raised > 0 ? (int64_t)raised : 1;
 }
 
 /* Waits for the next, or, where completions come fast, for so many that those left keep the workers
@@ -650,11 +645,13 @@ static void announce(struct strait_parent *parent, unsigned priority, uintptr_t 
     /* pool.announce: pairs with event.prepare; what was pushed, or else that a bit is down, a
      * worker idle, the pool closing; without it the compiler moves the loads below up */
     strait_light_barrier();
-    if (STRAIT_UNLIKELY(strait_p_bit_set(pool->bits[priority], parent->place, true))) {
+    if (STRAIT_UNLIKELY(strait_p_bit_set(pool->bits[priority], parent->place, true, &pool->raised,
+                                         STRAIT_P_RAISED(priority)))) {
         /* pool.fence: the same, of the bit that is up again, or else that its word's is down; where
          * there is a membarrier, too: the barrier above came before */
         strait_fence_after_cas();
-        if (strait_p_bit_set(pool->filled[priority], parent->place / STRAIT_P_BITS, true)) {
+        if (strait_p_bit_set(pool->filled[priority], parent->place / STRAIT_P_BITS, true, NULL,
+                             0)) {
             /* pool.fence: the same, of the word's bit */
             strait_fence_after_cas();
         }

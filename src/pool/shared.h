@@ -18,6 +18,7 @@
  *
  * Places. A parent has a place in the pool's table, and for each priority a bit there that says:
  * there may be something to claim. Parents raise it, workers look at no parent whose bit is down.
+ * Where one bit alone is up, which a count says, a worker goes to that parent without a search.
  * A worker that has come by many empty rings lowers their bits, passes a heavy barrier, and raises
  * again those of rings that are not empty any more: a parent that saw its bit up has pushed before
  * that barrier, or sees it down.
@@ -55,6 +56,7 @@
 #define STRAIT_P_PLACE_WORDS (STRAIT_P_PLACES / STRAIT_P_BITS)
 #define STRAIT_P_FILLED_WORDS ((STRAIT_P_PLACE_WORDS + STRAIT_P_BITS - 1) / STRAIT_P_BITS)
 #define STRAIT_P_IDLE_WORDS (STRAIT_POOL_WORKERS_MAX / STRAIT_P_BITS)
+#define STRAIT_P_RAISED(PRIORITY) ((uintptr_t)1 << (PRIORITY)*16u)
 /* Lone tasks in a row for each of which a worker on the parent's CPU ran within so many ns. */
 #define STRAIT_P_LONE 16u
 #define STRAIT_P_AT_ONCE_NS 30000
@@ -142,7 +144,7 @@ struct strait_p_pool_worker {
     uint64_t busy;  /* a stopwatch: its thread is in tasks; if the pool is timed */
     uint32_t state; /* enum strait_p_worker_state; under the pool's lock */
     /* line 1: the worker's own */
-    STRAIT_LINE_ALIGNED unsigned turn[STRAIT_P_PRIORITIES]; /* the place that comes next */
+    STRAIT_LINE_ALIGNED unsigned turn[STRAIT_P_PRIORITIES]; /* the place that was last */
     unsigned misses; /* empty rings that it came by since it last lowered bits */
     unsigned streak; /* tasks since it had to wait last */
     uint32_t spin_ns;
@@ -197,6 +199,7 @@ struct strait_pool {
     /* parents write, to raise, and workers, to lower: by compare-and-swap alone */
     STRAIT_LINE_ALIGNED uintptr_t bits[STRAIT_P_PRIORITIES][STRAIT_P_PLACE_WORDS];
     uintptr_t filled[STRAIT_P_PRIORITIES][STRAIT_P_FILLED_WORDS]; /* of `bits`: a bit a word */
+    uintptr_t raised; /* how many of `bits` are up or being raised, each a STRAIT_P_RAISED */
     /* workers write, to raise and lower, and wakers, to lower: by compare-and-swap alone */
     STRAIT_LINE_ALIGNED uintptr_t idle[STRAIT_P_IDLE_WORDS];
     /* cold */
@@ -228,18 +231,26 @@ static inline bool strait_p_bit_is_up(const uintptr_t *words, uint32_t number)
     return (word >> (number % STRAIT_P_BITS) & 1) != 0;
 }
 
-/* False: it was so already. */
-static inline bool strait_p_bit_set(uintptr_t *words, uint32_t number, bool up)
+/* False: it was so already. `count`, if not NULL, has a `one` for the bit while it is up, and
+ * before: whoever is stopped in between hides no bit. */
+static inline bool strait_p_bit_set(uintptr_t *words, uint32_t number, bool up, uintptr_t *count,
+                                    uintptr_t one)
 {
     uintptr_t *word = &words[number / STRAIT_P_BITS];
     uintptr_t bit = (uintptr_t)1 << (number % STRAIT_P_BITS);
     uintptr_t old = strait_word_load_relaxed(word);
-    do {
-        if (((old & bit) != 0) == up) {
-            return false;
-        }
-    } while (!strait_word_cas_relaxed(word, &old, old ^ bit));
-    return true;
+    uintptr_t counted = 0;
+    if (((old & bit) != 0) == up) {
+        return false;
+    }
+    while (count && up && !strait_word_cas_relaxed(count, &counted, counted + one)) {
+    }
+    while (((old & bit) != 0) != up && !strait_word_cas_relaxed(word, &old, old ^ bit)) {
+    }
+    bool changed = ((old & bit) != 0) != up;
+    while (count && changed != up && !strait_word_cas_relaxed(count, &counted, counted - one)) {
+    }
+    return changed;
 }
 
 /* The first bit that is up from `from` on, below `end`; `end`: none. */
@@ -343,7 +354,8 @@ static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct 
         number = sleepers[beside];
         if (number < numbers) {
             event = &pool->workers[number].event;
-            strait_p_bit_set(pool->idle, number, false); /* the next waker takes the next */
+            /* the next waker takes the next */
+            strait_p_bit_set(pool->idle, number, false, NULL, 0);
             strait_p_wake_sleeper(event, STRAIT_P_BARRIER);
         }
     }

@@ -94,6 +94,7 @@ static void init(void)
         pool->bits[0][parent->place / STRAIT_P_BITS] = (uintptr_t)1
                                                        << parent->place % STRAIT_P_BITS;
     }
+    pool->raised = plan->how & RAISED ? 1 : 0;
     if (plan->how & (RAISED | FILLED)) {
         uint32_t word = parent->place / STRAIT_P_BITS;
         pool->filled[0][word / STRAIT_P_BITS] = (uintptr_t)1 << word % STRAIT_P_BITS;

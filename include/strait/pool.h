@@ -300,7 +300,8 @@ STRAIT_API int strait_group_wait(struct strait_parent *parent, const struct stra
                                  int64_t deadline);
 STRAIT_API int strait_parent_wait_all(struct strait_parent *parent, int64_t deadline);
 
-/* Until at least one completion has run; returns how many have. 0: none is owed. */
+/* Until at least one completion has run; returns how many have. Those that come fast are gathered,
+ * none for longer than 100 us. 0: none is owed. */
 STRAIT_API ptrdiff_t strait_parent_wait_any(struct strait_parent *parent, int64_t deadline);
 
 /* ---- more about tasks ---- */

@@ -301,15 +301,23 @@ static void tell_loop(struct strait_parent *parent)
     strait_p_notify(parent->event, STRAIT_P_BARRIER);
 }
 
+/* How many parents have tasks that wait, about: at least 1. */
+static int64_t parents_busy(const struct strait_pool *pool)
+{
+    uintptr_t raised = strait_word_load_relaxed(&pool->raised) % STRAIT_P_RAISED(1);
+    return raised > 0 ? (int64_t)raised : 1;
+}
+
 /* True: the fd becomes readable with so many reports, or when a worker is to be started; if that is
- * more than one report, also when the clock has run down that starts now, or with the first. False:
- * there is something to do at once, and it is readable. */
-static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
+ * more than one report, also when the clock has run down that starts now, or with the first where
+ * other parents have tasks, too. False: there is something to do at once, and it is readable. */
+static bool fd_arm(struct strait_parent *parent, size_t reports)
 {
     struct strait_p_waiter waiter = parent_waiter(parent);
     bool gathers = reports > 1;
-    int64_t at = gathers && now ? strait_deadline(GATHER_NS)
-                                : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
+    bool now = gathers && parents_busy(parent->pool) == 1;
+    int64_t at = now ? strait_deadline(GATHER_NS)
+                     : (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
     if (at || parent->clocked) {
         timer_set(parent, at);
     }
@@ -322,36 +330,32 @@ static bool fd_arm(struct strait_parent *parent, size_t reports, bool now)
     return armed;
 }
 
-/* How many parents have tasks that wait, about: at least 1. */
-static int64_t parents_busy(const struct strait_pool *pool)
+static uintptr_t completed_by(const struct strait_parent *parent)
 {
-    uintptr_t raised = strait_word_load_relaxed(&pool->raised) % STRAIT_P_RAISED(1);
-    return raised > 0 ? (int64_t)raised : 1;
+    return parent->counters.submitted - parent->owed;
 }
 
-/* Waits for the next, or, where completions come fast, for so many that those left keep the workers
- * busy until the loop has come round. Where other parents have tasks, too, each wake-up keeps the
- * workers from those: even slower ones are gathered, and the first of them starts the clock. */
-static bool fd_await(struct strait_parent *parent, size_t completed)
+/* With how many reports the parent is to wake: the next, or, where completions come fast, so many
+ * that those left keep the workers busy until it has come round. Where other parents have tasks,
+ * too, each wake-up keeps the workers from those: even slower ones are gathered. */
+static STRAIT_P_ONE_COPY STRAIT_P_COLD size_t reports_to_gather(struct strait_parent *parent)
 {
-    int64_t busy = 1;
-    size_t reports = 1;
-    if (completed > 0) {
-        int64_t now = strait_now();
-        int64_t each = (now - parent->busy_at) / (int64_t)completed;
-        parent->pace += ((each < PACE_MOST_NS ? each : PACE_MOST_NS) - parent->pace) / 4;
-        parent->busy_at = now;
-        size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
-                     (size_t)(ROUND_NS / (parent->pace + 1));
-        size_t unread = (strait_word_load_relaxed(&parent->stack) - parent->seen) / STRAIT_P_REPORT;
-        if (parent->pace < PACE_MOST_NS / 2 && parent->owed > unread + few) {
-            busy = parents_busy(parent->pool);
-            reports = parent->pace < GATHER_NS / 2 * busy ? parent->owed - few : 1;
-        }
-    } else {
+    size_t completed = completed_by(parent) - parent->paced;
+    if (completed == 0) {
         parent->clocked = true; /* one may have started late, which keeps waking it for nothing */
+        return 1;
     }
-    return fd_arm(parent, reports, busy == 1);
+    int64_t now = strait_now();
+    int64_t each = (now - parent->busy_at) / (int64_t)completed;
+    parent->pace += ((each < PACE_MOST_NS ? each : PACE_MOST_NS) - parent->pace) / 4;
+    parent->busy_at = now;
+    parent->paced += completed;
+    size_t few = 2 * (size_t)strait_load_relaxed(&parent->pool->online) +
+                 (size_t)(ROUND_NS / (parent->pace + 1));
+    size_t unread = (strait_word_load_relaxed(&parent->stack) - parent->seen) / STRAIT_P_REPORT;
+    bool fast = parent->pace < PACE_MOST_NS / 2 && parent->owed > unread + few &&
+                parent->pace < GATHER_NS / 2 * parents_busy(parent->pool);
+    return fast ? parent->owed - few : 1;
 }
 
 /* ---- cancelling ---- */
@@ -517,7 +521,7 @@ ptrdiff_t strait_parent_dispatch(struct strait_parent *parent, size_t budget)
     }
     do {
         completed += strait_p_collect(parent, most - completed);
-    } while (completed < most && parent->epoll >= 0 && !fd_await(parent, completed));
+    } while (completed < most && parent->epoll >= 0 && !fd_arm(parent, reports_to_gather(parent)));
     if (completed == most) {
         tell_loop(parent);
     }
@@ -757,11 +761,6 @@ struct wait {
     uintptr_t before;                 /* FOR_ANY: what had completed */
 };
 
-static uintptr_t completed_by(const struct strait_parent *parent)
-{
-    return parent->counters.submitted - parent->owed;
-}
-
 /* How many reports must come, at least, before it has happened; 0: it has, or never can. */
 static size_t still_to_come(struct strait_parent *parent, const struct wait *wait)
 {
@@ -787,12 +786,13 @@ static int wait_sleep(struct strait_parent *parent, const struct wait *wait, siz
                       int64_t deadline)
 {
     const struct strait_p_slot *slot = wait->subject == FOR_TASK ? find(parent, wait->id) : NULL;
-    size_t reports = slot ? REPORTS_NEVER : least;
+    bool any = wait->subject == FOR_ANY;
+    size_t reports = slot ? REPORTS_NEVER : any ? reports_to_gather(parent) : least;
     if (parent->worker || parent->options.wait == STRAIT_WAIT_SPIN) {
         reports = 1;
     }
-    if (reports > 1 && parent->owed > least) {
-        int64_t until = strait_deadline(GATHER_IN_WAIT_NS);
+    if (reports > 1 && (any || parent->owed > least)) {
+        int64_t until = strait_deadline(any ? GATHER_NS : GATHER_IN_WAIT_NS);
         deadline = until < deadline ? until : deadline;
     }
     int64_t grow_at = (int64_t)strait_wide_load_relaxed(&parent->pool->grow_at);
@@ -831,7 +831,7 @@ static int wait_until(struct strait_parent *parent, const struct wait *wait, int
         }
     }
     if (parent->epoll >= 0) {
-        fd_arm(parent, 1, true);
+        fd_arm(parent, 1);
     }
     return least ? error : 0;
 }
@@ -1081,7 +1081,7 @@ STRAIT_P_COLD int strait_pool_attach(struct strait_pool *pool, struct strait_par
                 : strait_p_parent_attach(pool, parent, &options, NULL);
     pthread_mutex_unlock(&pool->lock);
     if (!error && options.wait == STRAIT_WAIT_FD) {
-        fd_arm(*parent, 1, true); /* a loop may watch it before it dispatches */
+        fd_arm(*parent, 1); /* a loop may watch it before it dispatches */
     }
     return error;
 }

@@ -34,8 +34,8 @@
  * per task.
  *
  * Waking parents. A parent that waits says how many reports there are to be before it is woken:
- * one; or all that its group is owed; or, in an event loop while completions come fast, so many
- * that the workers would soon have nothing to do, and then the first of them starts a clock. It is
+ * one; or all that its group is owed; or, in an event loop or a wait for any while completions come
+ * fast, so many that the workers would soon have nothing to do, and then a clock ends that. It is
  * woken by the report that reaches that goal, or by that of the one task that it waits for.
  */
 #ifndef STRAIT_POOL_SHARED_H
@@ -118,6 +118,7 @@ struct strait_parent {
     int epoll;    /* what its loop watches: readable if own.fd or the timer is; -1: none */
     int timer;
     int64_t busy_at; /* when it last ran completions */
+    uintptr_t paced; /* what had completed then */
     int64_t pace;    /* ns from one completion to the next, of late */
     uint32_t lone;   /* tasks in a row when it was owed no other; at most STRAIT_P_LONE */
     bool attached;   /* under the pool's lock, as the next */

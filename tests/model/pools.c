@@ -29,6 +29,7 @@ enum how {
     RAISED = 8,   /* the parent has been seen to submit */
     TIMED = 32,   /* times are taken */
     FILLED = 64,  /* the bit of its bit's word is up */
+    OTHERS = 128, /* another parent has tasks, too */
 };
 
 #define TASKS_MAX 4
@@ -94,7 +95,7 @@ static void init(void)
         pool->bits[0][parent->place / STRAIT_P_BITS] = (uintptr_t)1
                                                        << parent->place % STRAIT_P_BITS;
     }
-    pool->raised = plan->how & RAISED ? 1 : 0;
+    pool->raised = (plan->how & RAISED ? 1u : 0u) + (plan->how & OTHERS ? 1u : 0u);
     if (plan->how & (RAISED | FILLED)) {
         uint32_t word = parent->place / STRAIT_P_BITS;
         pool->filled[0][word / STRAIT_P_BITS] = (uintptr_t)1 << word % STRAIT_P_BITS;
@@ -343,7 +344,7 @@ static void gather_in_loop(void)
         if (!strait_parent_owed(parent)) {
             return;
         }
-        if (fd_arm(parent, strait_parent_owed(parent), false)) {
+        if (fd_arm(parent, strait_parent_owed(parent))) {
             waiting_poll(parent->own.fd);
         }
     }
@@ -469,7 +470,7 @@ const struct model_test pool_tests[] = {
      4,
      true},
     POOL("loop", submit_in_loop, 2, 1, 0, LOOP),
-    POOL("gathered", gather_in_loop, 2, 1, 0, LOOP),
+    POOL("gathered", gather_in_loop, 2, 1, 0, LOOP | OTHERS),
     POOL_OF_TWO("two workers", submit_two_together, NULL, 2, 2),
     POOL("bits are lowered", submit_and_wait, 2, 1, 0, LOWER | RAISED),
     POOL("a word's bit", submit_and_wait, 2, 1, 0, LOWER | FILLED),

@@ -58,7 +58,8 @@ TEST(a_budget_leaves_the_fd_readable)
 
 /* The long task ends only when the loop has been told of all that went before: it may gather them,
  * but not until a worker is done with it, and comes to those behind. After a quiet time, and while
- * they come fast; alone, and where another parent seems to have tasks, too. */
+ * they come fast; alone, and where another parent seems to have tasks, too; by its fd, and in a
+ * wait. */
 TEST(no_completion_waits_for_a_long_task)
 {
     struct strait_parent *other;
@@ -82,7 +83,11 @@ TEST(no_completion_waits_for_a_long_task)
             submit(runs, i, NULL);
         }
         while (strait_parent_owed(here.parent) > burst + 1) {
-            collect(); /* by its fd */
+            if (round % 8 < 4) {
+                collect(); /* by its fd */
+            } else {
+                assert_true(strait_parent_wait_any(here.parent, STRAIT_FOREVER) > 0);
+            }
         }
         release();
         settle();

@@ -36,9 +36,9 @@ class Steady
 
     bool fill();
 
-    const Tasks tasks_;
+    const Tasks tasks_; // workers read it at each task
     const uint64_t outstanding_;
-    uint64_t submitted_ = 0;
+    alignas(128) uint64_t submitted_ = 0; // from here on the parent writes
     uint64_t completed_ = 0;
     uint64_t numbers_ = 0; // the sum of those submitted less that of those completed
     bool wrong_ = false;

@@ -380,7 +380,7 @@ static int handle_arm(struct strait_p_handle *handle, bool sender)
     return fd >= 0 ? strait_p_arm(&waiter) : fd;
 }
 
-int strait_sender_arm(struct strait_sender *sender)
+STRAIT_P_COLD int strait_sender_arm(struct strait_sender *sender)
 {
     return handle_arm(&sender->handle, true);
 }
@@ -429,7 +429,8 @@ int strait_receiver_on_ready(struct strait_receiver *receiver, strait_ready_fn *
     return 0;
 }
 
-void strait_receivers_arm(struct strait_receiver *const *receivers, size_t count, bool *armed)
+STRAIT_P_COLD void strait_receivers_arm(struct strait_receiver *const *receivers, size_t count,
+                                        bool *armed)
 {
     for (size_t i = 0; i < count; i++) {
         struct strait_p_handle *handle = &receivers[i]->handle;

@@ -407,9 +407,10 @@ static bool is_owed(const struct strait_p_slot *slot, const struct strait_group 
 
 /* Cancels what waits from a position on, in the order of submission: those of a group, if it is not
  * NULL. Returns how many there were. */
-static STRAIT_P_ONE_COPY size_t cancel_from(struct strait_parent *parent, unsigned priority,
-                                            uintptr_t from, const struct strait_group *group,
-                                            enum strait_task_status reason)
+static STRAIT_P_ONE_COPY STRAIT_P_COLD size_t cancel_from(struct strait_parent *parent,
+                                                          unsigned priority, uintptr_t from,
+                                                          const struct strait_group *group,
+                                                          enum strait_task_status reason)
 {
     const struct strait_p_submission_ring *ring = &parent->rings[priority];
     size_t withdrawn = 0;
@@ -423,9 +424,9 @@ static STRAIT_P_ONE_COPY size_t cancel_from(struct strait_parent *parent, unsign
 }
 
 /* The same of all that wait. `told`: those that have been claimed see that they are not wanted. */
-static STRAIT_P_ONE_COPY size_t cancel_all(struct strait_parent *parent,
-                                           const struct strait_group *group,
-                                           enum strait_task_status reason, bool told)
+static STRAIT_P_ONE_COPY STRAIT_P_COLD size_t cancel_all(struct strait_parent *parent,
+                                                         const struct strait_group *group,
+                                                         enum strait_task_status reason, bool told)
 {
     size_t withdrawn = 0;
     for (unsigned i = 0; i < STRAIT_P_PRIORITIES; i++) {

@@ -114,6 +114,35 @@ static inline void strait_cells_detach(struct strait_cells *ring)
     (void)ring;
 }
 
+static inline char *strait_p_cells_slot(struct strait_cells *ring, uintptr_t index)
+{
+    return (char *)(ring + 1) + ring->messages + (index & ring->mask) * ring->message_size;
+}
+
+/* Where `seen` says that there is too little room: looks at the head. Of the first of the slots
+ * that are free now nothing was asked for before: now for all at once, where they are a good part
+ * of the ring. Of few, the receiver still reads in the same lines. */
+static __attribute__((noinline, unused)) size_t
+strait_p_cells_look_for_room(struct strait_cells *ring, uintptr_t tail, uintptr_t seen)
+{
+    /* cells.reserve: pairs with cells.release; the receiver is done with the slots below head;
+     * without it a sender may overwrite a message that is still being read */
+    uintptr_t head = strait_word_load_acquire(&ring->head);
+    size_t room = ring->capacity - (tail - head);
+    if (head != seen) {
+        /* cells.remember: pairs with cells.seen; the receiver is done with the slots below seen;
+         * without it another sender may overwrite a message that is still being read */
+        strait_word_store_release(&ring->seen, head);
+    }
+    if (room > ring->capacity / 4) {
+        size_t first = ring->prefetch.ahead;
+        strait_prefetch_slots((char *)strait_p_cells_stamp(ring, tail), first * sizeof(uint32_t),
+                              true);
+        strait_prefetch_slots(strait_p_cells_slot(ring, tail), first * ring->message_size, true);
+    }
+    return room;
+}
+
 /* Free slots, exact if the answer is below n, and the tail they start at. Where other senders have
  * moved the tail in between, the answer is too large, and the claim that relies on it fails. */
 STRAIT_INLINE size_t strait_p_cells_room(struct strait_cells *ring, size_t n, uintptr_t *tail)
@@ -129,26 +158,13 @@ STRAIT_INLINE size_t strait_p_cells_room(struct strait_cells *ring, size_t n, ui
     if (STRAIT_LIKELY(used < ring->capacity && ring->capacity - used >= n)) {
         return ring->capacity - used;
     }
-    /* cells.reserve: pairs with cells.release; the receiver is done with the slots below head;
-     * without it a sender may overwrite a message that is still being read */
-    uintptr_t head = strait_word_load_acquire(&ring->head);
-    if (head != seen) {
-        /* cells.remember: pairs with cells.seen; the receiver is done with the slots below seen;
-         * without it another sender may overwrite a message that is still being read */
-        strait_word_store_release(&ring->seen, head);
-    }
-    return ring->capacity - (*tail - head);
+    return strait_p_cells_look_for_room(ring, *tail, seen);
 }
 
 static inline bool strait_cells_has_room(struct strait_cells *ring)
 {
     uintptr_t tail;
     return strait_p_cells_room(ring, 1, &tail) > 0;
-}
-
-static inline char *strait_p_cells_slot(struct strait_cells *ring, uintptr_t index)
-{
-    return (char *)(ring + 1) + ring->messages + (index & ring->mask) * ring->message_size;
 }
 
 /* The run from an index: up to n of the messages that are there. */

@@ -65,7 +65,8 @@
  * once. All else of it must be left alone. It may create pools of its own. What a program started
  * by a task inherits is said in strait/worker.h.
  *
- * All times are nanoseconds, all deadlines absolute (strait_deadline); 0 is past.
+ * All times are nanoseconds, all deadlines absolute (strait_deadline); 0 is past, but in the
+ * options of a submit, where it is none.
  */
 #ifndef STRAIT_POOL_H
 #define STRAIT_POOL_H

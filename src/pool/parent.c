@@ -45,7 +45,7 @@ static void check_parent(struct strait_parent *parent)
 
 /* ---- completing ---- */
 
-/* What is to come is less by that; the slot is free once nothing is. */
+/* The slot no longer waits for what has come; one that waits for nothing is free. */
 static void slot_settle(struct strait_parent *parent, struct strait_p_slot *slot, unsigned come)
 {
     if (come & STRAIT_P_OUT && slot->state & STRAIT_P_WITHDRAWN) {
@@ -79,8 +79,8 @@ static void call_done(struct strait_parent *parent, struct strait_task *task, un
     }
 }
 
-/* From the first line on the task's id names nothing any more, and what the group's owner does with
- * the group is its own affair. The slot stays in use until its completion has ended. */
+/* When `done` begins, the task's id names nothing any more, and its group may be used anew. The
+ * slot stays in use until `done` has ended. */
 STRAIT_PRIVATE size_t strait_p_complete(struct strait_parent *parent, struct strait_p_slot *slot,
                                         bool reported)
 {
@@ -255,7 +255,8 @@ static bool parent_ready(void *side)
            (parent->help && parent->help(parent, false));
 }
 
-/* Whoever makes an outer parent ready has passed a full fence by then. */
+/* Whoever makes a thread's parent ready has passed a full fence by then, and needs no membarrier.
+ */
 static struct strait_p_waiter parent_waiter(struct strait_parent *parent)
 {
     struct strait_p_waiter waiter = {

@@ -161,8 +161,8 @@ static STRAIT_P_COLD int launch(struct strait_pool *pool, bool best_effort)
     return error;
 }
 
-/* Is every worker inside a task? One that is not looks by itself whether another is needed, once it
- * is. */
+/* Is every worker inside a task? Whichever starts one looks by itself whether another worker is
+ * needed. */
 static bool all_busy(const struct strait_pool *pool)
 {
     /* pool.busy: pairs with worker.busy; what was pushed, or else that the worker is inside a task;

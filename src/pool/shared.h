@@ -24,8 +24,8 @@
  * that barrier, or sees it down.
  *
  * Leaving. A parent that leaves keeps its place and its handle, for the next that attaches: a
- * worker that is late finds an empty ring there. Its pages go back to the system. Its descriptors
- * do once no worker is in a report to it, of which each says in `reporting`.
+ * worker that is late finds an empty ring there. Its pages and its descriptors go back to the
+ * system once no worker is in a report to it: each says in `reporting` to whom it reports.
  *
  * Waking workers. A worker that finds nothing raises its bit in `idle`, spins, then sleeps on its
  * event count. Whoever adds a task wakes one sleeper, unless an idle worker before it is awake, who
@@ -57,9 +57,10 @@
 #define STRAIT_P_FILLED_WORDS ((STRAIT_P_PLACE_WORDS + STRAIT_P_BITS - 1) / STRAIT_P_BITS)
 #define STRAIT_P_IDLE_WORDS (STRAIT_POOL_WORKERS_MAX / STRAIT_P_BITS)
 #define STRAIT_P_RAISED(PRIORITY) ((uintptr_t)1 << (PRIORITY)*16u)
-/* Lone tasks in a row for each of which a worker on the parent's CPU ran within so many ns. */
+/* After so many lone tasks in a row that a worker on the parent's CPU took at once, that one is
+ * woken alone. */
 #define STRAIT_P_LONE 16u
-#define STRAIT_P_AT_ONCE_NS 30000
+#define STRAIT_P_AT_ONCE_NS 30000 /* from its wake-up until it runs */
 
 /* The parent writes, any thread reads. Each counter is raised after those that it is part of. */
 struct strait_p_counters {
@@ -79,7 +80,8 @@ struct strait_parent {
     struct strait_p_event_count *event; /* its own below, or its worker's */
     struct strait_p_event_count own;    /* workers write, too */
     uintptr_t goal; /* the count of reports that is to wake it, as in the stack's word; in place of
-                       the index, how many more first: then that one starts its clock */
+                       the index, not 0: the report that makes the count starts its clock, and so
+                       many more wake it */
     uint32_t awaited_slot;                  /* whose report is to wake it; NONE */
     uintptr_t room_at[STRAIT_P_PRIORITIES]; /* the number of claims that makes the room that the
                                                parent wants; 0: it wants none */
@@ -140,10 +142,10 @@ struct strait_p_pool_worker {
     uintptr_t run;                       /* strait_run_fn * of what it runs; 0: nothing */
     uintptr_t name;                      /* const char *, of that */
     uintptr_t since;                     /* 1024 ns each; 0: not timed */
-    uintptr_t reporting;                 /* struct strait_parent *, with an fd; 0: none */
-    uintptr_t tasks;                     /* that it has started */
-    uint64_t busy;  /* a stopwatch: its thread is in tasks; if the pool is timed */
-    uint32_t state; /* enum strait_p_worker_state; under the pool's lock */
+    uintptr_t reporting; /* the struct strait_parent * that it reports to just now; 0: none */
+    uintptr_t tasks;     /* that it has started */
+    uint64_t busy;       /* a stopwatch: its thread is in tasks; if the pool is timed */
+    uint32_t state;      /* enum strait_p_worker_state; under the pool's lock */
     /* line 1: the worker's own */
     STRAIT_LINE_ALIGNED unsigned turn[STRAIT_P_PRIORITIES]; /* the place that was last */
     unsigned misses; /* empty rings that it came by since it last lowered bits */
@@ -232,8 +234,8 @@ static inline bool strait_p_bit_is_up(const uintptr_t *words, uint32_t number)
     return (word >> (number % STRAIT_P_BITS) & 1) != 0;
 }
 
-/* False: it was so already. `count`, if not NULL, has a `one` for the bit while it is up, and
- * before: whoever is stopped in between hides no bit. */
+/* Raises or lowers a bit. False: it was so already. `count`, if not NULL, has a `one` for the bit
+ * while it is up, and before: whoever is stopped in between hides no bit. */
 static inline bool strait_p_bit_set(uintptr_t *words, uint32_t number, bool up, uintptr_t *count,
                                     uintptr_t one)
 {
@@ -308,13 +310,13 @@ static inline void strait_p_becomes(struct strait_p_pool_worker *worker,
 
 /* ---- waking workers ---- */
 
-/* Wakes the first idle worker that sleeps on another CPU than this, unless one before it is awake
- * and will find by itself what was pushed. Wakes the one that sleeps on this very CPU if there is
- * no other, or if it waits until the caller leaves the CPU: that may be sooner. It alone, where
- * that was sooner of late: to wake a CPU that idles takes the caller 15 us on a virtual machine.
- * One that is awake on this CPU does not run, and may not for long. `lone`: the caller's count, if
- * its one task was pushed; else NULL. Returns what the one that may come first sleeps on; NULL:
- * nobody was idle. */
+/* Of the idle workers this wakes the first that sleeps on another CPU than the caller's; if there
+ * is none, the one that sleeps on the caller's CPU. It wakes nobody if it comes by one that is
+ * awake on another CPU: that one will find by itself what was pushed. Where workers yield to the
+ * caller, it wakes both, as the one on this CPU may run sooner, when the caller leaves it; and that
+ * one alone if it did run soon for the last STRAIT_P_LONE lone tasks: to wake a CPU that idles
+ * takes the caller 15 us on a virtual machine. `lone`: the caller's count, if its one task was
+ * pushed; else NULL. Returns what the one that may come first sleeps on; NULL: nobody was idle. */
 static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct strait_pool *pool,
                                                                          uint32_t *lone)
 {

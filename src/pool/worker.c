@@ -404,8 +404,8 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     return late;
 }
 
-/* Takes a worker out of the count that was leaving when it looked for work, or else found none.
- * False: it is needed after all. */
+/* Ends the worker, if it was leaving when it looked for work, or still finds none. False: it is
+ * needed. */
 static bool end(struct strait_p_pool_worker *self, bool leaving)
 {
     struct strait_pool *pool = self->pool;

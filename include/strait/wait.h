@@ -112,7 +112,7 @@ struct strait_p_event_count {
 enum strait_p_between { STRAIT_P_BARRIER, STRAIT_P_FENCES, STRAIT_P_PROCESSES };
 
 /* Out of line: the owner sleeps. */
-STRAIT_API void strait_p_wake_sleeper(struct strait_p_event_count *to, uint32_t between);
+STRAIT_API void strait_p_notify_sleeper(struct strait_p_event_count *to, uint32_t between);
 
 /* Wakes the owner if it sleeps, after something was published for it. Any thread; does not block.
  */
@@ -127,7 +127,7 @@ static inline void strait_p_notify(struct strait_p_event_count *to, uint32_t bet
      * without it the compiler moves the load below up, and the owner sleeps on */
     strait_light_barrier();
     if (STRAIT_UNLIKELY(strait_load_relaxed(&to->word) & STRAIT_P_WAITING)) {
-        strait_p_wake_sleeper(to, between);
+        strait_p_notify_sleeper(to, between);
     }
 }
 

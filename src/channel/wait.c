@@ -266,8 +266,7 @@ STRAIT_PRIVATE void strait_p_wake(struct strait_p_event_count *to, uint32_t betw
     ring_bell(to, before, between);
 }
 
-/* Of several wakers the one that takes WAITING away wakes the owner: that is enough. */
-void strait_p_wake_sleeper(struct strait_p_event_count *to, uint32_t between)
+void strait_p_notify_sleeper(struct strait_p_event_count *to, uint32_t between)
 {
     uint32_t before = update(to, STRAIT_P_WAITING | STRAIT_P_TOLD, 0, STRAIT_P_WAKEUP);
     if (before & STRAIT_P_WAITING) {
@@ -279,7 +278,7 @@ STRAIT_PRIVATE void strait_p_event_close(struct strait_p_event_count *own,
                                          struct strait_p_event_count *other, uint32_t between)
 {
     update(own, 0, STRAIT_P_CLOSED, 0);
-    strait_p_wake_sleeper(other, between);
+    strait_p_notify_sleeper(other, between);
 }
 
 STRAIT_PRIVATE bool strait_p_event_closed(const struct strait_p_event_count *event)

@@ -359,7 +359,7 @@ static STRAIT_P_ONE_COPY struct strait_p_event_count *strait_p_wake_idle(struct 
             event = &pool->workers[number].event;
             /* the next waker takes the next */
             strait_p_bit_set(pool->idle, number, false, NULL, 0);
-            strait_p_wake_sleeper(event, STRAIT_P_BARRIER);
+            strait_p_notify_sleeper(event, STRAIT_P_BARRIER);
         }
     }
     return event;

@@ -41,7 +41,8 @@ static struct strait_p_slot *claim_next(struct strait_p_pool_worker *self, bool 
     struct strait_p_slot *slot = NULL;
     unsigned empty = 0;
     uint32_t last = leaving ? self->parent->place : self->turn[STRAIT_PRIORITY_NORMAL];
-    uintptr_t word = strait_word_load_relaxed(&pool->bits[0][last / STRAIT_P_BITS]);
+    uintptr_t word =
+        strait_word_load_relaxed(&pool->bits[STRAIT_PRIORITY_NORMAL][last / STRAIT_P_BITS]);
     uintptr_t raised = strait_word_load_relaxed(&pool->raised);
     if (leaving || (raised == 1 && word >> last % STRAIT_P_BITS & 1)) {
         *parent = pool->parents[last];
@@ -233,7 +234,7 @@ static void handle(struct strait_p_pool_worker *self, struct strait_parent *pare
         struct strait_p_slot *outer = self->innermost;
         struct strait_p_event_count *lender = self->lender;
         uintptr_t floor = own->floor;
-        own->floor = own->rings[0].tail;
+        own->floor = own->rings[STRAIT_PRIORITY_NORMAL].tail;
         own->inside += is_own;
         self->innermost = slot;
         if (plan) {
@@ -298,7 +299,7 @@ static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool 
                                   struct strait_parent **parent)
 {
     const struct strait_parent *own = self->parent;
-    const struct strait_p_submission_ring *ring = &own->rings[0];
+    const struct strait_p_submission_ring *ring = &own->rings[STRAIT_PRIORITY_NORMAL];
     struct strait_p_slot *slot = NULL;
     uintptr_t head = strait_word_load_relaxed(&ring->head);
     for (uintptr_t at = head;
@@ -314,7 +315,8 @@ static struct strait_p_slot *leap(const struct strait_p_pool_worker *self, bool 
         uint32_t runner = strait_load_acquire(&plan->runner);
         if (runner && runner != 1 + self->number) {
             *parent = self->pool->workers[runner - 1].parent;
-            slot = strait_p_ring_oldest(&(*parent)->rings[0], claim, plan, runner);
+            slot = strait_p_ring_oldest(&(*parent)->rings[STRAIT_PRIORITY_NORMAL], claim, plan,
+                                        runner);
         }
     }
     return slot;
@@ -326,7 +328,8 @@ static bool help(struct strait_parent *own, bool run_it)
 {
     struct strait_p_pool_worker *self = own->worker;
     struct strait_parent *parent = own;
-    struct strait_p_slot *slot = run_it ? strait_p_ring_take(&own->rings[0], own->floor) : NULL;
+    struct strait_p_slot *slot =
+        run_it ? strait_p_ring_take(&own->rings[STRAIT_PRIORITY_NORMAL], own->floor) : NULL;
     slot = slot ? slot : leap(self, run_it, &parent);
     if (slot && run_it) {
         handle(self, parent, slot);
@@ -389,7 +392,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
     if (self->raised) {
         strait_p_bit_set(pool->idle, self->number, true, NULL, 0);
     }
-    bool late = strait_p_park(&waiter, until) == -ETIMEDOUT;
+    bool timed_out = strait_p_park(&waiter, until) == -ETIMEDOUT;
     if (self->raised) {
         int64_t called_at = (int64_t)strait_wide_load_relaxed(&self->called_at);
         if (called_at) {
@@ -401,7 +404,7 @@ static bool wait_for_work(struct strait_p_pool_worker *self)
          * without it a task waits for a worker that was taken for awake */
         strait_full_fence();
     }
-    return late;
+    return timed_out;
 }
 
 /* Ends the worker, if it was leaving when it looked for work, or still finds none. False: it is

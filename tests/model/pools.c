@@ -9,8 +9,8 @@
 #define UNLESS_OMITTED(call) (model_omitted(MODEL_HERE) ? (void)0 : (void)(call))
 #define strait_p_heavy_barrier(fenced) UNLESS_OMITTED((strait_p_heavy_barrier)(fenced))
 #define strait_p_wake(event, between) UNLESS_OMITTED((strait_p_wake)(event, between))
-#define strait_p_wake_sleeper(event, between)                                                      \
-    UNLESS_OMITTED((strait_p_wake_sleeper)(event, between))
+#define strait_p_notify_sleeper(event, between)                                                    \
+    UNLESS_OMITTED((strait_p_notify_sleeper)(event, between))
 #define strait_p_notify(event, between) UNLESS_OMITTED((strait_p_notify)(event, between))
 
 #include "pool/parent.c"

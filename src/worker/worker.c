@@ -179,13 +179,6 @@ bool strait_worker_stopping(const struct strait_worker *worker)
     return worker && strait_load_relaxed(&worker->stop) != 0;
 }
 
-/* That there is more to tell, by its fd or in its wait. */
-static STRAIT_P_COLD void tell_parent(struct strait_worker *worker)
-{
-    struct strait_channel *channel = worker->to_parent;
-    strait_p_wake(&channel->receiver, channel->between);
-}
-
 static STRAIT_P_COLD void say_word(struct worker_word *word, int code, const char *text)
 {
     word->code = code;
@@ -206,7 +199,7 @@ STRAIT_P_COLD void strait_worker_warn(int code, const char *text)
 {
     if (own_worker && !own_worker->warning.said) {
         say_word(&own_worker->warning, code, text);
-        tell_parent(own_worker);
+        strait_p_wake(&own_worker->to_parent->receiver, own_worker->to_parent->between);
     }
 }
 
@@ -250,7 +243,7 @@ static STRAIT_P_COLD void worker_ended(void *argument)
     strait_store_release(&worker->ended, 1);
     end_close(&worker->port);
     /* the entry may have closed its port long before */
-    tell_parent(worker);
+    strait_p_wake(&worker->to_parent->receiver, worker->to_parent->between);
 }
 
 /* ---- spawn ---- */
@@ -338,7 +331,7 @@ STRAIT_P_COLD int strait_worker_spawn(struct strait_worker **out,
         return error;
     }
     /* the online event waits for its dispatch */
-    tell_parent(worker);
+    strait_p_wake(&worker->to_parent->receiver, worker->to_parent->between);
     *out = worker;
     return 0;
 }
@@ -428,7 +421,7 @@ static bool find_event(struct strait_worker *worker, struct strait_event *event)
             return false;
         }
         /* more to tell than the next event */
-        tell_parent(worker);
+        strait_p_wake(&worker->to_parent->receiver, worker->to_parent->between);
     }
 }
 

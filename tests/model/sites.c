@@ -10,7 +10,7 @@
 #define SITES 256
 #define TESTS_MAX 128
 /* Executions that show which sites a test reaches, and that a mutant must survive in each test. */
-#define SCOUT_LIMIT 3000
+#define SCOUT_LIMIT 10000
 #define FIRST_LIMIT 2000
 #define MUTANT_LIMIT 150000
 #define EQUIVALENT_LIMIT 20000 /* of those that are proved to survive */

@@ -124,7 +124,7 @@ static STRAIT_P_COLD int launch(struct strait_pool *pool, bool best_effort)
     if (!worker->parent) { /* of what its tasks submit; no thread has had this number yet */
         worker->number = number;
         worker->pool = pool;
-        strait_p_event_count_init(&worker->event, -1);
+        worker->event.fd = -1; /* its word is 0 from the first: wakers may look at it already */
         struct strait_parent_options options = {.wait = pool->options.wait};
         error = strait_p_parent_attach(pool, &worker->parent, &options, worker);
         if (error) {

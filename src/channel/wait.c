@@ -80,9 +80,17 @@ STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns)
     return t;
 }
 
-STRAIT_PRIVATE bool strait_p_thread_gone(int32_t number)
+/* A thread that has just been joined may be there for a little while yet: the kernel lets the
+ * joiner go before it has taken the thread away. So several looks, over a tenth of a second. */
+STRAIT_PRIVATE STRAIT_P_COLD bool strait_p_thread_gone(int32_t number)
 {
-    return -KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == ESRCH;
+    bool gone = false;
+    for (int looks = 0; !gone && looks < 100; looks++) {
+        struct timespec rest = {.tv_nsec = looks ? 1000000 : 0};
+        KEEPING_ERRNO(nanosleep(&rest, NULL));
+        gone = KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == -ESRCH;
+    }
+    return gone;
 }
 
 /* ---- the heavy barrier ---- */

@@ -80,17 +80,24 @@ STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns)
     return t;
 }
 
+static STRAIT_P_COLD void rest_a_millisecond(void)
+{
+    struct timespec rest = {.tv_nsec = 1000000};
+    while (KEEPING_ERRNO(nanosleep(&rest, &rest)) == -EINTR) {
+    }
+}
+
 /* A thread that has just been joined may be there for a little while yet: the kernel lets the
  * joiner go before it has taken the thread away. So several looks, over a tenth of a second. */
 STRAIT_PRIVATE STRAIT_P_COLD bool strait_p_thread_gone(int32_t number)
 {
-    bool gone = false;
-    for (int looks = 0; !gone && looks < 100; looks++) {
-        struct timespec rest = {.tv_nsec = looks ? 1000000 : 0};
-        KEEPING_ERRNO(nanosleep(&rest, NULL));
-        gone = KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == -ESRCH;
+    for (int looks = 0; looks < 100; looks++) {
+        if (KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == -ESRCH) {
+            return true;
+        }
+        rest_a_millisecond();
     }
-    return gone;
+    return false;
 }
 
 /* ---- the heavy barrier ---- */
@@ -110,15 +117,6 @@ STRAIT_PRIVATE bool strait_p_heavy_barrier_available(void)
     return strait_load_relaxed(&answer) == 2;
 }
 
-/* Far longer than any CPU keeps a store to itself: until what the wakers published before they
- * looked for sleepers can be seen. */
-static void outlast_stores(void)
-{
-    struct timespec rest = {.tv_nsec = 1000000};
-    while (KEEPING_ERRNO(nanosleep(&rest, &rest)) == -EINTR) {
-    }
-}
-
 STRAIT_PRIVATE STRAIT_P_ONE_COPY void strait_p_heavy_barrier(bool fenced)
 {
     if (fenced) {
@@ -129,9 +127,10 @@ STRAIT_PRIVATE STRAIT_P_ONE_COPY void strait_p_heavy_barrier(bool fenced)
         return;
     }
     /* event.prepare: the same through membarrier(2). Wakers rely on it, though the kernel may be
-     * out of memory for the fast one, or both be forbidden by now. */
+     * out of memory for the fast one, or both be forbidden by now. Then a rest outlasts by far what
+     * any CPU keeps to itself: what the wakers published before they looked for sleepers. */
     if (!membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) && !membarrier(MEMBARRIER_CMD_GLOBAL)) {
-        outlast_stores();
+        rest_a_millisecond();
     }
 }
 

@@ -80,7 +80,7 @@ STRAIT_PRIVATE struct timespec strait_p_timespec(int64_t ns)
     return t;
 }
 
-static STRAIT_P_COLD void rest_a_millisecond(void)
+static void rest_a_millisecond(void)
 {
     struct timespec rest = {.tv_nsec = 1000000};
     while (KEEPING_ERRNO(nanosleep(&rest, &rest)) == -EINTR) {

@@ -92,7 +92,7 @@ static void rest_a_millisecond(void)
 STRAIT_PRIVATE STRAIT_P_COLD bool strait_p_thread_gone(int32_t number)
 {
     for (int looks = 0; looks < 100; looks++) {
-        if (KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == -ESRCH) {
+        if (-KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), number, 0)) == ESRCH) {
             return true;
         }
         rest_a_millisecond();

@@ -209,6 +209,10 @@ STRAIT_API void strait_p_check_size(const struct strait_p_handle *handle, size_t
 #define STRAIT_P_COPYING static inline
 #endif
 
+/* May the object be one of 8 bytes? gcc warns of a copy of so many where it is not, though that is
+ * never done. */
+#define STRAIT_P_HOLDS_WORD(MESSAGES) (__builtin_object_size(MESSAGES, 0) >= sizeof(uint64_t))
+
 /* Out of line: nothing was there. Has the sending side closed? If not, -EAGAIN; if it has, what it
  * sent just before, by copy or, with a span, in place; or -EPIPE. */
 STRAIT_API ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void *messages, size_t n,
@@ -217,12 +221,13 @@ STRAIT_API ptrdiff_t strait_p_receive_last(struct strait_p_handle *handle, void 
 /* Out of line: waits. 0: look again; or as strait_send, strait_receive. */
 STRAIT_API int strait_p_side_park(struct strait_p_handle *handle, bool sender, int64_t deadline);
 
-/* ---- the hot path: inline, no system call unless a sleeper must be woken ---- */
+/* ---- the hot path: no system call unless a sleeper must be woken; one message of 8 bytes through
+ * an spsc is inline where its handle knows of a slot, and for the rest there is one call ---- */
 
 /* Sends up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: full; -EPIPE: closed. The
  * sender's thread; does not block. */
-STRAIT_P_COPYING ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
-                                           size_t n)
+STRAIT_INLINE ptrdiff_t strait_try_send(struct strait_sender *sender, const void *messages,
+                                        size_t n)
 {
     struct strait_p_handle *handle = &sender->handle;
     struct strait_p_event_count *peer = &handle->channel->receiver;
@@ -232,9 +237,12 @@ STRAIT_P_COPYING ptrdiff_t strait_try_send(struct strait_sender *sender, const v
         /* a close that is seen late costs nothing: the message goes to the drop callback */
         return -EPIPE;
     }
-    bool direct = STRAIT_LIKELY(handle->direct);
-    size_t sent = direct ? strait_spsc_send(handle->direct, messages, n, 0)
-                         : handle->variant->try_send(handle->end, messages, n);
+    struct strait_spsc *direct = handle->direct;
+    bool inlined = n == 1 && STRAIT_P_HOLDS_WORD(messages) &&
+                   STRAIT_LIKELY(direct && handle->message_size == sizeof(uint64_t)) &&
+                   STRAIT_LIKELY(direct->sender.end != direct->sender.index);
+    size_t sent = inlined ? strait_spsc_send(direct, messages, 1, sizeof(uint64_t))
+                          : handle->variant->try_send(handle->end, messages, n);
     STRAIT_ASSUME(sent <= n);
     if (STRAIT_LIKELY(sent)) {
         strait_p_notify(peer, direct ? 0 : handle->between);
@@ -244,15 +252,18 @@ STRAIT_P_COPYING ptrdiff_t strait_try_send(struct strait_sender *sender, const v
 
 /* Receives up to n messages by copy. How many; 0 only for n = 0; -EAGAIN: empty; -EPIPE: closed
  * and nothing left. The receiver's thread; does not block. */
-STRAIT_P_COPYING ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
-                                              size_t n)
+STRAIT_INLINE ptrdiff_t strait_try_receive(struct strait_receiver *receiver, void *messages,
+                                           size_t n)
 {
     struct strait_p_handle *handle = &receiver->handle;
     STRAIT_P_CHECK(strait_p_check_owner(handle, false));
     STRAIT_P_CHECK(strait_p_check_size(handle, n, __builtin_object_size(messages, 0), false));
-    bool direct = STRAIT_LIKELY(handle->direct);
-    size_t received = direct ? strait_spsc_receive(handle->direct, messages, n, 0)
-                             : handle->variant->try_receive(handle->end, messages, n);
+    struct strait_spsc *direct = handle->direct;
+    bool inlined = n == 1 && STRAIT_P_HOLDS_WORD(messages) &&
+                   STRAIT_LIKELY(direct && handle->message_size == sizeof(uint64_t)) &&
+                   STRAIT_LIKELY(direct->receiver.end != direct->receiver.index);
+    size_t received = inlined ? strait_spsc_receive(direct, messages, 1, sizeof(uint64_t))
+                              : handle->variant->try_receive(handle->end, messages, n);
     STRAIT_ASSUME(received <= n);
     if (STRAIT_LIKELY(received)) {
         strait_p_notify(&handle->channel->sender, direct ? 0 : handle->between);

@@ -295,6 +295,11 @@ STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *mess
     uint32_t index = own->index;
     size_t bytes = size ? size : own->message_size;
     char *slot = (char *)(ring + 1) + (index & own->mask) * bytes;
+    /* A receiver that polls has both lines that a message is written to. The sender asks for both
+     * at once: its stores would ask for one after the other, and the receiver would have the first
+     * line back before the second one has come. */
+    strait_prefetch_write(&ring->tail);
+    strait_prefetch_write(slot);
     if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         if (!size) {
             STRAIT_P_HIDE(messages);

@@ -14,7 +14,9 @@
  *
  * A slot has whole lines of 64 bytes, or a part of one that is a power of two: up to 4 messages of
  * 8 bytes share a line, one of up to 60 bytes lies in one. Between two messages there is a stamp,
- * so in place there is one at a time. Nobody prefetches: a line is best where it was last.
+ * so in place there is one at a time. Nobody looks ahead: a line is best where it was last. But a
+ * sender asks for both ends of the slot that it is about to write, which its stores would do one
+ * after the other.
  *
  * Invariants, in free-running 32-bit indices: those of spsc for the sender and the head, and
  *   message i is published  <=>  stamp[i mod slots] == i + 1; else the stamp is of the lap before
@@ -107,6 +109,8 @@ STRAIT_INLINE size_t strait_line_reserve(struct strait_line *ring, size_t n,
     size_t wanted = strait_min(n, room);
     char *slot = strait_p_spsc_slot(&ring->spsc, own, own->index);
     STRAIT_P_HIDE(slot); /* gcc takes it for a part of the struct, and warns of its end */
+    strait_prefetch_write(slot);
+    strait_prefetch_write(strait_p_line_stamp(own, slot));
     return strait_p_line_span(span, own, slot, wanted > 0, wanted > 1);
 }
 

@@ -29,8 +29,9 @@ STRAIT_C_BEGIN
 
 /* ---- prefetch ---- */
 
-/* How far ahead, and the size of the lines that are asked for: bytes. */
+/* How far ahead, how much at once, and the size of the lines that are asked for: bytes. */
 #define STRAIT_PREFETCH_AHEAD 1024
+#define STRAIT_PREFETCH_MOST 8192
 #define STRAIT_PREFETCH_LINE 64
 
 /* Set once, when a ring is made. */
@@ -67,11 +68,11 @@ static inline uint32_t strait_prefetch_from(const struct strait_prefetch *prefet
     return count + prefetch->ahead > known ? 0 : from;
 }
 
-/* The lines of so many bytes, but of those that are too far ahead. They may reach past the end of
- * the memory, which does nothing. */
+/* The lines of so many bytes, of STRAIT_PREFETCH_MOST at most. They may reach past the end of the
+ * memory, which does nothing. */
 static inline void strait_prefetch_slots(const char *slot, size_t bytes, bool write)
 {
-    size_t most = strait_min(bytes, STRAIT_PREFETCH_AHEAD);
+    size_t most = strait_min(bytes, STRAIT_PREFETCH_MOST);
     for (size_t i = 0; i < most; i += STRAIT_PREFETCH_LINE) {
         if (write) {
             strait_prefetch_write(slot + i);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The floor of a round trip through a ring whose index has a line of its own: an index line and a
- * line of data each way. Like floor.line it is no queue. */
+ * line of data each way, which both sides ask for together. Like floor.line it is no queue. */
 #include <stdlib.h>
 
 #include "candidates/loops.h"
@@ -34,6 +34,8 @@ static void destroy(const struct bench_ring *self, void *lines)
 
 BENCH_INLINE size_t send_bytes(struct lines *lines, const void *message, size_t bytes)
 {
+    strait_prefetch_write(&lines->index);
+    strait_prefetch_write(lines->data);
     strait_p_copy_in(lines->data, message, bytes, bytes);
     /* lines.send: pairs with lines.receive; the data */
     strait_store_release(&lines->index, ++lines->sent);
@@ -44,6 +46,7 @@ BENCH_INLINE size_t receive_bytes(struct lines *lines, void *message, size_t byt
 {
     /* lines.receive: pairs with lines.send; the data */
     if (strait_load_acquire(&lines->index) == lines->seen) {
+        strait_prefetch_read(lines->data);
         return 0;
     }
     lines->seen++;

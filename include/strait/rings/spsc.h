@@ -297,9 +297,12 @@ STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *mess
     char *slot = (char *)(ring + 1) + (index & own->mask) * bytes;
     /* A receiver that polls has both lines that a message is written to. The sender asks for both
      * at once: its stores would ask for one after the other, and the receiver would have the first
-     * line back before the second one has come. */
-    strait_prefetch_write(&ring->tail);
-    strait_prefetch_write(slot);
+     * line back before the second one has come. Where several lines are to be written before the
+     * tail, it would be the tail that is gone again. */
+    if (bytes <= STRAIT_PREFETCH_LINE) {
+        strait_prefetch_write(&ring->tail);
+        strait_prefetch_write(slot);
+    }
     if (STRAIT_LIKELY(bytes == sizeof(uint64_t))) {
         if (!size) {
             STRAIT_P_HIDE(messages);

@@ -169,7 +169,7 @@ STRAIT_INLINE void strait_p_copy_run(char *to, const char *from, size_t bytes, b
     strait_p_copy_words(to, from, bytes);
 }
 
-/* A loop in one place, at the begin of a line of code. Unrolled into its user, a copy of 256 bytes
+/* One loop for all users, which starts at a cache line. Unrolled into its user, a copy of 256 bytes
  * makes a message take 13 to 17 ns or 25, as the user's code happens to lie (gcc 12, Intel's
  * Granite Rapids). */
 static __attribute__((noinline, aligned(64), unused)) void

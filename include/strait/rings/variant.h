@@ -149,7 +149,7 @@ STRAIT_INLINE void strait_p_copy_words(char *to, const char *from, size_t bytes)
     }
 }
 
-/* What is not one message of a size that is a constant. */
+/* What is long, or not one message of a size that is a constant. */
 STRAIT_INLINE void strait_p_copy_run(char *to, const char *from, size_t bytes, bool wide)
 {
     STRAIT_P_HIDE(bytes);

@@ -12,7 +12,7 @@ static struct strait_distance distance_for(size_t capacity, size_t message_size)
 {
     struct strait_shape shape = {capacity, message_size, 1};
     struct strait_distance distance;
-    strait_distance_init(&distance, &shape);
+    strait_distance_init(&distance, &shape, message_size, STRAIT_DISTANCE_A_SLOT_ALONE);
     return distance;
 }
 
@@ -38,20 +38,26 @@ TEST(waits_less_and_less_while_it_brings_nothing)
     assert_int_equal(expected, STRAIT_DISTANCE_SKIPPED_MAX);
 }
 
+/* So few make a wait worth it. */
+static size_t worth_it(const struct strait_distance *distance)
+{
+    return (8 * (size_t)distance->pauses + distance->a_slot - 1) / distance->a_slot;
+}
+
 TEST(waits_again_once_it_was_worth_it)
 {
     struct strait_distance distance = distance_for(1024, 8);
     strait_distance_linger(&distance, 1, nothing_more, NULL);
     assert_int_equal(distance.skipped, 1);
     distance.skip = 0;
-    assert_true(strait_distance_learn(&distance, STRAIT_DISTANCE_PAUSES / distance.a_slot));
+    assert_true(strait_distance_learn(&distance, worth_it(&distance)));
     assert_int_equal(distance.skip, 0);
     assert_int_equal(distance.skipped, 0);
 }
 
 TEST(waits_as_long_as_it_takes_to_have_enough)
 {
-    struct strait_distance distance = distance_for(1024, 8);
+    struct strait_distance distance = distance_for(1024, 64);
     while (distance.pauses < STRAIT_DISTANCE_PAUSES_MAX) {
         uint32_t before = distance.pauses;
         assert_true(strait_distance_learn(&distance, distance.enough / 2 - 1));
@@ -86,14 +92,23 @@ TEST(stays_two_lines_behind_where_there_is_room)
     assert_int_equal(distance_for(1024, 8).enough, 1024 / 8);
 }
 
-/* A message of four lines may take five times as long as one of a part of a line. */
+/* A message of four lines may take as much longer, and one that has to be claimed. */
 TEST(a_longer_message_is_worth_a_longer_wait)
 {
-    struct strait_distance small = distance_for(1024, 63);
+    struct strait_distance small = distance_for(1024, 8);
     struct strait_distance large = distance_for(1024, 256);
-    assert_int_equal(large.a_slot, 5 * small.a_slot);
-    assert_false(strait_distance_learn(&small, STRAIT_DISTANCE_PAUSES / small.a_slot - 1));
+    assert_int_equal(large.a_slot - small.a_slot, (256 - 8) / 4);
+    assert_false(strait_distance_learn(&small, worth_it(&small) - 1));
+    assert_true(strait_distance_learn(&small, worth_it(&small)));
     assert_true(strait_distance_learn(&large, 1));
+}
+
+/* 8 bytes every 20 ns are what each pause of 25 ns brings one of: no reason to wait. */
+TEST(does_not_wait_for_messages_that_it_can_take_one_by_one)
+{
+    struct strait_distance distance = distance_for(1024, 8);
+    assert_false(strait_distance_learn(&distance, distance.pauses * 25 / 20));
+    assert_true(strait_distance_learn(&distance, distance.pauses * 25 / 8));
 }
 
 /* ---- lanes ---- */

@@ -17,8 +17,11 @@
  * little, but was worth it, doubles the next one: each look takes a line away, and one long wait
  * costs fewer looks than many short ones. A wait that brings more than enough halves it. The wait
  * is bounded: at most STRAIT_DISTANCE_LOOKS times STRAIT_DISTANCE_PAUSES_MAX pauses of some 25 ns
- * (strait_pause_for), and that long only while a message, or a line of a longer one, comes every
- * 50 ns or faster.
+ * (strait_pause_for).
+ *
+ * A wait is latency, too. It is worth it only where the other side, left alone, is faster than any
+ * that does something for each message: 8 bytes every 9 ns from a sender that has its ring for
+ * itself. At less than that its receiver takes each message as it comes.
  */
 #ifndef STRAIT_RINGS_LINES_H
 #define STRAIT_RINGS_LINES_H
@@ -89,7 +92,8 @@ struct strait_distance { /* one for each side */
     uint32_t pauses;     /* how long the next wait is: a power of two */
     uint32_t skip;       /* chances to wait yet to be passed by */
     uint32_t skipped;    /* how many it passed by after the last wait that brought nothing */
-    uint32_t a_slot;     /* set once: a wait was worth it if it brought a slot for so many pauses */
+    uint32_t a_slot; /* set once: a wait was worth it if it brought a slot for so many eighths of
+                        a pause, about 3 ns each */
 };
 
 /* `enough` is at most this, and an eighth of the capacity: the other side must not find its end. Of
@@ -99,15 +103,18 @@ struct strait_distance { /* one for each side */
 #define STRAIT_DISTANCE_LOOKS 3
 #define STRAIT_DISTANCE_PAUSES 8u
 #define STRAIT_DISTANCE_PAUSES_MAX 64u
-/* Of `a_slot`, and again for each whole line of a message, which takes as much longer to come. */
-#define STRAIT_DISTANCE_PAUSES_A_LINE 2u
 #define STRAIT_DISTANCE_SKIPPED_MAX 511u
+/* What `a_slot` begins with, for one sender and for senders that have to claim their slots; each 4
+ * bytes of a message add one, some 50 ns a line, which is what a line takes between cores that
+ * share no cache. */
+#define STRAIT_DISTANCE_A_SLOT_ALONE 1u
+#define STRAIT_DISTANCE_A_SLOT_CLAIMED 14u
 
 static inline void strait_distance_init(struct strait_distance *distance,
-                                        const struct strait_shape *shape)
+                                        const struct strait_shape *shape, size_t slot_size,
+                                        uint32_t a_slot)
 {
-    uint32_t lines = (uint32_t)(shape->message_size / STRAIT_PREFETCH_LINE);
-    size_t two_lines = 2 * STRAIT_PREFETCH_LINE / shape->message_size;
+    size_t two_lines = 2 * STRAIT_PREFETCH_LINE / slot_size;
     distance->enough = (uint32_t)strait_min(shape->capacity / 8, STRAIT_DISTANCE_ENOUGH);
     if (distance->enough < two_lines && two_lines <= shape->capacity / 4) {
         distance->enough = (uint32_t)two_lines;
@@ -115,21 +122,22 @@ static inline void strait_distance_init(struct strait_distance *distance,
     distance->pauses = STRAIT_DISTANCE_PAUSES;
     distance->skip = 0;
     distance->skipped = 0;
-    distance->a_slot = STRAIT_DISTANCE_PAUSES_A_LINE * (1 + lines);
+    distance->a_slot = a_slot + (uint32_t)(shape->message_size / 4);
 }
 
 static inline bool strait_distance_fits(const struct strait_distance *distance,
-                                        const struct strait_shape *shape)
+                                        const struct strait_shape *shape, size_t slot_size,
+                                        uint32_t a_slot)
 {
     struct strait_distance right;
-    strait_distance_init(&right, shape);
+    strait_distance_init(&right, shape, slot_size, a_slot);
     return distance->enough == right.enough && distance->a_slot == right.a_slot;
 }
 
 /* What the look after a wait found: slots that had not been there before. Is another worth it? */
 static inline bool strait_distance_learn(struct strait_distance *distance, size_t gain)
 {
-    if (gain == 0 || gain * distance->a_slot < distance->pauses) {
+    if (gain * distance->a_slot < 8 * (size_t)distance->pauses) {
         distance->pauses = STRAIT_DISTANCE_PAUSES;
         distance->skipped =
             (uint32_t)strait_min(2 * (size_t)distance->skipped + 1, STRAIT_DISTANCE_SKIPPED_MAX);

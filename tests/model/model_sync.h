@@ -32,7 +32,7 @@
 #define strait_fence_after_cas() model_fence(MODEL_HERE, MODEL_FULL)
 #define strait_light_barrier() model_fence(MODEL_HERE, MODEL_LIGHT)
 #define strait_pause() model_pause()
-#define strait_pause_for(times) ((void)(times), model_pause())
+#define strait_pause_for(times) ((void)(times)) /* ends by itself; any thread may run then */
 #define strait_prefetch_read(line) ((void)(line))
 #define strait_prefetch_write(line) ((void)(line))
 

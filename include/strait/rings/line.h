@@ -14,12 +14,17 @@
  *
  * A slot has whole lines of 64 bytes, or a part of one that is a power of two: up to 4 messages of
  * 8 bytes share a line, one of up to 60 bytes lies in one. Between two messages there is a stamp,
- * so in place there is one at a time. Nobody looks ahead: a line is best where it was last. But a
- * sender asks for both ends of the slot that it is about to write, which its stores would do one
- * after the other.
+ * so in place there is one at a time. A sender asks for both ends of the slot that it is about to
+ * write, which its stores would do one after the other.
+ *
+ * Both sides keep their distance (lines.h). A receiver looks for the last of as many messages as
+ * that takes, then for one half as far, and so on, as B-Queue's does (Wang, Zhang, Tang, Hua,
+ * 2012): one sender writes the stamps in order, so all before one that is there are there, too. The
+ * receiver was the last to use those lines, so that looking there in vain costs the sender nothing.
  *
  * Invariants, in free-running 32-bit indices: those of spsc for the sender and the head, and
  *   message i is published  <=>  stamp[i mod slots] == i + 1; else the stamp is of the lap before
+ *   the messages from receiver.index up to receiver.end are published
  *
  * Who may call what at the same time, and progress: as in spsc.h.
  */
@@ -104,7 +109,8 @@ STRAIT_INLINE size_t strait_line_reserve(struct strait_line *ring, size_t n,
     struct strait_spsc_side *own = &ring->spsc.sender;
     size_t room = own->end - own->index;
     if (STRAIT_UNLIKELY(room < n)) {
-        room = strait_p_spsc_look_for_room(&ring->spsc);
+        strait_p_spsc_await_more(&ring->spsc, own, strait_p_spsc_look_for_room);
+        room = own->end - own->index;
     }
     size_t wanted = strait_min(n, room);
     char *slot = strait_p_spsc_slot(&ring->spsc, own, own->index);
@@ -126,17 +132,64 @@ STRAIT_INLINE void strait_line_commit(struct strait_line *ring, const struct str
     }
 }
 
+/* Is message `index` there? */
+STRAIT_INLINE bool strait_p_line_there(struct strait_spsc *ring, const struct strait_spsc_side *own,
+                                       uint32_t index)
+{
+    char *slot = strait_p_spsc_slot(ring, own, index);
+    /* line.peek: pairs with line.commit; the bytes of the message, and of those before it; without
+     * it the receiver may read a slot from before the message was written */
+    return strait_load_acquire(strait_p_line_stamp(own, slot)) == index + 1;
+}
+
+/* Looks for as many as are enough; how many the receiver knows of now. */
+static inline size_t strait_p_line_look(void *spsc)
+{
+    struct strait_spsc *ring = (struct strait_spsc *)spsc;
+    struct strait_spsc_side *own = &ring->receiver;
+    uint32_t known = own->end - own->index;
+    uint32_t n = own->distance.enough;
+    while (n > known && !strait_p_line_there(ring, own, own->index + n - 1)) {
+        n /= 2;
+    }
+    if (n > known) {
+        own->end = own->index + n;
+    }
+    return own->end - own->index;
+}
+
+/* What follows a message that was found: a look for more. */
+static __attribute__((noinline, unused)) void strait_p_line_gather(struct strait_spsc *ring)
+{
+    strait_distance_linger(&ring->receiver.distance, strait_p_line_look(ring), strait_p_line_look,
+                           ring);
+}
+
+/* For a receiver that knows of no message: looks for the next one. */
+STRAIT_INLINE void strait_p_line_await(struct strait_spsc *ring, struct strait_spsc_side *own)
+{
+    if (own->slot_size == 2 * STRAIT_LINE_SLOT) {
+        /* to come beside the stamp's line, and not after it */
+        strait_prefetch_read(strait_p_spsc_slot(ring, own, own->index));
+    }
+    if (strait_p_line_there(ring, own, own->index)) {
+        own->end = own->index + 1;
+        if (own->distance.skip > 0) {
+            own->distance.skip--;
+        } else {
+            strait_p_line_gather(ring);
+        }
+    }
+}
+
 STRAIT_INLINE size_t strait_line_peek(struct strait_line *ring, size_t n, struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->spsc.receiver;
-    char *slot = strait_p_spsc_slot(&ring->spsc, own, own->index);
-    if (own->slot_size == 2 * STRAIT_LINE_SLOT) {
-        strait_prefetch_read(slot); /* to come beside the stamp's line, and not after it */
+    if (own->end == own->index) {
+        strait_p_line_await(&ring->spsc, own);
     }
-    /* line.peek: pairs with line.commit; the bytes of the message; without it the receiver may read
-     * a slot from before the message was written */
-    uint32_t stamp = strait_load_acquire(strait_p_line_stamp(own, slot));
-    bool there = n > 0 && stamp == own->index + 1;
+    bool there = n > 0 && own->end != own->index;
+    char *slot = strait_p_spsc_slot(&ring->spsc, own, own->index);
     return strait_p_line_span(span, own, slot, there, there && n > 1);
 }
 

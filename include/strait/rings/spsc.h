@@ -71,6 +71,7 @@ static inline size_t strait_p_spsc_size(const struct strait_shape *shape, size_t
 static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape,
                                       size_t slot_size)
 {
+    const struct strait_shape slots = {shape->capacity, slot_size, shape->senders};
     struct strait_spsc_side side;
     side.index = STRAIT_FIRST_INDEX;
     side.end = STRAIT_FIRST_INDEX;
@@ -78,7 +79,7 @@ static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct str
     side.mask = strait_slots(shape->capacity) - 1;
     side.message_size = shape->message_size;
     side.slot_size = slot_size;
-    strait_prefetch_init(&side.prefetch, shape);
+    strait_prefetch_init(&side.prefetch, &slots);
     side.attached = 0;
     strait_distance_init(&side.distance, shape, slot_size, STRAIT_DISTANCE_A_SLOT_ALONE);
     ring->receiver = side;
@@ -91,9 +92,10 @@ static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct str
 static inline bool strait_p_spsc_side_fits(const struct strait_spsc_side *side,
                                            const struct strait_shape *shape, size_t slot_size)
 {
+    const struct strait_shape slots = {shape->capacity, slot_size, shape->senders};
     return side->capacity == shape->capacity && side->mask == strait_slots(shape->capacity) - 1 &&
            side->message_size == shape->message_size && side->slot_size == slot_size &&
-           strait_prefetch_fits(&side->prefetch, shape) &&
+           strait_prefetch_fits(&side->prefetch, &slots) &&
            strait_distance_fits(&side->distance, shape, slot_size, STRAIT_DISTANCE_A_SLOT_ALONE);
 }
 
@@ -170,7 +172,7 @@ static __attribute__((noinline, unused)) void strait_p_spsc_settle(struct strait
 {
     strait_distance_linger(&own->distance, there, look, ring);
     size_t first = strait_min(own->end - own->index, own->prefetch.ahead);
-    strait_prefetch_slots(strait_p_spsc_slot(ring, own, own->index), first * own->message_size,
+    strait_prefetch_slots(strait_p_spsc_slot(ring, own, own->index), first * own->slot_size,
                           own == &ring->sender);
 }
 
@@ -192,6 +194,14 @@ STRAIT_INLINE bool strait_p_spsc_await(struct strait_spsc *ring, struct strait_s
     }
     own->distance.skip -= (uint32_t)there;
     return there > 0;
+}
+
+/* The same for spans: one for all of them. */
+static __attribute__((noinline, unused)) void strait_p_spsc_await_more(struct strait_spsc *ring,
+                                                                       struct strait_spsc_side *own,
+                                                                       size_t (*look)(void *ring))
+{
+    strait_p_spsc_await(ring, own, look);
 }
 
 /* ---- publishing slots, and asking for those that come ---- */
@@ -250,7 +260,7 @@ STRAIT_INLINE size_t strait_spsc_reserve(struct strait_spsc *ring, size_t n,
 {
     struct strait_spsc_side *own = &ring->sender;
     if (STRAIT_UNLIKELY(own->end - own->index < n)) {
-        strait_p_spsc_await(ring, own, strait_p_spsc_look_for_room);
+        strait_p_spsc_await_more(ring, own, strait_p_spsc_look_for_room);
     }
     return strait_p_spsc_run(ring, own, n, span);
 }
@@ -264,7 +274,7 @@ STRAIT_INLINE size_t strait_spsc_peek(struct strait_spsc *ring, size_t n, struct
 {
     struct strait_spsc_side *own = &ring->receiver;
     if (STRAIT_UNLIKELY(own->end - own->index < n)) {
-        strait_p_spsc_await(ring, own, strait_p_spsc_look);
+        strait_p_spsc_await_more(ring, own, strait_p_spsc_look);
     }
     return strait_p_spsc_run(ring, own, n, span);
 }

@@ -235,6 +235,7 @@ const struct model_test ring_tests[] = {
     {"line, capacity 3", init, {send, receive}, check, 0, 0, {"line", 3, 1, 5, 1}},
     {"line, at a distance", init, {send, receive}, check, 0, 0, {"line", 16, 1, 4, 1}},
     {"line, at a distance, by two", init, {send, copy_out}, check, 0, 0, {"line", 32, 1, 6, 2}},
+    {"line, distant, for two", init, {visit, visit, receive}, check, 0, 0, {"line", 32, 2, 2, 1}},
     {"line, one end for two", init, {visit, visit, receive}, check, 0, 0, {"line", 1, 2, 2, 1}},
     {0},
 };

@@ -15,16 +15,19 @@
  * A slot has whole lines of 64 bytes, or a part of one that is a power of two: up to 4 messages of
  * 8 bytes share a line, one of up to 60 bytes lies in one. Between two messages there is a stamp,
  * so in place there is one at a time. A sender asks for both ends of the slot that it is about to
- * write, which its stores would do one after the other.
+ * write, which its stores would do one after the other; and when it has found room, for the first
+ * KiB of it.
  *
- * Both sides keep their distance (lines.h). A receiver looks for the last of as many messages as
- * that takes, then for one half as far, and so on, as B-Queue's does (Wang, Zhang, Tang, Hua,
- * 2012): one sender writes the stamps in order, so all before one that is there are there, too. The
- * receiver was the last to use those lines, so that looking there in vain costs the sender nothing.
+ * Both sides keep their distance (lines.h). A receiver that has found one message looks whether the
+ * last of those that are enough is there, too; if not, whether one half as far is, and so on, as
+ * B-Queue's does (Wang, Zhang, Tang, Hua, 2012). One sender writes the stamps in order, so all
+ * before a message that is there are there. It may find half of what is there; a closer look would
+ * take away lines that the sender is writing. The others it was the last to use: a look there costs
+ * the sender nothing.
  *
- * Invariants, in free-running 32-bit indices: those of spsc for the sender and the head, and
+ * Invariants, in free-running 32-bit indices: those of spsc, but for the tail, and
  *   message i is published  <=>  stamp[i mod slots] == i + 1; else the stamp is of the lap before
- *   the messages from receiver.index up to receiver.end are published
+ *   the messages from receiver.index to just before receiver.end are published
  *
  * Who may call what at the same time, and progress: as in spsc.h.
  */
@@ -109,7 +112,11 @@ STRAIT_INLINE size_t strait_line_reserve(struct strait_line *ring, size_t n,
     struct strait_spsc_side *own = &ring->spsc.sender;
     size_t room = own->end - own->index;
     if (STRAIT_UNLIKELY(room < n)) {
-        strait_p_spsc_await_more(&ring->spsc, own, strait_p_spsc_look_for_room);
+        if (room > 0) { /* a batch goes on: it has asked for its lines */
+            strait_p_spsc_look_for_room(&ring->spsc);
+        } else {
+            strait_p_spsc_await_more(&ring->spsc, own, strait_p_spsc_look_for_room);
+        }
         room = own->end - own->index;
     }
     size_t wanted = strait_min(n, room);
@@ -125,8 +132,8 @@ STRAIT_INLINE void strait_line_commit(struct strait_line *ring, const struct str
     struct strait_spsc_side *own = &ring->spsc.sender;
     if (STRAIT_LIKELY(span->count > 0)) {
         uint32_t *stamp = strait_p_line_stamp(own, (char *)span->messages);
-        /* line.commit: pairs with line.peek; the bytes of the message; without it the receiver may
-         * see the stamp before the message */
+        /* line.commit: pairs with line.peek; the bytes of the message, and of those before it;
+         * without it the receiver may see the stamp before the message */
         strait_store_release(stamp, own->index + 1);
         own->index++;
     }
@@ -142,8 +149,11 @@ STRAIT_INLINE bool strait_p_line_there(struct strait_spsc *ring, const struct st
     return strait_load_acquire(strait_p_line_stamp(own, slot)) == index + 1;
 }
 
-/* Looks for as many as are enough; how many the receiver knows of now. */
-static inline size_t strait_p_line_look(void *spsc)
+/* Looks for as many as are enough, for half of that, and so on; how many the receiver knows of now,
+ * maybe fewer than there are. In a ring of 64 small messages it finds too few for a wait to be
+ * worth it (lines.h): there the receiver takes what is there and does not wait, which is twice as
+ * fast. */
+static __attribute__((noinline, unused)) size_t strait_p_line_look(void *spsc)
 {
     struct strait_spsc *ring = (struct strait_spsc *)spsc;
     struct strait_spsc_side *own = &ring->receiver;
@@ -185,7 +195,7 @@ STRAIT_INLINE void strait_p_line_await(struct strait_spsc *ring, struct strait_s
 STRAIT_INLINE size_t strait_line_peek(struct strait_line *ring, size_t n, struct strait_span *span)
 {
     struct strait_spsc_side *own = &ring->spsc.receiver;
-    if (own->end == own->index) {
+    if (own->end == own->index && n > 0) {
         strait_p_line_await(&ring->spsc, own);
     }
     bool there = n > 0 && own->end != own->index;

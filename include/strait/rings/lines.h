@@ -15,13 +15,14 @@
  * to linger and then to have it all at once. Where that brings nothing (a message now and then, a
  * round trip) it learns to leave it: it passes by the next 1, 3, 7, ... chances. A wait that brings
  * little, but was worth it, doubles the next one: each look takes a line away, and one long wait
- * costs fewer looks than many short ones. A wait that brings more than enough halves it. The wait
- * is bounded: at most STRAIT_DISTANCE_LOOKS times STRAIT_DISTANCE_PAUSES_MAX pauses of some 25 ns
- * (strait_pause_for).
+ * costs fewer looks than many short ones. A wait that brings more than enough halves it, in spsc,
+ * whose look tells of more. The wait is bounded: at most STRAIT_DISTANCE_LOOKS times
+ * STRAIT_DISTANCE_PAUSES_MAX pauses of some 25 ns (strait_pause_for).
  *
- * A wait is latency, too. It is worth it only where the other side, left alone, is faster than any
- * that does something for each message: 8 bytes every 9 ns from a sender that has its ring for
- * itself. At less than that its receiver takes each message as it comes.
+ * A wait is latency, too. It is worth it only where the other side, left alone, is faster than one
+ * that does something for each message: 8 bytes in 9 ns, from a sender that has its ring for
+ * itself. From a slower one its receiver takes each message as it comes, but for a try now and
+ * then; and so does a sender with the room that it finds.
  */
 #ifndef STRAIT_RINGS_LINES_H
 #define STRAIT_RINGS_LINES_H
@@ -122,7 +123,7 @@ static inline void strait_distance_init(struct strait_distance *distance,
     distance->pauses = STRAIT_DISTANCE_PAUSES;
     distance->skip = 0;
     distance->skipped = 0;
-    distance->a_slot = a_slot + (uint32_t)(shape->message_size / 4);
+    distance->a_slot = a_slot + (uint32_t)((shape->message_size + 3) / 4);
 }
 
 static inline bool strait_distance_fits(const struct strait_distance *distance,

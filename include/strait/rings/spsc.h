@@ -196,7 +196,8 @@ STRAIT_INLINE bool strait_p_spsc_await(struct strait_spsc *ring, struct strait_s
     return there > 0;
 }
 
-/* The same for spans: one for all of them. */
+/* The same for whoever wants a span, and looks at `end` afterwards. Not inline: it is one in a
+ * batch, and the text stays small. */
 static __attribute__((noinline, unused)) void strait_p_spsc_await_more(struct strait_spsc *ring,
                                                                        struct strait_spsc_side *own,
                                                                        size_t (*look)(void *ring))

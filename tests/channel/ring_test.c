@@ -92,7 +92,7 @@ TEST(stays_two_lines_behind_where_there_is_room)
     assert_int_equal(distance_for(1024, 8).enough, 1024 / 8);
 }
 
-/* A message of four lines may take as much longer, and one that has to be claimed. */
+/* A message of four lines may take as much longer. */
 TEST(a_longer_message_is_worth_a_longer_wait)
 {
     struct strait_distance small = distance_for(1024, 8);
@@ -239,9 +239,8 @@ TEST(a_late_note_of_the_head_makes_no_room)
 
 static struct strait_prefetch prefetch_of(size_t capacity, size_t message_size)
 {
-    struct strait_shape shape = {capacity, message_size, 1};
     struct strait_prefetch prefetch;
-    strait_prefetch_init(&prefetch, &shape);
+    strait_prefetch_init(&prefetch, capacity, message_size);
     return prefetch;
 }
 

@@ -80,7 +80,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->mask = strait_slots(shape->capacity) - 1;
     ring->capacity = (uint32_t)shape->capacity;
     ring->message_size = shape->message_size;
-    strait_prefetch_init(&ring->prefetch, shape);
+    strait_prefetch_init(&ring->prefetch, shape->capacity, shape->message_size);
     ring->messages = strait_p_cells_stamps_size(shape);
     ring->tail = first;
     ring->seen = first;
@@ -100,7 +100,7 @@ static inline bool strait_cells_fits(const struct strait_cells *ring,
     return ring->mask == strait_slots(shape->capacity) - 1 && ring->capacity == shape->capacity &&
            ring->message_size == shape->message_size &&
            ring->messages == strait_p_cells_stamps_size(shape) &&
-           strait_prefetch_fits(&ring->prefetch, shape) &&
+           strait_prefetch_fits(&ring->prefetch, shape->capacity, shape->message_size) &&
            strait_distance_fits(&ring->distance, shape, shape->message_size,
                                 STRAIT_DISTANCE_A_SLOT_CLAIMED);
 }

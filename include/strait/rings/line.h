@@ -6,8 +6,8 @@
  * slot where the next message will be, so that a hand-over takes one line from core to core where
  * an index and a message take two. As in cells (cells.h) the flag is a stamp, and the receiver's
  * head, not the stamps, says which slots are free: every capacity is exact, and the sender looks at
- * no line of the receiver's until the ring seems full. Take it for round trips, where a core waits
- * for each message; a stream is faster through spsc, where a line holds many small ones.
+ * no line of the receiver's until it knows of too little room. Take it for round trips, where a
+ * core waits for each message; a stream is faster through spsc, where a line holds many small ones.
  *
  * It is an spsc ring (spsc.h), but for the tail, which nobody uses, and for the slots: a message,
  * and in the last 4 bytes the stamp.

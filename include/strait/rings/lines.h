@@ -45,21 +45,21 @@ struct strait_prefetch {
     uint32_t ahead; /* slots from here to those to be asked for */
 };
 
-static inline void strait_prefetch_init(struct strait_prefetch *prefetch,
-                                        const struct strait_shape *shape)
+static inline void strait_prefetch_init(struct strait_prefetch *prefetch, size_t capacity,
+                                        size_t slot_size)
 {
-    uint32_t size = (uint32_t)strait_min(shape->message_size, STRAIT_PREFETCH_LINE);
+    uint32_t size = (uint32_t)strait_min(slot_size, STRAIT_PREFETCH_LINE);
     uint32_t in_line = STRAIT_PREFETCH_LINE / size;
-    size_t ahead = (STRAIT_PREFETCH_AHEAD + shape->message_size - 1) / shape->message_size;
+    size_t ahead = (STRAIT_PREFETCH_AHEAD + slot_size - 1) / slot_size;
     prefetch->line = in_line * size == STRAIT_PREFETCH_LINE ? ~(in_line - 1) : ~(uint32_t)0;
-    prefetch->ahead = (uint32_t)strait_min(ahead, shape->capacity / 4 + 1);
+    prefetch->ahead = (uint32_t)strait_min(ahead, capacity / 4 + 1);
 }
 
-static inline bool strait_prefetch_fits(const struct strait_prefetch *prefetch,
-                                        const struct strait_shape *shape)
+static inline bool strait_prefetch_fits(const struct strait_prefetch *prefetch, size_t capacity,
+                                        size_t slot_size)
 {
     struct strait_prefetch right;
-    strait_prefetch_init(&right, shape);
+    strait_prefetch_init(&right, capacity, slot_size);
     return prefetch->line == right.line && prefetch->ahead == right.ahead;
 }
 
@@ -93,8 +93,7 @@ struct strait_distance { /* one for each side */
     uint32_t pauses;     /* how long the next wait is: a power of two */
     uint32_t skip;       /* chances to wait yet to be passed by */
     uint32_t skipped;    /* how many it passed by after the last wait that brought nothing */
-    uint32_t a_slot; /* set once: a wait was worth it if it brought a slot for so many eighths of
-                        a pause, about 3 ns each */
+    uint32_t a_slot;     /* set once: what a slot may take in a wait, eighths of a pause (3 ns) */
 };
 
 /* `enough` is at most this, and an eighth of the capacity: the other side must not find its end. Of

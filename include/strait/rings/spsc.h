@@ -71,7 +71,6 @@ static inline size_t strait_p_spsc_size(const struct strait_shape *shape, size_t
 static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct strait_shape *shape,
                                       size_t slot_size)
 {
-    const struct strait_shape slots = {shape->capacity, slot_size, shape->senders};
     struct strait_spsc_side side;
     side.index = STRAIT_FIRST_INDEX;
     side.end = STRAIT_FIRST_INDEX;
@@ -79,7 +78,7 @@ static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct str
     side.mask = strait_slots(shape->capacity) - 1;
     side.message_size = shape->message_size;
     side.slot_size = slot_size;
-    strait_prefetch_init(&side.prefetch, &slots);
+    strait_prefetch_init(&side.prefetch, shape->capacity, slot_size);
     side.attached = 0;
     strait_distance_init(&side.distance, shape, slot_size, STRAIT_DISTANCE_A_SLOT_ALONE);
     ring->receiver = side;
@@ -92,10 +91,9 @@ static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct str
 static inline bool strait_p_spsc_side_fits(const struct strait_spsc_side *side,
                                            const struct strait_shape *shape, size_t slot_size)
 {
-    const struct strait_shape slots = {shape->capacity, slot_size, shape->senders};
     return side->capacity == shape->capacity && side->mask == strait_slots(shape->capacity) - 1 &&
            side->message_size == shape->message_size && side->slot_size == slot_size &&
-           strait_prefetch_fits(&side->prefetch, &slots) &&
+           strait_prefetch_fits(&side->prefetch, shape->capacity, slot_size) &&
            strait_distance_fits(&side->distance, shape, slot_size, STRAIT_DISTANCE_A_SLOT_ALONE);
 }
 

@@ -162,16 +162,19 @@ static inline size_t strait_p_spsc_look(void *spsc)
 }
 
 /* What follows a look that has found slots: a wait for more where that is worth it. Of the first of
- * these slots nothing was asked for before: now for all at once. */
+ * these slots nothing was asked for before: now for all at once. A receiver, who is about to read
+ * them, asks for no more lines than are fetched at the same time: 4 KiB there and back take 1.70 us
+ * where it asks for all of them, and 1.53 where it asks for 1 KiB (Intel's Granite Rapids). */
 static __attribute__((noinline, unused)) void strait_p_spsc_settle(struct strait_spsc *ring,
                                                                    struct strait_spsc_side *own,
                                                                    size_t there,
                                                                    size_t (*look)(void *ring))
 {
     strait_distance_linger(&own->distance, there, look, ring);
-    size_t first = strait_min(own->end - own->index, own->prefetch.ahead);
-    strait_prefetch_slots(strait_p_spsc_slot(ring, own, own->index), first * own->slot_size,
-                          own == &ring->sender);
+    bool sends = own == &ring->sender;
+    size_t first = strait_min(own->end - own->index, own->prefetch.ahead) * own->slot_size;
+    strait_prefetch_slots(strait_p_spsc_slot(ring, own, own->index),
+                          sends ? first : strait_min(first, STRAIT_PREFETCH_AHEAD), sends);
 }
 
 /* For a side that knows of no slot, or of too few. Is there one now? A receiver asks for where the

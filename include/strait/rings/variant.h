@@ -192,10 +192,11 @@ STRAIT_INLINE void strait_p_copy_in(char *to, const char *from, size_t bytes, si
     }
 }
 
-/* To the receiver, who will load words of it at once, or more than a word: as wide as may be. */
+/* To the receiver, who will load words of it at once, or more than a word: as wide as may be. Of
+ * more than STRAIT_P_COPY_INLINE bytes gcc would make a slow string instruction here, too. */
 STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, size_t size)
 {
-    if (size && bytes == size) {
+    if (size && size <= STRAIT_P_COPY_INLINE && bytes == size) {
         memcpy(to, from, size);
     } else {
         STRAIT_P_HIDE(to);

@@ -51,6 +51,9 @@
  *   - Nobody who waits burns CPU unless its mode is STRAIT_WAIT_SPIN.
  *   - Progress: to send and to receive, by copy or in place, is wait-free where it does not block;
  *     but to send through "cells", and to wake whoever sleeps, is lock-free.
+ *   - A call that does not block may take some 5 us: where the other side is in full flow, it lets
+ *     messages gather, or room, which disturbs that side less often. Full flow is 8 bytes in 9
+ *     ns, through "cells" in 50; each 64 bytes more may take 50 ns more.
  *
  * A channel is one block of memory: a ring, and for each side an event count on which it sleeps and
  * in which it says that it has closed. The block holds no pointer into itself, and a shared one

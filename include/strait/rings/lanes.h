@@ -121,7 +121,7 @@ static inline void strait_p_lanes_ask(struct strait_lanes *ring, uint32_t number
 }
 
 /* Finds a lane with messages for an empty current one, which stays if all were seen empty. */
-static __attribute__((noinline, unused)) void strait_p_lanes_turn(struct strait_lanes *ring)
+static __attribute__((noinline, unused)) bool strait_p_lanes_turn(struct strait_lanes *ring)
 {
     /* a lane that is seen late has been seen empty; senders of other processes write this word */
     uint32_t reached = strait_load_relaxed(&ring->reached);
@@ -129,12 +129,13 @@ static __attribute__((noinline, unused)) void strait_p_lanes_turn(struct strait_
     bool found = false;
     for (uint32_t i = 0; !found && i < reached; i++) {
         if (i > 0 && i % STRAIT_LANES_GLANCE == 0 && strait_p_lanes_look(ring, ring->current)) {
-            return;
+            return true;
         }
         ring->cursor = ring->cursor + 1 < reached ? ring->cursor + 1 : 0;
         strait_p_lanes_ask(ring, ring->cursor + STRAIT_LANES_GLANCE);
         found = strait_p_lanes_look(ring, ring->cursor);
     }
+    return found;
 }
 
 /* A lane with messages, if there is one. */
@@ -166,16 +167,31 @@ STRAIT_INLINE void strait_lanes_release(struct strait_lanes *ring, const struct 
 STRAIT_P_DEFINE_COPY(strait_p_lanes_receive_run, struct strait_lanes, , strait_lanes_peek,
                      strait_p_copy_out, strait_lanes_release)
 
-STRAIT_INLINE size_t strait_lanes_receive(struct strait_lanes *ring, void *messages, size_t n,
-                                          size_t size)
+/* Is there a message in the current lane, and is it a word? */
+STRAIT_INLINE bool strait_p_lanes_has_word(struct strait_lanes *ring)
+{
+    const struct strait_spsc_side *own = &strait_p_lanes_lane(ring, ring->current)->receiver;
+    return own->message_size == sizeof(uint64_t) && STRAIT_LIKELY(own->end != own->index);
+}
+
+STRAIT_INLINE size_t strait_p_lanes_receive_any(struct strait_lanes *ring, void *messages, size_t n,
+                                                size_t size)
 {
     if (n != 1) {
         return strait_p_lanes_receive_run(ring, messages, n, size);
     }
-    struct strait_spsc *lane = strait_p_lanes_busy(ring);
-    bool found = lane->receiver.end != lane->receiver.index;
-    return found ? strait_spsc_receive(lane, messages, 1, size) : 0;
+    struct strait_spsc *lane;
+    do {
+        lane = strait_p_lanes_lane(ring, ring->current);
+        if (STRAIT_LIKELY(lane->receiver.end != lane->receiver.index)) {
+            return strait_spsc_receive(lane, messages, 1, size);
+        }
+    } while (strait_p_lanes_turn(ring));
+    return 0;
 }
+
+STRAIT_P_DEFINE_WORDS(strait_lanes_receive, strait_p_lanes_receive_any, struct strait_lanes, ,
+                      strait_p_lanes_has_word(ring))
 
 STRAIT_P_DEFINE_VARIANT(strait_lanes, strait_spsc, struct strait_spsc, struct strait_lanes, "lanes",
                         STRAIT_SENDERS_REGISTERED, STRAIT_DIRECT_SENDERS);

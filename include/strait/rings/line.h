@@ -211,7 +211,16 @@ STRAIT_INLINE void strait_line_release(struct strait_line *ring, const struct st
     strait_store_release(&ring->spsc.head, ring->spsc.receiver.index);
 }
 
-STRAIT_DEFINE_COPYING(strait_line, struct strait_line, struct strait_line)
+/* ---- by copy ---- */
+
+STRAIT_P_DEFINE_COPY(strait_p_line_send_any, struct strait_line, const, strait_line_reserve,
+                     strait_p_copy_in, strait_line_commit)
+STRAIT_P_DEFINE_COPY(strait_p_line_receive_any, struct strait_line, , strait_line_peek,
+                     strait_p_copy_out, strait_line_release)
+STRAIT_P_DEFINE_WORDS(strait_line_send, strait_p_line_send_any, struct strait_line, const,
+                      ring->spsc.sender.message_size == sizeof(uint64_t))
+STRAIT_P_DEFINE_WORDS(strait_line_receive, strait_p_line_receive_any, struct strait_line, ,
+                      ring->spsc.receiver.message_size == sizeof(uint64_t))
 STRAIT_DEFINE_VARIANT(strait_line, struct strait_line, struct strait_line, "line",
                       STRAIT_SENDERS_ONE, STRAIT_DIRECT_NONE);
 

@@ -233,6 +233,27 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
         return done;                                                                               \
     }
 
+/* An operation whose users at run time copy one word, for the most part: it has code of its own,
+ * without the registers that a message of another size needs. ANY: the same for all; IS_WORD:
+ * whether the next message of `ring` is a word. */
+#define STRAIT_P_DEFINE_WORDS(NAME, ANY, RING, CONST, IS_WORD)                                     \
+    static __attribute__((noinline, unused))                                                       \
+    size_t NAME##_no_word(RING *ring, CONST void *messages)                                        \
+    {                                                                                              \
+        return ANY(ring, messages, 1, 0);                                                          \
+    }                                                                                              \
+    STRAIT_INLINE size_t NAME(RING *ring, CONST void *messages, size_t n, size_t size)             \
+    {                                                                                              \
+        if (size || n != 1) {                                                                      \
+            return ANY(ring, messages, n, size);                                                   \
+        }                                                                                          \
+        if (STRAIT_LIKELY(IS_WORD)) {                                                              \
+            STRAIT_P_HIDE(messages);                                                               \
+            return ANY(ring, messages, 1, sizeof(uint64_t));                                       \
+        }                                                                                          \
+        return NAME##_no_word(ring, messages);                                                     \
+    }
+
 /* A ring by name, for messages of one type: see the head of this file. */
 #define STRAIT_RING_TYPED(PREFIX, VARIANT, TYPE)                                                   \
     STRAIT_INLINE size_t PREFIX##_try_send(VARIANT##_end *end, const TYPE *messages, size_t n)     \
@@ -252,10 +273,11 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
         CALL;                                                                                      \
     }
 
-/* By copy. Single messages have code of their own, without the registers that several need. */
+/* By copy. Single messages have code of their own, without the registers that several need: what
+ * serves several need not serve one. */
 #define STRAIT_P_COPY_THUNKS(NAME, CONST, OPERATION, RING)                                         \
     STRAIT_P_THUNK(__attribute__((noinline)) size_t, NAME##_many,                                  \
-                   (void *ring, CONST void *messages, size_t n),                                   \
+                   (void *ring, CONST void *messages, size_t n), STRAIT_ASSUME(n != 1);            \
                    return OPERATION((RING *)ring, messages, n, 0))                                 \
     STRAIT_P_THUNK(size_t, NAME, (void *ring, CONST void *messages, size_t n),                     \
                    return n == 1 ? OPERATION((RING *)ring, messages, 1, 0)                         \

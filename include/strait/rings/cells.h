@@ -242,19 +242,27 @@ static inline size_t strait_p_cells_look(void *cells)
     return strait_p_cells_look_for(ring, ring->distance.enough);
 }
 
-/* Where n are not known: looks for n, and for as many more as keep the receiver at a distance.
- * Where there is none, asks for where the next one will be: it then comes with its stamp, and not
- * after it. Of a message of several lines it would take the first one from a sender that still
- * writes. */
+/* Where n are not known: looks for n, and for as many more as keep the receiver at a distance. In
+ * full flow it waits before it looks: a sender whose line is taken away pays twice, as its next
+ * claim waits for it, too. Where messages fill their lines that is worth less than the time it
+ * takes. Where there is no message, it asks for where the next one will be: it then comes with its
+ * stamp, and not after it. Of a message of several lines it would take the first one from a sender
+ * that still writes. */
 static __attribute__((noinline, unused)) void strait_p_cells_gather(struct strait_cells *ring,
                                                                     size_t n)
 {
-    size_t enough = ring->distance.enough;
-    size_t there = strait_p_cells_look_for(ring, n > enough ? n : enough);
+    struct strait_distance *distance = &ring->distance;
+    bool several = ring->message_size <= STRAIT_PREFETCH_LINE / 2; /* messages in a line */
+    bool waited = several && ring->known == 0 && strait_distance_linger_ahead(distance);
+    size_t there = strait_p_cells_look_for(ring, n > distance->enough ? n : distance->enough);
     if (there == 0 && ring->message_size <= STRAIT_PREFETCH_LINE) {
         strait_prefetch_read(strait_p_cells_slot(ring, ring->index));
     }
-    strait_distance_linger(&ring->distance, there, strait_p_cells_look, ring);
+    if (waited) {
+        strait_distance_adjust(distance, there);
+    } else {
+        strait_distance_linger(distance, there, strait_p_cells_look, ring);
+    }
 }
 
 STRAIT_INLINE size_t strait_cells_peek(struct strait_cells *ring, size_t n,

@@ -19,6 +19,9 @@
  * whose look tells of more. The wait is bounded: at most STRAIT_DISTANCE_LOOKS times
  * STRAIT_DISTANCE_PAUSES_MAX pauses of some 25 ns (strait_pause_for).
  *
+ * Receivers of small messages in cells go one step further: while waits are worth it, they wait
+ * before they look.
+ *
  * A wait is latency, too. It is worth it only where the other side, left alone, is faster than one
  * that does something for each message: 8 bytes in 9 ns, from a sender that has its ring for
  * itself. From a slower one its receiver takes each message as it comes, but for a try now and
@@ -90,9 +93,10 @@ static inline void strait_prefetch_slots(const char *slot, size_t bytes, bool wr
 
 struct strait_distance { /* one for each side */
     uint32_t enough;     /* set once: slots with which a side goes on at once */
-    uint32_t pauses;     /* how long the next wait is: a power of two */
+    uint32_t pauses;     /* how long the next wait is */
     uint32_t skip;       /* chances to wait yet to be passed by */
     uint32_t skipped;    /* how many it passed by after the last wait that brought nothing */
+    uint32_t in_flow;    /* was the last wait worth it? */
     uint32_t a_slot;     /* set once: what a slot may take in a wait, eighths of a pause (3 ns) */
 };
 
@@ -125,6 +129,7 @@ static inline void strait_distance_init(struct strait_distance *distance,
     distance->pauses = STRAIT_DISTANCE_PAUSES;
     distance->skip = 0;
     distance->skipped = 0;
+    distance->in_flow = 0;
     distance->a_slot = a_slot + (uint32_t)((shape->message_size + 3) / 4);
 }
 
@@ -140,7 +145,8 @@ static inline bool strait_distance_fits(const struct strait_distance *distance,
 /* What the look after a wait found: slots that had not been there before. Is another worth it? */
 static inline bool strait_distance_learn(struct strait_distance *distance, size_t gain)
 {
-    if (gain * distance->a_slot < 8 * (size_t)distance->pauses) {
+    distance->in_flow = gain * distance->a_slot >= 8 * (size_t)distance->pauses;
+    if (!distance->in_flow) {
         distance->pauses = STRAIT_DISTANCE_PAUSES;
         distance->skipped =
             (uint32_t)strait_min(2 * (size_t)distance->skipped + 1, STRAIT_DISTANCE_SKIPPED_MAX);
@@ -173,6 +179,31 @@ strait_distance_linger(struct strait_distance *distance, size_t few, size_t (*lo
         strait_pause_for(most);
         few = look(ring);
         worth = strait_distance_learn(distance, few - before);
+    }
+}
+
+/* For a side that knows of no slot: where the last wait was worth it, the next one comes before the
+ * look. Then the look finds enough and does not come to the end, whose line the other side is just
+ * writing. Did it wait? If so, strait_distance_adjust follows the look. */
+static inline bool strait_distance_linger_ahead(const struct strait_distance *distance)
+{
+    if (distance->in_flow) {
+        strait_pause_for((uint32_t)strait_min(distance->pauses, STRAIT_DISTANCE_PAUSES_MAX));
+    }
+    return distance->in_flow;
+}
+
+/* Learns from that look, so that few come to the end: the next wait is half as long again where
+ * there were too few slots, and by an eighth shorter where there were enough. Where it shrinks by
+ * less, streams are a little faster, and messages older. */
+static inline void strait_distance_adjust(struct strait_distance *distance, size_t gain)
+{
+    uint32_t pauses = (uint32_t)strait_min(distance->pauses, STRAIT_DISTANCE_PAUSES_MAX);
+    if (gain >= distance->enough) {
+        distance->pauses = pauses > 1 ? pauses - (pauses + 7) / 8 : 1;
+    } else if (strait_distance_learn(distance, gain)) {
+        distance->pauses =
+            (uint32_t)strait_min(pauses + pauses / 2 + 1, STRAIT_DISTANCE_PAUSES_MAX);
     }
 }
 

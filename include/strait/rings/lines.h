@@ -113,7 +113,7 @@ struct strait_distance { /* one for each side */
  * share no cache. Claims get 50 ns for 8 bytes: a claim is a locked instruction, which waits for
  * the stores before it, and a receiver that is right behind makes each of them miss. With 16 or 19
  * ns a message costs its sender 63 ns instead of 15 (Intel's Granite Rapids); in return, it would
- * be 0.4 us old at half the load instead of 3.6. */
+ * be 0.4 us old at half the load instead of 2.6. */
 #define STRAIT_DISTANCE_A_SLOT_ALONE 1u
 #define STRAIT_DISTANCE_A_SLOT_CLAIMED 14u
 

@@ -177,7 +177,7 @@ STRAIT_INLINE bool strait_p_lanes_has_word(struct strait_lanes *ring)
 STRAIT_INLINE size_t strait_p_lanes_receive_any(struct strait_lanes *ring, void *messages, size_t n,
                                                 size_t size)
 {
-    if (n != 1) {
+    if (!STRAIT_P_IS_ONE(n, size)) {
         return strait_p_lanes_receive_run(ring, messages, n, size);
     }
     struct strait_spsc *lane;

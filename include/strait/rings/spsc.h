@@ -297,7 +297,7 @@ STRAIT_INLINE size_t strait_spsc_send(struct strait_spsc *ring, const void *mess
                                       size_t size)
 {
     struct strait_spsc_side *own = &ring->sender;
-    if (n != 1) {
+    if (!STRAIT_P_IS_ONE(n, size)) {
         return strait_p_spsc_send_run(ring, messages, n, size);
     }
     if (STRAIT_UNLIKELY(own->end == own->index) &&
@@ -331,7 +331,7 @@ STRAIT_INLINE size_t strait_spsc_receive(struct strait_spsc *ring, void *message
                                          size_t size)
 {
     struct strait_spsc_side *own = &ring->receiver;
-    if (n != 1) {
+    if (!STRAIT_P_IS_ONE(n, size)) {
         return strait_p_spsc_receive_run(ring, messages, n, size);
     }
     if (STRAIT_UNLIKELY(own->end == own->index) &&

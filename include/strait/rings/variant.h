@@ -233,6 +233,10 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
         return done;                                                                               \
     }
 
+/* Is it one message? At run time (size 0) only where the compiler sees that: what serves several
+ * need not have code for one. */
+#define STRAIT_P_IS_ONE(n, size) (((size) || __builtin_constant_p(n)) && (n) == 1)
+
 /* An operation whose users at run time copy one word, for the most part: it has code of its own,
  * without the registers that a message of another size needs. ANY: the same for all; IS_WORD:
  * whether the next message of `ring` is a word. */
@@ -244,7 +248,7 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
     }                                                                                              \
     STRAIT_INLINE size_t NAME(RING *ring, CONST void *messages, size_t n, size_t size)             \
     {                                                                                              \
-        if (size || n != 1) {                                                                      \
+        if (size || !STRAIT_P_IS_ONE(n, size)) {                                                   \
             return ANY(ring, messages, n, size);                                                   \
         }                                                                                          \
         if (STRAIT_LIKELY(IS_WORD)) {                                                              \
@@ -273,11 +277,10 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
         CALL;                                                                                      \
     }
 
-/* By copy. Single messages have code of their own, without the registers that several need: what
- * serves several need not serve one. */
+/* By copy. Single messages have code of their own, without the registers that several need. */
 #define STRAIT_P_COPY_THUNKS(NAME, CONST, OPERATION, RING)                                         \
     STRAIT_P_THUNK(__attribute__((noinline)) size_t, NAME##_many,                                  \
-                   (void *ring, CONST void *messages, size_t n), STRAIT_ASSUME(n != 1);            \
+                   (void *ring, CONST void *messages, size_t n),                                   \
                    return OPERATION((RING *)ring, messages, n, 0))                                 \
     STRAIT_P_THUNK(size_t, NAME, (void *ring, CONST void *messages, size_t n),                     \
                    return n == 1 ? OPERATION((RING *)ring, messages, 1, 0)                         \

@@ -234,8 +234,12 @@ STRAIT_INLINE void strait_p_copy_out(const char *from, char *to, size_t bytes, s
     }
 
 /* Is it one message? At run time (size 0) only where the compiler sees that: what serves several
- * need not have code for one. */
+ * need not have code for one. Without optimization it sees nothing. */
+#ifdef __OPTIMIZE__
 #define STRAIT_P_IS_ONE(n, size) (((size) || __builtin_constant_p(n)) && (n) == 1)
+#else
+#define STRAIT_P_IS_ONE(n, size) ((void)(size), (n) == 1)
+#endif
 
 /* An operation whose users at run time copy one word, for the most part: it has code of its own,
  * without the registers that a message of another size needs. ANY: the same for all; IS_WORD:

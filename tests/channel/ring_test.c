@@ -12,7 +12,7 @@ static struct strait_distance distance_for(size_t capacity, size_t message_size)
 {
     struct strait_shape shape = {capacity, message_size, 1};
     struct strait_distance distance;
-    strait_distance_init(&distance, &shape, message_size, STRAIT_DISTANCE_A_SLOT_ALONE);
+    strait_distance_init(&distance, &shape, STRAIT_DISTANCE_A_SLOT_ALONE);
     return distance;
 }
 
@@ -78,18 +78,18 @@ TEST(waits_as_long_as_it_takes_to_have_enough)
     assert_int_equal(distance.pauses, STRAIT_DISTANCE_PAUSES);
 }
 
-TEST(never_waits_in_a_small_ring)
+TEST(never_waits_in_a_tiny_ring)
 {
-    assert_int_equal(distance_for(7, 8).enough, 0);
-    assert_int_equal(distance_for(STRAIT_CAPACITY_MAX, 8).enough, STRAIT_DISTANCE_ENOUGH);
+    assert_int_equal(distance_for(3, 8).enough, 0);
+    assert_true(distance_for(7, 8).enough <= 1);
 }
 
-TEST(stays_two_lines_behind_where_there_is_room)
+TEST(goes_on_with_a_quarter_of_the_ring)
 {
-    assert_int_equal(distance_for(63, 8).enough, 63 / 8);
-    assert_int_equal(distance_for(64, 8).enough, 16);
-    assert_int_equal(distance_for(64, 64).enough, 64 / 8);
-    assert_int_equal(distance_for(1024, 8).enough, 1024 / 8);
+    assert_int_equal(distance_for(63, 8).enough, 15);
+    assert_int_equal(distance_for(64, 64).enough, 16);
+    assert_int_equal(distance_for(4 * STRAIT_DISTANCE_ENOUGH, 8).enough, STRAIT_DISTANCE_ENOUGH);
+    assert_int_equal(distance_for(STRAIT_CAPACITY_MAX, 8).enough, STRAIT_DISTANCE_ENOUGH);
 }
 
 /* A message of four lines may take as much longer. */

@@ -86,8 +86,7 @@ static inline void strait_cells_init(struct strait_cells *ring, const struct str
     ring->seen = first;
     ring->head = first;
     ring->index = first;
-    strait_distance_init(&ring->distance, shape, shape->message_size,
-                         STRAIT_DISTANCE_A_SLOT_CLAIMED);
+    strait_distance_init(&ring->distance, shape, STRAIT_DISTANCE_A_SLOT_CLAIMED);
     ring->known = 0;
     for (uintptr_t i = first; i - first <= ring->mask; i++) {
         *strait_p_cells_stamp(ring, i) = (uint32_t)(i - ring->mask); /* the lap before */
@@ -101,8 +100,7 @@ static inline bool strait_cells_fits(const struct strait_cells *ring,
            ring->message_size == shape->message_size &&
            ring->messages == strait_p_cells_stamps_size(shape) &&
            strait_prefetch_fits(&ring->prefetch, shape->capacity, shape->message_size) &&
-           strait_distance_fits(&ring->distance, shape, shape->message_size,
-                                STRAIT_DISTANCE_A_SLOT_CLAIMED);
+           strait_distance_fits(&ring->distance, shape, STRAIT_DISTANCE_A_SLOT_CLAIMED);
 }
 
 /* There is one end, the ring itself, and every thread may have it. */

@@ -80,7 +80,7 @@ static inline void strait_p_spsc_init(struct strait_spsc *ring, const struct str
     side.slot_size = slot_size;
     strait_prefetch_init(&side.prefetch, shape->capacity, slot_size);
     side.attached = 0;
-    strait_distance_init(&side.distance, shape, slot_size, STRAIT_DISTANCE_A_SLOT_ALONE);
+    strait_distance_init(&side.distance, shape, STRAIT_DISTANCE_A_SLOT_ALONE);
     ring->receiver = side;
     side.end += side.capacity;
     ring->sender = side;
@@ -94,7 +94,7 @@ static inline bool strait_p_spsc_side_fits(const struct strait_spsc_side *side,
     return side->capacity == shape->capacity && side->mask == strait_slots(shape->capacity) - 1 &&
            side->message_size == shape->message_size && side->slot_size == slot_size &&
            strait_prefetch_fits(&side->prefetch, shape->capacity, slot_size) &&
-           strait_distance_fits(&side->distance, shape, slot_size, STRAIT_DISTANCE_A_SLOT_ALONE);
+           strait_distance_fits(&side->distance, shape, STRAIT_DISTANCE_A_SLOT_ALONE);
 }
 
 static inline bool strait_p_spsc_fits(const struct strait_spsc *ring,

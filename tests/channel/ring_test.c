@@ -84,10 +84,11 @@ TEST(never_waits_in_a_tiny_ring)
     assert_true(distance_for(7, 8).enough <= 1);
 }
 
-TEST(goes_on_with_a_quarter_of_the_ring)
+TEST(goes_on_with_a_part_of_the_ring)
 {
-    assert_int_equal(distance_for(63, 8).enough, 15);
-    assert_int_equal(distance_for(64, 64).enough, 16);
+    assert_int_equal(distance_for(63, 8).enough, 63 / 4);
+    assert_int_equal(distance_for(64, 64).enough, 64 / 4);
+    assert_int_equal(distance_for(64, 65).enough, 64 / 8);
     assert_int_equal(distance_for(4 * STRAIT_DISTANCE_ENOUGH, 8).enough, STRAIT_DISTANCE_ENOUGH);
     assert_int_equal(distance_for(STRAIT_CAPACITY_MAX, 8).enough, STRAIT_DISTANCE_ENOUGH);
 }

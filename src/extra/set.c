@@ -26,7 +26,7 @@
 #define GATHER_COUNTED 64
 #define GATHER_SKIPPED_MAX 511u
 /* So many hot members do not stay in the first caches of one CPU: some are asked for at once. */
-#define AHEAD_FROM 512u
+#define AHEAD_FROM 128u
 #define AHEAD 16u
 /* Marks that are taken at once. */
 #define MARKS 64
